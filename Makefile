@@ -1,0 +1,70 @@
+# `make demo` and `make test` do all the set-up on a fresh machine, in the project's own environment .venv.
+# Without internet: `make test WHEELHOUSE=folder` (docs/offline.md). Other pip settings: PIP_FLAGS='...'.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/installed
+EXTRAS := report,test
+# Two workers fit two cores and 4 GiB; each loads TensorFlow once. A file's tests stay together, so they share fixtures.
+TEST_WORKERS ?= 2
+WHEELHOUSE ?=
+PIP_FLAGS ?=
+ifneq ($(WHEELHOUSE),)
+PIP_FLAGS += --no-index --find-links=$(abspath $(WHEELHOUSE))
+endif
+
+.PHONY: help setup demo test test-slow lint wheelhouse clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo       the whole path on a generated cohort, in checkpoints/demo"
+	@echo "make test       the tests, under ten minutes on two cores"
+	@echo "make test-slow  kill loops, many processes, larger cohorts, under forty minutes"
+	@echo "make lint       style"
+	@echo "make wheelhouse WHEELHOUSE=folder   collects every package, for a machine without internet"
+	@echo "make clean      removes .venv, caches and checkpoints/demo"
+
+setup: $(STAMP)
+
+# Redone when setup.py changes; the stamp appears only when the installation ended well.
+$(STAMP): setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || { \
+	  echo "error: expected Python 3.10 to 3.13, received $$($(PYTHON) --version 2>&1 | head -n 1); name another one with make PYTHON=..." >&2; exit 1; }
+	@test -x $(RUN) || $(PYTHON) -m venv --clear $(VENV)
+	$(RUN) -m pip install --quiet $(PIP_FLAGS) --editable '.[$(EXTRAS)]'
+	@touch $@
+
+wheelhouse:
+	@test -n "$(WHEELHOUSE)" || { echo "error: expected a folder: make wheelhouse WHEELHOUSE=folder" >&2; exit 1; }
+	$(PYTHON) -m pip wheel --wheel-dir=$(WHEELHOUSE) 'setuptools>=64' wheel '.[$(EXTRAS)]'
+
+DEMO := checkpoints/demo
+DEMO_PATIENTS ?= 4000
+DEMO_EPOCHS ?= 5
+
+demo: $(STAMP)
+	$(RUN) preprocessing/make_synthetic_cohort.py --output_prefix=$(DEMO)/raw --num_patients=$(DEMO_PATIENTS)
+	$(RUN) preprocessing/preprocess_pretrain_data.py $(DEMO)/raw.csv NA $(DEMO)/cohort 0 \
+	  --prediction_times=$(DEMO)/raw.prediction_times.csv
+	set -e; for split in train valid test; do \
+	  $(RUN) preprocessing/create_BERTpretrain_EHRfeatures.py --input_file=$(DEMO)/cohort.bencs.$$split \
+	    --output_file=$(DEMO)/cohort.$$split.tfrecord --vocab_file=$(DEMO)/cohort.types; \
+	done
+	$(RUN) run_scripts/run_toppretraining.py --do_train --do_eval --output_dir=$(DEMO)/run \
+	  --bert_config_file=medtop/configs/small.json --input_file=$(DEMO)/cohort.train.tfrecord \
+	  --valid_file=$(DEMO)/cohort.valid.tfrecord --test_file=$(DEMO)/cohort.test.tfrecord \
+	  --true_risk_file=$(DEMO)/raw.true_risk.csv --num_train_epochs=$(DEMO_EPOCHS) --learning_rate=1e-3
+
+test: $(STAMP)
+	$(RUN) -m pytest -m "not slow" --numprocesses=$(TEST_WORKERS) --dist=loadfile
+
+test-slow: $(STAMP)
+	$(RUN) -m pytest -m slow
+
+lint: $(STAMP)
+	$(RUN) -m ruff check
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache build medtop.egg-info checkpoints/demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

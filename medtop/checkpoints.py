@@ -1,0 +1,126 @@
+"""What a run needs to go on after a kill: weights, optimizer slots, random states and counters, in one file.
+
+A checkpoint is an `.npz` (zip of plain arrays, a CRC-32 for each, no pickles), written whole or not at all.
+"""
+
+import json
+import logging
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from medtop.errors import DataError
+from medtop.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+STATE = "state.json"
+DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+def write_arrays(path, arrays, state):
+    """Writes named arrays and a JSON-able state to one file.
+
+    Args:
+        arrays: dict name -> array; a name must not be `state.json`.
+        state: JSON-able dict.
+    """
+    coded = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **{STATE: coded}, **arrays)
+
+
+def read_arrays(path):
+    """The inverse of `write_arrays`: (dict name -> array, state).
+
+    Raises:
+        DataError: for a missing, cut or damaged file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: expected saved weights, found no such file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        return arrays, json.loads(arrays.pop(STATE).tobytes())
+    except DAMAGE as error:
+        raise DataError(f"{path}: expected whole saved weights, received a damaged or cut file ({error})") from error
+
+
+def weights_of(model):
+    """dict path -> array of a model's weights (no optimizer, no random states)."""
+    named = {weight.path: np.asarray(weight) for weight in model.weights}
+    if len(named) != len(model.weights):
+        raise AssertionError("two weights of the model have the same path")
+    return named
+
+
+def set_weights(model, arrays, where):
+    """Sets all weights of a model from `weights_of`'s dict.
+
+    Raises:
+        DataError: when names or shapes differ.
+    """
+    paths = {weight.path: weight for weight in model.weights}
+    if set(paths) != set(arrays):
+        some = sorted(set(paths) ^ set(arrays))
+        raise DataError(f"{where}: expected weights {len(paths)} by name, received others; first difference: {some[0]}")
+    for path, weight in paths.items():
+        if tuple(weight.shape) != arrays[path].shape:
+            raise DataError(f"{where}: expected {path} of shape {tuple(weight.shape)}, received {arrays[path].shape}")
+        weight.assign(arrays[path])
+
+
+def _numbered(model):
+    """All variables of the run in a fixed order: the model's with random states, then the optimizer's."""
+    return {f"{number:05d}|{variable.path}": variable
+            for number, variable in enumerate([*model.variables, *model.optimizer.variables])}
+
+
+class CheckpointFolder:
+    """The newest few checkpoints of a run, `step-000001234.npz`.
+
+    Args:
+        folder: where they lie.
+        keep: how many are kept.
+    """
+
+    def __init__(self, folder, keep=3):
+        self.folder, self.keep = Path(folder), keep
+
+    def paths(self):
+        """Checkpoints, oldest first."""
+        return sorted(self.folder.glob("step-*.npz"))
+
+    def save(self, model, state):
+        """Writes a checkpoint for `state["step"]` and removes those beyond `keep`."""
+        arrays = {name: np.asarray(variable) for name, variable in _numbered(model).items()}
+        write_arrays(self.folder / f"step-{state['step']:09d}.npz", arrays, state)
+        for path in self.paths()[:-self.keep]:
+            path.unlink()
+
+    def restore(self, model):
+        """Sets the model and its optimizer from the newest whole checkpoint; returns its state, or None without any.
+
+        A damaged checkpoint is passed over with a warning.
+
+        Raises:
+            DataError: when checkpoints exist and none can be read, or when they belong to another model.
+        """
+        paths = self.paths()
+        for path in reversed(paths):
+            try:
+                arrays, state = read_arrays(path)
+            except DataError as error:
+                logger.warning("%s; going back to the checkpoint before it", error)
+                continue
+            variables = _numbered(model)
+            if {name: tuple(v.shape) for name, v in variables.items()} != {n: a.shape for n, a in arrays.items()}:
+                raise DataError(f"{path}: expected a checkpoint of this model, received another model's")
+            for name, variable in variables.items():
+                variable.assign(arrays[name])
+            return state
+        if paths:
+            raise DataError(f"{self.folder}: expected at least one whole checkpoint, received {len(paths)} damaged ones")
+        return None

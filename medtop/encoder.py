@@ -1,0 +1,246 @@
+"""The encoder: embeddings, blocks, and the functional model that knows no task.
+
+Letters: B rows in a batch, T tokens in a row, P patients in a row, H width, N heads, D = H / N.
+Written with keras only, so that it runs on every backend.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+from medtop.config import DAYS_PER_YEAR, EMBEDDINGS, BertConfig
+from medtop.errors import DataError
+
+def _initializer(config):
+    return keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+
+
+def activation(name):
+    """`gelu(x) = x Phi(x)`, with Phi written with erf ("gelu") or its tanh approximation ("gelu_tanh"); Hendrycks and
+    Gimpel 2016, section 2."""
+    def exact(x):
+        return 0.5 * x * (1.0 + ops.erf(x * ops.cast(1.0 / math.sqrt(2.0), x.dtype)))
+
+    def tanh(x):
+        return 0.5 * x * (1.0 + ops.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
+
+    return {"gelu": exact, "gelu_tanh": tanh}[name]
+
+
+def table_rows(values, kind, rows, day_scale):
+    """Turns a batch input into rows of its table, clipped to the table's last row.
+
+    Args:
+        values: int [B, T]; `kind` "identity": row numbers, "years": days since birth (0 = unknown), "days": days.
+        rows: size of the table.
+        day_scale: "log2" or "days", see `BertConfig`.
+
+    Returns:
+        int32 [B, T] between 0 and rows - 1.
+    """
+    if kind == "years":
+        years = ops.cast(ops.floor(ops.cast(values, "float32") / DAYS_PER_YEAR), "int32") + 1
+        values = ops.where(values > 0, years, ops.zeros_like(years))
+    elif kind == "days" and day_scale == "log2":
+        scaled = 4.0 / math.log(2.0) * ops.log(1.0 + ops.cast(values, "float32"))
+        values = ops.floor(scaled + 0.5)
+    return ops.cast(ops.clip(values, 0, rows - 1), "int32")
+
+
+@keras.saving.register_keras_serializable("medtop")
+class Embeddings(keras.layers.Layer):
+    """Sum of the config's embeddings; LayerNorm (post-norm only) and dropout follow in the graph.
+
+    Call:
+        a list of int [B, T], in the order of `config["embeddings"]` -> [B, T, H].
+    """
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config if isinstance(config, BertConfig) else BertConfig(**config)
+
+    def build(self, input_shape):
+        self.tables = {}
+        for name in self.config.embeddings:
+            rows = getattr(self.config, EMBEDDINGS[name][1])
+            self.tables[name] = self.add_weight(
+                name=f"{name}_embeddings", shape=(rows, self.config.hidden_size), initializer=_initializer(self.config))
+
+    def call(self, inputs):
+        total = None
+        for name, values in zip(self.config.embeddings, inputs):
+            _, size, kind = EMBEDDINGS[name]
+            rows = table_rows(values, kind, getattr(self.config, size), self.config.day_scale)
+            part = ops.take(ops.cast(self.tables[name], self.compute_dtype), rows, axis=0)
+            total = part if total is None else total + part
+        return total
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor((*inputs[0].shape, self.config.hidden_size), dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "config": self.config.to_dict()}
+
+
+@keras.saving.register_keras_serializable("medtop")
+class AttentionMask(keras.layers.Layer):
+    """Additive mask: 0 where both tokens are of one patient, a large negative number elsewhere.
+
+    Call:
+        patient_slots int [B, T] (0 = padding) -> float [B, 1, T, T].
+    """
+
+    def call(self, patient_slots):
+        same = ops.equal(patient_slots[:, :, None], patient_slots[:, None, :])
+        keys = ops.not_equal(patient_slots, 0)[:, None, :]
+        allowed = ops.cast(ops.logical_and(same, keys), self.compute_dtype)
+        # -1e9 would be -inf in float16; -30000 fits all and leaves exp() = 0 beside any logit.
+        return ((1.0 - allowed) * -30000.0)[:, None, :, :]
+
+
+@keras.saving.register_keras_serializable("medtop")
+class SelfAttention(keras.layers.Layer):
+    """Multi-head self-attention, softmax(Q K' / sqrt(D) + mask) V (Vaswani et al. 2017, eq. 1), with output projection.
+
+    Query, key and value are one [H, 3H] kernel: one matrix product instead of three.
+
+    Call:
+        x [B, T, H], mask [B, 1, T, T] -> [B, T, H].
+    """
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config if isinstance(config, BertConfig) else BertConfig(**config)
+        self.dropout = keras.layers.Dropout(self.config.attention_probs_dropout_prob)
+
+    def build(self, x_shape, mask_shape=None):
+        width = self.config.hidden_size
+        start = _initializer(self.config)
+        self.qkv_kernel = self.add_weight(name="qkv_kernel", shape=(width, 3 * width), initializer=start)
+        self.qkv_bias = self.add_weight(name="qkv_bias", shape=(3 * width,), initializer="zeros")
+        self.output_kernel = self.add_weight(name="output_kernel", shape=(width, width), initializer=start)
+        self.output_bias = self.add_weight(name="output_bias", shape=(width,), initializer="zeros")
+
+    def call(self, x, mask, training=None):
+        heads = self.config.num_attention_heads
+        width = self.config.hidden_size
+        depth = width // heads
+        tokens = ops.shape(x)[1]
+        qkv = ops.matmul(x, self.qkv_kernel) + self.qkv_bias  # [B, T, 3H]
+        qkv = ops.transpose(ops.reshape(qkv, (-1, tokens, 3, heads, depth)), (2, 0, 3, 1, 4))  # [3, B, N, T, D]
+        query, key, value = qkv[0] * (1.0 / math.sqrt(depth)), qkv[1], qkv[2]
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) + ops.cast(mask, x.dtype)  # [B, N, T, T]
+        weights = self.dropout(ops.softmax(scores, axis=-1), training=training)
+        context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # [B, T, N, D]
+        return ops.matmul(ops.reshape(context, (-1, tokens, width)), self.output_kernel) + self.output_bias
+
+    def compute_output_spec(self, x, mask, training=None):
+        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "config": self.config.to_dict()}
+
+
+@keras.saving.register_keras_serializable("medtop")
+class GatherPositions(keras.layers.Layer):
+    """Rows of a sequence at given places.
+
+    Call:
+        sequence [B, T, H], positions int [B, M] -> [B, M, H].
+    """
+
+    def call(self, sequence, positions):
+        return ops.take_along_axis(sequence, ops.cast(positions, "int32")[:, :, None], axis=1)
+
+    def compute_output_spec(self, sequence, positions):
+        return keras.KerasTensor((*positions.shape, sequence.shape[-1]), dtype=sequence.dtype)
+
+
+@keras.saving.register_keras_serializable("medtop")
+class PatientPooling(keras.layers.Layer):
+    """Mean or sum of each patient's tokens; padding and other patients take no part.
+
+    Call:
+        sequence [B, T, H], patient_slots int [B, T], cls_positions int [B, P] -> [B, P, H].
+    """
+
+    def __init__(self, kind, **kwargs):
+        super().__init__(**kwargs)
+        self.kind = kind
+
+    def call(self, sequence, patient_slots, cls_positions):
+        slots = ops.arange(1, ops.shape(cls_positions)[1] + 1, dtype="int32")  # P
+        mine = ops.cast(ops.equal(ops.cast(patient_slots, "int32")[:, None, :], slots[None, :, None]), sequence.dtype)
+        total = ops.matmul(mine, sequence)  # [B, P, T] [B, T, H] -> [B, P, H]
+        if self.kind == "sum":
+            return total
+        return total / ops.maximum(ops.sum(mine, axis=-1, keepdims=True), 1.0)
+
+    def compute_output_spec(self, sequence, patient_slots, cls_positions):
+        return keras.KerasTensor((*cls_positions.shape, sequence.shape[-1]), dtype=sequence.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "kind": self.kind}
+
+
+def layer_norm(config, name):
+    """LayerNorm over the width, starting at 1 and 0."""
+    return keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, name=name)
+
+
+def dense(config, units, name, act=None):
+    """A dense layer with BERT's initialisation."""
+    return keras.layers.Dense(units, activation=act, kernel_initializer=_initializer(config), name=name)
+
+
+def _block(config, x, mask, prefix):
+    """One transformer block; post-norm: LN(x + f(x)) twice (Devlin et al. 2018); pre-norm: x + f(LN(x)) twice."""
+    dropout = keras.layers.Dropout(config.hidden_dropout_prob, name=f"{prefix}_dropout")
+    attention = SelfAttention(config, name=f"{prefix}_attention")
+    attention_norm = layer_norm(config, f"{prefix}_attention_norm")
+    intermediate = dense(config, config.intermediate_size, f"{prefix}_intermediate", activation(config.activation))
+    output = dense(config, config.hidden_size, f"{prefix}_output")
+    output_norm = layer_norm(config, f"{prefix}_output_norm")
+    if config.norm == "post":
+        x = attention_norm(x + dropout(attention(x, mask)))
+        return output_norm(x + dropout(output(intermediate(x))))
+    x = x + dropout(attention(attention_norm(x), mask))
+    return x + dropout(output(intermediate(output_norm(x))))
+
+
+def encoder_inputs(config):
+    """The symbolic inputs of an encoder: dict of int32 [B, T], and cls_positions int32 [B, P]."""
+    names = dict.fromkeys([*config.inputs, "patient_slots"])
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
+    inputs["cls_positions"] = keras.Input((None,), dtype="int32", name="cls_positions")
+    return inputs
+
+
+def build_encoder(config):
+    """The encoder as a functional model.
+
+    Inputs: dict of int32 [B, T] (`encoder_inputs`). Outputs: dict with `sequence_output` [B, T, H] and `pooled_output`
+    [B, P, H]. Padding and the other patients of a row change no output of a patient.
+
+    Args:
+        config: `BertConfig` with vocab_size > 0.
+    """
+    if not config.vocab_size:
+        raise DataError("config: expected vocab_size > 0 to build an encoder, received vocab_size=0")
+    inputs = encoder_inputs(config)
+    x = Embeddings(config, name="embeddings")([inputs[key] for key in config.inputs])
+    if config.norm == "post":
+        x = layer_norm(config, "embeddings_norm")(x)
+    x = keras.layers.Dropout(config.hidden_dropout_prob, name="embeddings_dropout")(x)
+    mask = AttentionMask(name="attention_mask")(inputs["patient_slots"])
+    for number in range(config.num_hidden_layers):
+        x = _block(config, x, mask, f"layer_{number}")
+    if config.norm == "pre":
+        x = layer_norm(config, "final_norm")(x)
+    if config.pooling == "cls":
+        first = GatherPositions(name="cls_gather")(x, inputs["cls_positions"])
+        pooled = dense(config, config.hidden_size, "pooler", "tanh")(first)
+    else:
+        pooled = PatientPooling(config.pooling, name="pooling")(x, inputs["patient_slots"], inputs["cls_positions"])
+    return keras.Model(inputs, {"sequence_output": x, "pooled_output": pooled}, name="encoder")

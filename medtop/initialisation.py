@@ -1,0 +1,90 @@
+"""Starting from another run's weights (`--init_checkpoint`)."""
+
+import dataclasses
+
+import numpy as np
+
+from medtop.checkpoints import read_arrays
+from medtop.errors import DataError
+from medtop.run_directory import RunDirectory
+
+CODE_TABLE = "embeddings/code_embeddings"
+CODE_BIAS = "masked_lm_logits/bias"
+
+
+@dataclasses.dataclass
+class Taken:
+    """What was taken over.
+
+    Attributes:
+        weights: paths that were taken; left: paths of this model that keep their random start.
+        codes: codes of this vocabulary that the other one knows; of: codes of this vocabulary.
+    """
+
+    weights: list
+    left: list
+    codes: int
+    of: int
+
+
+def initialise(model, plan, folder, remap_vocab):
+    """Sets the encoder, and the heads that fit, from a run directory.
+
+    A head fits when the other run has a task of the same name with the same labels.
+
+    Args:
+        model: `build_model`'s.
+        plan: `medtop.options.Plan` of this run.
+        folder: the other run directory.
+        remap_vocab: whether another vocabulary is mapped by code; codes that the other one does not know keep their
+            random start.
+
+    Returns:
+        `Taken`.
+
+    Raises:
+        DataError: for another encoder, or another vocabulary without `remap_vocab`.
+    """
+    other = RunDirectory(folder)
+    config, vocabulary, tasks = other.read()
+    same_vocabulary = vocabulary == plan.vocabulary
+    if not same_vocabulary and not remap_vocab:
+        raise DataError(f"--init_checkpoint: expected the vocabulary of {folder} ({len(vocabulary)} tokens), received another one "
+                        f"({len(plan.vocabulary)} tokens); --remap_vocab maps it by code")
+    differences = [f"{field.name}={getattr(config, field.name)!r} there, {getattr(plan.config, field.name)!r} here"
+                   for field in dataclasses.fields(config)
+                   if not field.name.endswith(("dropout_prob", "initializer_range"))
+                   and field.name != "vocab_size" and getattr(config, field.name) != getattr(plan.config, field.name)]
+    if differences:
+        raise DataError(f"--init_checkpoint: expected the encoder of {folder}: {'; '.join(differences)}")
+    arrays, _ = read_arrays(other.best_weights)
+    arrays = {path: array for path, array in arrays.items() if not _head_differs(path, tasks, plan.tasks)}
+    known = [token in vocabulary.ids for token in plan.vocabulary.tokens[plan.vocabulary.first_code_id:]]
+    taken = Taken([], [], sum(known), len(known))
+    for weight in model.weights:
+        if weight.path not in arrays:
+            taken.left.append(weight.path)
+            continue
+        value = arrays[weight.path]
+        if not same_vocabulary and weight.path in (CODE_TABLE, CODE_BIAS):
+            value = _by_code(value, np.array(weight), vocabulary, plan.vocabulary)
+        if value.shape != tuple(weight.shape):
+            raise DataError(f"{other.best_weights}: expected {weight.path} of shape {tuple(weight.shape)}, "
+                            f"received {value.shape}")
+        weight.assign(value)
+        taken.weights.append(weight.path)
+    return taken
+
+
+def _head_differs(path, theirs, ours):
+    """Whether a weight belongs to a head whose labels are others here."""
+    labels = {task.name: task.labels for task in ours}
+    return any(path.startswith(f"{task.name}_") and labels.get(task.name) != task.labels for task in theirs)
+
+
+def _by_code(there, start, vocabulary, wanted):
+    """Rows of `start`, replaced by the rows of `there` that belong to the same token."""
+    pairs = [(here, vocabulary.ids[token]) for here, token in enumerate(wanted.tokens) if token in vocabulary.ids]
+    places = np.array(pairs).reshape(-1, 2)
+    start[places[:, 0]] = there[places[:, 1]]
+    return start

@@ -1,0 +1,51 @@
+"""Losses and training metrics with one value per element of y.
+
+Letters: B rows in a batch, P patients in a row, M masked positions, K labels, V vocabulary.
+"""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("medtop")
+class ElementwiseCrossentropy(keras.losses.Loss):
+    """Cross-entropy per element, summed with its weights.
+
+    The pipeline normalises a task's weights to sum 1 over the whole global batch, so that the sum is the weighted mean
+    and stays so when the batch is split over replicas. Returns one value per element, of y's shape: Keras's own
+    BinaryCrossentropy averages over the last axis, and then per-label weights cannot silence an unknown label.
+
+    With `sparse`: y int [B, M], logits [B, M, V]; -log softmax(logits)[y].
+    Else: y float [B, P, K], logits [B, P, K]; -w y log s(x) - (1 - y) log(1 - s(x)), s the sigmoid, w the label's
+    positive weight (1 unless class weights are used).
+
+    Args:
+        sparse: softmax over V (True) or a sigmoid per label (False).
+        positive_weights: None or K numbers > 0.
+    """
+
+    def __init__(self, sparse, positive_weights=None, name="crossentropy"):
+        super().__init__(name=name, reduction="sum")
+        self.sparse, self.positive_weights = sparse, positive_weights
+
+    def call(self, y_true, y_pred):
+        if self.sparse:
+            return ops.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+        # The stable form max(x, 0) - x y + log(1 + exp(-|x|)), split so that the positive part can be weighted.
+        softplus = ops.log1p(ops.exp(-ops.abs(y_pred)))
+        positive = softplus + ops.maximum(-y_pred, 0.0)  # -log s(x)
+        negative = softplus + ops.maximum(y_pred, 0.0)  # -log (1 - s(x))
+        weights = 1.0 if self.positive_weights is None else ops.convert_to_tensor(self.positive_weights, y_pred.dtype)
+        return weights * y_true * positive + (1.0 - y_true) * negative
+
+    def get_config(self):
+        return {"sparse": self.sparse, "positive_weights": self.positive_weights, "name": self.name}
+
+
+@keras.saving.register_keras_serializable("medtop")
+class ElementwiseAccuracy(keras.metrics.Mean):
+    """Share of labels whose logit lies on the right side of 0; weights have y's shape."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        right = ops.equal(ops.cast(y_true, "float32") > 0.5, y_pred > 0)
+        return super().update_state(ops.cast(right, "float32"), sample_weight)

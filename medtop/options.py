@@ -1,0 +1,217 @@
+"""What a training run is asked to do. Checked here, before TensorFlow is loaded."""
+
+import dataclasses
+from pathlib import Path
+
+from medtop.config import BertConfig
+from medtop.dataset_info import read_dataset
+from medtop.errors import DataError
+from medtop.tasks import choose_tasks
+
+NOT_COMPARED = ("output_dir", "do_train", "do_eval", "eval_batch_size", "max_eval_steps", "test_file", "baselines",
+                "true_risk_file", "num_bootstrap")
+"""Options that do not change what is trained: they may differ when a run is continued or evaluated again."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """The trainer's flags as values (CONTRACT 7).
+
+    Attributes:
+        input_file, valid_file, test_file: TFRecord files, globs or comma lists; empty = none.
+        output_dir: run directory.
+        bert_config_file: JSON, see `BertConfig`.
+        init_checkpoint: run directory to take the encoder and the heads that fit from; empty = random weights.
+        remap_vocab: take code embeddings by code when the vocabularies differ.
+        do_train, do_eval: train; evaluate on validation and test.
+        tasks: names, or None for all that the data offer.
+        task_weights: dict task -> factor of its loss.
+        class_weights: dict task -> positive weights, one per label.
+        max_seq_length, max_predictions_per_seq, masked_lm_prob: None = the default stored with the data.
+        train_batch_size, eval_batch_size: patients in a batch.
+        learning_rate, weight_decay: AdamW's; the rate is the peak after warm-up.
+        num_train_steps: 0 = `num_train_epochs` times the steps of an epoch.
+        num_train_epochs: passes over the training data.
+        num_warmup_steps: -1 = a tenth of the steps.
+        save_checkpoints_steps: steps between checkpoints (one is written after every epoch besides).
+        max_eval_steps: batches for the measures of masked codes during training; 0 = all. Patients are always all scored.
+        best_metric: validation measure that chooses the best weights: `loss`, `<task>.loss`, `<task>.<label>.<metric>`,
+            `roc_auc` (mean over the patient-level tasks of the macro ROC AUC); empty = roc_auc where it exists, else loss.
+        patience: evaluations without a better best_metric until training stops; 0 = never.
+        seed: of weights, order, masks, dropout.
+        deterministic: bit-identical results on the same machine and versions; slower.
+        precision: float32 or mixed_bfloat16.
+        balanced_sampling: `<task>.<label>` whose positives and negatives are seen equally often in training; empty = none.
+        strict: refuse what is otherwise clipped and counted.
+        baselines: fit count baselines and compare.
+        true_risk_file: true risks of a generated cohort; empty = none.
+        num_bootstrap: resamples for intervals.
+    """
+
+    input_file: str = ""
+    valid_file: str = ""
+    test_file: str = ""
+    output_dir: str = ""
+    bert_config_file: str = ""
+    init_checkpoint: str = ""
+    remap_vocab: bool = False
+    do_train: bool = False
+    do_eval: bool = False
+    tasks: tuple | None = None
+    task_weights: dict = dataclasses.field(default_factory=dict)
+    class_weights: dict = dataclasses.field(default_factory=dict)
+    max_seq_length: int | None = None
+    max_predictions_per_seq: int | None = None
+    masked_lm_prob: float | None = None
+    train_batch_size: int = 32
+    eval_batch_size: int = 64
+    learning_rate: float = 5e-5
+    weight_decay: float = 0.01
+    num_train_steps: int = 0
+    num_train_epochs: int = 10
+    num_warmup_steps: int = -1
+    save_checkpoints_steps: int = 1000
+    max_eval_steps: int = 0
+    best_metric: str = ""
+    patience: int = 0
+    seed: int = 0
+    deterministic: bool = False
+    precision: str = "float32"
+    balanced_sampling: str = ""
+    strict: bool = False
+    baselines: bool = True
+    true_risk_file: str = ""
+    num_bootstrap: int = 1000
+
+    def settings(self):
+        """What a run is compared by when it is continued: JSON-able, paths as given."""
+        values = {name: value for name, value in dataclasses.asdict(self).items() if name not in NOT_COMPARED}
+        return {**values, "tasks": None if self.tasks is None else list(self.tasks)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Options together with what they name.
+
+    Attributes:
+        options: `TrainingOptions`, lengths and shares filled in from the data.
+        config: `BertConfig` with the vocabulary's size.
+        tasks: list of `Task`.
+        vocabulary: `Vocabulary`.
+        train, valid, test: `DatasetInfo` or None.
+    """
+
+    options: TrainingOptions
+    config: BertConfig
+    tasks: list
+    vocabulary: object
+    train: object
+    valid: object
+    test: object
+
+
+def _require(good, flag, expected, received):
+    if not good:
+        raise DataError(f"--{flag}: expected {expected}, received {received!r}")
+
+
+def _check_numbers(options):
+    for name in ("train_batch_size", "eval_batch_size", "save_checkpoints_steps"):
+        _require(getattr(options, name) >= 1, name, "1 or more", getattr(options, name))
+    for name in ("num_train_steps", "num_train_epochs", "max_eval_steps", "patience", "seed", "num_bootstrap"):
+        _require(getattr(options, name) >= 0, name, "0 or more", getattr(options, name))
+    for name in ("max_seq_length", "max_predictions_per_seq"):
+        value = getattr(options, name)
+        _require(value is None or value >= (2 if name == "max_seq_length" else 1), name, "a larger number", value)
+    share = options.masked_lm_prob
+    _require(share is None or 0 < share < 1, "masked_lm_prob", "a number between 0 and 1", share)
+    _require(options.learning_rate > 0, "learning_rate", "a number above 0", options.learning_rate)
+    _require(options.weight_decay >= 0, "weight_decay", "0 or more", options.weight_decay)
+    _require(options.num_warmup_steps >= -1, "num_warmup_steps", "0 or more, or -1 for a tenth", options.num_warmup_steps)
+    _require(options.precision in ("float32", "mixed_bfloat16"), "precision", "float32 or mixed_bfloat16", options.precision)
+
+
+def _check_files(options):
+    _require(options.do_train or options.do_eval, "do_train", "at least one of --do_train and --do_eval", False)
+    _require(options.output_dir, "output_dir", "a folder", options.output_dir)
+    _require(options.input_file or not options.do_train, "input_file", "TFRecord files to train on", options.input_file)
+    _require(options.valid_file or options.test_file or not options.do_eval or options.do_train, "valid_file",
+             "a validation or test file to evaluate on", options.valid_file)
+    if options.true_risk_file:
+        _require(Path(options.true_risk_file).is_file(), "true_risk_file", "an existing file", options.true_risk_file)
+    if options.patience or options.best_metric:
+        _require(options.valid_file, "valid_file", "a validation file for early stopping", options.valid_file)
+
+
+def _datasets(options):
+    infos = {}
+    for name, file in (("input_file", options.input_file), ("valid_file", options.valid_file), ("test_file", options.test_file)):
+        infos[name] = read_dataset(file) if file else None
+        if infos[name] is not None:
+            _require(infos[name].num_examples, name, "at least one example", file)
+    present = {name: info for name, info in infos.items() if info is not None}
+    if not present:
+        raise DataError("--input_file: expected TFRecord files, received none")
+    first = next(iter(present.values()))
+    for name, info in present.items():
+        for what in ("layout", "tasks", "time_gap"):
+            if getattr(info, what) != getattr(first, what):
+                raise DataError(f"--{name}: expected the same {what} as {first.names[0]}, "
+                                f"received {getattr(info, what)!r:.100}")
+        if info.vocabulary != first.vocabulary:
+            raise DataError(f"--{name}: expected the vocabulary of {first.names[0]}, received another run's")
+    return first, infos["input_file"], infos["valid_file"], infos["test_file"]
+
+
+def _check_tables(config, info, options):
+    """Refuses what does not fit the config's tables; ids beyond a table are clipped, and counted where it happens."""
+    if config.vocab_size not in (0, len(info.vocabulary)):
+        raise DataError(f"--bert_config_file: expected vocab_size {len(info.vocabulary)} (the data's vocabulary) or 0, "
+                        f"received {config.vocab_size}")
+    if "position" in config.embeddings and options.max_seq_length > config.max_position_embeddings:
+        raise DataError(f"--max_seq_length: expected at most max_position_embeddings={config.max_position_embeddings}, "
+                        f"received {options.max_seq_length}")
+    if info.layout == "medbert" and options.max_seq_length < info.defaults["max_seq_length"]:
+        raise DataError(f"--max_seq_length: expected {info.defaults['max_seq_length']} (Med-BERT's layout is padded "
+                        f"to it), received {options.max_seq_length}")
+
+
+def make_plan(options, config=None, tasks=None):
+    """Checks options against the files that they name.
+
+    Args:
+        options: `TrainingOptions`.
+        config, tasks: those of an existing run that is only evaluated; None = from the options.
+
+    Raises:
+        DataError: naming the flag, for the first thing that does not fit.
+    """
+    _check_numbers(options)
+    _check_files(options)
+    first, train, valid, test = _datasets(options)
+    filled = {name: first.defaults[name] if getattr(options, name) is None else getattr(options, name)
+              for name in ("max_seq_length", "max_predictions_per_seq", "masked_lm_prob")}
+    options = dataclasses.replace(options, **filled)
+    if config is None:
+        _require(options.bert_config_file, "bert_config_file", "a model configuration (JSON)", options.bert_config_file)
+        config = BertConfig.from_file(options.bert_config_file)
+        _check_tables(config, first, options)
+        config = dataclasses.replace(config, vocab_size=len(first.vocabulary))
+    if tasks is None:
+        tasks = choose_tasks(options.tasks, first.tasks, options.task_weights, options.class_weights)
+    for task in tasks:
+        if task.level == "patient" and list(first.tasks.get(task.name, ())) != list(task.labels):
+            raise DataError(f"task {task.name}: expected labels {', '.join(task.labels)}, "
+                            f"received {', '.join(first.tasks.get(task.name, ['none']))} ({first.names[0]})")
+    if options.balanced_sampling:
+        balanced_label(options.balanced_sampling, tasks)
+    return Plan(options, config, tasks, first.vocabulary, train, valid, test)
+
+
+def balanced_label(text, tasks):
+    """`<task>.<label>` or `<task>` (its first label) -> (task name, label number)."""
+    offered = {f"{task.name}.{label}": (task.name, number) for task in tasks for number, label in enumerate(task.labels)}
+    offered |= {task.name: (task.name, 0) for task in tasks if task.labels}
+    if text not in offered:
+        raise DataError(f"--balanced_sampling: expected one of {', '.join(sorted(offered))}, received {text!r}")
+    return offered[text]

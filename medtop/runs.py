@@ -1,0 +1,118 @@
+"""One run from options to result files: start or go on, train, evaluate, report."""
+
+import dataclasses
+import json
+import logging
+
+import keras
+
+from medtop import records
+from medtop.errors import DataError
+from medtop.initialisation import initialise
+from medtop.model import build_model
+from medtop.model_card import write_card
+from medtop.options import make_plan
+from medtop.results import evaluate_run
+from medtop.run_directory import RunDirectory
+from medtop.training import Trainer, load_best
+
+logger = logging.getLogger(__name__)
+
+
+def execute(options, resume=True, overwrite=False, command=""):
+    """Trains and evaluates as the options say.
+
+    Args:
+        options: `TrainingOptions`.
+        resume: go on with a run that is in `output_dir`; False refuses.
+        overwrite: remove a run that is there first.
+        command: the command line, for the model card.
+
+    Returns:
+        `medtop.results.Results`, or None without `do_eval`.
+
+    Raises:
+        DataError: for bad input, or a run in `output_dir` that was started with other settings.
+        Stopped: after SIGTERM, when the state is saved.
+    """
+    run = RunDirectory(options.output_dir)
+    if not options.do_train:
+        return _evaluate_only(options, run)
+    plan = make_plan(options)
+    with run.locked():
+        _open(run, plan, resume, overwrite)
+        trainer = Trainer(plan, run)
+        if options.init_checkpoint and not trainer.checkpoints.paths():
+            taken = initialise(trainer.model, plan, options.init_checkpoint, options.remap_vocab)
+            logger.info("from %s: %d weights taken, %d start at random; %d of %d codes known there", options.init_checkpoint,
+                        len(taken.weights), len(taken.left), taken.codes, taken.of)
+        trainer.train()
+        if not options.do_eval:
+            return None
+        return _evaluate(trainer.model, plan, run, command)
+
+
+def _open(run, plan, resume, overwrite):
+    """Begins a run in its folder, or checks that the one that is there may go on."""
+    settings = json.loads(json.dumps(plan.options.settings()))  # as it will be read back: tuples become lists
+    settings["data"] = {name: _fingerprint(info) for name, info in (("train", plan.train), ("valid", plan.valid))}
+    if run.exists() and overwrite:
+        run.clear()
+    if run.exists():
+        if not resume:
+            raise DataError(f"{run.path}: expected a new folder (--noresume), found a run; --overwrite removes it")
+        if differences := run.differences(settings):
+            raise DataError(f"{run.path}: expected the settings that the run was started with, received others: "
+                            f"{'; '.join(differences)}; --overwrite starts anew")
+        return
+    patients = {}
+    for split, info in (("train", plan.train), ("valid", plan.valid), ("test", plan.test)):
+        if info is not None and info.layout == "default":
+            patients[split] = sorted({name for columns in records.read_examples(info) for name in columns["patient_id"]})
+    check_splits(patients)
+    run.start(settings, plan.config, plan.vocabulary, plan.tasks)
+    run.write_splits(patients)
+
+
+def _fingerprint(info):
+    """What tells one data set from another without reading it."""
+    return None if info is None else {"vocabulary": info.vocabulary.hash, "counts": info.counts["examples"],
+                                      "tokens": info.counts["tokens"]}
+
+
+def check_splits(patients):
+    """Refuses a patient in two splits.
+
+    Args:
+        patients: dict split -> patient ids.
+
+    Raises:
+        DataError: with the number of such patients, for the first two splits that share one.
+    """
+    names = list(patients)
+    for number, first in enumerate(names):
+        for second in names[number + 1:]:
+            shared = set(patients[first]) & set(patients[second])
+            if shared:
+                raise DataError(f"splits: expected each patient in one split, received {len(shared)} patients in both "
+                                f"{first} and {second}")
+
+
+def _evaluate(model, plan, run, command):
+    step = load_best(model, run)
+    results = evaluate_run(model, plan, run, step)
+
+    write_card(run, plan, results, step, command)
+    return results
+
+
+def _evaluate_only(options, run):
+    """Evaluates the run in `output_dir` (its own config and tasks), on the files that the options name."""
+    config, vocabulary, tasks = run.read()
+    plan = make_plan(dataclasses.replace(options, tasks=None), config, tasks)
+    if plan.vocabulary != vocabulary:
+        raise DataError(f"{run.vocabulary_file}: expected the vocabulary of the data ({len(plan.vocabulary)} tokens), "
+                        f"received another run's ({len(vocabulary)} tokens)")
+    with run.locked():
+        keras.utils.set_random_seed(options.seed)
+        return _evaluate(build_model(config, tasks), plan, run, "")

@@ -1,0 +1,102 @@
+"""Raw layouts -> one stays table. `load_stays` is the way in; adding a source is one file and one line here."""
+
+from pathlib import Path
+
+from medtop.errors import DataError
+from medtop.sources import columns, medbert_tsv, mimic, synpuf, topbert_csv
+from medtop.sources.columns import parse_columns
+from medtop.sources.stays import PATIENTS_COLUMNS, STAYS_COLUMNS, Request, Source, StaysReport
+from medtop.sources.text_files import DELIMITERS, expand_paths, header_line, is_parquet, read_head, sniff_delimiter
+
+SOURCES = (
+    medbert_tsv.SOURCE,
+    topbert_csv.SOURCE,
+    mimic.SOURCE,
+    synpuf.SOURCE,
+    columns.SOURCE,
+)
+"""Every source, in the order in which they are described; recognition does not depend on it."""
+
+__all__ = ["PATIENTS_COLUMNS", "SOURCES", "STAYS_COLUMNS", "Source", "StaysReport", "load_stays", "parse_columns",
+           "recognise_source", "source_named"]
+
+
+def source_named(name):
+    """The source called `name`.
+
+    Raises:
+        DataError: listing the names that exist.
+    """
+    for source in SOURCES:
+        if source.name == name:
+            return source
+    raise DataError(f"--source: expected one of {', '.join(source.name for source in SOURCES)}, received {name}")
+
+
+def recognise_source(data_file):
+    """The one source that recognises `data_file` (a file, a folder, a glob pattern or a comma list).
+
+    Raises:
+        DataError: when it does not exist, and when none or several sources recognise it.
+    """
+    path = Path(str(data_file))
+    if path.is_dir() and not any(path.iterdir()):
+        raise DataError(f"{path}: expected tables, received an empty folder")
+    if not path.is_dir():
+        for file in expand_paths(data_file):
+            if not is_parquet(file):
+                read_head(file)  # an empty, cut or binary file is named as such, not as an unknown layout
+    found = [source for source in SOURCES if source.recognise(str(data_file))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DataError(f"{data_file}: expected one layout, received one that could be {' or '.join(s.name for s in found)}; "
+                        "choose with --source")
+    raise DataError(f"{data_file}: expected the layout of {', '.join(source.name for source in SOURCES)}, received "
+                    f"{_describe(path, data_file)}; choose with --source, or name the columns with --columns")
+
+
+def _describe(path, data_file):
+    if path.is_dir():
+        names = sorted(entry.name for entry in path.iterdir())
+        return f"a folder with {', '.join(names[:10])}" + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    file = expand_paths(data_file)[0]
+    if is_parquet(file):
+        return "a Parquet file without the standard columns"
+    lines = read_head(file)
+    delimiter = sniff_delimiter(lines)
+    if delimiter is None:
+        return "a text file with no comma, tab, semicolon or bar in its header"
+    headers = header_line(lines, delimiter)
+    return f"a {DELIMITERS[delimiter]}-separated file with {len(headers)} columns: {', '.join(headers)[:200]}"
+
+
+def load_stays(connection, data_file, *, source=None, columns=None, strict=False, rejects_path=None, date_format=None):
+    """Reads a raw layout into the tables `stays` and `patients` (see `medtop.sources.stays`).
+
+    Rows of `stays` come in the order of the files (the connection's `preserve_insertion_order` is switched on for it).
+    Earlier tables of these names are replaced. What cannot be used is left out, counted by reason, and listed.
+
+    Args:
+        connection: DuckDB connection; its memory_limit and temp_directory bound what reading takes.
+        data_file: file, folder, glob pattern, or comma list of files.
+        source: name of a source; None: with `columns` that of any table, else recognised.
+        columns: dict standard name -> header in the file; only for the source `columns`.
+        strict: stop at the first bad row.
+        rejects_path: CSV `file,line,column,reason` of bad rows; written only when there are any.
+        date_format: strptime format of all dates; None: `YYYY-MM-DD`, with time, or `YYYYMMDD`.
+
+    Returns:
+        StaysReport.
+
+    Raises:
+        DataError: one line naming file, place, what was expected and what received.
+    """
+    if date_format is not None and "%" not in date_format:
+        raise DataError(f"--date_format: expected a strptime format such as %d/%m/%Y, received {date_format!r}")
+    chosen = source_named(source) if source else source_named("columns") if columns else recognise_source(data_file)
+    if columns and chosen.name != "columns":
+        raise DataError(f"--columns: expected --source=columns, received --source={chosen.name}")
+    connection.execute("SET preserve_insertion_order = true")
+    request = Request(connection, str(data_file), columns, strict, rejects_path, date_format)
+    return chosen.load(request)

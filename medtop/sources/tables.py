@@ -1,0 +1,85 @@
+"""Sources of several tables: finding the files of a folder, reading columns by header, from wide raw tables to stays."""
+
+from pathlib import Path
+
+from medtop.errors import DataError
+from medtop.sources.reading import quote_name
+from medtop.sources.text_files import header_line, read_head, sniff_delimiter
+
+SUFFIXES = (".csv", ".csv.gz")
+
+
+def find_tables(folder, is_wanted):
+    """Files `.csv` and `.csv.gz` of a folder whose stem, in lower case, satisfies `is_wanted`: sorted list of paths.
+
+    Raises:
+        DataError: when one table is there twice (plain and gzipped, or in upper and lower case).
+    """
+    found = {}
+    for path in sorted(Path(folder).iterdir()):
+        suffix = next((suffix for suffix in reversed(SUFFIXES) if path.name.lower().endswith(suffix)), None)
+        if suffix is None or not path.is_file():
+            continue
+        stem = path.name[: -len(suffix)].lower()
+        if is_wanted(stem):
+            if stem in found:
+                raise DataError(f"{folder}: expected one file for {stem}, received {found[stem].name} and {path.name}")
+            found[stem] = path
+    return list(found.values())
+
+
+def read_table(reader, path, target, columns):
+    """Reads chosen columns of a text file, as text, into a temporary table (made when missing).
+
+    Args:
+        reader: TableReader.
+        path: comma-separated file (other delimiters are recognised by the header).
+        target: the table; it gets `file` (the file's number), `record` (counts its rows from 0) and the columns.
+        columns: dict column of `target` -> header, compared without regard to case.
+
+    Returns:
+        (number, headers): the file's number and its headers by column name, for reject lists.
+
+    Raises:
+        DataError: for a missing column, or a file without rows.
+    """
+    lines = read_head(path)
+    headers = header_line(lines, sniff_delimiter(lines) or ",")
+    folded = [header.lower() for header in headers]
+    missing = [header for header in columns.values() if header.lower() not in folded]
+    if missing:
+        raise DataError(f"{path}: expected a column {missing[0]}, received columns {', '.join(headers)[:400]}")
+    names = [f"c{place}" for place in range(len(headers))]
+    kept = {column: names[folded.index(header.lower())] for column, header in columns.items()}
+    listed = ", ".join(f"{quote_name(column)} VARCHAR" for column in columns)
+    reader.connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {target} (file INTEGER, first BIGINT, {listed})")
+    number = reader.open(path, sniff_delimiter(lines) or ",")
+    before = reader.connection.execute(f"SELECT count(*) FROM {target}").fetchone()[0]
+    select = f"SELECT {number}, {before}, {', '.join(kept.values())} FROM {{table}}"
+    first, after = reader.insert(number, target, select, names)
+    reader.check_complete(number, after - first)
+    if first == after and not reader.structural_count(number):
+        raise DataError(f"{path}: expected rows below the header, received the header only")
+    return number, {**dict(zip(names, headers)), **{column: header for column, header in columns.items()}}
+
+
+def headers_of(path):
+    """Lower-case headers of a comma-separated file: list of str."""
+    lines = read_head(path)
+    return [header.lower() for header in header_line(lines, sniff_delimiter(lines) or ",")]
+
+
+def discharge_sql(admit, discharge, raw_discharge):
+    """SQL: the discharge; one given as a bare date, on the day of an admission given with a time, is not before it."""
+    return (f"CASE WHEN {discharge} < {admit} AND strlen({raw_discharge}) <= 10 AND CAST({discharge} AS DATE) = "
+            f"CAST({admit} AS DATE) THEN {admit} ELSE {discharge} END")
+
+
+def count_overlaps(connection):
+    """Stays that begin before the previous one (by admission) of their patient ended: int. They stay apart."""
+    return connection.execute(
+        "WITH each AS (SELECT patient_id, stay_id, min(admit) AS admit, max(discharge) AS discharge FROM stays "
+        "GROUP BY patient_id, stay_id), "
+        "ordered AS (SELECT admit, lag(discharge) OVER (PARTITION BY patient_id ORDER BY admit, discharge, stay_id) AS before "
+        "FROM each) SELECT count(*) FROM ordered WHERE admit < before"
+    ).fetchone()[0]

@@ -1,0 +1,272 @@
+"""The training loop: compile and fit, validate, keep the best weights, go on after a kill."""
+
+import dataclasses
+import logging
+import math
+import signal
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from medtop.checkpoints import CheckpointFolder, read_arrays, set_weights, weights_of, write_arrays
+from medtop.errors import DataError, Stopped
+from medtop.evaluation import evaluate
+from medtop.model import build_model, compile_arguments
+from medtop.optimizer import build_optimizer
+from medtop.options import balanced_label
+from medtop.pipeline import BatchOptions, TrainBatches
+from medtop.predictions import sigmoid
+from medtop.scoring import Scorer, task_losses
+from medtop.tensorboard_events import write_scalars
+from medtop.training_log import TrainingLog
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 10
+
+
+@dataclasses.dataclass
+class State:
+    """Where a run stands; stored in every checkpoint.
+
+    Attributes:
+        step: optimizer steps taken.
+        epoch: epochs finished; batch: batches taken of the epoch under way.
+        best: best value of the validation measure so far, or None; best_step: its step.
+        since_best: evaluations since then.
+        finished: whether training is over.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    best: float | None = None
+    best_step: int = 0
+    since_best: int = 0
+    finished: bool = False
+
+
+class _Steps(keras.callbacks.Callback):
+    """After each step: log row, progress, checkpoint, stop signal."""
+
+    def __init__(self, trainer):
+        super().__init__()
+        self.trainer = trainer
+
+    def on_train_batch_begin(self, batch, logs=None):
+        # Keras reports running means; from zero at each step they are this step's values.
+        self.model.reset_metrics()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.trainer.step_done({name: float(value) for name, value in logs.items()})
+
+
+class Trainer:
+    """Trains one model as a `Plan` says.
+
+    Args:
+        plan: `medtop.options.Plan`.
+        run: `RunDirectory`, locked and started.
+    """
+
+    def __init__(self, plan, run):
+        options = plan.options
+        self.plan, self.run, self.options = plan, run, options
+        keras.utils.set_random_seed(options.seed)
+        if options.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        keras.mixed_precision.set_dtype_policy(options.precision)
+        balanced = balanced_label(options.balanced_sampling, plan.tasks) if options.balanced_sampling else None
+        self.batches = TrainBatches(plan.train, plan.config, plan.tasks, batch_options(plan, options.train_batch_size),
+                                    options.seed, balanced)
+        self.steps_per_epoch = self.batches.steps_per_epoch
+        self.total_steps = options.num_train_steps or options.num_train_epochs * self.steps_per_epoch
+        warmup = self.total_steps // 10 if options.num_warmup_steps < 0 else min(options.num_warmup_steps, self.total_steps)
+        self.model = build_model(plan.config, plan.tasks)
+        self.optimizer = build_optimizer(options.learning_rate, warmup, self.total_steps, options.weight_decay)
+        self.model.compile(optimizer=self.optimizer, jit_compile=False, **compile_arguments(plan.tasks))
+        self.optimizer.build(self.model.trainable_variables)
+        self.log, self.eval_log = TrainingLog(run.log_file), TrainingLog(run.eval_log_file)
+        self.checkpoints = CheckpointFolder(run.checkpoints)
+        self.state = State()
+        self.scorer = None
+        self._stop = None
+
+    def train(self):
+        """Trains to the end, from the newest checkpoint where there is one.
+
+        Raises:
+            Stopped: after SIGTERM, when the state is saved.
+            DataError: when the loss is no number any more.
+        """
+        restored = self.checkpoints.restore(self.model)
+        if restored is not None:
+            self.state = State(**restored)
+            logger.info("going on from step %d of %d", self.state.step, self.total_steps)
+        for log in (self.log, self.eval_log):
+            log.rewind(self.state.step)
+        if self.state.finished:
+            return
+        if self.plan.valid is not None:
+            self.scorer = Scorer(self.model, self.plan.valid, self.plan.config, self.plan.tasks,
+                                 batch_options(self.plan, self.options.eval_batch_size), self.options.seed)
+        with self._signals(), tf.summary.create_file_writer(str(self.run.path)).as_default():
+            self._started = self._told = time.monotonic()
+            self._first_step = self.state.step
+            while not self.state.finished:
+                self._epoch()
+
+    def _epoch(self):
+        state = self.state
+        steps = min(self.steps_per_epoch - state.batch, self.total_steps - state.step)
+        if steps > 0:
+            batches = self.batches.epoch(state.epoch, state.batch)
+            self.model.fit(batches, epochs=1, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[_Steps(self)])
+        state.epoch, state.batch = state.epoch + 1, 0
+        state.finished = state.step >= self.total_steps
+        if self.scorer is None:
+            state.best_step = state.step
+            self._save_best()
+        else:
+            self._validate()
+        self._checkpoint()
+
+    def step_done(self, logs):
+        """One optimizer step is taken; `logs` are its loss and metrics."""
+        state, options = self.state, self.options
+        state.step, state.batch = state.step + 1, state.batch + 1
+        row = {"step": state.step, "epoch": state.epoch, "learning_rate": float(self.optimizer.learning_rate), **logs}
+        self.log.append(row)
+        if not math.isfinite(logs["loss"]):
+            self.log.flush()
+            raise DataError(f"training: expected a finite loss, received {logs['loss']} at step {state.step} (epoch "
+                            f"{state.epoch}, batch {state.batch}); the last checkpoint is kept. A lower --learning_rate may help")
+        if state.step % 10 == 0:
+            write_scalars({name: value for name, value in row.items() if name not in ("step", "epoch")}, state.step)
+        self._progress(logs)
+        if self._stop is not None:
+            self._checkpoint()
+            raise Stopped(f"stopped by signal {self._stop} after step {state.step}; run the same command to go on")
+        if state.step % options.save_checkpoints_steps == 0:
+            self._checkpoint()
+
+    def _progress(self, logs):
+        now, done = time.monotonic(), self.state.step - self._first_step
+        if now - self._told > PROGRESS_SECONDS or done == 20:
+            self._told = now
+            left = (self.total_steps - self.state.step) * (now - self._started) / done
+            losses = " ".join(f"{name} {value:.4f}" for name, value in logs.items() if name.endswith("loss"))
+            logger.info("step %d of %d, %s, about %s left", self.state.step, self.total_steps, losses, duration(left))
+
+    def _checkpoint(self):
+        self.log.flush()
+        self.eval_log.flush()
+        self.checkpoints.save(self.model, dataclasses.asdict(self.state))
+
+    def _validate(self):
+        measures = validation_measures(self.scorer, self.plan.tasks, self.options.max_eval_steps)
+        name = best_metric_name(self.options, self.plan.tasks)
+        if name not in measures:
+            raise DataError(f"--best_metric: expected one of {', '.join(measures)}, received {name!r}")
+        value, state = measures[name], self.state
+        if value is not None and (state.best is None or better(name, value, state.best)):
+            state.best, state.best_step, state.since_best = value, state.step, 0
+            self._save_best()
+        else:
+            state.since_best += 1
+        self.eval_log.append({"step": state.step, "epoch": state.epoch,
+                              **{f"valid_{key}": number for key, number in measures.items()}})
+        write_scalars({f"valid/{key}": number for key, number in measures.items()}, state.step)
+        shown = "undefined" if value is None else f"{value:.4f}"
+        logger.info("epoch %d, step %d: validation %s %s%s", state.epoch, state.step, name, shown,
+                    " (best so far)" if state.since_best == 0 else "")
+        if self.options.patience and state.since_best >= self.options.patience:
+            logger.info("stopping early: no better %s for %d evaluations", name, state.since_best)
+            state.finished = True
+        if state.finished and state.best is None:  # nothing could be measured: the last weights are the best that is known
+            state.best_step = state.step
+            self._save_best()
+
+    def _save_best(self):
+        write_arrays(self.run.best_weights, weights_of(self.model), {"step": self.state.step, "value": self.state.best})
+
+    def _signals(self):
+        return _CatchSignal(signal.SIGTERM, self._on_signal)
+
+    def _on_signal(self, number, frame):
+        self._stop = signal.Signals(number).name
+
+
+class _CatchSignal:
+    """Replaces a signal's handler for the length of a `with` block; a no-op outside the main thread."""
+
+    def __init__(self, number, handler):
+        self.number, self.handler, self.earlier = number, handler, None
+
+    def __enter__(self):
+        try:
+            self.earlier = signal.signal(self.number, self.handler)
+        except ValueError:  # only the main thread may set handlers
+            self.earlier = None
+
+    def __exit__(self, *failure):
+        if self.earlier is not None:
+            signal.signal(self.number, self.earlier)
+
+
+def batch_options(plan, batch_size):
+    """`BatchOptions` of a plan for batches of a size."""
+    options = plan.options
+    return BatchOptions(batch_size=batch_size, max_seq_length=options.max_seq_length, masked_lm_prob=options.masked_lm_prob,
+                        max_predictions=options.max_predictions_per_seq)
+
+
+def better(name, value, best):
+    """Whether a measure improved: lower is better for losses and errors, higher for the rest."""
+    lower = name.endswith(("loss", "perplexity", "brier", "calibration_error"))
+    return value < best if lower else value > best
+
+
+def best_metric_name(options, tasks):
+    """The validation measure that chooses the best weights."""
+    return options.best_metric or ("roc_auc" if any(task.level == "patient" for task in tasks) else "loss")
+
+
+def validation_measures(scorer, tasks, max_batches=0):
+    """Point values on one split: dict name -> float, None where undefined (one class only).
+
+    Names: `loss` (weighted sum of the tasks' losses), `<task>.loss`, `<task>.<label>.<metric>`, `<task>.accuracy` and the
+    like for masked codes, and `roc_auc`: the mean over the patient-level tasks of their macro ROC AUC.
+    """
+    measures, areas = {}, []
+    predictions = scorer.predictions()
+    losses = task_losses(predictions, tasks)
+    for name, values in scorer.masked_measures(max_batches).items():
+        losses[name] = values["loss"]
+        measures |= {f"{name}.{metric}": values[metric] for metric in ("accuracy", "top10_accuracy", "perplexity")}
+    for name, one in predictions.items():
+        for label, entry in evaluate(one, sigmoid(one.logits), num_bootstrap=0).items():
+            measures |= {f"{name}.{label}.{metric}": value["value"] for metric, value in entry.items()
+                         if isinstance(value, dict) and metric in ("roc_auc", "average_precision", "brier")}
+        if measures[f"{name}.macro.roc_auc"] is not None:
+            areas.append(measures[f"{name}.macro.roc_auc"])
+    known = {task.name: losses[task.name] for task in tasks if math.isfinite(losses[task.name])}
+    total = sum(task.weight * known[task.name] for task in tasks if task.name in known)
+    first = {"loss": total if known else None, **({"roc_auc": float(np.mean(areas)) if areas else None} if predictions else {})}
+    return {**first, **{f"{task.name}.loss": known.get(task.name) for task in tasks}, **measures}
+
+
+def load_best(model, run):
+    """Sets a model to a run's best weights; returns the step that they are from."""
+    arrays, state = read_arrays(run.best_weights)
+    set_weights(model, arrays, run.best_weights)
+    return state["step"]
+
+
+def duration(seconds):
+    """Seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,71 @@
+"""Generates a cohort of diabetic patients whose true risk is known, for trying and measuring everything else.
+
+Example:
+
+  python preprocessing/make_synthetic_cohort.py --output_prefix=data/cohort --num_patients=20000 --seed=1
+
+It writes <output_prefix>.csv (the raw table; .tsv for --layout=medbert; .gz with --gzip), .prediction_times.csv,
+.true_risk.csv (each patient's true probability of each label) and .generator.json (counts and the best AUROC that any
+model can reach). docs/synthetic_cohort.md describes the patients and the risk function.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+from absl import flags
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from medtop import commands
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("output_prefix", None, "Beginning of the files' names, with their folder.")
+flags.DEFINE_integer("num_patients", 20000, "Number of patients.", lower_bound=1)
+flags.DEFINE_integer("seed", 1, "Seed; the same seed gives the same bytes, and more patients keep the first ones.",
+                     lower_bound=0)
+flags.DEFINE_enum("layout", "stays", ["stays", "medbert", "topbert"],
+                  "Columns of the stays table, Med-BERT's seven (TSV, dates only) or top-BERT's ten (dates only).")
+flags.DEFINE_bool("gzip", False, "Compress the raw table.")
+flags.DEFINE_bool("overwrite", False, "Replace files that other flags made.")
+
+
+def _number(value, digits=3):
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _print_summary(summary):
+    print(f"{summary['patients']} patients, {summary['stays']} stays, {summary['rows']} rows; "
+          f"up to the prediction time {summary['mean_history_stays']:.1f} stays and "
+          f"{summary['mean_history_codes']:.1f} codes a patient")
+    print(f"{'label':<12}{'known':>8}{'prevalence':>12}{'best reachable AUROC':>22}")
+    for label, values in summary["labels"].items():
+        known, prevalence = _number(values.get("known")), _number(values.get("prevalence"))
+        print(f"{label:<12}{known:>8}{prevalence:>12}{_number(values['best_roc_auc'], 4):>22}")
+
+
+def main(_):
+    """Flags in, one library call, files out."""
+    from medtop import synthetic
+
+    prefix, shown = FLAGS.output_prefix, 100_000
+
+    def progress(patients):
+        if patients % shown == 0:
+            print(f"{patients} of {FLAGS.num_patients} patients written", flush=True)
+
+    summary = synthetic.write_cohort(prefix, FLAGS.num_patients, FLAGS.seed, layout=FLAGS.layout, gzip=FLAGS.gzip,
+                                     overwrite=FLAGS.overwrite, progress=progress)
+    _print_summary(summary)
+    paths = synthetic.cohort_paths(prefix, FLAGS.layout, FLAGS.gzip)
+    for path in paths.values():
+        print(f"written: {path}")
+    data, times = shlex.quote(str(paths["stays"])), shlex.quote(str(paths["prediction_times"]))
+    print(f"next: python preprocessing/preprocess_pretrain_data.py {data} NA {shlex.quote(str(prefix))} 0 "
+          f"--prediction_times={times}")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["output_prefix"])
+    commands.run(main)

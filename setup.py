@@ -1,0 +1,40 @@
+"""The package: what it needs and what it carries. Lower bounds have builds for every Python from 3.10 to 3.13."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "medtop" / "__init__.py").read_text(encoding="utf-8"), re.M)[1]
+
+setup(
+    name="medtop",
+    version=VERSION,
+    description="From a hospital's raw tables or notes to calibrated, evaluated, exportable clinical risk models",
+    license="Apache-2.0",
+    packages=find_packages(include=["medtop", "medtop.*"]),
+    package_data={"medtop": ["endpoint_files/*.json", "configs/*.json", "templates/*"]},
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "absl-py>=2.1,<3",
+        "duckdb>=1.4,<3",
+        "keras>=3.12,<3.16",
+        "numpy>=2.1,<3",
+        "pandas>=2.2.3,<4",
+        "pyarrow>=18",
+        "pyyaml>=6.0.2,<7",
+        "scikit-learn>=1.6,<2",
+        "scipy>=1.14.1,<2",
+        "tensorflow>=2.21,<2.22",
+        # Notes only. It has no builds for Windows; everything but the notes works there without it.
+        "tensorflow-text>=2.21,<2.22; platform_system != 'Windows'",
+    ],
+    extras_require={
+        "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.16"],
+        "report": ["matplotlib>=3.9,<4"],
+        "spark": ["pyspark>=3.5,<5"],
+        "test": ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.12,<1"],
+        "torch": ["torch>=2.4", "safetensors>=0.4"],
+    },
+)

@@ -1,0 +1,47 @@
+"""Shared by all tests: where the repository and the open data are, how a script is run, quiet and small TensorFlow."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread pool per core, not one per core and worker
+    for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(variable, "1")
+
+
+@pytest.fixture(scope="session")
+def repo_root():
+    """The repository's root, a `Path`."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def test_data():
+    """The folder of open data sets that MEDTOP_TEST_DATA names, a `Path`; skips the test where it is unset."""
+    folder = os.environ.get("MEDTOP_TEST_DATA")
+    if not folder:
+        pytest.skip("MEDTOP_TEST_DATA is unset: it names the folder of open data sets")
+    if not Path(folder).is_dir():
+        pytest.fail(f"MEDTOP_TEST_DATA={folder}: expected a folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def run_script():
+    """Runs a script of the repository as a user would; gives a `subprocess.CompletedProcess` with text.
+
+    `run_script("preprocessing/x.py", "--flag=value", cwd=folder, env={"NAME": "value"}, timeout=seconds)`.
+    """
+
+    def run(script, *arguments, cwd=ROOT, env=None, timeout=300):
+        command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+        environment = {**os.environ, **(env or {})}
+        return subprocess.run(command, cwd=cwd, env=environment, timeout=timeout, capture_output=True, text=True)
+
+    return run
