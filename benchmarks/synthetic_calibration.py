@@ -31,7 +31,7 @@ METHODS = ("best", *BASELINES, "ingredients")
 
 
 def chunk_of(block):
-    """The histories of a block as the `medtop.sequences.Chunk` that preprocessing would make; ids are the generator's."""
+    """A block's histories as the `medtop.sequences.Chunk` that preprocessing would make; ids are the generator's."""
     from medtop import synthetic
     from medtop import synthetic_risk as risk
     from medtop.sequences import SEXES, Chunk
@@ -42,6 +42,7 @@ def chunk_of(block):
     visit_counts = np.bincount(history.visit_patients, minlength=count)
     visits = np.arange(len(history.visit_patients)) - (np.cumsum(visit_counts) - visit_counts)[history.visit_patients]
     codes_of_visit = np.bincount(history.code_visits, minlength=len(visits))
+    first_codes = np.cumsum(codes_of_visit) - codes_of_visit
     ages = block.prediction_times // SECONDS_PER_DAY - block.births
     known, targets = (block.targets >= 0).astype(np.float32), (block.targets == 1).astype(np.float32)
     return Chunk(
@@ -49,7 +50,7 @@ def chunk_of(block):
         sexes=np.array([SEXES.index(sex) for sex in block.sexes]), ages_at_prediction=ages,
         code_counts=np.bincount(history.visit_patients[history.code_visits], minlength=count),
         visit_counts=visit_counts, codes=history.codes + len(SPECIAL_TOKENS), visits=visits[history.code_visits] + 1,
-        visit_positions=np.arange(len(history.codes)) - (np.cumsum(codes_of_visit) - codes_of_visit)[history.code_visits],
+        visit_positions=np.arange(len(history.codes)) - first_codes[history.code_visits],
         stay_days=history.stay_days, gaps_before=history.gaps_before, recencies=history.recencies,
         ages=ages[history.visit_patients] - history.recencies - history.stay_days,
         labels={"complications": targets[:, :several], "long_stay": targets[:, several:]},

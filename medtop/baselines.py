@@ -116,7 +116,7 @@ def features_from_columns(codes, code_counts, vocabulary_size, sexes, ages_at_pr
         raise DataError(f"baselines: expected codes below {vocabulary_size}, received {codes.min()} to {codes.max()}")
     pointer = np.concatenate([[0], np.cumsum(code_counts)])
     counts = sparse.csr_array((np.ones(len(codes), np.float32), codes, pointer),
-                              shape=(len(code_counts), vocabulary_size))
+                              shape=(len(code_counts), vocabulary_size), copy=True)  # the next line works in place
     counts.sum_duplicates()
     stay_days, sexes = np.asarray(stay_days, np.float64), np.asarray(sexes)
     ages = np.asarray(ages_at_prediction, np.float64) / 365.25

@@ -354,25 +354,25 @@ def result_rows(metrics, comparison=None):
     comparison = comparison or {}
     baselines, differences = comparison.get("baselines", {}), comparison.get("differences", {})
     best = comparison.get("best_reachable", {})
-    header = ["task", "label", "n", "positives", "AUROC [95%]", "AP", "Brier", "ECE"]
+    header = ["task", "label", "n", "positives", "AUROC [95%]"]
+    header += [*(["best", "share"] if best else []), "AP", "Brier", "ECE"]
     for name in baselines:
         header += [f"{name} AUROC", "difference [95%]", "p"]
-    header += ["best", "share"] if best else []
     rows = []
     for task, labels in metrics.items():
         for label, entry in labels.items():
             if "roc_auc" not in entry or (label in POOLED and len(labels) == 1 + len(POOLED)):
                 continue  # of a single label, micro and macro would repeat it
             row = [task, label, str(entry["n"]), str(entry["positives"]), _span(entry["roc_auc"])]
+            if best:
+                reachable = best.get(task, {}).get(label, {}).get("roc_auc")
+                share = share_of_way(entry["roc_auc"]["value"], reachable)
+                row += [_number(reachable), "-" if share is None else f"{100 * share:.0f}%"]
             row += [_number(entry[name]["value"]) for name in ("average_precision", "brier", "calibration_error")]
             for name in baselines:
                 other = differences.get(name, {}).get(task, {}).get(label, {})
                 row += [_number(baselines[name].get(task, {}).get(label, {}).get("roc_auc", {}).get("value")),
                         _span({**other, "value": other.get("difference")}, sign="+"), _number(other.get("p_value"))]
-            if best:
-                reachable = best.get(task, {}).get(label, {}).get("roc_auc")
-                share = share_of_way(entry["roc_auc"]["value"], reachable)
-                row += [_number(reachable), "-" if share is None else f"{100 * share:.0f}%"]
             rows.append(row)
     return header, rows
 

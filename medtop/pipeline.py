@@ -22,9 +22,9 @@ ROW_LENGTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048,
 """Lengths that a batch's rows may have: few, so that compiled code is reused; close, so that little is padding."""
 
 SEQUENCE_FIELDS = {
-    # key of the batch: field of the record
+    # key of the batch: field of the record; `gap` stands for `info.gap_feature`
     "token_ids": "token_ids", "visit_positions": "visit_positions", "visits": "visits",
-    "ages": "age_days", "gaps": "gap_before_days", "stays": "stay_days", "recencies": "recency_days",
+    "ages": "age_days", "gaps": "gap", "stays": "stay_days", "recencies": "recency_days",
 }
 SHUFFLE_BLOCK = 100_000
 """Records held in memory for shuffling, about 300 bytes each."""
@@ -178,7 +178,9 @@ class BatchMaker:
         self.masked = [task for task in tasks if task.level == "masked"] if masking else []
         self.patient = [task for task in tasks if task.level == "patient"]
         # `segments` has no field of its own: it is made from the visit numbers
-        self.fields = [key for key in SEQUENCE_FIELDS if key in set(config.inputs) | {"token_ids", "visits"}]
+        wanted = set(config.inputs) | {"token_ids", "visits"}
+        self.fields = {key: info.gap_feature if field == "gap" else field
+                       for key, field in SEQUENCE_FIELDS.items() if key in wanted}
         if self.static_masks:
             lost = [key for key in config.inputs if key in ("visit_positions", "ages", "gaps", "stays", "recencies", "sexes")]
             if lost:
@@ -212,7 +214,7 @@ class BatchMaker:
         return window, plan
 
     def _window(self, parsed, pair):
-        sequences = _truncate({key: parsed[SEQUENCE_FIELDS[key]] for key in self.fields}, self.options.max_seq_length)
+        sequences = _truncate({key: parsed[field] for key, field in self.fields.items()}, self.options.max_seq_length)
         window = dict(sequences)
         if self.masked:
             hidden, selected = draw_masks(sequences["token_ids"], pair, self.info.vocabulary, self.options)

@@ -60,7 +60,7 @@ def main(_):
     _print_summary(summary)
     paths = synthetic.cohort_paths(prefix, FLAGS.layout, FLAGS.gzip)
     for path in paths.values():
-        print(f"written: {path}")
+        print(f"file: {path}")
     data, times = shlex.quote(str(paths["stays"])), shlex.quote(str(paths["prediction_times"]))
     print(f"next: python preprocessing/preprocess_pretrain_data.py {data} NA {shlex.quote(str(prefix))} 0 "
           f"--prediction_times={times}")

@@ -120,6 +120,14 @@ def test_every_cut_is_noticed(tmp_path):
             load_pickle(path)
 
 
+@pytest.mark.parametrize("more", [b"x", b"\x80", b"\0\0\0"])
+def test_bytes_after_the_last_value_are_noticed(tmp_path, more):
+    path = write(tmp_path / "a.pkl", [1])
+    path.write_bytes(path.read_bytes() + more)
+    with pytest.raises(DataError, match="damaged or cut"):
+        load_pickle(path)
+
+
 def test_flipped_bytes_raise_only_data_errors(tmp_path):
     """Whatever damage does, it ends in a value or in a DataError, never in another exception."""
     path = write(tmp_path / "a.pkl", BUILTIN[0])

@@ -50,8 +50,8 @@ def recognise_source(data_file):
     if len(found) == 1:
         return found[0]
     if found:
-        raise DataError(f"{data_file}: expected one layout, received one that could be {' or '.join(s.name for s in found)}; "
-                        "choose with --source")
+        names = " or ".join(source.name for source in found)
+        raise DataError(f"{data_file}: expected one layout, received one that could be {names}; choose with --source")
     raise DataError(f"{data_file}: expected the layout of {', '.join(source.name for source in SOURCES)}, received "
                     f"{_describe(path, data_file)}; choose with --source, or name the columns with --columns")
 

@@ -67,11 +67,18 @@ def _list_headers(headers):
     return shown if len(headers) <= 40 else f"{shown}, ... ({len(headers)} in all)"
 
 
+def _fitting_delimiter(lines, wanted):
+    """The delimiter under which the header has all of `wanted` (lower case), or None."""
+    for delimiter in DELIMITERS:
+        if wanted <= {field.lower() for field in header_line(lines, delimiter)}:
+            return delimiter
+    return None
+
+
 def _text_layout(path, columns):
     lines = read_head(path)
     wanted = {columns.get(name, name).lower() for name in REQUIRED_COLUMNS}
-    fits = [delimiter for delimiter in DELIMITERS if wanted <= {field.lower() for field in header_line(lines, delimiter)}]
-    delimiter = fits[0] if fits else sniff_delimiter(lines)
+    delimiter = _fitting_delimiter(lines, wanted) or sniff_delimiter(lines)
     if delimiter is None:
         raise DataError(f"{path}: expected columns separated by comma, tab, semicolon or bar, received the header "
                         f"{lines[0][:80]!r}")
@@ -93,7 +100,8 @@ def _parquet_layout(path, columns, connection):
             moment = f"make_timestamp(epoch_us({value}))" if "TIME ZONE" in kind else f"CAST({value} AS TIMESTAMP)"
             parsed[name] = moment if name in ("admit", "discharge") else f"CAST({moment} AS DATE)"
         elif name in ("patient_id", "stay_id") and kind in ("DOUBLE", "FLOAT"):  # pandas turns ids with gaps into 17.0
-            raw[name] = f"CASE WHEN {value} = floor({value}) THEN CAST(CAST({value} AS BIGINT) AS VARCHAR) ELSE {raw[name]} END"
+            whole = f"CAST(CAST({value} AS BIGINT) AS VARCHAR)"
+            raw[name] = f"CASE WHEN {value} = floor({value}) THEN {whole} ELSE {raw[name]} END"
     return RowLayout(names=list(types), raw=raw, headers=found, delimiter=None, parsed=parsed)
 
 
@@ -112,7 +120,7 @@ def _recognise(data_file):
         lines = read_head(path)
     except DataError:  # not readable as a table: no source recognises it, and loading says why
         return False
-    return any(set(REQUIRED_COLUMNS) <= {field.lower() for field in header_line(lines, delimiter)} for delimiter in DELIMITERS)
+    return _fitting_delimiter(lines, set(REQUIRED_COLUMNS)) is not None
 
 
 def _load(request):
@@ -122,8 +130,8 @@ def _load(request):
 
 SOURCE = Source(
     name="columns",
-    description="any CSV (comma, tab, semicolon, bar) or Parquet table with one row per diagnosis, through --columns or "
-                "with the standard column names",
+    description="any CSV (comma, tab, semicolon, bar) or Parquet table with one row per diagnosis, through --columns "
+                "or with the standard column names",
     observation_end="the table's own column observation_end; without it the latest discharge in the whole table or the "
                     "patient's death, whichever is earlier",
     present_on_admission="the table's own column present_on_admission: Y and N are taken, all else is null",

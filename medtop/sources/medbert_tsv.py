@@ -8,8 +8,15 @@ third party, priority).
 from medtop.errors import DataError
 from medtop.sources.rows import load_rows, text_layout
 from medtop.sources.stays import REQUIRED_COLUMNS, Source
-from medtop.sources.text_files import (describe_delimiter, expand_paths, first_rows, is_parquet, looks_like_date, read_head,
-                                       split_rows)
+from medtop.sources.text_files import (
+    describe_delimiter,
+    expand_paths,
+    first_rows,
+    is_parquet,
+    looks_like_date,
+    read_head,
+    split_rows,
+)
 
 HEADERS = ["patient", "admission", "discharge", "diagnosis", "present_on_admission", "priority", "third_party"]
 PLACES = {"patient_id": 0, "admit": 1, "discharge": 2, "code": 3, "order_1": 4, "order_2": 6, "order_3": 5}
@@ -22,16 +29,18 @@ def _layout(path, request):
     rows = split_rows(lines[:21], "\t")
     # The first rows decide, not the header alone: it is ignored, and a few bad rows among good ones are rejects.
     if not any(len(row) == len(HEADERS) for row in rows):
-        raise DataError(f"{path}: line 1: expected {len(HEADERS)} tab-separated columns ({', '.join(HEADERS)}), received "
-                        f"{len(rows[0])}; {describe_delimiter(lines)}")
+        raise DataError(f"{path}: line 1: expected {len(HEADERS)} tab-separated columns ({', '.join(HEADERS)}), "
+                        f"received {len(rows[0])}; {describe_delimiter(lines)}")
     return text_layout(HEADERS, PLACES, "\t")
 
 
 def _recognise(data_file):
     rows = first_rows(data_file, "\t")[:2]
-    if not rows or len(rows[0]) != len(HEADERS) or {name.strip().lower() for name in rows[0]} >= set(REQUIRED_COLUMNS):
+    if not rows or {len(row) for row in rows} != {len(HEADERS)}:
         return False
-    return len(rows) == 1 or (len(rows[1]) == len(HEADERS) and looks_like_date(rows[1][1]) and looks_like_date(rows[1][2]))
+    if {name.strip().lower() for name in rows[0]} >= set(REQUIRED_COLUMNS):
+        return False  # the standard column names: source `columns`
+    return len(rows) == 1 or (looks_like_date(rows[1][1]) and looks_like_date(rows[1][2]))
 
 
 def _load(request):
@@ -40,9 +49,10 @@ def _load(request):
 
 SOURCE = Source(
     name="medbert_tsv",
-    description="Med-BERT's tab-separated table of seven columns by position: patient, admission, discharge, diagnosis, "
-                "present on admission, priority, third party; the header line is ignored",
-    observation_end="the latest discharge in the whole table, for every patient: the table does not say until when it observes",
+    description="Med-BERT's tab-separated table of seven columns by position: patient, admission, discharge, "
+                "diagnosis, present on admission, priority, third party; the header line is ignored",
+    observation_end="the latest discharge in the whole table, for every patient: the table does not say until "
+                    "when it observes",
     present_on_admission="null: Med-BERT's numbers order the codes and do not say whether one was present",
     recognise=_recognise,
     load=_load,

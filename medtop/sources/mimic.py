@@ -9,18 +9,23 @@ given as 91). Death is `dod`, without it the day of the earliest `deathtime`.
 from pathlib import Path
 
 from medtop.errors import DataError
-from medtop.sources.reading import TableReader, is_blank_sql, timestamp_sql
+from medtop.sources.reading import TableReader, discharge_sql, is_blank_sql, timestamp_sql
 from medtop.sources.rows import create_wide_table, finish, reason_sql, settle, wide_columns
 from medtop.sources.stays import Source
-from medtop.sources.tables import count_overlaps, discharge_sql, find_tables, headers_of, read_table
+from medtop.sources.tables import count_overlaps, find_tables, headers_of, read_table
 
 TABLES = ("admissions", "diagnoses_icd", "patients")
 ADMISSIONS = {"patient": "subject_id", "stay": "hadm_id", "raw_admit": "admittime", "raw_discharge": "dischtime",
               "raw_death": "deathtime"}
-DIAGNOSES = {3: {"patient": "subject_id", "stay": "hadm_id", "seq_num": "seq_num", "code": "icd9_code"},
-             4: {"patient": "subject_id", "stay": "hadm_id", "seq_num": "seq_num", "code": "icd_code", "version": "icd_version"}}
-PATIENTS = {3: {"patient": "subject_id", "sex": "gender", "raw_dod": "dod", "raw_birth": "dob"},
-            4: {"patient": "subject_id", "sex": "gender", "raw_dod": "dod", "anchor_age": "anchor_age", "anchor_year": "anchor_year"}}
+DIAGNOSES = {
+    3: {"patient": "subject_id", "stay": "hadm_id", "seq_num": "seq_num", "code": "icd9_code"},
+    4: {"patient": "subject_id", "stay": "hadm_id", "seq_num": "seq_num", "code": "icd_code", "version": "icd_version"},
+}
+PATIENTS = {
+    3: {"patient": "subject_id", "sex": "gender", "raw_dod": "dod", "raw_birth": "dob"},
+    4: {"patient": "subject_id", "sex": "gender", "raw_dod": "dod", "anchor_age": "anchor_age",
+        "anchor_year": "anchor_year"},
+}
 
 
 def _find(folder):
@@ -42,16 +47,17 @@ def _version(diagnoses):
         return 3
     if {"icd_code", "icd_version"} <= set(headers):
         return 4
-    raise DataError(f"{diagnoses}: expected a column icd9_code (MIMIC-III) or icd_code and icd_version (MIMIC-IV), received "
-                    f"columns {', '.join(headers)[:400]}")
+    raise DataError(f"{diagnoses}: expected a column icd9_code (MIMIC-III) or icd_code and icd_version (MIMIC-IV), "
+                    f"received columns {', '.join(headers)[:400]}")
 
 
 def _load(request):
     paths = _find(request.data_file)
     if paths is None:
-        raise DataError(f"{request.data_file}: expected a folder with {', '.join(name.upper() for name in TABLES)} (.csv or "
-                        ".csv.gz), in it or in its folder hosp; received "
-                        + ("a folder without them" if Path(request.data_file).is_dir() else "no folder"))
+        names = ", ".join(name.upper() for name in TABLES)
+        received = "a folder without them" if Path(request.data_file).is_dir() else "no folder"
+        raise DataError(f"{request.data_file}: expected a folder with {names} (.csv or .csv.gz), in it or in its folder "
+                        f"hosp; received {received}")
     connection, version = request.connection, _version(paths["diagnoses_icd"])
     for table in TABLES:
         connection.execute(f"DROP TABLE IF EXISTS temp.mimic_{table}")
@@ -69,7 +75,8 @@ def _load(request):
     counts |= {
         "admissions_repeated": repeated,
         "admissions_without_codes": connection.execute(
-            "SELECT count(*) FROM mimic_stays WHERE (patient, stay) NOT IN (SELECT patient_id, stay_id FROM stays)").fetchone()[0],
+            "SELECT count(*) FROM mimic_stays WHERE (patient, stay) NOT IN "
+            "(SELECT patient_id, stay_id FROM stays)").fetchone()[0],
         "admission_rows_rejected": reader.structural_count(admissions),
         "patient_rows_rejected": reader.structural_count(patients),
         "overlapping_stays": count_overlaps(connection),
@@ -77,8 +84,9 @@ def _load(request):
     for table in (*TABLES, "stays"):
         connection.execute(f"DROP TABLE IF EXISTS temp.mimic_{table}")
     files = [str(paths[table]) for table in TABLES]
-    notes = [f"MIMIC-{'III' if version == 3 else 'IV'}: dates are shifted per patient; ages over 89 are to be read as 90"]
-    return finish(request, SOURCE, files, rows_in, dropped, {name: count for name, count in counts.items() if count}, notes)
+    notes = [f"MIMIC-{'III' if version == 3 else 'IV'}: dates are shifted per patient; ages over 89 are read as 90"]
+    counts = {name: count for name, count in counts.items() if count}
+    return finish(request, SOURCE, files, rows_in, dropped, counts, notes)
 
 
 def _make_admissions(connection, date_format):
@@ -106,7 +114,8 @@ def _fill_stays(connection, version):
     connection.execute(
         f"""INSERT INTO stays
         SELECT patient_id, stay_id, admit, discharge, prefix || code, seq_num, NULL, NULL, NULL, {reason}, 0, record
-        FROM (SELECT trim(d.patient) AS patient_id, a.stay AS stay_id, a.admit, a.discharge, a.raw_admit, a.raw_discharge,
+        FROM (SELECT trim(d.patient) AS patient_id, a.stay AS stay_id, a.admit, a.discharge,
+                     a.raw_admit, a.raw_discharge,
                      CASE WHEN NOT {is_blank_sql('d.code')} THEN upper(replace(trim(d.code), '.', '')) END AS code,
                      {prefix} AS prefix, TRY_CAST(d.seq_num AS INTEGER) AS seq_num, d.rowid AS record
               FROM mimic_diagnoses_icd d
@@ -135,16 +144,18 @@ def _make_patients(connection, version, date_format):
         LEFT JOIN known k ON k.patient = s.patient_id
         LEFT JOIN seen e ON e.patient = s.patient_id""")
     unknown, births = connection.execute(
-        "SELECT count(*) FILTER (WHERE patient_id NOT IN (SELECT trim(patient) FROM mimic_patients WHERE patient IS NOT NULL)), "
+        "SELECT count(*) FILTER (WHERE patient_id NOT IN "
+        "(SELECT trim(patient) FROM mimic_patients WHERE patient IS NOT NULL)), "
         "count(*) FILTER (WHERE birth IS NULL) FROM patients").fetchone()
     return {"patients_not_in_patients_table": unknown, "patients_without_birth": births}
 
 
 SOURCE = Source(
     name="mimic",
-    description="MIMIC-III or MIMIC-IV: a folder with ADMISSIONS, DIAGNOSES_ICD and PATIENTS (.csv or .csv.gz), or one whose "
-                "folder hosp holds them",
-    observation_end="the patient's last discharge: MIMIC shifts dates per patient, so that no common end of data exists",
+    description="MIMIC-III or MIMIC-IV: a folder with ADMISSIONS, DIAGNOSES_ICD and PATIENTS (.csv or .csv.gz), or one "
+                "whose folder hosp holds them",
+    observation_end="the patient's last discharge: MIMIC shifts dates per patient, so that no common end of data "
+                    "exists",
     present_on_admission="null: MIMIC does not say which diagnoses were present on admission",
     recognise=lambda data_file: _find(data_file) is not None,
     load=_load,

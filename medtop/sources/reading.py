@@ -11,7 +11,7 @@ import duckdb
 
 from medtop.errors import DataError
 from medtop.sources.stays import EARLIEST, LATEST
-from medtop.sources.text_files import inspect_text, is_parquet, record_lines
+from medtop.sources.text_files import inspect_text, is_parquet, iterate_records
 
 STRUCTURAL_REASONS = {
     "MISSING COLUMNS": "too_few_columns",
@@ -61,6 +61,12 @@ def timestamp_sql(value, date_format=None):
     )
 
 
+def discharge_sql(admit, discharge, raw_discharge):
+    """SQL: the discharge; one given as a bare date, on the day of an admission given with a time, is not before it."""
+    return (f"CASE WHEN {discharge} < {admit} AND strlen({raw_discharge}) <= 10 AND CAST({discharge} AS DATE) = "
+            f"CAST({admit} AS DATE) THEN {admit} ELSE {discharge} END")
+
+
 def is_given_sql(value):
     """SQL: whether the text `value` says anything (null, empty and words such as NULL or NaN do not).
 
@@ -93,7 +99,8 @@ class TableReader:
         self.connection = connection
         self.files = []  # [(path, TextFile or None, delimiter)], in the order they were read
         connection.execute(
-            "CREATE OR REPLACE TEMP TABLE medtop_structural (file INTEGER, line BIGINT, column_name VARCHAR, reason VARCHAR)"
+            "CREATE OR REPLACE TEMP TABLE medtop_structural "
+            "(file INTEGER, place BIGINT, column_name VARCHAR, reason VARCHAR)"
         )
 
     def open(self, path, delimiter):
@@ -125,7 +132,7 @@ class TableReader:
         """
         path, text, delimiter = self.files[number]
         before = self._count(target)
-        table = self._parquet(path) if text is None else self._csv(text, names, delimiter)
+        table = _parquet_sql(path) if text is None else self._csv(text, names, delimiter)
         try:
             self.connection.execute(f"INSERT INTO {target} {select.replace('{table}', table)}")
             if text is not None:
@@ -137,51 +144,61 @@ class TableReader:
         return before, self._count(target)
 
     def check_complete(self, number, rows):
-        """Compares the records DuckDB saw in file `number` with the lines that were counted there.
+        """Compares the records DuckDB saw in file `number` with those that are there.
 
-        A quoted field may hold line breaks, so that the two can be compared only where no quote occurs.
+        DuckDB cuts a large file into parts that it reads at once; where a quote stands alone it can take the inside of
+        a part for the outside, and swallow or invent rows without a reject.
 
         Raises:
-            DataError: when lines were swallowed without a reject.
+            DataError: when the two differ.
         """
-        path, text, _ = self.files[number]
-        if text is None or text.has_quotes:
+        path, text, delimiter = self.files[number]
+        if text is None:
             return
+        expected = sum(1 for _ in iterate_records(text, delimiter)) if text.multi_line else text.lines - 1
         received = rows + self.structural_count(number)
-        if received != text.lines - 1:
-            raise DataError(f"{path}: expected {text.lines - 1} rows below the header, received {received}: check its line ends")
+        if received != expected and text.multi_line:
+            raise _open_quote(text, delimiter)
+        if received != expected:
+            raise DataError(f"{path}: expected {expected} rows below the header, received {received}: check its quotes "
+                            "and line ends")
 
     def structural_count(self, number=None):
         """Rows rejected as such in file `number`, or in all."""
         where = "" if number is None else f"WHERE file = {number}"
         return self.connection.execute(f"SELECT count(*) FROM medtop_structural {where}").fetchone()[0]
 
-    def structural_lines(self, number):
-        """Line numbers of the rejected rows of file `number`: set of int."""
-        return {line for (line,) in self.connection.execute(
-            f"SELECT line FROM medtop_structural WHERE file = {number}").fetchall()}
+    def structural_rejects(self, number):
+        """Rejected rows of file `number`: list of (line, column name, reason), by line."""
+        rows = self.connection.execute(
+            f"SELECT place, column_name, reason FROM medtop_structural WHERE file = {number} ORDER BY place").fetchall()
+        _, text, delimiter = self.files[number]
+        if not rows or not text.has_quotes:
+            return rows
+        wanted = {place for place, _, _ in rows}
+        lines = {place: line for place, line in iterate_records(text, delimiter) if place in wanted}
+        return [(lines.get(place, place), column, reason) for place, column, reason in rows]
 
-    def lines(self, number):
+    def kept_lines(self, number):
         """Yields the line (Parquet: row, from 1) of each record kept from file `number`, in order."""
         path, text, delimiter = self.files[number]
         if text is None:
-            rows = self.connection.execute(f"SELECT count(*) FROM {self._parquet(path)}").fetchone()[0]
+            rows = self.connection.execute(f"SELECT count(*) FROM {_parquet_sql(path)}").fetchone()[0]
             return iter(range(1, rows + 1))
-        return record_lines(text, delimiter, self.structural_lines(number))
+        skipped = {place for (place,) in self.connection.execute(
+            f"SELECT place FROM medtop_structural WHERE file = {number}").fetchall()}
+        return (line for place, line in iterate_records(text, delimiter) if place not in skipped)
 
     def _count(self, target):
         return self.connection.execute(f"SELECT count(*) FROM {target}").fetchone()[0]
-
-    def _parquet(self, path):
-        return f"read_parquet([{quote_text(_no_glob(path))}], hive_partitioning = false)"
 
     def _csv(self, text, names, delimiter):
         columns = ", ".join(f"{quote_text(name)}: 'VARCHAR'" for name in names)
         quote = '"' if text.has_quotes else ""
         strict = not text.mixed_line_ends or text.has_quotes  # only the loose mode reads mixed line ends
         return (
-            f"read_csv([{quote_text(_no_glob(text.path))}], columns = {{{columns}}}, auto_detect = false, header = true, "
-            f"delim = {quote_text(delimiter)}, quote = '{quote}', escape = '{quote}', nullstr = '', "
+            f"read_csv([{quote_text(_no_glob(text.path))}], columns = {{{columns}}}, auto_detect = false, "
+            f"header = true, delim = {quote_text(delimiter)}, quote = '{quote}', escape = '{quote}', nullstr = '', "
             f"strict_mode = {str(strict).lower()}, compression = '{'gzip' if text.gzipped else 'none'}', "
             "hive_partitioning = false, store_rejects = true, rejects_table = 'medtop_errors', "
             "rejects_scan = 'medtop_scans', rejects_limit = 0)"
@@ -189,27 +206,45 @@ class TableReader:
 
     def _keep_structural(self, number, text):
         reasons = " ".join(f"WHEN '{theirs}' THEN '{ours}'" for theirs, ours in STRUCTURAL_REASONS.items())
-        opened = self.connection.execute(
-            "SELECT min(line) FROM medtop_errors WHERE error_type = 'UNQUOTED VALUE' AND csv_line SIMILAR TO '(?s).*[\n\r].*'"
-        ).fetchone()[0]
-        if opened is not None:
-            raise DataError(f"{text.path}: line {opened}: expected each quoted field to be closed, received one that "
-                            "swallows the lines after it")
         self.connection.execute(
-            f"INSERT INTO medtop_structural SELECT {number}, line, arg_min(column_name, column_idx), "
-            f"arg_min(CASE error_type {reasons} ELSE lower(replace(error_type, ' ', '_')) END, column_idx) "
+            f"INSERT INTO medtop_structural SELECT {number}, line, arg_min(column_name, coalesce(column_idx, 0)), "
+            f"arg_min(CASE error_type {reasons} ELSE lower(replace(error_type, ' ', '_')) END, coalesce(column_idx, 0)) "
             "FROM medtop_errors GROUP BY line ORDER BY line"
         )
+        swallowed = self.connection.execute(
+            "SELECT count(*) FROM medtop_errors WHERE error_type = 'UNQUOTED VALUE' "
+            "AND (contains(csv_line, chr(10)) OR contains(csv_line, chr(13)))").fetchone()[0]
+        if swallowed:
+            raise _open_quote(text, self.files[number][2])
+
+
+def _open_quote(text, delimiter):
+    """The error for a quoted field that swallows lines. The record that spans the most lines holds it.
+
+    DuckDB's own line number is not used: with a file read in parts it can name a line of another part.
+    """
+    begin, longest, before = 1, 0, 1
+    for _, line in iterate_records(text, delimiter):
+        if line - before > longest:
+            begin, longest = before, line - before
+        before = line
+    if text.ends - before >= longest:  # the last record
+        begin = before
+    return DataError(f"{text.path}: line {begin}: expected each quoted field to be closed, received one that swallows the "
+                     "lines after it")
 
 
 def column_types(connection, path):
     """Names and types of a Parquet file: dict name -> DuckDB type."""
     try:
-        rows = connection.execute(
-            f"DESCRIBE SELECT * FROM read_parquet([{quote_text(_no_glob(path))}], hive_partitioning = false)").fetchall()
+        rows = connection.execute(f"DESCRIBE SELECT * FROM {_parquet_sql(path)}").fetchall()
     except duckdb.Error as error:
         raise _data_error(path, None, error) from error
     return {row[0]: row[1] for row in rows}
+
+
+def _parquet_sql(path):
+    return f"read_parquet([{quote_text(_no_glob(path))}], hive_partitioning = false)"
 
 
 def _no_glob(path):
@@ -220,8 +255,8 @@ def _no_glob(path):
 def _data_error(path, text, error):
     """One line out of DuckDB's several."""
     message = str(error)
-    if isinstance(error, (duckdb.OutOfMemoryException,)):
-        return DataError(f"{path}: expected enough memory and space for temporary files, received: {_first_line(message)}")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return DataError(f"{path}: expected more memory or space for temporary files, received: {_first_line(message)}")
     if "invalid state" in message and text is not None:
         ends = "mixed line ends" if text.mixed_line_ends else "quotes or line ends that cannot be parsed"
         return DataError(f"{path}: expected one kind of line end and closed quotes, received {ends}")

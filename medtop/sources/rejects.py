@@ -41,13 +41,10 @@ def iterate_rejects(reader, bad_sql, headers, reasons):
     """
     names = list(reasons)
     for number, (path, _, _) in enumerate(reader.files):
-        structural = [
-            (line, column, reason) for line, column, reason in reader.connection.execute(
-                f"SELECT line, column_name, reason FROM medtop_structural WHERE file = {number} ORDER BY line").fetchall()
-        ]
+        structural = reader.structural_rejects(number)
         found = reader.connection.execute(
             f"SELECT record, reason FROM ({bad_sql}) WHERE file = {number} ORDER BY record").fetchnumpy()
-        located = _locate(path, reader.lines(number), found["record"], found["reason"], names, reasons)
+        located = _locate(path, reader.kept_lines(number), found["record"], found["reason"], names, reasons)
         for line, column, reason in heapq.merge(structural, located, key=lambda reject: reject[0]):
             yield str(path), line, headers[number].get(column, column or ""), reason
 
@@ -55,7 +52,7 @@ def iterate_rejects(reader, bad_sql, headers, reasons):
 def _locate(path, lines, records, numbers, names, reasons):
     """Yields (line, column, reason) for the record numbers `records`, which rise; `lines` gives each record's line."""
     place, line = -1, None
-    for record, number in zip(records, numbers):
+    for record, number in zip(records, numbers, strict=True):
         if record != place:
             line = next(itertools.islice(lines, int(record) - place - 1, None), None)
         if line is None:

@@ -7,7 +7,15 @@ then listed and deleted, patients are made, and the helper columns dropped.
 import dataclasses
 
 from medtop.errors import DataError
-from medtop.sources.reading import TableReader, is_blank_sql, is_given_sql, out_of_range_sql, quote_name, timestamp_sql
+from medtop.sources.reading import (
+    TableReader,
+    discharge_sql,
+    is_blank_sql,
+    is_given_sql,
+    out_of_range_sql,
+    quote_name,
+    timestamp_sql,
+)
 from medtop.sources.rejects import first_reject, write_rejects
 from medtop.sources.stays import EARLIEST, LATEST, ORDER_COLUMNS, PATIENTS_COLUMNS, STAYS_COLUMNS, StaysReport
 
@@ -66,7 +74,7 @@ def text_layout(headers, places, delimiter, parsed=None):
     names = [f"c{place}" for place in range(len(headers))]
     return RowLayout(
         names=names, raw={name: names[place] for name, place in places.items()}, delimiter=delimiter,
-        headers={**dict(zip(names, headers)), **{name: headers[place] for name, place in places.items()}},
+        headers={**dict(zip(names, headers, strict=True)), **{name: headers[place] for name, place in places.items()}},
         parsed={name: sql.format(value=names[places[name]]) for name, sql in (parsed or {}).items()},
     )
 
@@ -80,12 +88,18 @@ def parse_sql(name, value, date_format=None):
     if name in ORDER_COLUMNS:
         return f"TRY_CAST({value} AS INTEGER)"
     if name == "present_on_admission":  # CMS also writes U, W, 1 and E: not known to be one or the other
-        return f"CASE upper(trim({value})) WHEN 'Y' THEN 'Y' WHEN 'N' THEN 'N' END"
+        return words_sql(value, {"Y": "Y", "N": "N"})
     if name == "sex":
-        return f"CASE WHEN upper(trim({value})) IN ('F', 'FEMALE') THEN 'F' WHEN upper(trim({value})) IN ('M', 'MALE') THEN 'M' END"
+        return words_sql(value, {"F": "F", "M": "M", "FEMALE": "F", "MALE": "M"})
     if name == "stay_id":
         return f"nullif(trim({value}), '')"
     return value
+
+
+def words_sql(value, words):
+    """SQL: the text `value` looked up in `words` (upper case), else null; trimmed only where it is not there as it is."""
+    branches = " ".join(f"WHEN '{word}' THEN '{meaning}'" for word, meaning in words.items())
+    return f"CASE {value} {branches} ELSE CASE upper(trim({value})) {branches} END END"
 
 
 def reason_sql(line_breaks, unknown_stay=None, unknown_version=None):
@@ -101,18 +115,19 @@ def reason_sql(line_breaks, unknown_stay=None, unknown_version=None):
     place = {reason: number for number, reason in enumerate(REASONS, 1)}
     good = (f"patient_id >= '!' AND code >= '!' AND admit >= TIMESTAMP '{EARLIEST}' AND discharge >= admit "
             f"AND discharge < TIMESTAMP '{LATEST}'")
+    broken = {name: f"(contains({name}, chr(10)) OR contains({name}, chr(13)))" for name in ("patient_id", "code")}
     if line_breaks:
-        good += " AND NOT contains(patient_id, chr(10)) AND NOT contains(code, chr(10))"
-        good += " AND NOT contains(patient_id, chr(13)) AND NOT contains(code, chr(13))"
+        good += "".join(f" AND NOT {test}" for test in broken.values())
     good += "".join(f" AND NOT ({test})" for test in (unknown_stay, unknown_version) if test)
     tests = [(is_blank_sql("patient_id"), "patient_id_empty"), (is_blank_sql("code"), "code_empty")]
-    tests += [(test, reason) for test, reason in ((unknown_version, "code_system_unknown"), (unknown_stay, "stay_unknown")) if test]
+    unknown = ((unknown_version, "code_system_unknown"), (unknown_stay, "stay_unknown"))
+    tests += [(test, reason) for test, reason in unknown if test]
     for name in ("admit", "discharge"):
         tests += [(f"NOT {is_given_sql('raw_' + name)}", f"{name}_empty"), (f"{name} IS NULL", f"{name}_unparsable"),
                   (out_of_range_sql(name), f"{name}_out_of_range")]
     tests.append(("discharge < admit", "discharge_before_admit"))
     if line_breaks:
-        tests += [(f"contains({name}, chr(10)) OR contains({name}, chr(13))", f"{name}_line_break") for name in ("patient_id", "code")]
+        tests += [(test, f"{name}_line_break") for name, test in broken.items()]
     branches = " ".join(f"WHEN {test} THEN {place[reason]}" for test, reason in tests)
     return f"CASE WHEN {good} THEN 0 {branches} ELSE 0 END"
 
@@ -129,19 +144,15 @@ def select_sql(layout, given, line_breaks, date_format=None):
             columns[name] = "NULL"
     inner = ", ".join(f"{sql} AS {name}" for name, sql in columns.items() if name != "discharge")
     raws = ", ".join(f"{sql} AS raw_{name}" for name, sql in layout.raw.items() if name in (*FLAGS, "admit", "discharge"))
-    # a discharge given as a bare date, on the day of an admission given with a time, is not before it
-    discharge = (
-        "CASE WHEN read_discharge < admit AND strlen(raw_discharge) <= 10 AND CAST(read_discharge AS DATE) = CAST(admit AS DATE) "
-        "THEN admit ELSE read_discharge END AS discharge"
-    )
     flagged = [name for name in FLAGS if name in layout.raw]
-    bits = " + ".join(f"CASE WHEN {name} IS NULL AND {is_given_sql('raw_' + name)} THEN {1 << FLAGS.index(name)} ELSE 0 END"
-                      for name in flagged)
+    bits = " + ".join(
+        f"CASE WHEN {name} IS NULL AND {is_given_sql('raw_' + name)} THEN {1 << FLAGS.index(name)} ELSE 0 END"
+        for name in flagged)
     complete = " AND ".join(f"{name} IS NOT NULL" for name in flagged)
     flags = f"CASE WHEN {complete} THEN 0 ELSE {bits} END" if flagged else "0"
     return (
         f"SELECT {', '.join(columns)}, {reason_sql(line_breaks)} AS reason, {flags} AS flags FROM ("
-        f"SELECT * EXCLUDE (read_discharge), {discharge} FROM ("
+        f"SELECT * EXCLUDE (read_discharge), {discharge_sql('admit', 'read_discharge', 'raw_discharge')} AS discharge FROM ("
         f"SELECT {inner}, {columns['discharge']} AS read_discharge, {raws} FROM {{table}}))"
     )
 
@@ -175,7 +186,7 @@ def load_rows(request, source, files, layout_of):
     given = {name for layout in layouts for name in (*layout.raw, *layout.parsed)}
     create_wide_table(connection, wide_columns(given))
     reader, ranges = TableReader(connection), []
-    for path, layout in zip(files, layouts):
+    for path, layout in zip(files, layouts, strict=True):
         number = reader.open(path, layout.delimiter)
         select = select_sql(layout, given, reader.may_hold_line_breaks(number), request.date_format)
         first, after = reader.insert(number, "stays", select, layout.names)
@@ -242,7 +253,7 @@ def count_flags(connection):
     """Values that were given but could not be used, in rows that stay: dict `<column>_unusable` -> rows."""
     sums = ", ".join(f"count(*) FILTER (WHERE flags & {1 << bit} > 0)" for bit in range(len(FLAGS)))
     counts = connection.execute(f"SELECT {sums} FROM stays WHERE flags > 0").fetchone()
-    return {f"{name}_unusable": count for name, count in zip(FLAGS, counts) if count}
+    return {f"{name}_unusable": count for name, count in zip(FLAGS, counts, strict=True) if count}
 
 
 def make_patients(connection, given):

@@ -10,15 +10,16 @@ import re
 from pathlib import Path
 
 from medtop.errors import DataError
-from medtop.sources.reading import TableReader, is_blank_sql, timestamp_sql
+from medtop.sources.reading import TableReader, discharge_sql, is_blank_sql, timestamp_sql
 from medtop.sources.rows import create_wide_table, finish, reason_sql, settle, wide_columns
 from medtop.sources.stays import Source
-from medtop.sources.tables import count_overlaps, discharge_sql, find_tables, read_table
+from medtop.sources.tables import count_overlaps, find_tables, read_table
 
 CODES = [f"ICD9_DGNS_CD_{number}" for number in range(1, 11)]
 CLAIMS = {"patient": "DESYNPUF_ID", "claim": "CLM_ID", "raw_segment": "SEGMENT", "raw_admit": "CLM_ADMSN_DT",
           "raw_discharge": "NCH_BENE_DSCHRG_DT", **{name.lower(): name for name in CODES}}
-BENEFICIARIES = {"patient": "DESYNPUF_ID", "raw_birth": "BENE_BIRTH_DT", "raw_death": "BENE_DEATH_DT", "sex": "BENE_SEX_IDENT_CD"}
+BENEFICIARIES = {"patient": "DESYNPUF_ID", "raw_birth": "BENE_BIRTH_DT", "raw_death": "BENE_DEATH_DT",
+                 "sex": "BENE_SEX_IDENT_CD"}
 ICD9_SHAPE = r"ICD9_([0-9]{3,5}|V[0-9]{2,4}|E[0-9]{3,4})"
 TEMPORARY = ("synpuf_claims", "synpuf_beneficiaries", "synpuf_stays", "synpuf_dated", "synpuf_known")
 
@@ -34,8 +35,8 @@ def _find(folder):
 def _load(request):
     claims, beneficiaries = _find(request.data_file)
     if not claims or not beneficiaries:
-        raise DataError(f"{request.data_file}: expected a folder with *Inpatient_Claims* and *Beneficiary_Summary* files (.csv or "
-                        f".csv.gz), received {len(claims)} of the first and {len(beneficiaries)} of the second")
+        raise DataError(f"{request.data_file}: expected a folder with *Inpatient_Claims* and *Beneficiary_Summary* files "
+                        f"(.csv or .csv.gz), received {len(claims)} of the first and {len(beneficiaries)} of the second")
     connection = request.connection
     for table in TEMPORARY:
         connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
@@ -48,21 +49,22 @@ def _load(request):
     _fill_stays(connection)
     listed = [{**known, "patient_id": "DESYNPUF_ID", "stay_id": "CLM_ID", "admit": "CLM_ADMSN_DT",
                "discharge": "NCH_BENE_DSCHRG_DT"} for known in headers]
-    bad_sql = "SELECT DISTINCT file, record, reason FROM stays WHERE reason > 0"  # a bad claim is listed once, not per code
+    # a bad claim is listed once, not once per code
+    bad_sql = "SELECT DISTINCT file, record, reason FROM stays WHERE reason > 0"
     rows_in, dropped = settle(request, reader, bad_sql, listed, row_files=range(len(claims)))
     counts |= _make_patients(connection, _last_year(claims + beneficiaries), request.date_format)
     counts |= {
         "codes_not_shaped_like_icd9": connection.execute(
             f"SELECT count(*) FROM stays WHERE NOT regexp_full_match(code, '{ICD9_SHAPE}')").fetchone()[0],
-        "beneficiary_rows_rejected": sum(reader.structural_count(number) for number in range(len(claims), len(headers))),
+        "beneficiary_rows_rejected": sum(map(reader.structural_count, range(len(claims), len(headers)))),
         "overlapping_stays": count_overlaps(connection),
     }
     for table in TEMPORARY:
         connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
-    return finish(request, SOURCE, [str(path) for path in claims + beneficiaries], rows_in, dropped,
-                  {name: count for name, count in counts.items() if count},
-                  ["rows are diagnosis entries: code cells of inpatient claims that hold something; a claim's line that cannot "
-                   "be split into columns counts as one"])
+    counts = {name: count for name, count in counts.items() if count}
+    notes = ["rows are diagnosis entries: code cells of inpatient claims that hold something; a line that cannot be split "
+             "into columns counts as one"]
+    return finish(request, SOURCE, [str(path) for path in claims + beneficiaries], rows_in, dropped, counts, notes)
 
 
 def _merge_segments(connection, date_format):
@@ -81,7 +83,8 @@ def _merge_segments(connection, date_format):
         FROM synpuf_dated WHERE discharge >= admit GROUP BY patient, claim""")
     none = " AND ".join(is_blank_sql(name.lower()) for name in CODES)
     merged, empty = connection.execute(
-        f"SELECT (SELECT count(*) FROM synpuf_stays WHERE segments > 1), (SELECT count(*) FROM synpuf_dated WHERE {none})").fetchone()
+        "SELECT (SELECT count(*) FROM synpuf_stays WHERE segments > 1), "
+        f"(SELECT count(*) FROM synpuf_dated WHERE {none})").fetchone()
     return {"claims_of_several_segments": merged, "claim_lines_without_codes": empty}
 
 
@@ -89,8 +92,8 @@ def _fill_stays(connection):
     """Fills the wide `stays` table, in the order of the claims; every code cell that holds something is a row."""
     create_wide_table(connection, {**wide_columns(()), "file": "INTEGER", "record": "BIGINT"})
     cells = " UNION ALL ".join(
-        f"SELECT file, record, patient, claim, segment, admit, discharge, raw_admit, raw_discharge, {number} AS number, "
-        f"{name.lower()} AS cell FROM synpuf_dated WHERE NOT {is_blank_sql(name.lower())}"
+        "SELECT file, record, patient, claim, segment, admit, discharge, raw_admit, raw_discharge, "
+        f"{number} AS number, {name.lower()} AS cell FROM synpuf_dated WHERE NOT {is_blank_sql(name.lower())}"
         for number, name in enumerate(CODES, 1)
     )
     connection.execute(
@@ -115,7 +118,9 @@ def _last_year(paths):
 def _make_patients(connection, last_year, date_format):
     """Makes `patients`; returns counts."""
     birth, death = (f"CAST({timestamp_sql(name, date_format)} AS DATE)" for name in ("raw_birth", "raw_death"))
-    period_end = f"DATE '{last_year}-12-31'" if last_year else "(SELECT make_date(year(max(discharge)), 12, 31) FROM stays)"
+    period_end = f"DATE '{last_year}-12-31'"
+    if last_year is None:
+        period_end = "(SELECT make_date(year(max(discharge)), 12, 31) FROM stays)"
     connection.execute(
         f"""CREATE TEMP TABLE synpuf_known AS
         SELECT patient, min(birth) AS birth, min(death) AS death, min(sex) AS sex,
@@ -126,11 +131,12 @@ def _make_patients(connection, last_year, date_format):
         GROUP BY patient""")
     connection.execute(
         f"""CREATE OR REPLACE TABLE patients AS
-        SELECT s.patient_id, k.birth, k.sex, k.death, least({period_end}, coalesce(k.death, {period_end})) AS observation_end
+        SELECT s.patient_id, k.birth, k.sex, k.death,
+               least({period_end}, coalesce(k.death, {period_end})) AS observation_end
         FROM (SELECT DISTINCT patient_id FROM stays) s LEFT JOIN synpuf_known k ON k.patient = s.patient_id""")
     births, deaths, sexes, unknown = connection.execute(
-        """SELECT count(*) FILTER (WHERE births_differ), count(*) FILTER (WHERE deaths_differ), count(*) FILTER (WHERE sexes_differ),
-                  count(*) FILTER (WHERE k.patient IS NULL)
+        """SELECT count(*) FILTER (WHERE births_differ), count(*) FILTER (WHERE deaths_differ),
+                  count(*) FILTER (WHERE sexes_differ), count(*) FILTER (WHERE k.patient IS NULL)
         FROM patients p LEFT JOIN synpuf_known k ON k.patient = p.patient_id""").fetchone()
     return {"patients_with_conflicting_birth": births, "patients_with_conflicting_death": deaths,
             "patients_with_conflicting_sex": sexes, "patients_without_beneficiary_row": unknown}

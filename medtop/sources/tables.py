@@ -1,4 +1,4 @@
-"""Sources of several tables: finding the files of a folder, reading columns by header, from wide raw tables to stays."""
+"""Sources of several tables: finding the files of a folder, reading columns by their headers."""
 
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def read_table(reader, path, target, columns):
     reader.check_complete(number, after - first)
     if first == after and not reader.structural_count(number):
         raise DataError(f"{path}: expected rows below the header, received the header only")
-    return number, {**dict(zip(names, headers)), **{column: header for column, header in columns.items()}}
+    return number, {**dict(zip(names, headers, strict=True)), **columns}
 
 
 def headers_of(path):
@@ -69,17 +69,11 @@ def headers_of(path):
     return [header.lower() for header in header_line(lines, sniff_delimiter(lines) or ",")]
 
 
-def discharge_sql(admit, discharge, raw_discharge):
-    """SQL: the discharge; one given as a bare date, on the day of an admission given with a time, is not before it."""
-    return (f"CASE WHEN {discharge} < {admit} AND strlen({raw_discharge}) <= 10 AND CAST({discharge} AS DATE) = "
-            f"CAST({admit} AS DATE) THEN {admit} ELSE {discharge} END")
-
-
 def count_overlaps(connection):
     """Stays that begin before the previous one (by admission) of their patient ended: int. They stay apart."""
     return connection.execute(
         "WITH each AS (SELECT patient_id, stay_id, min(admit) AS admit, max(discharge) AS discharge FROM stays "
         "GROUP BY patient_id, stay_id), "
-        "ordered AS (SELECT admit, lag(discharge) OVER (PARTITION BY patient_id ORDER BY admit, discharge, stay_id) AS before "
-        "FROM each) SELECT count(*) FROM ordered WHERE admit < before"
+        "ordered AS (SELECT admit, lag(discharge) OVER (PARTITION BY patient_id ORDER BY admit, discharge, stay_id) "
+        "AS before FROM each) SELECT count(*) FROM ordered WHERE admit < before"
     ).fetchone()[0]

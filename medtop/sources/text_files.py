@@ -34,14 +34,18 @@ class TextFile:
         gzipped: whether its bytes are gzip.
         has_quotes: whether a double quote occurs anywhere.
         mixed_line_ends: whether LF, CRLF or CR occur side by side.
-        lines: number of lines that hold something, header included; exact unless quoted fields hold line breaks.
+        multi_line: whether a line ends within quotes: a quoted field holds a line break, or a quote stands alone.
+        lines: number of lines that hold something, header included; the records, too, unless `multi_line`.
+        ends: number of lines, those that hold nothing included.
     """
 
     path: Path
     gzipped: bool
     has_quotes: bool
     mixed_line_ends: bool
+    multi_line: bool
     lines: int
+    ends: int
 
 
 def expand_paths(data_file):
@@ -96,7 +100,8 @@ def stream_bytes(path):
             try:
                 plain = stream.decompress(block)
             except zlib.error:
-                raise DataError(f"{path}: expected a whole gzip file, received a damaged one after {place} unpacked bytes") from None
+                raise DataError(f"{path}: expected a whole gzip file, received a damaged one after {place} unpacked "
+                                "bytes") from None
             place += len(plain)
             yield plain
             rest = b""
@@ -118,14 +123,18 @@ def inspect_text(path):
     """
     path = Path(path)
     newlines = returns = pairs = blanks = place = 0
-    has_quotes, tail = False, b""
+    has_quotes, multi_line, within, tail = False, False, 0, b""
     for block in stream_bytes(path):
         if not block:
             continue
         if place == 0:
             _check_start(path, block)
         _check_binary(path, block, place)
-        has_quotes = has_quotes or b'"' in block
+        if b'"' in block:
+            has_quotes = True
+        if within or b'"' in block:
+            ends_within, within = _scan_quotes(block, within)
+            multi_line = multi_line or ends_within
         joined = np.frombuffer(tail + block, np.uint8)  # a line end cut by the block's end is seen with the next block
         feeds = joined == ord("\n")  # counting with NumPy takes a third of the time of bytes.count
         newlines += int(np.count_nonzero(feeds[len(tail):]))
@@ -142,8 +151,16 @@ def inspect_text(path):
         raise DataError(f"{path}: expected a table with a header line, received an empty file")
     ends = newlines + returns - pairs
     kinds = (newlines > pairs) + (returns > pairs) + (pairs > 0)
-    lines = ends + (tail[-1:] not in (b"\n", b"\r")) - blanks
-    return TextFile(path, is_gzipped(path), has_quotes, kinds > 1, lines)
+    ends += tail[-1:] not in (b"\n", b"\r")  # the last line may have no end
+    return TextFile(path, is_gzipped(path), has_quotes, kinds > 1, multi_line, ends - blanks, ends)
+
+
+def _scan_quotes(block, within):
+    """(whether a line ends within quotes, whether the block's end is within quotes); doubled quotes cancel out."""
+    values = np.frombuffer(block, np.uint8)
+    parity = np.bitwise_xor.accumulate((values == ord('"')).view(np.uint8)) ^ np.uint8(within)
+    ends = (values == ord("\n")) | (values == ord("\r"))
+    return bool(np.any(ends & parity.view(bool))), int(parity[-1])
 
 
 def _check_start(path, block):
@@ -178,10 +195,7 @@ def read_head(path):
 
 def split_rows(lines, delimiter):
     """The first rows of a table, split at `delimiter`: list of lists of str."""
-    try:
-        return [row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter) if row]
-    except csv.Error:  # a field over csv's own limit: such rows are counted when the table is read
-        return [line.split(delimiter) for line in lines if line]
+    return [row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter) if row]
 
 
 def sniff_delimiter(lines):
@@ -190,9 +204,9 @@ def sniff_delimiter(lines):
     >>> sniff_delimiter(["MRN;ADM;DX", "1;2,5;3"])
     ';'
     """
-    counts = {delimiter: len(split_rows(lines[:1], delimiter)[0]) for delimiter in DELIMITERS} if lines[:1] != [""] else {}
-    best = max(counts, key=counts.get, default=None)
-    return best if best and counts[best] > 1 else None
+    counts = {delimiter: len(header_line(lines, delimiter)) for delimiter in DELIMITERS}
+    best = max(counts, key=counts.get)
+    return best if counts[best] > 1 else None
 
 
 def describe_delimiter(lines):
@@ -226,26 +240,29 @@ def first_rows(data_file, delimiter):
         return []
 
 
-def record_lines(text, delimiter, skipped):
-    """Yields the line number (from 1) of each record that was kept, in order; for the second pass over a file.
+def iterate_records(text, delimiter):
+    """Yields (place, line) of each record below the header; for the second pass over a file.
 
     Args:
         text: TextFile.
-        delimiter: str.
-        skipped: set of line numbers whose records DuckDB rejected.
+        delimiter: one character.
+
+    Yields:
+        place: from 1, the header's; blank lines count. This is what DuckDB calls the line of a reject.
+        line: the line of the file on which the record begins, from 1. It differs from `place` after quoted line breaks.
     """
     stream = io.TextIOWrapper(_BlockReader(text.path), encoding="latin-1", newline="" if text.has_quotes else None)
-    if text.has_quotes:
-        csv.field_size_limit(1 << 30)
-        reader, before = csv.reader(stream, delimiter=delimiter), 0
-        for number, row in enumerate(reader):
-            line, before = before + 1, reader.line_num
-            if number and row and line not in skipped:
-                yield line
+    if not text.has_quotes:
+        for line, content in enumerate(stream, 1):
+            if line > 1 and content != "\n":
+                yield line, line
         return
-    for line, content in enumerate(stream, 1):
-        if line > 1 and content != "\n" and line not in skipped:
-            yield line
+    csv.field_size_limit(1 << 30)
+    reader, before = csv.reader(stream, delimiter=delimiter), 0
+    for place, row in enumerate(reader, 1):
+        line, before = before + 1, reader.line_num
+        if place > 1 and row:
+            yield place, line
 
 
 class _BlockReader(io.RawIOBase):

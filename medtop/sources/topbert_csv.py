@@ -8,9 +8,17 @@ be matched, and the report says so (`icd_codes` false).
 
 from medtop.errors import DataError
 from medtop.sources.rows import load_rows, text_layout
-from medtop.sources.stays import Source
-from medtop.sources.text_files import (describe_delimiter, expand_paths, first_rows, header_line, is_parquet, looks_like_date,
-                                       read_head, split_rows)
+from medtop.sources.stays import REQUIRED_COLUMNS, Source
+from medtop.sources.text_files import (
+    describe_delimiter,
+    expand_paths,
+    first_rows,
+    header_line,
+    is_parquet,
+    looks_like_date,
+    read_head,
+    split_rows,
+)
 
 HEADERS = {
     "patient": ("patient", "patient_id", "pt_id", "pat_id", "patientid", "person_id", "mrn"),
@@ -26,16 +34,19 @@ HEADERS = {
 }
 """Column -> headers by which it is known; in the order of the columns by position."""
 
-STANDARD = {"patient_id": "patient", "admit": "admit", "discharge": "discharge", "code": "diagnosis", "order_1": "poa",
-            "order_2": "third_party", "order_3": "priority", "present_on_admission": "poa", "birth": "dob", "sex": "sex"}
+STANDARD = {"patient_id": "patient", "admit": "admit", "discharge": "discharge", "code": "diagnosis",
+            "order_1": "poa", "order_2": "third_party", "order_3": "priority",
+            "present_on_admission": "poa", "birth": "dob", "sex": "sex"}
 LETTERS_FIRST = "CASE upper(trim({value})) WHEN 'Y' THEN 0 WHEN 'N' THEN 1 ELSE TRY_CAST({value} AS INTEGER) END"
 """Present on admission sorts before not present; other letters become null and sort last."""
 
 
 def find_places(headers):
-    """Places of the ten columns: dict column -> position; by headers when each of the ten is known once, else by position.
+    """Places of the ten columns: dict column -> position.
 
-    >>> find_places(["SEX", "dx", "PT_ID", "admit", "discharge", "poa", "third_party", "priority", "dob", "age"])["patient"]
+    By headers when each of the ten is known once, else by position.
+
+    >>> find_places("SEX dx PT_ID admit discharge poa third_party priority dob age".split())["patient"]
     2
     """
     folded = [header.lower() for header in headers]
@@ -53,23 +64,24 @@ def _layout(path, request):
         raise DataError(f"{path}: expected comma-separated text, received Parquet (--source=columns reads it)")
     lines = read_head(path)
     if not any(len(row) == len(HEADERS) for row in split_rows(lines[:21], ",")):
-        raise DataError(f"{path}: line 1: expected {len(HEADERS)} comma-separated columns ({', '.join(HEADERS)}), received "
-                        f"{len(header_line(lines, ','))}; {describe_delimiter(lines)}")
+        raise DataError(f"{path}: line 1: expected {len(HEADERS)} comma-separated columns ({', '.join(HEADERS)}), "
+                        f"received {len(header_line(lines, ','))}; {describe_delimiter(lines)}")
     headers = header_line(lines, ",")
     headers = headers if len(headers) == len(HEADERS) else list(HEADERS)
     places = find_places(headers)
-    return text_layout(headers, {name: places[column] for name, column in STANDARD.items()}, ",", {"order_1": LETTERS_FIRST})
+    standard = {name: places[column] for name, column in STANDARD.items()}
+    return text_layout(headers, standard, ",", {"order_1": LETTERS_FIRST})
 
 
 def _recognise(data_file):
     rows = first_rows(data_file, ",")[:2]
-    if not rows or len(rows[0]) != len(HEADERS):
+    if not rows or {len(row) for row in rows} != {len(HEADERS)}:
         return False
-    places = find_places([field.strip() for field in rows[0]])
-    if {field.strip().lower() for field in rows[0]} >= {"patient_id", "admit", "discharge", "code"}:
+    headers = [field.strip() for field in rows[0]]
+    if {header.lower() for header in headers} >= set(REQUIRED_COLUMNS):
         return False  # the standard column names: source `columns`
-    row = rows[1] if len(rows) > 1 else None
-    return row is None or (len(row) == len(HEADERS) and all(looks_like_date(row[places[name]]) for name in ("admit", "discharge")))
+    places = find_places(headers)
+    return len(rows) == 1 or all(looks_like_date(rows[1][places[name]]) for name in ("admit", "discharge"))
 
 
 def _load(request):
@@ -79,7 +91,8 @@ def _load(request):
 SOURCE = Source(
     name="topbert_csv",
     description="top-BERT's comma-separated table of ten columns: " + ", ".join(HEADERS),
-    observation_end="the latest discharge in the whole table, for every patient: the table does not say until when it observes",
+    observation_end="the latest discharge in the whole table, for every patient: the table does not say until "
+                    "when it observes",
     present_on_admission="column poa: Y and N are taken, all else (numbers, U, W) is null",
     recognise=_recognise,
     load=_load,
