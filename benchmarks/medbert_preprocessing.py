@@ -32,7 +32,7 @@ def patient_lists(patient, rows, types):
     stays, begins, ends, ids, numbers, visits = [], [], [], [], [], []
     # sort_values with several keys is stable, as the original relies on
     for number, (discharge, visit) in enumerate(rows.sort_values(ORDER).groupby("discharge", sort=False), 1):
-        codes = visit["code"].drop_duplicates().tolist()
+        codes = visit["code"].unique().tolist()
         for code in codes:
             if code not in types:
                 types[code] = len(types)
@@ -62,8 +62,9 @@ def _append(prefix, rows, visits, mode):
 def preprocess(data_file, prefix, report=None):
     """Writes `<prefix>.{bencs,ptencs}.{train,valid,test}` and `<prefix>.types`; returns the number of patients."""
     # the strings as Python objects, as when the original was written; today's default string type halves its pace
-    table = pd.read_csv(data_file, sep="\t", dtype={0: None})
-    table.columns = COLUMNS
+    table = pd.read_csv(
+        data_file, sep="\t", header=0, names=COLUMNS, dtype=dict.fromkeys(["admit", "discharge", "code"], object)
+    )
     types, rows, visits, count = {"empty_pad": 0}, [], [], 0
     mode = "wb"
     for patient, group in table.groupby("patient"):

@@ -50,8 +50,12 @@ def theirs(data, folder):
 def generate(folder, patients):
     """The path of a generated Med-BERT table and its rows."""
     prefix = folder / f"cohort_{patients}"
-    run(ROOT / "preprocessing/make_synthetic_cohort.py", f"--output_prefix={prefix}", f"--num_patients={patients}",
-        "--layout=medbert")
+    run(
+        ROOT / "preprocessing/make_synthetic_cohort.py",
+        f"--output_prefix={prefix}",
+        f"--num_patients={patients}",
+        "--layout=medbert",
+    )
     with open(f"{prefix}.tsv", "rb") as file:
         rows = sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b"")) - 1
     return Path(f"{prefix}.tsv"), rows
@@ -67,12 +71,17 @@ def compare(data, folder, patients, rounds, start):
         our, full, their = our - start, full - start, their - start
         ratios.append(their / our)
         yardsticks.append(patients / their)
-        print(f"round {number}: ours {our:.2f} CPU-s, {patients / our:,.0f} patients/s, {peak:.2f} GiB; ours --layout=medbert "
-              f"{full:.2f} CPU-s; Med-BERT's own way {their:.1f} CPU-s, {patients / their:,.0f} patients/s, {their_peak:.2f} GiB; "
-              f"ratio {their / our:.1f} (medbert layout {their / full:.1f})", flush=True)
+        print(
+            f"round {number}: ours {our:.2f} CPU-s, {patients / our:,.0f} patients/s, {peak:.2f} GiB; ours --layout=medbert "
+            f"{full:.2f} CPU-s; Med-BERT's own way {their:.1f} CPU-s, {patients / their:,.0f} patients/s, {their_peak:.2f} GiB; "
+            f"ratio {their / our:.1f} (medbert layout {their / full:.1f})",
+            flush=True,
+        )
     yardstick, ratio = statistics.median(yardsticks), statistics.median(ratios)
-    print(f"median: yardstick {yardstick:,.0f} patients/s (at least {LEAST_YARDSTICK}: {yardstick >= LEAST_YARDSTICK}), "
-          f"ratio {ratio:.1f} (at least {LEAST_RATIO}: {ratio >= LEAST_RATIO})")
+    print(
+        f"median: yardstick {yardstick:,.0f} patients/s (at least {LEAST_YARDSTICK}: {yardstick >= LEAST_YARDSTICK}), "
+        f"ratio {ratio:.1f} (at least {LEAST_RATIO}: {ratio >= LEAST_RATIO})"
+    )
 
 
 def main():
@@ -91,14 +100,19 @@ def main():
         folder, per_patient = Path(name), []
         for size, table in zip(sizes, tables, strict=True):
             data = table or generate(folder, size)[0]
-            print(f"{size:,} patients, {data.stat().st_size / 1e6:,.0f} MB; interpreter start {start:.3f} CPU-s not counted")
+            print(
+                f"{size:,} patients, {data.stat().st_size / 1e6:,.0f} MB; interpreter start {start:.3f} CPU-s not counted"
+            )
             if not options.ours_only:
                 compare(data, folder, size, options.rounds, start)
                 continue
             cpu, peak = ours(data, folder / "out", "default")
             per_patient.append((cpu - start) / size)
-            print(f"ours {cpu - start:.1f} CPU-s, {1e6 * per_patient[-1]:.1f} microseconds a patient, peak {peak:.2f} GiB "
-                  f"(under {MOST_GIB}: {peak < MOST_GIB})", flush=True)
+            print(
+                f"ours {cpu - start:.1f} CPU-s, {1e6 * per_patient[-1]:.1f} microseconds a patient, peak {peak:.2f} GiB "
+                f"(under {MOST_GIB}: {peak < MOST_GIB})",
+                flush=True,
+            )
         if len(per_patient) > 1:
             growth = per_patient[-1] / per_patient[0]
             print(f"cost per patient, last to first: {growth:.2f} (under {MOST_GROWTH}: {growth < MOST_GROWTH})")

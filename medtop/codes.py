@@ -72,13 +72,17 @@ def roll_up(connection, codes, code_rows, code_map=NONE):
     else:
         entries = _read_map(connection, code_map)
         found = [entries.get(_key(code)) for code in codes]
-        rolled = [code if target is None else target for code, target in zip(codes, found)]
+        rolled = [code if target is None else target for code, target in zip(codes, found, strict=True)]
         covered = np.array([target is not None for target in found], bool)
         rows = max(int(code_rows.sum()), 1)
-        report |= {"codes_covered": int(covered.sum()), "share_of_codes_covered": float(covered.mean()) if codes else 0.0,
-                   "share_of_rows_covered": float(code_rows[covered].sum() / rows),
-                   "commonest_codes_not_covered": [codes[place] for place in np.argsort(-code_rows, kind="stable")
-                                                   if not covered[place]][:10]}
+        report |= {
+            "codes_covered": int(covered.sum()),
+            "share_of_codes_covered": float(covered.mean()) if codes else 0.0,
+            "share_of_rows_covered": float(code_rows[covered].sum() / rows),
+            "commonest_codes_not_covered": [
+                codes[place] for place in np.argsort(-code_rows, kind="stable") if not covered[place]
+            ][:10],
+        }
     names = sorted(set(rolled))
     numbers = {name: number for number, name in enumerate(names)}
     report["codes_after"] = len(names)
@@ -95,7 +99,8 @@ def _read_map(connection, path):
         raise DataError(f"{path}: expected two columns (from, to) and a header line, received {len(columns)} columns")
     entries = {}
     for line, old, new in connection.execute(
-            "SELECT line, {0}, {1} FROM code_map ORDER BY line".format(*(f'"{name}"' for name in columns))).fetchall():
+        "SELECT line, {}, {} FROM code_map ORDER BY line".format(*(f'"{name}"' for name in columns))
+    ).fetchall():
         if not (old and new):
             raise DataError(f"{path}: line {line}: expected a code and what it becomes, received an empty field")
         if entries.setdefault(_key(old), new) != new:

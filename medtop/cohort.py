@@ -137,24 +137,29 @@ class _Builder:
         self._check()
         connection, options = self.connection, self.options
         self.patients = load_patients(connection, options.seed, options.subset_size)
-        self.splits = (read_splits(connection, options.splits) if options.splits
-                       else split_by_hash(self.patients.hashes[:, 0]))
+        self.splits = (
+            read_splits(connection, options.splits) if options.splits else split_by_hash(self.patients.hashes[:, 0])
+        )
         self.given = timing.read_given_times(connection, options.prediction_times) if options.prediction_times else None
         self.tasks = self._tasks()
         codes, code_rows = load_codes(connection)
-        self.bits = (self.endpoints.bits(codes) if self.endpoints else np.zeros(len(codes), np.uint64))
+        self.bits = self.endpoints.bits(codes) if self.endpoints else np.zeros(len(codes), np.uint64)
         self.rolled = roll_up(connection, codes, code_rows, options.code_map)
         self.tally = Tally(self.tasks, len(self.rolled.names))
         fixed = Vocabulary.read(options.vocabulary) if options.vocabulary else None
         if fixed is not None and fixed.is_medbert:
-            raise DataError(f"{options.vocabulary}: expected a vocabulary of the default layout, which begins with [PAD], "
-                            "received Med-BERT's; use it with --layout=medbert")
+            raise DataError(
+                f"{options.vocabulary}: expected a vocabulary of the default layout, which begins with [PAD], "
+                "received Med-BERT's; use it with --layout=medbert"
+            )
         with contextlib.ExitStack() as stack:
             self.spilled = self._open_spill(stack)
             self._first_pass()
             if not self.tally.examples.sum():
-                raise DataError(f"{', '.join(map(str, self.report.files))}: expected at least one patient with a prediction "
-                                f"time, received none ({_reasons(self.tally)})")
+                raise DataError(
+                    f"{', '.join(map(str, self.report.files))}: expected at least one patient with a prediction "
+                    f"time, received none ({_reasons(self.tally)})"
+                )
             vocabulary = fixed or self._fit_vocabulary()
             if self.write:
                 self._second_pass(vocabulary)
@@ -165,9 +170,11 @@ class _Builder:
         needed = "complications" in options.tasks or (options.index == "lineage" and not options.prediction_times)
         self.endpoints = read_endpoints(options.endpoints) if needed else None
         if needed and not report.icd_codes and self.endpoints.needs_icd:
-            raise DataError(f"--endpoints={options.endpoints}: expected ICD codes (ICD9_..., ICD10_...) for "
-                            f"{', '.join(self.endpoints.needs_icd)}, received a source ({report.source}) without them; use "
-                            "--tasks=long_stay, or an endpoint file with phecode or verbatim prefixes")
+            raise DataError(
+                f"--endpoints={options.endpoints}: expected ICD codes (ICD9_..., ICD10_...) for "
+                f"{', '.join(self.endpoints.needs_icd)}, received a source ({report.source}) without them; use "
+                "--tasks=long_stay, or an endpoint file with phecode or verbatim prefixes"
+            )
         self.acquired = bool(self.endpoints and self.endpoints.hospital_acquired and report.has_present_on_admission)
 
     def _tasks(self):
@@ -195,9 +202,13 @@ class _Builder:
             splits = self.splits[visits.patients]
             self.tally.add_patients(visits, choice, splits)
             order = np.argsort(splits[choice.slots], kind="stable")  # one split after another, patients in order
-            choice = dataclasses.replace(choice, slots=choice.slots[order], times=choice.times[order],
-                                         known_until=choice.known_until[order],
-                                         given=None if choice.given is None else choice.given[order])
+            choice = dataclasses.replace(
+                choice,
+                slots=choice.slots[order],
+                times=choice.times[order],
+                known_until=choice.known_until[order],
+                given=None if choice.given is None else choice.given[order],
+            )
             for split in range(len(SPLITS)):
                 low, high = np.searchsorted(splits[choice.slots], [split, split + 1])
                 for group in example_groups(visits, choice.slots[low:high]):
@@ -236,8 +247,12 @@ class _Builder:
                 result[task] = labelling.given_labels(self.given.labels[task][choice.given[part]])
             elif task == "complications":
                 result[task] = labelling.complications(
-                    pairs, len(self.endpoints.names), options.horizons, self.patients.observation_ends[patients],
-                    self.patients.deaths[patients])
+                    pairs,
+                    len(self.endpoints.names),
+                    options.horizons,
+                    self.patients.observation_ends[patients],
+                    self.patients.deaths[patients],
+                )
             elif options.long_stay_label == "any":
                 result[task] = labelling.long_stay_any(pairs)
             else:
@@ -269,13 +284,24 @@ class _Builder:
             visit_codes = files.read("visit_codes", int(visit_counts.sum()))
             columns |= {name: files.read(name, len(visit_codes)) for name in VISIT_COLUMNS if name != "visit_codes"}
             tasks = {task: len(names) for task, names in self.tasks.items()}
-            labels, weights = ({task: files.read(f"{kind}_{task}", len(patients) * size).reshape(-1, size)
-                                for task, size in tasks.items()} for kind in ("labels", "weights"))
+            labels, weights = (
+                {
+                    task: files.read(f"{kind}_{task}", len(patients) * size).reshape(-1, size)
+                    for task, size in tasks.items()
+                }
+                for kind in ("labels", "weights")
+            )
             numbers = ranges(np.ones(len(patients), np.int64), visit_counts)
-            yield Chunk(patient_ids=self.patients.names(patients), sexes=self.patients.sexes[patients],
-                        codes=ids[files.read("codes", int(code_counts.sum()))], visits=np.repeat(numbers, visit_codes),
-                        visit_positions=ranges(np.zeros(len(visit_codes), np.int64), visit_codes),
-                        labels=labels, weights=weights, **columns)
+            yield Chunk(
+                patient_ids=self.patients.names(patients),
+                sexes=self.patients.sexes[patients],
+                codes=ids[files.read("codes", int(code_counts.sum()))],
+                visits=np.repeat(numbers, visit_codes),
+                visit_positions=ranges(np.zeros(len(visit_codes), np.int64), visit_codes),
+                labels=labels,
+                weights=weights,
+                **columns,
+            )
 
     def _split_rows(self):
         kept = np.concatenate([np.fromfile(files.paths["patients"], np.int32) for files in self.spilled])
@@ -289,11 +315,22 @@ class _Builder:
         totals, covered = self.tally.code_counts.sum(1), self.tally.code_counts[:, known].sum(1)
         rows, patients, first, last = table_sizes(self.connection)
         return Cohort(
-            tally=self.tally, tasks=self.tasks, vocabulary=vocabulary, patients=patients, rows=rows,
-            rows_not_in_subset=rows - self.tally.rows, patients_not_in_subset=patients - len(self.patients),
+            tally=self.tally,
+            tasks=self.tasks,
+            vocabulary=vocabulary,
+            patients=patients,
+            rows=rows,
+            rows_not_in_subset=rows - self.tally.rows,
+            patients_not_in_subset=patients - len(self.patients),
             roll_up=self.rolled.report,
-            known_codes={split: float(part / total) if total else None for split, part, total in zip(SPLITS, covered, totals)},
-            given_times=self.given and self.given.report, endpoints=self.endpoints, dates=(first, last))
+            known_codes={
+                split: float(part / total) if total else None
+                for split, part, total in zip(SPLITS, covered, totals, strict=True)
+            },
+            given_times=self.given and self.given.report,
+            endpoints=self.endpoints,
+            dates=(first, last),
+        )
 
 
 def _reasons(tally):

@@ -42,8 +42,13 @@ class Endpoints:
 
     def bits(self, codes):
         """Which endpoints each code belongs to: uint64 [len(codes)], bit k for endpoint k of `names`."""
-        return np.array([sum(1 << number for number, systems in enumerate(self.prefixes.values()) if _matches(code, systems))
-                         for code in codes], np.uint64)
+        return np.array(
+            [
+                sum(1 << number for number, systems in enumerate(self.prefixes.values()) if _matches(code, systems))
+                for code in codes
+            ],
+            np.uint64,
+        )
 
 
 def _matches(code, systems):
@@ -76,8 +81,10 @@ def read_endpoints(name_or_path):
     if not path.suffix:
         path = SHIPPED / f"{name_or_path}.json"
         if not path.is_file():
-            raise DataError(f"--endpoints: expected {', '.join(sorted(file.stem for file in SHIPPED.glob('*.json')))} "
-                            f"or a file name ending in .json or .yaml, received {name_or_path!r}")
+            raise DataError(
+                f"--endpoints: expected {', '.join(sorted(file.stem for file in SHIPPED.glob('*.json')))} "
+                f"or a file name ending in .json or .yaml, received {name_or_path!r}"
+            )
     content = _load(path)
     _check_keys(content, FILE_KEYS, path, "")
     acquired = content.get("hospital_acquired", False)
@@ -85,8 +92,10 @@ def read_endpoints(name_or_path):
         raise DataError(f"{path}: hospital_acquired: expected true or false, received {acquired!r}")
     endpoints = content.get("endpoints")
     if not (isinstance(endpoints, dict) and 1 <= len(endpoints) <= MOST):
-        raise DataError(f"{path}: endpoints: expected 1 to {MOST} named endpoints, received "
-                        f"{len(endpoints) if isinstance(endpoints, dict) else type(endpoints).__name__}")
+        raise DataError(
+            f"{path}: endpoints: expected 1 to {MOST} named endpoints, received "
+            f"{len(endpoints) if isinstance(endpoints, dict) else type(endpoints).__name__}"
+        )
     return Endpoints(path.stem, {name: _systems(systems, path, name) for name, systems in endpoints.items()}, acquired)
 
 
@@ -101,14 +110,18 @@ def _load(path):
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected UTF-8 text; byte {error.start} is not") from error
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}: line {error.lineno}: expected JSON, received another content ({error.msg})") from error
+        raise DataError(
+            f"{path}: line {error.lineno}: expected JSON, received another content ({error.msg})"
+        ) from error
 
 
 def _load_yaml(text, path):
     try:
         import yaml
     except ImportError as error:
-        raise DataError(f"{path}: YAML needs the package pyyaml, which is not installed; expected it or JSON") from error
+        raise DataError(
+            f"{path}: YAML needs the package pyyaml, which is not installed; expected it or JSON"
+        ) from error
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -120,7 +133,9 @@ def _check_keys(value, known, path, place):
         raise DataError(f"{path}: {place or 'the file'}: expected named entries, received a {type(value).__name__}")
     unknown = [key for key in value if key not in known]
     if unknown:
-        raise DataError(f"{path}: {place + ': ' if place else ''}unknown key {unknown[0]!r}; expected one of {', '.join(known)}")
+        raise DataError(
+            f"{path}: {place + ': ' if place else ''}unknown key {unknown[0]!r}; expected one of {', '.join(known)}"
+        )
 
 
 def _systems(systems, path, name):
@@ -131,8 +146,10 @@ def _systems(systems, path, name):
     for system, prefixes in lists.items():
         good = isinstance(prefixes, list) and prefixes
         if not (good and all(isinstance(prefix, str) and prefix.replace(".", "").strip() for prefix in prefixes)):
-            raise DataError(f"{path}: endpoints.{name}.{system}: expected a list of code prefixes (strings), "
-                            f"received {str(prefixes)[:80]!r}")
+            raise DataError(
+                f"{path}: endpoints.{name}.{system}: expected a list of code prefixes (strings), "
+                f"received {str(prefixes)[:80]!r}"
+            )
     if not lists:
         raise DataError(f"{path}: endpoints.{name}: expected prefixes for one of {', '.join(SYSTEMS)}, received none")
     return {system: tuple(prefixes) for system, prefixes in lists.items()}

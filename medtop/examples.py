@@ -7,10 +7,20 @@ import numpy as np
 
 from medtop.visits import DAY, ages_in_days, ranges
 
-EXAMPLE_COLUMNS = {"patients": np.int32, "prediction_times": np.int64, "ages_at_prediction": np.int32,
-                   "code_counts": np.int32, "visit_counts": np.int32}
-VISIT_COLUMNS = {"visit_codes": np.int32, "stay_days": np.int32, "gaps_before": np.int32, "recencies": np.int32,
-                 "ages": np.int32}
+EXAMPLE_COLUMNS = {
+    "patients": np.int32,
+    "prediction_times": np.int64,
+    "ages_at_prediction": np.int32,
+    "code_counts": np.int32,
+    "visit_counts": np.int32,
+}
+VISIT_COLUMNS = {
+    "visit_codes": np.int32,
+    "stay_days": np.int32,
+    "gaps_before": np.int32,
+    "recencies": np.int32,
+    "ages": np.int32,
+}
 CODE_COLUMNS = {"codes": np.int32}
 MOST_VALUES = 4_000_000
 """Codes and visits that are laid out at once; a patient with many prediction times repeats its history in each."""

@@ -73,8 +73,15 @@ def pair_up(visits, slots, times, known_until):
     counts = visits.counts[slots]
     examples = np.repeat(np.arange(len(slots)), counts)
     places = ranges(visits.starts[slots], counts)
-    return Pairs(visits, np.cumsum(counts) - counts, places, examples, known_until, times // DAY,
-                 visits.discharges[places] <= known_until[examples])
+    return Pairs(
+        visits,
+        np.cumsum(counts) - counts,
+        places,
+        examples,
+        known_until,
+        times // DAY,
+        visits.discharges[places] <= known_until[examples],
+    )
 
 
 def long_stay_next(pairs, within_days):
@@ -141,8 +148,11 @@ def complications(pairs, num_endpoints, horizons, observation_ends, deaths):
         first = np.minimum.reduceat(np.where(events & bit, after, _NEVER), pairs.starts)
         for place, horizon in enumerate(horizons, endpoint * len(horizons)):
             event = first <= horizon
-            state = np.where(death <= horizon, REASONS.index("death_without_event"),
-                             np.where(observed >= horizon, REASONS.index("known"), REASONS.index("censored")))
+            state = np.where(
+                death <= horizon,
+                REASONS.index("death_without_event"),
+                np.where(observed >= horizon, REASONS.index("known"), REASONS.index("censored")),
+            )
             state[event] = REASONS.index("known")
             state[prevalent & bit != 0] = REASONS.index("prevalent")
             reasons[:, place] = state
@@ -153,5 +163,7 @@ def complications(pairs, num_endpoints, horizons, observation_ends, deaths):
 def given_labels(columns):
     """A user's own labels: float32 [E, K], NaN where unknown."""
     missing = np.isnan(columns)
-    return Labels(np.where(missing, 0, columns).astype(np.float32),
-                  np.where(missing, REASONS.index("not_given"), REASONS.index("known")).astype(np.int8))
+    return Labels(
+        np.where(missing, 0, columns).astype(np.float32),
+        np.where(missing, REASONS.index("not_given"), REASONS.index("known")).astype(np.int8),
+    )

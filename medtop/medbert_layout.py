@@ -71,18 +71,27 @@ def build_medbert(connection, folder, vocabulary_file=None, subset_size=0, seed=
     codes, _ = load_codes(connection)
     start = Vocabulary.read(vocabulary_file) if vocabulary_file else Vocabulary([MEDBERT_PAD])
     if not start.is_medbert:
-        raise DataError(f"{vocabulary_file}: expected Med-BERT's vocabulary, which begins with {MEDBERT_PAD}, received "
-                        f"one that begins with {start.tokens[0]}")
+        raise DataError(
+            f"{vocabulary_file}: expected Med-BERT's vocabulary, which begins with {MEDBERT_PAD}, received "
+            f"one that begins with {start.tokens[0]}"
+        )
     numbering = _Numbering(codes, start)
     rows_in = rows_out = done = 0
     with _Writers(folder, write) as writers:
         for rows in sorted_rows(connection, "medbert"):
-            visits = build_visits(rows, "discharge_date", np.arange(len(codes), dtype=np.int32), max(len(codes), 1),
-                                  np.zeros(len(codes), np.uint64))
+            visits = build_visits(
+                rows,
+                "discharge_date",
+                np.arange(len(codes), dtype=np.int32),
+                max(len(codes), 1),
+                np.zeros(len(codes), np.uint64),
+            )
             rows_in, rows_out = rows_in + len(rows), rows_out + len(visits.codes)
             ids = numbering.number(visits.codes)
             names = patients.names(visits.patients)
-            writers.add(_rows(visits, ids, [int(name) for name in names] if patients.numeric else names, numbering.names), names)
+            writers.add(
+                _rows(visits, ids, [int(name) for name in names] if patients.numeric else names, numbering.names), names
+            )
             done += len(names)
             if progress:
                 progress("patients", done)
@@ -93,8 +102,17 @@ def build_medbert(connection, folder, vocabulary_file=None, subset_size=0, seed=
         vocabulary.write(folder / "out")
         write_splits(folder / "out.splits.csv", [writers.assigned()])
     rows, all_patients, first, last = table_sizes(connection)
-    return MedbertResult(vocabulary, all_patients, rows, rows_out, done, rows_in, writers.counts,
-                         len(vocabulary) - len(start) if vocabulary_file else None, (first, last))
+    return MedbertResult(
+        vocabulary,
+        all_patients,
+        rows,
+        rows_out,
+        done,
+        rows_in,
+        writers.counts,
+        len(vocabulary) - len(start) if vocabulary_file else None,
+        (first, last),
+    )
 
 
 class _Numbering:
@@ -125,8 +143,10 @@ def _rows(visits, ids, patients, names):
     stays, gaps, ids, strings = visits.stay_days.tolist(), gaps.tolist(), ids.tolist(), names[visits.codes].tolist()
     numbers = np.repeat(numbers, np.diff(visits.code_starts)).tolist()
     ends, starts = visits.code_starts.tolist(), visits.starts.tolist()
-    full = [[stays[visit], gaps[visit], strings[ends[visit] : ends[visit + 1]], ids[ends[visit] : ends[visit + 1]]]
-            for visit in range(len(stays))]
+    full = [
+        [stays[visit], gaps[visit], strings[ends[visit] : ends[visit + 1]], ids[ends[visit] : ends[visit + 1]]]
+        for visit in range(len(stays))
+    ]
     for place, patient in enumerate(patients):
         low, high = starts[place], starts[place + 1]
         codes = slice(ends[low], ends[high])
@@ -144,13 +164,20 @@ class _Writers:
 
     def __enter__(self):
         self._stack = contextlib.ExitStack()
-        self._files = {(kind, split): open(self._stack.enter_context(atomic_path(self.folder / f"out.{kind}.{split}")), "wb")
-                       for kind in ("bencs", "ptencs") for split in SPLITS} if self.write else {}
+        self._files = (
+            {
+                (kind, split): open(self._stack.enter_context(atomic_path(self.folder / f"out.{kind}.{split}")), "wb")
+                for kind in ("bencs", "ptencs")
+                for split in SPLITS
+            }
+            if self.write
+            else {}
+        )
         return self
 
     def add(self, rows, names):
         """Adds the pairs of rows of a batch."""
-        for (row, full), name in zip(rows, names):
+        for (row, full), name in zip(rows, names, strict=True):
             self.rows.append(row)
             self.full.append(full)
             self.names.append(name)

@@ -1,7 +1,5 @@
 """The model card of a run, `README.md`: what it is, what it was made from, how well it does, and who may have it."""
 
-import json
-
 from medtop.files import write_text
 
 
@@ -60,13 +58,11 @@ def _lines(plan, results, step, command):
 
 
 def _provenance(manifest):
-    source = manifest.get("source")
-    name = source.get("name") if isinstance(source, dict) else source
-    yield f"- source: {name}"
-    for key in ("index", "observation_end", "notes"):
-        value = manifest.get(key) or (source.get(key) if isinstance(source, dict) else None)
-        if value:
-            yield f"- {key}: {value if isinstance(value, str) else json.dumps(value)}"
+    """What the preprocessing manifest says of the data's origin."""
+    yield f"- source: {(manifest.get('source') or {}).get('name')}"
+    yield f"- prediction times: {(manifest.get('prediction_times') or {}).get('index')}"
+    for statement in manifest.get("statements") or ():
+        yield f"- {statement}"
 
 
 def _shown(value):

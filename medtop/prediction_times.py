@@ -15,8 +15,16 @@ from medtop.visits import DAY, UNKNOWN_DAY, ranges
 
 INDEXES = ("random_visit", "lineage", "none")
 KEPT = ""
-REASONS = (KEPT, "not_in_splits_file", "fewer_than_min_visits", "stay_ends_in_death", "endpoint_in_first_visit",
-           "no_prediction_time", "no_stay_by_prediction_time", "death_before_prediction_time")
+REASONS = (
+    KEPT,
+    "not_in_splits_file",
+    "fewer_than_min_visits",
+    "stay_ends_in_death",
+    "endpoint_in_first_visit",
+    "no_prediction_time",
+    "no_stay_by_prediction_time",
+    "death_before_prediction_time",
+)
 """Why a patient, or a given prediction time, is left out; the place in this tuple is the reason's number."""
 
 _NUMBER = {reason: number for number, reason in enumerate(REASONS)}
@@ -63,9 +71,13 @@ def leave_out(choice, patients, reason):
         return choice
     kept = ~patients[choice.slots]
     return dataclasses.replace(
-        choice, slots=choice.slots[kept], times=choice.times[kept], known_until=choice.known_until[kept],
+        choice,
+        slots=choice.slots[kept],
+        times=choice.times[kept],
+        known_until=choice.known_until[kept],
         reasons=np.where(patients, _NUMBER[reason], choice.reasons).astype(np.int8),
-        given=None if choice.given is None else choice.given[kept])
+        given=None if choice.given is None else choice.given[kept],
+    )
 
 
 def last_visits(visits):
@@ -91,7 +103,9 @@ def random_visits(visits, hashes, deaths, min_visits):
     patients = len(visits.patients)
     numbers = np.bincount(visits.slots[eligible], minlength=patients)
     anything = np.bincount(visits.slots[enough], minlength=patients) > 0
-    reasons = np.where(anything, np.where(numbers > 0, 0, _NUMBER["stay_ends_in_death"]), _NUMBER["fewer_than_min_visits"])
+    reasons = np.where(
+        anything, np.where(numbers > 0, 0, _NUMBER["stay_ends_in_death"]), _NUMBER["fewer_than_min_visits"]
+    )
     before = np.cumsum(numbers) - numbers
     wanted = before + np.minimum((uniform(hashes) * numbers).astype(np.int64), numbers - 1)
     picked = np.zeros(patients, np.int64)
@@ -149,8 +163,9 @@ def given_times(visits, given, deaths):
     death = deaths[slots]
     dead = (death != UNKNOWN_DAY) & (death < given.times[rows] // DAY)
     empty = visits.count_until(slots, given.known_until[rows]) == 0
-    time_reasons = np.where(empty, _NUMBER["no_stay_by_prediction_time"],
-                            np.where(dead, _NUMBER["death_before_prediction_time"], 0)).astype(np.int8)
+    time_reasons = np.where(
+        empty, _NUMBER["no_stay_by_prediction_time"], np.where(dead, _NUMBER["death_before_prediction_time"], 0)
+    ).astype(np.int8)
     reasons = np.full(len(visits.patients), _NUMBER["no_prediction_time"], np.int8)
     for reason in ("death_before_prediction_time", "no_stay_by_prediction_time", KEPT):  # the last one that holds stays
         reasons[slots[time_reasons == _NUMBER[reason]]] = _NUMBER[reason]
@@ -171,36 +186,64 @@ def read_given_times(connection, path):
     columns = read_text_table(connection, path, "given_times", ["patient_id", "prediction_time"])
     tasks, sources = _label_columns([name for name in columns if name not in ("patient_id", "prediction_time")], path)
     stamp = "TRY_CAST(prediction_time AS TIMESTAMP)"
-    _refuse(connection, path, f"patient_id IS NULL OR {stamp} IS NULL OR NOT isfinite({stamp})",
-            "expected a patient and a prediction time such as 2014-03-26 or 2014-03-26 17:15:00, received another value")
+    _refuse(
+        connection,
+        path,
+        f"patient_id IS NULL OR {stamp} IS NULL OR NOT isfinite({stamp})",
+        "expected a patient and a prediction time such as 2014-03-26 or 2014-03-26 17:15:00, received another value",
+    )
     for source in sum(sources.values(), []):
-        _refuse(connection, path, f'"{source}" IS NOT NULL AND coalesce(TRY_CAST("{source}" AS DOUBLE) NOT IN (0, 1), true)',
-                f"column {source}: expected 1, 0 or nothing, received another value")
-    labels = [f'coalesce(TRY_CAST("{source}" AS FLOAT), \'nan\'::FLOAT) AS label_{number}' for number, source in enumerate(sum(sources.values(), []))]
+        _refuse(
+            connection,
+            path,
+            f'"{source}" IS NOT NULL AND coalesce(TRY_CAST("{source}" AS DOUBLE) NOT IN (0, 1), true)',
+            f"column {source}: expected 1, 0 or nothing, received another value",
+        )
+    labels = [
+        f"coalesce(TRY_CAST(\"{source}\" AS FLOAT), 'nan'::FLOAT) AS label_{number}"
+        for number, source in enumerate(sum(sources.values(), []))
+    ]
     values = "".join(f", label_{number}" for number in range(len(labels)))
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE cohort_times AS SELECT patient_index, epoch({stamp})::BIGINT AS time, "
         f"epoch({stamp})::BIGINT + CASE WHEN length(prediction_time) <= 10 THEN {DAY - 1} ELSE 0 END AS known_until, "
-        f"line{''.join(', ' + label for label in labels)} FROM given_times LEFT JOIN cohort_patients USING (patient_id)")
-    rows, unknown, outside = first_row(connection, 
+        f"line{''.join(', ' + label for label in labels)} FROM given_times LEFT JOIN cohort_patients USING (patient_id)"
+    )
+    rows, unknown, outside = first_row(
+        connection,
         "SELECT count(*), count(*) FILTER (patient_index IS NULL AND patient_id NOT IN (SELECT patient_id FROM patients)), "
-        "count(*) FILTER (patient_index IS NULL) FROM cohort_times JOIN given_times USING (line)")
-    double = first_row(connection, 
+        "count(*) FILTER (patient_index IS NULL) FROM cohort_times JOIN given_times USING (line)",
+    )
+    double = first_row(
+        connection,
         f"SELECT max(line) FROM (SELECT DISTINCT patient_index, time, known_until{values}, max(line) OVER (PARTITION BY "
         "patient_index, time) AS line FROM cohort_times WHERE patient_index IS NOT NULL) "
-        "GROUP BY patient_index, time HAVING count(*) > 1 ORDER BY 1 LIMIT 1")
+        "GROUP BY patient_index, time HAVING count(*) > 1 ORDER BY 1 LIMIT 1",
+    )
     if double:
-        raise DataError(f"{path}: line {double[0]}: expected one row for a patient and prediction time, or equal ones; "
-                        "received two that differ")
-    table = connection.sql(f"SELECT DISTINCT patient_index, time, known_until{values} FROM cohort_times "
-                           "WHERE patient_index IS NOT NULL ORDER BY patient_index, time").to_arrow_table()
-    arrays = {name: numbers(table[name], dtype) for name, dtype in
-              (("patient_index", np.int32), ("time", np.int64), ("known_until", np.int64))}
-    report = {"file": str(path), "rows": rows, "repeated_rows": rows - outside - table.num_rows,
-              "rows_dropped": {"patient_without_stays": unknown, "not_in_subset": outside - unknown}}
+        raise DataError(
+            f"{path}: line {double[0]}: expected one row for a patient and prediction time, or equal ones; "
+            "received two that differ"
+        )
+    table = connection.sql(
+        f"SELECT DISTINCT patient_index, time, known_until{values} FROM cohort_times "
+        "WHERE patient_index IS NOT NULL ORDER BY patient_index, time"
+    ).to_arrow_table()
+    arrays = {
+        name: numbers(table[name], dtype)
+        for name, dtype in (("patient_index", np.int32), ("time", np.int64), ("known_until", np.int64))
+    }
+    report = {
+        "file": str(path),
+        "rows": rows,
+        "repeated_rows": rows - outside - table.num_rows,
+        "rows_dropped": {"patient_without_stays": unknown, "not_in_subset": outside - unknown},
+    }
     places = iter(range(len(labels)))
-    arrays_of = {task: np.stack([numbers(table[f"label_{next(places)}"], np.float32) for _ in names], 1)
-                 for task, names in tasks.items()}
+    arrays_of = {
+        task: np.stack([numbers(table[f"label_{next(places)}"], np.float32) for _ in names], 1)
+        for task, names in tasks.items()
+    }
     return GivenTimes(arrays["patient_index"], arrays["time"], arrays["known_until"], tasks, arrays_of, report)
 
 
@@ -210,7 +253,9 @@ def _label_columns(columns, path):
     for column in columns:
         task, _, label = column.partition(".")
         if not task or (not label and "." in column) or '"' in column:
-            raise DataError(f"{path}: line 1: expected label columns called <task> or <task>.<label>, received {column!r}")
+            raise DataError(
+                f"{path}: line 1: expected label columns called <task> or <task>.<label>, received {column!r}"
+            )
         tasks.setdefault(task, []).append(label or task)
         sources.setdefault(task, []).append(column)
     for task, labels in tasks.items():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from medtop import manifest as manifests
 from medtop import staging
-from medtop.cohort import Options, build_cohort
+from medtop.cohort import build_cohort
 from medtop.endpoints import SHIPPED
 from medtop.errors import DataError
 from medtop.files import write_json
@@ -56,15 +56,23 @@ class Outcome:
 
 def settings_of(source, options):
     """The flags that determine the outputs, as plain values; files by their full path."""
+
     def full(path):
         return str(Path(path).resolve()) if path and Path(path).exists() else path
 
-    settings = {"data_file": full(source.data_file), "source": source.source, "columns": source.columns,
-                "date_format": source.date_format, **dataclasses.asdict(options)}
+    settings = {
+        "data_file": full(source.data_file),
+        "source": source.source,
+        "columns": source.columns,
+        "date_format": source.date_format,
+        **dataclasses.asdict(options),
+    }
     settings |= {name: list(settings[name]) for name in ("tasks", "horizons")}
     settings |= {name: full(settings[name]) for name in ("prediction_times", "splits", "vocabulary")}
-    settings |= {name: full(settings[name]) if Path(settings[name]).suffix else settings[name]
-                 for name in ("endpoints", "code_map")}
+    settings |= {
+        name: full(settings[name]) if Path(settings[name]).suffix else settings[name]
+        for name in ("endpoints", "code_map")
+    }
     return settings
 
 
@@ -94,8 +102,10 @@ def preprocess(source, options, prefix, overwrite=False, dry_run=False, progress
     if manifest is not None and not differences and not overwrite:
         return Outcome(manifest, done_before=True)
     if differences and not overwrite:
-        raise DataError(f"{staging.output_path(prefix, 'manifest.json')}: expected the settings and files of the earlier "
-                        f"run, received others ({'; '.join(differences)}); use --overwrite or another prefix")
+        raise DataError(
+            f"{staging.output_path(prefix, 'manifest.json')}: expected the settings and files of the earlier "
+            f"run, received others ({'; '.join(differences)}); use --overwrite or another prefix"
+        )
     with staging.staging(prefix) as work:
         if manifest is None:
             staging.check_free(prefix, overwrite)
@@ -110,12 +120,21 @@ def preprocess(source, options, prefix, overwrite=False, dry_run=False, progress
 
 def _run(source, options, settings, folder, write, progress):
     with open_database(folder, source.memory_limit, source.threads, _is_large(source.data_file)) as connection:
-        report = load_stays(connection, source.data_file, source=source.source, columns=source.columns, strict=source.strict,
-                            rejects_path=folder / "out.rejects.csv" if write else None, date_format=source.date_format)
+        report = load_stays(
+            connection,
+            source.data_file,
+            source=source.source,
+            columns=source.columns,
+            strict=source.strict,
+            rejects_path=folder / "out.rejects.csv" if write else None,
+            date_format=source.date_format,
+        )
         if progress:
             progress("rows read", report.rows_in)
         if options.layout == "medbert":
-            result = build_medbert(connection, folder, options.vocabulary, options.subset_size, options.seed, write, progress)
+            result = build_medbert(
+                connection, folder, options.vocabulary, options.subset_size, options.seed, write, progress
+            )
             return manifests.medbert_manifest(report, result, settings)
         cohort = build_cohort(connection, report, options, folder, write, progress)
         return manifests.default_manifest(report, cohort, options, settings)
@@ -133,5 +152,8 @@ def _inputs(data_files, options):
     code_map = [] if options.code_map in ("none", "first3") else [options.code_map]
     small = [options.prediction_times, options.splits, options.vocabulary, *endpoints, *code_map]
     entries = {str(Path(file).resolve()): staging.fingerprint(file) for file in data_files}
-    return entries | {str(Path(file).resolve()): staging.fingerprint(file, by_content=True)
-                      for file in small if file and Path(file).is_file()}
+    return entries | {
+        str(Path(file).resolve()): staging.fingerprint(file, by_content=True)
+        for file in small
+        if file and Path(file).is_file()
+    }

@@ -315,6 +315,7 @@ def _labels(manifest):
                 rows.append([task, label, split, _number(entry.get("examples")), _number(entry.get("known")),
                              _number(entry.get("positives")), _percent(entry.get("prevalence")),
                              _percent(entry.get("share_known")), unknown or "-"])
-    rows.sort(key=lambda row: row[:2])
+    order = list(dict.fromkeys((row[0], row[1]) for row in rows))
+    rows.sort(key=lambda row: order.index((row[0], row[1])))  # splits of a label together
     header = ["task", "label", "split", "examples", "known", "positive", "prevalence", "share known", "unknown because"]
     return _table(header, rows, 3) if rows else ""

@@ -30,6 +30,7 @@ class Results:
         probabilities: split -> task -> float64 [N, K], calibrated.
         comparison: split -> what `medtop.evaluation.compare` gives: baselines, paired differences, best reachable.
         calibrations: task -> `Calibration`.
+        baselines: split -> baseline -> task -> (`Predictions`, calibrated probabilities).
     """
 
     metrics: dict
@@ -37,6 +38,7 @@ class Results:
     probabilities: dict
     comparison: dict
     calibrations: dict
+    baselines: dict = dataclasses.field(default_factory=dict)
 
     @property
     def split(self):
@@ -119,16 +121,16 @@ def evaluate_run(model, plan, run, step):
     predictions, masked = _score(model, plan)
     results = Results({}, predictions, {}, {}, _calibrations(plan, run, predictions))
     can_compare = plan.train is not None and plan.valid is not None and plan.train.layout == "default"
-    baselines, thresholds = {}, {}
+    thresholds = {}
     if options.baselines and can_compare and any(task.level == "patient" for task in plan.tasks):
-        baselines, thresholds = _baselines(plan, list(predictions))
+        results.baselines, thresholds = _baselines(plan, list(predictions))
     for split, one in predictions.items():
         results.metrics[split], results.probabilities[split] = _evaluate_all(one, results.calibrations, options)
         for task, found in masked[split].items():
             results.metrics[split][task] = {task: masked_metrics(
                 found["n"], loss=found["loss"], accuracy=found["accuracy"], top10_accuracy=found["top10_accuracy"])}
         results.comparison[split] = compare(
-            {task: (one[task], results.probabilities[split][task]) for task in one}, baselines.get(split, {}),
+            {task: (one[task], results.probabilities[split][task]) for task in one}, results.baselines.get(split, {}),
             thresholds=thresholds, true_risk=options.true_risk_file or None, num_bootstrap=options.num_bootstrap,
             seed=options.seed)
     reported = results.split

@@ -12,9 +12,11 @@ from medtop.initialisation import initialise
 from medtop.model import build_model
 from medtop.model_card import write_card
 from medtop.options import make_plan
+from medtop.report import write_report
 from medtop.results import evaluate_run
 from medtop.run_directory import RunDirectory
 from medtop.training import Trainer, load_best
+from medtop.training_log import read_log
 
 logger = logging.getLogger(__name__)
 
@@ -101,9 +103,24 @@ def check_splits(patients):
 def _evaluate(model, plan, run, command):
     step = load_best(model, run)
     results = evaluate_run(model, plan, run, step)
-
+    _report(run, plan, results, step)
     write_card(run, plan, results, step, command)
     return results
+
+
+def _report(run, plan, results, step):
+    """Writes `report.html` out of what the run and its data say."""
+    split = results.split
+    models = {task: (one, results.probabilities[split][task]) for task, one in results.predictions[split].items()}
+    info = plan.train or plan.valid or plan.test
+    facts = {"run directory": run.path, "tasks": ", ".join(task.name for task in plan.tasks), "weights of step": step,
+             "seed": plan.options.seed, "embeddings": ", ".join(plan.config.embeddings)}
+    write_report(
+        run.report_file, title=f"Results of {run.path.name}", metrics=results.metrics, split=split, results=models,
+        baselines=results.baselines.get(split),
+        uncalibrated={task: results.calibrations[task].uncalibrated(one) for task, (one, _) in models.items()},
+        comparison=results.comparison[split], train_log=[*read_log(run.log_file), *read_log(run.eval_log_file)],
+        manifest=next(iter(info.source_manifests), None), facts=facts)
 
 
 def _evaluate_only(options, run):

@@ -78,11 +78,15 @@ class Scorer:
         self.examples = Examples(info, self.patient) if self.patient else None
         if self.patient:
             self._visible = eval_batches(info, config, self.patient, options, seed, masking=False)
-            self._logits = tf.function(_inference(patient_model(model, tasks)), reduce_retracing=True)
+            inputs, *_ = self._visible.element_spec
+            # One signature for all row lengths: a trace for each would take longer than the scoring itself.
+            self._logits = tf.function(_inference(patient_model(model, tasks)), input_signature=[inputs])
         if self.masked:
             heads = keras.Model(model.input, {task.name: model.output[task.name] for task in self.masked})
             self._hidden = eval_batches(info, config, self.masked, options, seed, masking=True)
-            self._sums = tf.function(_masked_sums(heads), reduce_retracing=True)
+            inputs, labels, weights, _ = self._hidden.element_spec
+            self._sums = {task.name: tf.function(_masked_sums(heads, task.name), input_signature=[
+                inputs, labels[task.name], weights[task.name]]) for task in self.masked}
 
     def predictions(self):
         """dict task -> `Predictions`, examples in file order; codes are not masked."""
@@ -115,7 +119,7 @@ class Scorer:
             total = np.zeros(4)
             with records.reading():
                 for x, y, w, _ in self._hidden.take(max_batches or -1):
-                    total += self._sums(x, y[task.name], w[task.name], task.name).numpy()
+                    total += self._sums[task.name](x, y[task.name], w[task.name]).numpy()
             count = total[0]
             mean = total[1:] / count if count else np.full(3, math.nan)
             measures[task.name] = {"loss": float(mean[0]), "accuracy": float(mean[1]), "top10_accuracy": float(mean[2]),
@@ -127,9 +131,9 @@ def _inference(model):
     return lambda x: model(x, training=False)
 
 
-def _masked_sums(model):
+def _masked_sums(model, name):
     """Returns a function: sums over selected codes of (1, -log p, right, among the best ten), float64 [4]."""
-    def sums(x, labels, weights, name):
+    def sums(x, labels, weights):
         logits = model(x, training=False)[name]  # [B, M, V]
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         mine = tf.gather(logits, labels, batch_dims=2)

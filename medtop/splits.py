@@ -55,17 +55,25 @@ def read_splits(connection, path):
     """
     read_text_table(connection, path, "given_splits", ["patient_id", "split"])
     names = ", ".join(f"'{name}'" for name in SPLITS)
-    bad = first_row(connection, f"SELECT line FROM given_splits WHERE patient_id IS NULL OR split IS NULL "
-                             f"OR split NOT IN ({names}) ORDER BY line LIMIT 1")
+    bad = first_row(
+        connection,
+        f"SELECT line FROM given_splits WHERE patient_id IS NULL OR split IS NULL "
+        f"OR split NOT IN ({names}) ORDER BY line LIMIT 1",
+    )
     if bad:
-        raise DataError(f"{path}: line {bad[0]}: expected a patient and one of {', '.join(SPLITS)}, received another value")
-    double = first_row(connection, "SELECT max(line) FROM given_splits GROUP BY patient_id HAVING count(DISTINCT split) > 1 "
-                                "ORDER BY 1 LIMIT 1")
+        raise DataError(
+            f"{path}: line {bad[0]}: expected a patient and one of {', '.join(SPLITS)}, received another value"
+        )
+    double = first_row(
+        connection,
+        "SELECT max(line) FROM given_splits GROUP BY patient_id HAVING count(DISTINCT split) > 1 ORDER BY 1 LIMIT 1",
+    )
     if double:
         raise DataError(f"{path}: line {double[0]}: expected each patient in one split, received a patient in two")
     places = connection.sql(
         f"SELECT coalesce(list_position([{names}], any_value(split)) - 1, -1)::TINYINT AS split FROM cohort_patients "
-        "LEFT JOIN given_splits USING (patient_id) GROUP BY patient_index ORDER BY patient_index").to_arrow_table()
+        "LEFT JOIN given_splits USING (patient_id) GROUP BY patient_index ORDER BY patient_index"
+    ).to_arrow_table()
     return numbers(places["split"], np.int8)
 
 
@@ -79,7 +87,10 @@ def write_splits(path, chunks):
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         file.write("patient_id,split\n")
         for patient_ids, places in chunks:
-            file.writelines(f"{_field(patient)},{SPLITS[place]}\n" for patient, place in zip(patient_ids, places.tolist()))
+            file.writelines(
+                f"{_field(patient)},{SPLITS[place]}\n"
+                for patient, place in zip(patient_ids, places.tolist(), strict=True)
+            )
 
 
 def _field(text):

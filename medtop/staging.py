@@ -19,7 +19,12 @@ except ImportError:  # Windows: runs on one prefix at the same time are not noti
     fcntl = None
 
 OUTPUTS = tuple(f"{kind}.{split}" for kind in ("bencs", "ptencs") for split in ("train", "valid", "test")) + (
-    "types", "vocab.txt", "splits.csv", "rejects.csv", "manifest.json")
+    "types",
+    "vocab.txt",
+    "splits.csv",
+    "rejects.csv",
+    "manifest.json",
+)
 """Everything that may stand under a prefix; the manifest comes last."""
 
 _MOVING = "moving.json"
@@ -54,11 +59,17 @@ def earlier_run(prefix, settings):
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         before = manifest["settings"]
-        differences = [f"{name} {before.get(name)!r} -> {settings.get(name)!r}"
-                       for name in sorted(before.keys() | settings.keys()) if before.get(name) != settings.get(name)]
+        differences = [
+            f"{name} {before.get(name)!r} -> {settings.get(name)!r}"
+            for name in sorted(before.keys() | settings.keys())
+            if before.get(name) != settings.get(name)
+        ]
         differences += [f"{file} has changed" for file, known in manifest["inputs"].items() if _changed(file, known)]
-        differences += [f"{name} is missing or has changed" for name, size in manifest["outputs"].items()
-                        if not output_path(prefix, name).is_file() or output_path(prefix, name).stat().st_size != size]
+        differences += [
+            f"{name} is missing or has changed"
+            for name, size in manifest["outputs"].items()
+            if not output_path(prefix, name).is_file() or output_path(prefix, name).stat().st_size != size
+        ]
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}, ["its manifest is damaged or from another version"]
     return manifest, differences
@@ -82,7 +93,9 @@ def staging(prefix):
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise DataError(f"{prefix}: expected no other run on this prefix, found one that is still writing") from error
+                raise DataError(
+                    f"{prefix}: expected no other run on this prefix, found one that is still writing"
+                ) from error
         for entry in folder.iterdir():  # what a killed run has left
             if entry.name not in ("lock", _MOVING):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -102,8 +115,10 @@ def check_free(prefix, overwrite):
     own = json.loads(moving.read_text(encoding="utf-8")) if moving.is_file() else []
     strange = [output_path(prefix, name) for name in OUTPUTS if output_path(prefix, name).exists() and name not in own]
     if strange and not overwrite:
-        raise DataError(f"{strange[0]}: expected no such file, found one that no manifest claims; "
-                        "choose another prefix or use --overwrite")
+        raise DataError(
+            f"{strange[0]}: expected no such file, found one that no manifest claims; "
+            "choose another prefix or use --overwrite"
+        )
 
 
 def publish(prefix, work):

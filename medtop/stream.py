@@ -19,8 +19,14 @@ BATCH_ROWS = 131_072
 """Rows at a time, about; any number gives the same visits. This many fit a processor's cache column by column."""
 
 MICROSECONDS = 1_000_000
-_PATIENT_TYPES = {"birth": np.int32, "death": np.int32, "observation_end": np.int32, "sex": np.int8, "high": np.uint64,
-                  "low": np.uint64}
+_PATIENT_TYPES = {
+    "birth": np.int32,
+    "death": np.int32,
+    "observation_end": np.int32,
+    "sex": np.int8,
+    "high": np.uint64,
+    "low": np.uint64,
+}
 
 _PATIENTS = """
 CREATE OR REPLACE TEMP TABLE cohort_patients AS
@@ -123,8 +129,9 @@ def load_patients(connection, seed, subset_size=0):
             sample contains a smaller one.
     """
     numeric = first_row(connection, "SELECT bool_and(regexp_full_match(patient_id, '-?[0-9]{1,18}')) FROM patients")[0]
-    sample = (f"ORDER BY md5('subset:{int(seed)}:' || patient_id), patient_id LIMIT {int(subset_size)}"
-              if subset_size else "")
+    sample = (
+        f"ORDER BY md5('subset:{int(seed)}:' || patient_id), patient_id LIMIT {int(subset_size)}" if subset_size else ""
+    )
     order = "patient_id::BIGINT, patient_id" if numeric else "patient_id"
     connection.execute(_PATIENTS.format(seed=int(seed), sample=sample, order=order))
     day = f"coalesce(({{0}} - DATE '1970-01-01')::INTEGER, CAST({UNKNOWN_DAY} AS INTEGER)) AS {{0}}"
@@ -132,11 +139,18 @@ def load_patients(connection, seed, subset_size=0):
         f"SELECT patient_id, {day.format('birth')}, {day.format('death')}, {day.format('observation_end')}, "
         "CASE sex WHEN 'F' THEN 1 WHEN 'M' THEN 2 ELSE 0 END::TINYINT AS sex, "
         "('0x' || digest[1:16])::UBIGINT AS high, ('0x' || digest[17:32])::UBIGINT AS low "
-        "FROM cohort_patients ORDER BY patient_index").to_arrow_table()
+        "FROM cohort_patients ORDER BY patient_index"
+    ).to_arrow_table()
     column = {name: numbers(table[name], dtype) for name, dtype in _PATIENT_TYPES.items()}
-    return Patients(ids=table["patient_id"].combine_chunks(), numeric=bool(numeric), births=column["birth"],
-                    deaths=column["death"], observation_ends=column["observation_end"], sexes=column["sex"],
-                    hashes=np.stack([column["high"], column["low"]], 1))
+    return Patients(
+        ids=table["patient_id"].combine_chunks(),
+        numeric=bool(numeric),
+        births=column["birth"],
+        deaths=column["death"],
+        observation_ends=column["observation_end"],
+        sexes=column["sex"],
+        hashes=np.stack([column["high"], column["low"]], 1),
+    )
 
 
 def load_codes(connection):
@@ -164,8 +178,11 @@ def numbers(column, dtype):
 
 def table_sizes(connection):
     """(rows, patients, earliest admission, latest discharge) of the stays table; ISO dates or None."""
-    return first_row(connection, "SELECT count(*), (SELECT count(*) FROM patients), min(admit)::DATE::VARCHAR, "
-                                 "max(discharge)::DATE::VARCHAR FROM stays")
+    return first_row(
+        connection,
+        "SELECT count(*), (SELECT count(*) FROM patients), min(admit)::DATE::VARCHAR, "
+        "max(discharge)::DATE::VARCHAR FROM stays",
+    )
 
 
 @dataclasses.dataclass
@@ -200,7 +217,7 @@ class Rows:
     @staticmethod
     def join(parts):
         """One `Rows` from several."""
-        columns = zip(*(part._columns() for part in parts))
+        columns = zip(*(part._columns() for part in parts), strict=True)
         return Rows(*(None if column[0] is None else np.concatenate(column) for column in columns))
 
 
@@ -226,10 +243,14 @@ def _batch(batch, with_stays, acquired):
     def column(name, dtype):
         return numbers(batch.column(name), dtype)
 
-    return Rows(patients=column("patient_index", np.int32), admissions=column("admit", np.int64) // MICROSECONDS,
-                discharges=column("discharge", np.int64) // MICROSECONDS, codes=column("code_index", np.int32),
-                stays=column("stay", np.uint64) if with_stays else None,
-                acquired=column("acquired", np.uint8).astype(bool) if acquired else None)
+    return Rows(
+        patients=column("patient_index", np.int32),
+        admissions=column("admit", np.int64) // MICROSECONDS,
+        discharges=column("discharge", np.int64) // MICROSECONDS,
+        codes=column("code_index", np.int32),
+        stays=column("stay", np.uint64) if with_stays else None,
+        acquired=column("acquired", np.uint8).astype(bool) if acquired else None,
+    )
 
 
 def whole_patients(batches):

@@ -29,13 +29,18 @@ def read_text_table(connection, path, name, required=()):
     try:
         raw = connection.sql(f"SELECT * FROM {source} LIMIT 0").columns
         names = _named(raw, required, path)
-        columns = ", ".join(f"nullif(trim({_identifier(old)}), '') AS {_identifier(new)}" for old, new in zip(raw, names))
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS "
-                           f"SELECT {columns}, row_number() OVER () + 1 AS line FROM {source}")
+        columns = ", ".join(
+            f"nullif(trim({_identifier(old)}), '') AS {_identifier(new)}" for old, new in zip(raw, names, strict=True)
+        )
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {columns}, row_number() OVER () + 1 AS line FROM {source}"
+        )
     except duckdb.Error as error:
         first = next((line.strip() for line in str(error).splitlines() if "Line:" in line), "")
-        raise DataError(f"{path}: expected a delimited table with as many fields in each line as in its header, "
-                        f"received another content {f'({first})' if first else ''}".rstrip()) from error
+        raise DataError(
+            f"{path}: expected a delimited table with as many fields in each line as in its header, "
+            f"received another content {f'({first})' if first else ''}".rstrip()
+        ) from error
     return names
 
 
@@ -44,10 +49,14 @@ def _named(raw, required, path):
     names = [wanted.get(name.strip().lower(), name.strip()) for name in raw]
     missing = [name for name in required if name not in names]
     if missing:
-        raise DataError(f"{path}: line 1: expected the column{'s' * (len(missing) > 1)} {', '.join(missing)}, "
-                        f"received {', '.join(names)[:200]}")
+        raise DataError(
+            f"{path}: line 1: expected the column{'s' * (len(missing) > 1)} {', '.join(missing)}, "
+            f"received {', '.join(names)[:200]}"
+        )
     if len(set(names)) < len(names) or "line" in names:
-        raise DataError(f"{path}: line 1: expected distinct columns, none called line; received {', '.join(names)[:200]}")
+        raise DataError(
+            f"{path}: line 1: expected distinct columns, none called line; received {', '.join(names)[:200]}"
+        )
     return names
 
 

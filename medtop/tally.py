@@ -75,11 +75,15 @@ class Tally:
         self.examples[split] += count
         self.code_counts[split] += np.bincount(columns["codes"], minlength=self.code_counts.shape[1])
         lengths = columns["code_counts"]
-        self.lengths[split] += np.bincount(np.searchsorted(LENGTH_BINS, lengths, side="right") - 1, minlength=len(LENGTH_BINS))
+        self.lengths[split] += np.bincount(
+            np.searchsorted(LENGTH_BINS, lengths, side="right") - 1, minlength=len(LENGTH_BINS)
+        )
         self.longest[split] = max(self.longest[split], lengths.max())
         low, high = int(columns["prediction_times"].min()), int(columns["prediction_times"].max())
-        self.times = [low if self.times[0] is None else min(self.times[0], low),
-                      high if self.times[1] is None else max(self.times[1], high)]
+        self.times = [
+            low if self.times[0] is None else min(self.times[0], low),
+            high if self.times[1] is None else max(self.times[1], high),
+        ]
         for task, values in labels.items():
             self.positives[task][:, split] += values.values.sum(0).astype(np.int64)
             for label in range(values.reasons.shape[1]):
@@ -87,39 +91,73 @@ class Tally:
 
     def rows_dropped(self):
         """Dict reason -> rows, of what stands in the stays table but in no feature."""
-        dropped = {reason: int(rows) for reason, rows in zip(PATIENT_REASONS[1:], self.patient_rows[1:]) if rows}
+        dropped = {
+            reason: int(rows) for reason, rows in zip(PATIENT_REASONS[1:], self.patient_rows[1:], strict=False) if rows
+        }
         return dropped | ({"after_prediction_time": self.rows_later} if self.rows_later else {})
 
     def patients_dropped(self):
         """Dict reason -> patients."""
-        return {reason: int(number) for reason, number in zip(PATIENT_REASONS[1:], self.patients[1:]) if number}
+        return {
+            reason: int(number)
+            for reason, number in zip(PATIENT_REASONS[1:], self.patients[1:], strict=False)
+            if number
+        }
 
     def times_dropped(self):
         """Dict reason -> rows of the prediction-time file."""
-        return {reason: int(number) for reason, number in zip(PATIENT_REASONS[1:], self.time_reasons[1:]) if number}
+        return {
+            reason: int(number)
+            for reason, number in zip(PATIENT_REASONS[1:], self.time_reasons[1:], strict=False)
+            if number
+        }
 
     def labels(self):
         """Dict split -> task -> label -> examples, known, positives, share_known, prevalence (None where none is known),
         deaths_without_event, unknown {reason: examples}."""
-        return {split: {task: {label: self._label(task, place, number) for place, label in enumerate(names)}
-                        for task, names in self.tasks.items()} for number, split in enumerate(SPLITS)}
+        return {
+            split: {
+                task: {label: self._label(task, place, number) for place, label in enumerate(names)}
+                for task, names in self.tasks.items()
+            }
+            for number, split in enumerate(SPLITS)
+        }
 
     def _label(self, task, label, split):
         states, positives = self.states[task][label, split], int(self.positives[task][label, split])
         known, count = int(states[:KNOWN_REASONS].sum()), int(states.sum())
-        entry = {"examples": count, "known": known, "positives": positives,
-                 "share_known": known / count if count else None, "prevalence": positives / known if known else None,
-                 "unknown": {reason: int(number) for reason, number in
-                             zip(LABEL_REASONS[KNOWN_REASONS:], states[KNOWN_REASONS:]) if number}}
+        entry = {
+            "examples": count,
+            "known": known,
+            "positives": positives,
+            "share_known": known / count if count else None,
+            "prevalence": positives / known if known else None,
+            "unknown": {
+                reason: int(number)
+                for reason, number in zip(LABEL_REASONS[KNOWN_REASONS:], states[KNOWN_REASONS:], strict=True)
+                if number
+            },
+        }
         if states[LABEL_REASONS.index("death_without_event")]:
             entry["deaths_without_event"] = int(states[LABEL_REASONS.index("death_without_event")])
         return entry
 
     def splits(self):
         """Dict split -> patients, examples, codes and a histogram of codes per example."""
-        names = [f"{low}-{high - 1}" if high - low > 1 else str(low) for low, high in zip(LENGTH_BINS, LENGTH_BINS[1:])]
+        names = [
+            f"{low}-{high - 1}" if high - low > 1 else str(low)
+            for low, high in zip(LENGTH_BINS, LENGTH_BINS[1:], strict=False)
+        ]
         names.append(f"{LENGTH_BINS[-1]}-")
-        return {split: {"patients": int(self.split_patients[place]), "examples": int(self.examples[place]),
-                        "codes": int(self.code_counts[place].sum()), "longest": int(self.longest[place]),
-                        "codes_per_example": {name: int(number) for name, number in zip(names, self.lengths[place]) if number}}
-                for place, split in enumerate(SPLITS)}
+        return {
+            split: {
+                "patients": int(self.split_patients[place]),
+                "examples": int(self.examples[place]),
+                "codes": int(self.code_counts[place].sum()),
+                "longest": int(self.longest[place]),
+                "codes_per_example": {
+                    name: int(number) for name, number in zip(names, self.lengths[place], strict=True) if number
+                },
+            }
+            for place, split in enumerate(SPLITS)
+        }

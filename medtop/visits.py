@@ -178,10 +178,16 @@ def build_visits(rows, visit, code_places, num_codes, endpoint_bits):
     visit_patients = rows.patients[begins]
     starts = segment_starts(visit_patients)
     return Visits(
-        patients=visit_patients[starts], starts=np.append(starts, len(begins)), admissions=admissions,
-        discharges=discharges, code_starts=offsets(np.bincount(visit_of_row[first], minlength=len(begins))),
-        codes=codes[first], row_counts=row_counts, endpoint_codes=_reduce(np.bitwise_or, bits, begins),
-        endpoint_events=_reduce(np.bitwise_or, events, begins))
+        patients=visit_patients[starts],
+        starts=np.append(starts, len(begins)),
+        admissions=admissions,
+        discharges=discharges,
+        code_starts=offsets(np.bincount(visit_of_row[first], minlength=len(begins))),
+        codes=codes[first],
+        row_counts=row_counts,
+        endpoint_codes=_reduce(np.bitwise_or, bits, begins),
+        endpoint_events=_reduce(np.bitwise_or, events, begins),
+    )
 
 
 def _reduce(operation, values, begins):

@@ -22,25 +22,47 @@ from medtop.errors import DataError
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("source", None, "Layout of <data_File>, such as medbert_tsv, mimic, synpuf, columns; else recognised.")
+flags.DEFINE_string(
+    "source", None, "Layout of <data_File>, such as medbert_tsv, mimic, synpuf, columns; else recognised."
+)
 flags.DEFINE_string("columns", None, "Any CSV or Parquet: patient_id=MRN,admit=ADM_DT,discharge=DIS_DT,code=DX,...")
-flags.DEFINE_string("date_format", None, "strptime format of all dates in <data_File>, such as %d/%m/%Y; ISO dates need none.")
+flags.DEFINE_string(
+    "date_format", None, "strptime format of all dates in <data_File>, such as %d/%m/%Y; ISO dates need none."
+)
 flags.DEFINE_enum("layout", "default", ["default", "medbert"], "medbert: Med-BERT's positional lists, ids and split.")
-flags.DEFINE_enum("index", "random_visit", ["random_visit", "lineage", "none"],
-                  "Prediction time: discharge of a random visit; top-BERT's rule, which looks at the outcome; the last visit.")
-flags.DEFINE_string("prediction_times", None,
-                    "File patient_id,prediction_time[,<task>[.<label>] ...]: own times, and own labels (1, 0, empty).")
-flags.DEFINE_integer("min_visits", 1, "Visits that --index=random_visit wants up to the prediction time.", lower_bound=1)
+flags.DEFINE_enum(
+    "index",
+    "random_visit",
+    ["random_visit", "lineage", "none"],
+    "Prediction time: discharge of a random visit; top-BERT's rule, which looks at the outcome; the last visit.",
+)
+flags.DEFINE_string(
+    "prediction_times",
+    None,
+    "File patient_id,prediction_time[,<task>[.<label>] ...]: own times, and own labels (1, 0, empty).",
+)
+flags.DEFINE_integer(
+    "min_visits", 1, "Visits that --index=random_visit wants up to the prediction time.", lower_bound=1
+)
 flags.DEFINE_enum("visit", "stay", ["stay", "discharge_date"], "A visit is a stay, or what ends on one day (Med-BERT).")
 flags.DEFINE_list("tasks", None, "Labels to make: long_stay, complications. Default both; long_stay with --index=none.")
-flags.DEFINE_string("endpoints", "diabetes_complications",
-                    "Endpoint file: diabetes_complications, hospital_complications, or a .json or .yaml file.")
+flags.DEFINE_string(
+    "endpoints",
+    "diabetes_complications",
+    "Endpoint file: diabetes_complications, hospital_complications, or a .json or .yaml file.",
+)
 flags.DEFINE_list("horizons", ["365", "730", "1095"], "Horizons of the complications in days.")
-flags.DEFINE_enum("long_stay_label", None, ["next", "any"], "Is the next stay, or any of the record, longer than 7 days? "
-                  "Default next; any with --index=none.")
+flags.DEFINE_enum(
+    "long_stay_label",
+    None,
+    ["next", "any"],
+    "Is the next stay, or any of the record, longer than 7 days? Default next; any with --index=none.",
+)
 flags.DEFINE_integer("long_stay_within_days", 365, "How far away the next stay may begin.", lower_bound=1)
 flags.DEFINE_string("code_map", "none", "Roll codes up: none, first3 (categories), or a file of two columns from,to.")
-flags.DEFINE_string("splits", None, "File patient_id,split (train, valid, test); default 7:1:2 by a seeded hash of the id.")
+flags.DEFINE_string(
+    "splits", None, "File patient_id,split (train, valid, test); default 7:1:2 by a seeded hash of the id."
+)
 flags.DEFINE_integer("min_code_count", 2, "Codes rarer than this in the training split become [UNK].", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Seed of the split, of random visits and of the subset.", lower_bound=0)
 flags.DEFINE_bool("strict", False, "Stop at the first bad row instead of listing it in .rejects.csv.")
@@ -50,8 +72,20 @@ flags.DEFINE_string("memory_limit", "2GB", "Memory of the database; beyond it, i
 flags.DEFINE_integer("threads", 0, "Threads of the database, 0 = one for each core.", lower_bound=0)
 
 PROGRESS_SECONDS = 10
-MEDBERT_FLAGS_WITHOUT_EFFECT = ("index", "prediction_times", "min_visits", "visit", "tasks", "endpoints", "horizons",
-                                "long_stay_label", "long_stay_within_days", "code_map", "splits", "min_code_count")
+MEDBERT_FLAGS_WITHOUT_EFFECT = (
+    "index",
+    "prediction_times",
+    "min_visits",
+    "visit",
+    "tasks",
+    "endpoints",
+    "horizons",
+    "long_stay_label",
+    "long_stay_within_days",
+    "code_map",
+    "splits",
+    "min_code_count",
+)
 
 
 def _whole_number(text, name):
@@ -93,11 +127,23 @@ def _options(vocabulary, subset_size):
     if not horizons or horizons[0] < 1:
         raise DataError("--horizons: expected days from 1, such as 365,730,1095")
     return Options(
-        layout=FLAGS.layout, index=FLAGS.index, prediction_times=FLAGS.prediction_times, min_visits=FLAGS.min_visits,
-        visit=FLAGS.visit, tasks=_tasks(), endpoints=FLAGS.endpoints, horizons=horizons,
+        layout=FLAGS.layout,
+        index=FLAGS.index,
+        prediction_times=FLAGS.prediction_times,
+        min_visits=FLAGS.min_visits,
+        visit=FLAGS.visit,
+        tasks=_tasks(),
+        endpoints=FLAGS.endpoints,
+        horizons=horizons,
         long_stay_label=FLAGS.long_stay_label or ("any" if _whole_history() else "next"),
-        long_stay_within_days=FLAGS.long_stay_within_days, code_map=FLAGS.code_map, splits=FLAGS.splits,
-        vocabulary=vocabulary, min_code_count=FLAGS.min_code_count, subset_size=subset_size, seed=FLAGS.seed)
+        long_stay_within_days=FLAGS.long_stay_within_days,
+        code_map=FLAGS.code_map,
+        splits=FLAGS.splits,
+        vocabulary=vocabulary,
+        min_code_count=FLAGS.min_code_count,
+        subset_size=subset_size,
+        seed=FLAGS.seed,
+    )
 
 
 def _progress():
@@ -123,15 +169,28 @@ def main(arguments):
     _, data_file, vocabulary, prefix, subset_size = arguments
     vocabulary = None if vocabulary.upper() == "NA" else vocabulary
     options = _options(vocabulary, _whole_number(subset_size, "<subset_size>"))
-    source = Input(data_file, FLAGS.source, parse_columns(FLAGS.columns) if FLAGS.columns else None, FLAGS.date_format,
-                   FLAGS.strict, FLAGS.memory_limit, FLAGS.threads)
+    source = Input(
+        data_file,
+        FLAGS.source,
+        parse_columns(FLAGS.columns) if FLAGS.columns else None,
+        FLAGS.date_format,
+        FLAGS.strict,
+        FLAGS.memory_limit,
+        FLAGS.threads,
+    )
     outcome = preprocess(source, options, prefix, FLAGS.overwrite, FLAGS.dry_run, _progress())
     print("\n".join(summary_lines(outcome.manifest)))
     if FLAGS.dry_run:
         print("dry run: nothing was written")
         return
-    print(f"{prefix}.manifest.json: " + ("the same run has been done before, nothing to do" if outcome.done_before
-                                         else f"written, with {', '.join(outcome.manifest['outputs'])}"))
+    print(
+        f"{prefix}.manifest.json: "
+        + (
+            "the same run has been done before, nothing to do"
+            if outcome.done_before
+            else f"written, with {', '.join(outcome.manifest['outputs'])}"
+        )
+    )
     print(f"next: {next_command(prefix)}")
 
 

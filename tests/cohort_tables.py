@@ -26,8 +26,17 @@ def time(text):
 
 def row(patient, admit, discharge, code, order=(0, 0, 0), stay=None, poa=None):
     """One row of the stays table, with short times."""
-    return {"patient_id": patient, "stay_id": stay, "admit": time(admit), "discharge": time(discharge), "code": code,
-            "order_1": order[0], "order_2": order[1], "order_3": order[2], "present_on_admission": poa}
+    return {
+        "patient_id": patient,
+        "stay_id": stay,
+        "admit": time(admit),
+        "discharge": time(discharge),
+        "code": code,
+        "order_1": order[0],
+        "order_2": order[1],
+        "order_3": order[2],
+        "present_on_admission": poa,
+    }
 
 
 def make_tables(rows, patients=None):
@@ -42,11 +51,29 @@ def make_tables(rows, patients=None):
     _fill(connection, "stays", STAYS_COLUMNS, rows)
     latest = max(entry["discharge"] for entry in rows).date()
     known = {patient: {} for patient in sorted({entry["patient_id"] for entry in rows})}
-    people = [{"patient_id": patient, "birth": None, "sex": None, "death": None, "observation_end": latest,
-               **(patients or {}).get(patient, {})} for patient in known]
+    people = [
+        {
+            "patient_id": patient,
+            "birth": None,
+            "sex": None,
+            "death": None,
+            "observation_end": latest,
+            **(patients or {}).get(patient, {}),
+        }
+        for patient in known
+    ]
     _fill(connection, "patients", PATIENTS_COLUMNS, people)
-    report = StaysReport("by_hand", ["rows.py"], len(rows), 0, {}, {}, "the latest discharge",
-                         any(entry["present_on_admission"] for entry in rows), True)
+    report = StaysReport(
+        "by_hand",
+        ["rows.py"],
+        len(rows),
+        0,
+        {},
+        {},
+        "the latest discharge",
+        any(entry["present_on_admission"] for entry in rows),
+        True,
+    )
     return connection, report
 
 
@@ -61,8 +88,22 @@ def _fill(connection, name, columns, rows):
 def random_rows(seed, num_patients=120, with_times=True, with_stays=True):
     """Random stays: overlapping, ending together, repeated codes, ties in the order, short and long."""
     rng = np.random.default_rng(seed)
-    codes = ["ICD10_E119", "ICD10_E11.22", "ICD10_I219", "ICD9_410.9", "ICD9_4019", "ICD10_N186", "ICD9_E8490", "ICD10_I10",
-             "ICD10_G63.2", "ICD9_5990", "ICD10_A419", "OTHER", "ICD10_Z001", "ICD10_R51"]
+    codes = [
+        "ICD10_E119",
+        "ICD10_E11.22",
+        "ICD10_I219",
+        "ICD9_410.9",
+        "ICD9_4019",
+        "ICD10_N186",
+        "ICD9_E8490",
+        "ICD10_I10",
+        "ICD10_G63.2",
+        "ICD9_5990",
+        "ICD10_A419",
+        "OTHER",
+        "ICD10_Z001",
+        "ICD10_R51",
+    ]
     rows, people = [], {}
     for number in range(num_patients):
         patient = f"p{number}"
@@ -80,16 +121,26 @@ def random_rows(seed, num_patients=120, with_times=True, with_stays=True):
                 discharge = max(admit, stays[-1][1])  # ends together with another one, if it can
             stays.append((admit, discharge))
             for _ in range(int(rng.geometric(0.3))):
-                rows.append({"patient_id": patient, "stay_id": f"s{stay}" if with_stays else None, "admit": admit,
-                             "discharge": discharge, "code": str(rng.choice(codes)) if rng.random() < 0.97 else f"RARE{rng.integers(8)}",
-                             "order_1": [0, 1, None][int(rng.integers(3))], "order_2": int(rng.integers(2)),
-                             "order_3": int(rng.integers(3)), "present_on_admission": [None, "Y", "N"][int(rng.integers(3))]})
+                rows.append(
+                    {
+                        "patient_id": patient,
+                        "stay_id": f"s{stay}" if with_stays else None,
+                        "admit": admit,
+                        "discharge": discharge,
+                        "code": str(rng.choice(codes)) if rng.random() < 0.97 else f"RARE{rng.integers(8)}",
+                        "order_1": [0, 1, None][int(rng.integers(3))],
+                        "order_2": int(rng.integers(2)),
+                        "order_3": int(rng.integers(3)),
+                        "present_on_admission": [None, "Y", "N"][int(rng.integers(3))],
+                    }
+                )
         last = max(stay[1] for stay in stays)
         people[patient] = {
             "birth": None if rng.random() < 0.2 else dt.date(1900 + int(rng.integers(0, 115)), 3, 4),
             "sex": [None, "F", "M"][int(rng.integers(3))],
             "death": (last + int(rng.integers(-400, 500)) * DAY).date() if rng.random() < 0.4 else None,
-            "observation_end": None if rng.random() < 0.1 else (last + int(rng.integers(0, 900)) * DAY).date()}
+            "observation_end": None if rng.random() < 0.1 else (last + int(rng.integers(0, 900)) * DAY).date(),
+        }
     return rows, people
 
 
@@ -105,27 +156,41 @@ def endpoints_of(code):
     place = {"ICD9": 0, "ICD10": 1}.get(system)
     if place is None:
         return set()
-    return {name for name, lists in ENDPOINT_PREFIXES.items()
-            if any(rest.replace(".", "").startswith(prefix) for prefix in lists[place])}
+    return {
+        name
+        for name, lists in ENDPOINT_PREFIXES.items()
+        if any(rest.replace(".", "").startswith(prefix) for prefix in lists[place])
+    }
 
 
 def visits_of(rows, visit):
     """A patient's visits in order, each a dict of admit, discharge, rows and codes (repeated ones once)."""
     groups = {}
     for entry in rows:
-        key = ((entry["discharge"].date(),) if visit == "discharge_date"
-               else (entry["discharge"], entry["admit"], entry["stay_id"] or ""))
+        key = (
+            (entry["discharge"].date(),)
+            if visit == "discharge_date"
+            else (entry["discharge"], entry["admit"], entry["stay_id"] or "")
+        )
         groups.setdefault(key, []).append(entry)
     result = []
     for _, part in sorted(groups.items()):
+
         def order(entry):
             orders = tuple((entry[name] is None, entry[name] or 0) for name in ("order_1", "order_2", "order_3"))
             place = (entry["discharge"], entry["admit"], entry["stay_id"] or "") if visit == "discharge_date" else ()
             return (*orders, *place, entry["code"])
+
         part = sorted(part, key=order)
-        result.append({"admit": min(entry["admit"] for entry in part), "discharge": max(entry["discharge"] for entry in part),
-                       "rows": part, "codes": list(dict.fromkeys(entry["code"] for entry in part)),
-                       "endpoints": set().union(*(endpoints_of(entry["code"]) for entry in part))})
+        result.append(
+            {
+                "admit": min(entry["admit"] for entry in part),
+                "discharge": max(entry["discharge"] for entry in part),
+                "rows": part,
+                "codes": list(dict.fromkeys(entry["code"] for entry in part)),
+                "endpoints": set().union(*(endpoints_of(entry["code"]) for entry in part)),
+            }
+        )
     return result
 
 
@@ -140,7 +205,10 @@ def slow_example(visits, person, when, until, horizons=(365, 730, 1095), within=
     """Features and labels of one patient at one time, by the rules of docs/preprocessing.md."""
     known = [visit for visit in visits if visit["discharge"] <= until]
     day = when.date()
-    gaps = [0] + [max((after["admit"].date() - before["discharge"].date()).days, 0) for before, after in zip(known, known[1:])]
+    gaps = [0] + [
+        max((after["admit"].date() - before["discharge"].date()).days, 0)
+        for before, after in zip(known, known[1:], strict=False)
+    ]
     return {
         "codes": [code for visit in known for code in visit["codes"]],
         "visits": [number for number, visit in enumerate(known, 1) for _ in visit["codes"]],
@@ -152,8 +220,11 @@ def slow_example(visits, person, when, until, horizons=(365, 730, 1095), within=
         "age_at_prediction": age_days(person["birth"], day),
         "sex": {None: 0, "F": 1, "M": 2}[person["sex"]],
         "long_stay": slow_long_stay(visits, day, until, within),
-        "complications": [slow_complication(visits, person, day, until, name, horizon)
-                          for name in ENDPOINT_PREFIXES for horizon in horizons],
+        "complications": [
+            slow_complication(visits, person, day, until, name, horizon)
+            for name in ENDPOINT_PREFIXES
+            for horizon in horizons
+        ],
         "rows": sum(len(visit["rows"]) for visit in known),
     }
 
@@ -188,8 +259,9 @@ def slow_complication(visits, person, day, until, name, horizon):
 
 def slow_random_visit(visits, person, patient, seed, min_visits):
     """The prediction time, or the reason against it."""
-    enough = [visit for visit in visits
-              if sum(other["discharge"] <= visit["discharge"] for other in visits) >= min_visits]
+    enough = [
+        visit for visit in visits if sum(other["discharge"] <= visit["discharge"] for other in visits) >= min_visits
+    ]
     alive = [visit for visit in enough if person["death"] is None or person["death"] > visit["discharge"].date()]
     if not enough:
         return "fewer_than_min_visits"

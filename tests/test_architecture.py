@@ -43,7 +43,7 @@ HOUSE = [  # from the ground up; a room imports rooms of its own layer or of low
         "training": TENSORFLOW, "training_flags": LATE, "results": TENSORFLOW, "convert": ANY,
         "initialisation": LATE, "model_card": PLAIN, "runs": TENSORFLOW, "prediction": TENSORFLOW,
         "predictions": PLAIN, "bootstrap": PLAIN, "evaluation": PLAIN, "calibration": PLAIN, "baselines": PLAIN,
-        "report": PLAIN,
+        "report": PLAIN, "charts": PLAIN,
     },
 ]  # fmt: skip
 LAYER = {room: number for number, layer in enumerate(HOUSE) for room in layer}

@@ -4,10 +4,10 @@ import datetime as dt
 import random
 from collections import Counter
 
+import cohort_tables as slow
 import numpy as np
 import pytest
 
-import cohort_tables as slow
 from medtop import cohort, examples, stream
 from medtop.cohort import Options, build_cohort
 from medtop.errors import DataError
@@ -35,14 +35,26 @@ def read_examples(path, vocabulary):
             codes = slice(code, code + int(chunk.code_counts[place]))
             visits = slice(visit, visit + int(chunk.visit_counts[place]))
             code, visit = codes.stop, visits.stop
-            labels = {task: [float(value) if weight else None for value, weight in zip(values[place], chunk.weights[task][place])]
-                      for task, values in chunk.labels.items()}
-            yield {"patient": patient, "time": int(chunk.prediction_times[place]), "sex": int(chunk.sexes[place]),
-                   "age_at_prediction": int(chunk.ages_at_prediction[place]),
-                   "codes": [vocabulary.tokens[number] for number in chunk.codes[codes]],
-                   **{name: getattr(chunk, name)[codes].tolist() for name in ("visits", "visit_positions")},
-                   **{name: getattr(chunk, name)[visits].tolist() for name in ("stay_days", "gaps_before", "recencies", "ages")},
-                   "labels": labels}
+            labels = {
+                task: [
+                    float(value) if weight else None
+                    for value, weight in zip(values[place], chunk.weights[task][place], strict=True)
+                ]
+                for task, values in chunk.labels.items()
+            }
+            yield {
+                "patient": patient,
+                "time": int(chunk.prediction_times[place]),
+                "sex": int(chunk.sexes[place]),
+                "age_at_prediction": int(chunk.ages_at_prediction[place]),
+                "codes": [vocabulary.tokens[number] for number in chunk.codes[codes]],
+                **{name: getattr(chunk, name)[codes].tolist() for name in ("visits", "visit_positions")},
+                **{
+                    name: getattr(chunk, name)[visits].tolist()
+                    for name in ("stay_days", "gaps_before", "recencies", "ages")
+                },
+                "labels": labels,
+            }
 
 
 def seconds(moment):
@@ -79,10 +91,19 @@ def assert_same(examples_found, wanted, codes=True):
     assert len(flat) == len(wanted)
     for example in flat:
         want = wanted[example["patient"], example["time"]]
-        for name in ("visits", "visit_positions", "stay_days", "gaps_before", "recencies", "ages", "age_at_prediction", "sex"):
+        for name in (
+            "visits",
+            "visit_positions",
+            "stay_days",
+            "gaps_before",
+            "recencies",
+            "ages",
+            "age_at_prediction",
+            "sex",
+        ):
             assert example[name] == want[name], name
         assert len(example["codes"]) == len(want["codes"])
-        assert all(got in (code, UNK) for got, code in zip(example["codes"], want["codes"]))
+        assert all(got in (code, UNK) for got, code in zip(example["codes"], want["codes"], strict=True))
         if codes:
             assert example["codes"] == want["codes"]
         if "complications" in example["labels"]:
@@ -91,8 +112,10 @@ def assert_same(examples_found, wanted, codes=True):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("options", [
-    {"min_visits": 1}, {"min_visits": 3}, {"visit": "discharge_date"}, {"index": "lineage"}, {"index": "none"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"min_visits": 1}, {"min_visits": 3}, {"visit": "discharge_date"}, {"index": "lineage"}, {"index": "none"}],
+)
 @pytest.mark.parametrize("with_times, with_stays", [(True, True), (False, False)])
 def test_equals_slow_reading(tmp_path, seed, options, with_times, with_stays):
     rows, people = slow.random_rows(seed, 60, with_times, with_stays)
@@ -120,7 +143,7 @@ def test_random_rows_hold_what_the_rules_speak_of():
     assert set(Counter(want["long_stay"] for want in wanted.values())) == {0, 1, None}
     assert set(patients) == {"fewer_than_min_visits", "stay_ends_in_death"}
     visits = [slow.visits_of([entry for entry in rows if entry["patient_id"] == patient], "stay") for patient in people]
-    pairs = [(before, after) for own in visits for before, after in zip(own, own[1:])]
+    pairs = [(before, after) for own in visits for before, after in zip(own, own[1:], strict=False)]
     assert sum(after["admit"] < before["discharge"] for before, after in pairs) > 20
     assert sum(after["discharge"] == before["discharge"] for before, after in pairs) > 5
     assert any(len(visit["codes"]) < len(visit["rows"]) for own in visits for visit in own)
@@ -175,7 +198,10 @@ def test_given_times_equal_slow_reading(tmp_path, monkeypatch, most_values):
 
 def test_own_labels(tmp_path):
     """Columns `<task>` and `<task>.<label>`: values as written, empty is unknown; a task of ours by that name gives way."""
-    rows = [slow.row("a", "2010-01-01", "2010-01-02", "ICD10_I10"), slow.row("b", "2010-01-01", "2010-01-02", "ICD10_I10")]
+    rows = [
+        slow.row("a", "2010-01-01", "2010-01-02", "ICD10_I10"),
+        slow.row("b", "2010-01-01", "2010-01-02", "ICD10_I10"),
+    ]
     path = tmp_path / "times.csv"
     path.write_text("patient_id,prediction_time,long_stay,gout.left,gout.right\na,2010-02-01,1,,0\nb,2010-02-01,,1,1\n")
     result, found = build(rows, {}, tmp_path / "out", prediction_times=str(path), tasks=("long_stay",))
@@ -186,14 +212,23 @@ def test_own_labels(tmp_path):
     assert sum(entries) == 1
 
 
-@pytest.mark.parametrize("text, message", [
-    ("patient,prediction_time\na,2010-01-01\n", "line 1: expected the column patient_id, received patient, prediction_time"),
-    ("patient_id,prediction_time\na,2010-01-01\na,soon\n", "line 3: expected a patient and a prediction time"),
-    ("patient_id,prediction_time,x\na,2010-01-01,2\n", "line 2: column x: expected 1, 0 or nothing"),
-    ("patient_id,prediction_time,x\na,2010-01-01,1\na,2010-01-01,0\n", "line 3: expected one row for a patient"),
-    ("patient_id,prediction_time,.x\na,2010-01-01,1\n", "line 1: expected label columns called <task> or <task>.<label>"),
-    ("", "received an empty file"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            "patient,prediction_time\na,2010-01-01\n",
+            "line 1: expected the column patient_id, received patient, prediction_time",
+        ),
+        ("patient_id,prediction_time\na,2010-01-01\na,soon\n", "line 3: expected a patient and a prediction time"),
+        ("patient_id,prediction_time,x\na,2010-01-01,2\n", "line 2: column x: expected 1, 0 or nothing"),
+        ("patient_id,prediction_time,x\na,2010-01-01,1\na,2010-01-01,0\n", "line 3: expected one row for a patient"),
+        (
+            "patient_id,prediction_time,.x\na,2010-01-01,1\n",
+            "line 1: expected label columns called <task> or <task>.<label>",
+        ),
+        ("", "received an empty file"),
+    ],
+)
 def test_bad_prediction_times(tmp_path, text, message):
     path = tmp_path / "times.csv"
     path.write_text(text)
@@ -233,7 +268,7 @@ def test_whole_patients_joins_what_batches_cut():
         parts = list(stream.whole_patients(rows.part(start, start + size) for start in range(0, 36, size)))
         assert np.concatenate([part.codes for part in parts]).tolist() == list(range(36))
         ends = [set(part.patients.tolist()) for part in parts]
-        assert all(not (one & other) for one, other in zip(ends, ends[1:]))
+        assert all(not (one & other) for one, other in zip(ends, ends[1:], strict=False))
 
 
 def test_small_chunks_hold_the_same_examples(tmp_path, monkeypatch):
@@ -255,7 +290,14 @@ def test_future_only_codes_change_no_feature(tmp_path):
     planted = [{**entry, "code": "ICD10_X999", "order_1": None, "order_3": 9} for entry in future]
     _, after = build(rows + planted, people, tmp_path / "two", tasks=("long_stay",))
     assert before == after
-    for name in ("out.bencs.train", "out.bencs.valid", "out.bencs.test", "out.types", "out.vocab.txt", "out.splits.csv"):
+    for name in (
+        "out.bencs.train",
+        "out.bencs.valid",
+        "out.bencs.test",
+        "out.types",
+        "out.vocab.txt",
+        "out.splits.csv",
+    ):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert "ICD10_X999" not in result.vocabulary.ids
 
@@ -274,7 +316,9 @@ def test_vocabulary_counts_training_features_only(tmp_path):
     rows, people = slow.random_rows(10, 150)
     result, found = build(rows, people, tmp_path, min_code_count=10)
     wanted, _, _ = expected(rows, people, Options())
-    counts = Counter(code for example in found["train"] for code in wanted[example["patient"], example["time"]]["codes"])
+    counts = Counter(
+        code for example in found["train"] for code in wanted[example["patient"], example["time"]]["codes"]
+    )
     order = sorted((code for code in counts if counts[code] >= 10), key=lambda code: (-counts[code], code))
     assert list(result.vocabulary.tokens[FIRST_CODE:]) == order
     assert any(count < 10 for count in counts.values()), "no rare code to drop: the test shows nothing"
@@ -306,8 +350,12 @@ def test_subset_is_seeded_and_nested(tmp_path):
         result, found = build(rows, people, tmp_path / f"{size}_{seed}", subset_size=size, seed=seed, min_visits=1)
         chosen[size, seed] = {example["patient"]: example["time"] for split in SPLITS for example in found[split]}
         assert result.patients_not_in_subset == (80 - size if size else 0)
-        assert len(rows) == (result.tally.rows_out + result.tally.rows_merged + result.rows_not_in_subset
-                             + sum(result.tally.rows_dropped().values()))
+        assert len(rows) == (
+            result.tally.rows_out
+            + result.tally.rows_merged
+            + result.rows_not_in_subset
+            + sum(result.tally.rows_dropped().values())
+        )
     assert chosen[10, 0].items() <= chosen[30, 0].items() <= chosen[0, 0].items()  # same times in a larger sample
     assert chosen[30, 0].keys() != chosen[30, 1].keys()
 
@@ -322,8 +370,12 @@ def test_numeric_ids_come_in_numeric_order(tmp_path):
 
 
 def test_overlaps_are_counted(tmp_path):
-    rows = [slow.row("a", "2010-01-01", "2010-01-10", "X"), slow.row("a", "2010-01-05", "2010-01-12", "X"),
-            slow.row("a", "2010-01-12", "2010-01-13", "X"), slow.row("b", "2009-01-01", "2010-01-11", "X")]
+    rows = [
+        slow.row("a", "2010-01-01", "2010-01-10", "X"),
+        slow.row("a", "2010-01-05", "2010-01-12", "X"),
+        slow.row("a", "2010-01-12", "2010-01-13", "X"),
+        slow.row("b", "2009-01-01", "2010-01-11", "X"),
+    ]
     result, _ = build(rows, {}, tmp_path)
     assert result.tally.overlaps == 1
 
@@ -350,10 +402,16 @@ def test_endpoints_need_icd_codes(tmp_path):
     report.icd_codes = False
     with pytest.raises(DataError, match="expected ICD codes .* --tasks=long_stay"):
         build_cohort(connection, report, Options(), tmp_path)
-    assert build_cohort(connection, report, Options(tasks=("long_stay",)), tmp_path).tasks == {"long_stay": ["long_stay"]}
+    assert build_cohort(connection, report, Options(tasks=("long_stay",)), tmp_path).tasks == {
+        "long_stay": ["long_stay"]
+    }
     own = tmp_path / "own.json"
     own.write_text('{"endpoints": {"KETO": {"phecode": ["250.2"]}}}')
     result = build_cohort(connection, report, Options(endpoints=str(own), horizons=(30,)), tmp_path)
     assert result.tasks["complications"] == ["KETO_30"]
-    assert sum(entry["complications"]["KETO_30"]["unknown"].get("prevalent", 0)
-               for entry in result.tally.labels().values()) == 1
+    assert (
+        sum(
+            entry["complications"]["KETO_30"]["unknown"].get("prevalent", 0) for entry in result.tally.labels().values()
+        )
+        == 1
+    )

@@ -41,7 +41,9 @@ def write_tsv(path, num_patients=60, seed=0, numeric=True):
             discharge = admit + dt.timedelta(days=int(rng.choice([0, 1, 3, 8, 20])))
             for _ in range(int(rng.geometric(0.3))):
                 code = f"ICD10_{'EIN'[rng.integers(3)]}{rng.integers(10, 19)}"
-                lines.append(f"{name}\t{admit}\t{discharge}\t{code}\t{rng.integers(3)}\t{rng.integers(4)}\t{rng.integers(2)}\n")
+                lines.append(
+                    f"{name}\t{admit}\t{discharge}\t{code}\t{rng.integers(3)}\t{rng.integers(4)}\t{rng.integers(2)}\n"
+                )
                 if rng.random() < 0.2:  # another stay that ends on the same day
                     early = admit - dt.timedelta(days=int(rng.integers(0, 5)))
                     lines.append(f"{name}\t{early}\t{discharge}\t{code}\t0\t1\t1\n")
@@ -56,7 +58,9 @@ def content(prefix):
 
 def manifest_of(prefix):
     manifest = json.loads((prefix.parent / f"{prefix.name}.manifest.json").read_text())
-    assert manifest["rows_in"] == manifest["rows_out"] + manifest["rows_merged"] + sum(manifest["rows_dropped"].values())
+    assert manifest["rows_in"] == manifest["rows_out"] + manifest["rows_merged"] + sum(
+        manifest["rows_dropped"].values()
+    )
     assert manifest["patients_in"] == manifest["patients_out"] + sum(manifest["patients_dropped"].values())
     return manifest
 
@@ -79,8 +83,13 @@ def test_everything_from_a_tsv(tmp_path, run_script):
     assert sorted(path.name for path in prefix.parent.iterdir()) == sorted(content(prefix))  # nothing hidden is left
     manifest = manifest_of(prefix)
     rows = len(data.read_text().splitlines()) - 1
-    assert manifest["rows_in"] == rows and manifest["rows_dropped"].keys() == {"after_prediction_time", "fewer_than_min_visits"}
-    splits = {entry["patient_id"]: entry["split"] for entry in csv.DictReader((tmp_path / "out/cohort.splits.csv").open())}
+    assert manifest["rows_in"] == rows and manifest["rows_dropped"].keys() == {
+        "after_prediction_time",
+        "fewer_than_min_visits",
+    }
+    splits = {
+        entry["patient_id"]: entry["split"] for entry in csv.DictReader((tmp_path / "out/cohort.splits.csv").open())
+    }
     vocabulary = Vocabulary.read(f"{prefix}.types")
     assert vocabulary == Vocabulary.read(f"{prefix}.vocab.txt")
     codes = 0
@@ -109,14 +118,16 @@ def test_everything_from_a_tsv(tmp_path, run_script):
 def test_never_loads_a_framework(tmp_path):
     """Neither TensorFlow nor Keras nor pandas (slow to load) is imported by a whole run."""
     data = write_tsv(tmp_path / "table.tsv")
-    code = ("import runpy, sys\n"
-            f"sys.argv = ['x', {str(data)!r}, 'NA', {str(tmp_path / 'out')!r}, '0']\n"
-            "try:\n"
-            f"    runpy.run_path({str(ROOT / SCRIPT)!r}, run_name='__main__')\n"
-            "except SystemExit as end:\n"
-            "    assert not end.code, end.code\n"
-            "found = {'tensorflow', 'keras', 'torch', 'jax', 'pandas'} & sys.modules.keys()\n"
-            "assert not found, found\n")
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['x', {str(data)!r}, 'NA', {str(tmp_path / 'out')!r}, '0']\n"
+        "try:\n"
+        f"    runpy.run_path({str(ROOT / SCRIPT)!r}, run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        "found = {'tensorflow', 'keras', 'torch', 'jax', 'pandas'} & sys.modules.keys()\n"
+        "assert not found, found\n"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.manifest.json").is_file()
@@ -127,22 +138,31 @@ def test_dry_run_writes_nothing(tmp_path, run_script):
     done = run_script(SCRIPT, data, "NA", tmp_path / "out/cohort", 0, "--dry_run", "--min_visits=3")
     check(done)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["table.tsv"]
-    for words in ("60 patients, 20", "codes known: train", "long_stay", "MACE_1095", "rows dropped: fewer_than_min_visits",
-                  "dry run: nothing was written"):
+    for words in (
+        "60 patients, 20",
+        "codes known: train",
+        "long_stay",
+        "MACE_1095",
+        "rows dropped: fewer_than_min_visits",
+        "dry run: nothing was written",
+    ):
         assert words in done.stdout, words
 
 
-@pytest.mark.parametrize("flags, message", [
-    (["--prediction_times=times.csv", "--index=none"], "--index: expected either --index or --prediction_times"),
-    (["--layout=medbert", "--min_visits=2"], "--min_visits: expected no such flag with --layout=medbert"),
-    (["--horizons=365,soon"], "--horizons: expected a whole number"),
-    (["--tasks=mortality"], "--tasks: expected long_stay and complications, received 'mortality'"),
-    (["--endpoints=heart"], "--endpoints: expected diabetes_complications, hospital_complications"),
-    (["--memory_limit=lots"], "--memory_limit: expected a size such as 2GB, received 'lots'"),
-    (["--code_map=nowhere.csv"], "nowhere.csv: expected a table with a header line, found no such file"),
-    (["--unknown=1"], "expected a flag that --help lists"),
-    (["--source=nothing"], "--source: expected one of"),
-])
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--prediction_times=times.csv", "--index=none"], "--index: expected either --index or --prediction_times"),
+        (["--layout=medbert", "--min_visits=2"], "--min_visits: expected no such flag with --layout=medbert"),
+        (["--horizons=365,soon"], "--horizons: expected a whole number"),
+        (["--tasks=mortality"], "--tasks: expected long_stay and complications, received 'mortality'"),
+        (["--endpoints=heart"], "--endpoints: expected diabetes_complications, hospital_complications"),
+        (["--memory_limit=lots"], "--memory_limit: expected a size such as 2GB, received 'lots'"),
+        (["--code_map=nowhere.csv"], "nowhere.csv: expected a table with a header line, found no such file"),
+        (["--unknown=1"], "expected a flag that --help lists"),
+        (["--source=nothing"], "--source: expected one of"),
+    ],
+)
 def test_wrong_flags(tmp_path, run_script, flags, message):
     data = write_tsv(tmp_path / "table.tsv", 5)
     check(run_script(SCRIPT, data, "NA", tmp_path / "out", 0, *flags), message)
@@ -152,7 +172,10 @@ def test_wrong_flags(tmp_path, run_script, flags, message):
 def test_wrong_arguments(tmp_path, run_script):
     data = write_tsv(tmp_path / "table.tsv", 5)
     check(run_script(SCRIPT, data, "NA", tmp_path / "out"), "arguments: expected <data_File> <vocab/NA>")
-    check(run_script(SCRIPT, data, "NA", tmp_path / "out", "all"), "<subset_size>: expected a whole number from 0, received 'all'")
+    check(
+        run_script(SCRIPT, data, "NA", tmp_path / "out", "all"),
+        "<subset_size>: expected a whole number from 0, received 'all'",
+    )
     check(run_script(SCRIPT, data, tmp_path / "no.types", tmp_path / "out", 0), "no.types: expected a vocabulary")
     check(run_script(SCRIPT, tmp_path / "none.tsv", "NA", tmp_path / "out", 0), "none.tsv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["table.tsv"]
@@ -332,6 +355,7 @@ def test_kill_9_at_any_moment(to_kill):
 
 # --- Med-BERT's layout -----------------------------------------------------------------------------------------------
 
+
 def medbert_rows(prefix):
     return [row for split in SPLITS for row in read_medbert_rows(f"{prefix}.bencs.{split}")]
 
@@ -349,8 +373,13 @@ def test_medbert_example(tmp_path, run_script, test_data):
     assert [int(max(row[1]) > 7) for row in rows] == wanted["los_label"]
     with open(tmp_path / "out.ptencs.train", "rb") as file:
         full = pickle.load(file)
-    assert full[[row[0] for row in read_medbert_rows(tmp_path / "out.bencs.train")].index(2)] == [[
-        [0, 737, ["ICD9_150", "ICD9_240.1"], [5, 6]], [0, 2, ["ICD9_001.2", "ICD9_240.1"], [7, 6]], [12, 0, ["ICD9_157"], [8]]]]
+    assert full[[row[0] for row in read_medbert_rows(tmp_path / "out.bencs.train")].index(2)] == [
+        [
+            [0, 737, ["ICD9_150", "ICD9_240.1"], [5, 6]],
+            [0, 2, ["ICD9_001.2", "ICD9_240.1"], [7, 6]],
+            [12, 0, ["ICD9_157"], [8]],
+        ]
+    ]
     manifest_of(tmp_path / "out")
 
 
@@ -371,7 +400,8 @@ def test_medbert_layout_equals_its_own_way(tmp_path, monkeypatch, numeric, patie
     splits = {entry["patient_id"]: entry["split"] for entry in csv.DictReader((tmp_path / "ours.splits.csv").open())}
     for split in SPLITS:
         assert {str(row[0]) for row in read_medbert_rows(tmp_path / f"ours.bencs.{split}")} == {
-            patient for patient, place in splits.items() if place == split}
+            patient for patient, place in splits.items() if place == split
+        }
 
 
 def pickles(path):
@@ -387,23 +417,35 @@ def test_medbert_vocabulary_goes_on(tmp_path):
     """As in the original, a given vocabulary keeps its ids and unseen codes get the next ones."""
     data = write_tsv(tmp_path / "table.tsv", 30)
     Vocabulary(["empty_pad", "ICD10_N11", "OTHER"]).write(tmp_path / "given")
-    outcome = preprocess(Input(str(data)), Options(layout="medbert", vocabulary=str(tmp_path / "given.types")), tmp_path / "out")
+    outcome = preprocess(
+        Input(str(data)), Options(layout="medbert", vocabulary=str(tmp_path / "given.types")), tmp_path / "out"
+    )
     vocabulary = Vocabulary.read(tmp_path / "out.types")
     assert vocabulary.tokens[:3] == ("empty_pad", "ICD10_N11", "OTHER")
     assert outcome.manifest["vocabulary"]["new_codes"] == len(vocabulary) - 3 > 0
     with pytest.raises(DataError, match="expected Med-BERT's vocabulary"):
         Vocabulary.from_counts([], []).write(tmp_path / "ours")
-        preprocess(Input(str(data)), Options(layout="medbert", vocabulary=str(tmp_path / "ours.types")), tmp_path / "out2")
+        preprocess(
+            Input(str(data)), Options(layout="medbert", vocabulary=str(tmp_path / "ours.types")), tmp_path / "out2"
+        )
 
 
 # --- open data -------------------------------------------------------------------------------------------------------
 
+
 def test_generated_cohort_gets_its_own_labels(tmp_path, run_script):
     """Prevalence and share known of each label equal what the generator counted on its side."""
-    check(run_script("preprocessing/make_synthetic_cohort.py", f"--output_prefix={tmp_path / 'syn'}", "--num_patients=600"))
+    check(
+        run_script(
+            "preprocessing/make_synthetic_cohort.py", f"--output_prefix={tmp_path / 'syn'}", "--num_patients=600"
+        )
+    )
     wanted = json.loads((tmp_path / "syn.generator.json").read_text())["labels"]
-    outcome = preprocess(Input(str(tmp_path / "syn.csv")),
-                         Options(prediction_times=str(tmp_path / "syn.prediction_times.csv")), tmp_path / "out")
+    outcome = preprocess(
+        Input(str(tmp_path / "syn.csv")),
+        Options(prediction_times=str(tmp_path / "syn.prediction_times.csv")),
+        tmp_path / "out",
+    )
     labels = outcome.manifest["labels"]
     found = {}
     for task in ("complications", "long_stay"):
@@ -412,7 +454,9 @@ def test_generated_cohort_gets_its_own_labels(tmp_path, run_script):
             known = sum(entry["known"] for entry in entries)
             found[label] = known / 600, sum(entry["positives"] for entry in entries) / known
     for label, (known, prevalence) in found.items():
-        assert known == pytest.approx(wanted[label]["known"]) and prevalence == pytest.approx(wanted[label]["prevalence"])
+        assert known == pytest.approx(wanted[label]["known"]) and prevalence == pytest.approx(
+            wanted[label]["prevalence"]
+        )
     assert len(found) == 13
 
 
@@ -423,7 +467,9 @@ def test_slow_and_fast_agree_on_a_tsv(tmp_path):
     rows = {}
     for line in data.read_text().splitlines()[1:]:
         patient, admit, discharge, code, poa, priority, third = line.split("\t")
-        rows.setdefault(patient, []).append(slow.row(patient, admit, discharge, code, (int(poa), int(third), int(priority))))
+        rows.setdefault(patient, []).append(
+            slow.row(patient, admit, discharge, code, (int(poa), int(third), int(priority)))
+        )
     person = {"birth": None, "sex": None, "death": None, "observation_end": None}
     seen = 0
     for split in SPLITS:

@@ -6,7 +6,7 @@ third party, priority).
 """
 
 from medtop.errors import DataError
-from medtop.sources.rows import load_rows, text_layout
+from medtop.sources.rows import POA_PARSED, load_rows, text_layout
 from medtop.sources.stays import REQUIRED_COLUMNS, Source
 from medtop.sources.text_files import (
     describe_delimiter,
@@ -19,7 +19,8 @@ from medtop.sources.text_files import (
 )
 
 HEADERS = ["patient", "admission", "discharge", "diagnosis", "present_on_admission", "priority", "third_party"]
-PLACES = {"patient_id": 0, "admit": 1, "discharge": 2, "code": 3, "order_1": 4, "order_2": 6, "order_3": 5}
+PLACES = {"patient_id": 0, "admit": 1, "discharge": 2, "code": 3, "order_1": 4, "order_2": 6, "order_3": 5,
+          "present_on_admission": 4}
 
 
 def _layout(path, request):
@@ -31,7 +32,7 @@ def _layout(path, request):
     if not any(len(row) == len(HEADERS) for row in rows):
         raise DataError(f"{path}: line 1: expected {len(HEADERS)} tab-separated columns ({', '.join(HEADERS)}), "
                         f"received {len(rows[0])}; {describe_delimiter(lines)}")
-    return text_layout(HEADERS, PLACES, "\t")
+    return text_layout(HEADERS, PLACES, "\t", POA_PARSED)
 
 
 def _recognise(data_file):
@@ -53,7 +54,8 @@ SOURCE = Source(
                 "diagnosis, present on admission, priority, third party; the header line is ignored",
     observation_end="the latest discharge in the whole table, for every patient: the table does not say until "
                     "when it observes",
-    present_on_admission="null: Med-BERT's numbers order the codes and do not say whether one was present",
+    present_on_admission="the fifth column where it holds Y and N; null where it holds numbers, as Med-BERT's does: "
+                         "they order the codes and do not say whether one was present",
     recognise=_recognise,
     load=_load,
 )

@@ -56,8 +56,8 @@ def _load(request):
     if paths is None:
         names = ", ".join(name.upper() for name in TABLES)
         received = "a folder without them" if Path(request.data_file).is_dir() else "no folder"
-        raise DataError(f"{request.data_file}: expected a folder with {names} (.csv or .csv.gz), in it or in its folder "
-                        f"hosp; received {received}")
+        raise DataError(f"{request.data_file}: expected a folder with {names} (.csv or .csv.gz), in it or in its "
+                        f"folder hosp; received {received}")
     connection, version = request.connection, _version(paths["diagnoses_icd"])
     for table in TABLES:
         connection.execute(f"DROP TABLE IF EXISTS temp.mimic_{table}")

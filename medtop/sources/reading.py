@@ -25,6 +25,9 @@ STRUCTURAL_REASONS = {
 MISSING_PATTERN = r"(?i)\s*(NULL|NA|NAN|NAT|NONE|\\N)?\s*"
 """What exports write where a date or an order is missing."""
 
+MOST_LINES = 1_000
+"""A record that spans more lines has a quote that was closed by another field's."""
+
 ISO_PATTERN = r"\d{4}[-/]\d{2}[-/]\d{2}([ T]\d{2}:\d{2}(:\d{2}([.]\d{1,9})?)?)?Z?"
 
 
@@ -155,10 +158,12 @@ class TableReader:
         path, text, delimiter = self.files[number]
         if text is None:
             return
-        expected = sum(1 for _ in iterate_records(text, delimiter)) if text.multi_line else text.lines - 1
         received = rows + self.structural_count(number)
-        if received != expected and text.multi_line:
-            raise _open_quote(text, delimiter)
+        expected = text.lines - 1
+        if text.multi_line:
+            expected, begin, longest = _survey_records(text, delimiter)
+            if received != expected or longest > MOST_LINES:
+                raise _open_quote(text, begin)
         if received != expected:
             raise DataError(f"{path}: expected {expected} rows below the header, received {received}: check its quotes "
                             "and line ends")
@@ -215,23 +220,28 @@ class TableReader:
             "SELECT count(*) FROM medtop_errors WHERE error_type = 'UNQUOTED VALUE' "
             "AND (contains(csv_line, chr(10)) OR contains(csv_line, chr(13)))").fetchone()[0]
         if swallowed:
-            raise _open_quote(text, self.files[number][2])
+            raise _open_quote(text, _survey_records(text, self.files[number][2])[1])
 
 
-def _open_quote(text, delimiter):
-    """The error for a quoted field that swallows lines. The record that spans the most lines holds it.
+def _survey_records(text, delimiter):
+    """(number of records below the header, line where the longest begins, how many lines that spans)."""
+    count, begin, longest, before = 0, 1, 0, None
+    for _, line in iterate_records(text, delimiter):
+        if before is not None and line - before > longest:
+            begin, longest = before, line - before
+        count, before = count + 1, line
+    if before is not None and text.ends + 1 - before > longest:
+        begin, longest = before, text.ends + 1 - before
+    return count, begin, longest
+
+
+def _open_quote(text, line):
+    """The error for a quoted field that swallows lines; the record that spans the most lines holds it.
 
     DuckDB's own line number is not used: with a file read in parts it can name a line of another part.
     """
-    begin, longest, before = 1, 0, 1
-    for _, line in iterate_records(text, delimiter):
-        if line - before > longest:
-            begin, longest = before, line - before
-        before = line
-    if text.ends - before >= longest:  # the last record
-        begin = before
-    return DataError(f"{text.path}: line {begin}: expected each quoted field to be closed, received one that swallows the "
-                     "lines after it")
+    return DataError(f"{text.path}: line {line}: expected each quoted field to be closed, received one that swallows "
+                     "the lines after it")
 
 
 def column_types(connection, path):
@@ -256,7 +266,7 @@ def _data_error(path, text, error):
     """One line out of DuckDB's several."""
     message = str(error)
     if isinstance(error, duckdb.OutOfMemoryException):
-        return DataError(f"{path}: expected more memory or space for temporary files, received: {_first_line(message)}")
+        return DataError(f"{path}: expected more memory or temporary space, received: {_first_line(message)}")
     if "invalid state" in message and text is not None:
         ends = "mixed line ends" if text.mixed_line_ends else "quotes or line ends that cannot be parsed"
         return DataError(f"{path}: expected one kind of line end and closed quotes, received {ends}")

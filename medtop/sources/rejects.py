@@ -56,7 +56,7 @@ def _locate(path, lines, records, numbers, names, reasons):
         if record != place:
             line = next(itertools.islice(lines, int(record) - place - 1, None), None)
         if line is None:
-            raise DataError(f"{path}: expected a record {int(record) + 1} below the header, found fewer: check its quotes")
+            raise DataError(f"{path}: expected {int(record) + 1} rows below the header, found fewer: check its quotes")
         place = int(record)
         reason = names[int(number) - 1]
         yield line, reasons[reason], reason

@@ -96,8 +96,16 @@ def parse_sql(name, value, date_format=None):
     return value
 
 
+POA_PARSED = {
+    "order_1": "coalesce(TRY_CAST({value} AS INTEGER), CASE {value} WHEN 'Y' THEN 0 WHEN 'N' THEN 1 END)",
+    "present_on_admission": "CASE {value} WHEN 'Y' THEN 'Y' WHEN 'N' THEN 'N' END",
+}
+"""A column of the lineage that orders codes by presence on admission: numbers, whose meaning is not known, sort as they
+are; Y sorts before N, and both are kept; other letters become null and sort last."""
+
+
 def words_sql(value, words):
-    """SQL: the text `value` looked up in `words` (upper case), else null; trimmed only where it is not there as it is."""
+    """SQL: the text `value` looked up in `words` (upper case), else null; trimmed only where not found as it is."""
     branches = " ".join(f"WHEN '{word}' THEN '{meaning}'" for word, meaning in words.items())
     return f"CASE {value} {branches} ELSE CASE upper(trim({value})) {branches} END END"
 
@@ -143,16 +151,20 @@ def select_sql(layout, given, line_breaks, date_format=None):
         elif name not in ("reason", "flags"):
             columns[name] = "NULL"
     inner = ", ".join(f"{sql} AS {name}" for name, sql in columns.items() if name != "discharge")
-    raws = ", ".join(f"{sql} AS raw_{name}" for name, sql in layout.raw.items() if name in (*FLAGS, "admit", "discharge"))
-    flagged = [name for name in FLAGS if name in layout.raw]
+    judged = (*FLAGS, "admit", "discharge")
+    raws = ", ".join(f"{sql} AS raw_{name}" for name, sql in layout.raw.items() if name in judged)
+    # a column that is parsed in a way of its own has values of other meanings, which are not to be counted
+    flagged = [name for name in FLAGS
+               if name in layout.raw and (name in ORDER_COLUMNS or name not in layout.parsed)]
     bits = " + ".join(
         f"CASE WHEN {name} IS NULL AND {is_given_sql('raw_' + name)} THEN {1 << FLAGS.index(name)} ELSE 0 END"
         for name in flagged)
     complete = " AND ".join(f"{name} IS NOT NULL" for name in flagged)
     flags = f"CASE WHEN {complete} THEN 0 ELSE {bits} END" if flagged else "0"
+    discharge = discharge_sql("admit", "read_discharge", "raw_discharge")
     return (
         f"SELECT {', '.join(columns)}, {reason_sql(line_breaks)} AS reason, {flags} AS flags FROM ("
-        f"SELECT * EXCLUDE (read_discharge), {discharge_sql('admit', 'read_discharge', 'raw_discharge')} AS discharge FROM ("
+        f"SELECT * EXCLUDE (read_discharge), {discharge} AS discharge FROM ("
         f"SELECT {inner}, {columns['discharge']} AS read_discharge, {raws} FROM {{table}}))"
     )
 
@@ -213,7 +225,7 @@ def settle(request, reader, bad_sql, headers, row_files=None):
         reader: TableReader.
         bad_sql: SQL giving (file, record, reason) of every bad row of `stays`; record counts a file's rows from 0.
         headers: per file a dict column name -> header in the file.
-        row_files: numbers of the files whose rows are diagnoses; None: all. Rejects of the others are listed, not counted.
+        row_files: numbers of the files whose rows are diagnoses; None: all. Rejects of the others are listed only.
 
     Returns:
         (rows_in, dropped): int and dict reason -> count.
@@ -224,7 +236,8 @@ def settle(request, reader, bad_sql, headers, row_files=None):
     connection = request.connection
     names = list(REASONS)
     total, dropped = 0, {}
-    for reason, count in connection.execute("SELECT reason, count(*) FROM stays GROUP BY reason ORDER BY reason").fetchall():
+    for reason, count in connection.execute(
+        "SELECT reason, count(*) FROM stays GROUP BY reason ORDER BY reason").fetchall():
         total += count
         if reason:
             dropped[names[reason - 1]] = count
@@ -233,6 +246,8 @@ def settle(request, reader, bad_sql, headers, row_files=None):
         f"SELECT reason, count(*) FROM medtop_structural WHERE {counted} GROUP BY reason ORDER BY reason").fetchall():
         dropped[reason] = dropped.get(reason, 0) + count
         total += count
+    if not total:
+        raise DataError(f"{request.data_file}: expected diagnoses, received none")
     if not dropped and not reader.structural_count():
         return total, dropped
     if request.strict:
@@ -243,8 +258,8 @@ def settle(request, reader, bad_sql, headers, row_files=None):
     if sum(dropped.values()) == total:
         commonest = max(dropped, key=dropped.get)
         hint = "; give the form with --date_format" if "unparsable" in commonest else ""
-        raise DataError(f"{request.data_file}: expected usable rows, received none: {dropped[commonest]} of {total} rows "
-                        f"dropped for {commonest}{hint}")
+        raise DataError(f"{request.data_file}: expected usable rows, received none: {dropped[commonest]} of {total} "
+                        f"rows dropped for {commonest}{hint}")
     connection.execute("DELETE FROM stays WHERE reason > 0")
     return total, dropped
 
@@ -309,5 +324,6 @@ def finish(request, source, files, rows_in, dropped, counts, notes=(), rows_merg
         counts = {**counts, "codes_without_icd_prefix": rows - icd}
     return StaysReport(
         source=source.name, files=files, rows_in=rows_in, rows_merged=rows_merged, rows_dropped=dropped, counts=counts,
-        observation_end=source.observation_end, has_present_on_admission=present > 0, icd_codes=2 * icd > rows, notes=list(notes),
+        observation_end=source.observation_end, has_present_on_admission=present > 0, icd_codes=2 * icd > rows,
+        notes=list(notes),
     )

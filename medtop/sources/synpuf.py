@@ -35,8 +35,9 @@ def _find(folder):
 def _load(request):
     claims, beneficiaries = _find(request.data_file)
     if not claims or not beneficiaries:
-        raise DataError(f"{request.data_file}: expected a folder with *Inpatient_Claims* and *Beneficiary_Summary* files "
-                        f"(.csv or .csv.gz), received {len(claims)} of the first and {len(beneficiaries)} of the second")
+        raise DataError(f"{request.data_file}: expected a folder with *Inpatient_Claims* and *Beneficiary_Summary* "
+                        f"files (.csv or .csv.gz), received {len(claims)} of the first and {len(beneficiaries)} of the "
+                        "second")
     connection = request.connection
     for table in TEMPORARY:
         connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
@@ -62,8 +63,8 @@ def _load(request):
     for table in TEMPORARY:
         connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
     counts = {name: count for name, count in counts.items() if count}
-    notes = ["rows are diagnosis entries: code cells of inpatient claims that hold something; a line that cannot be split "
-             "into columns counts as one"]
+    notes = ["rows are diagnosis entries: code cells of inpatient claims that hold something; a line that cannot be "
+             "split into columns counts as one"]
     return finish(request, SOURCE, [str(path) for path in claims + beneficiaries], rows_in, dropped, counts, notes)
 
 

@@ -7,7 +7,7 @@ be matched, and the report says so (`icd_codes` false).
 """
 
 from medtop.errors import DataError
-from medtop.sources.rows import load_rows, text_layout
+from medtop.sources.rows import POA_PARSED, load_rows, text_layout
 from medtop.sources.stays import REQUIRED_COLUMNS, Source
 from medtop.sources.text_files import (
     describe_delimiter,
@@ -37,8 +37,6 @@ HEADERS = {
 STANDARD = {"patient_id": "patient", "admit": "admit", "discharge": "discharge", "code": "diagnosis",
             "order_1": "poa", "order_2": "third_party", "order_3": "priority",
             "present_on_admission": "poa", "birth": "dob", "sex": "sex"}
-LETTERS_FIRST = "CASE upper(trim({value})) WHEN 'Y' THEN 0 WHEN 'N' THEN 1 ELSE TRY_CAST({value} AS INTEGER) END"
-"""Present on admission sorts before not present; other letters become null and sort last."""
 
 
 def find_places(headers):
@@ -70,7 +68,7 @@ def _layout(path, request):
     headers = headers if len(headers) == len(HEADERS) else list(HEADERS)
     places = find_places(headers)
     standard = {name: places[column] for name, column in STANDARD.items()}
-    return text_layout(headers, standard, ",", {"order_1": LETTERS_FIRST})
+    return text_layout(headers, standard, ",", POA_PARSED)
 
 
 def _recognise(data_file):
