@@ -1,9 +1,9 @@
 """Med-BERT's own way of preprocessing: one pandas group per patient, Python loops inside. The yardstick for ours.
 
 Written from the published rules (ZhiGroup/Med-BERT, preprocess_pretrain_data.py), not copied: a patient's rows are
-sorted by discharge, present on admission, third party and priority; what ends on one day is a visit; codes repeated in a
-visit count once; ids are numbered by first appearance; stay days, days to the next admission, ids and visit numbers are
-lists; each 100,000 patients are permuted with NumPy's seed 0 and split 20% test, 10% validation, the rest training.
+sorted by discharge, present on admission, third party and priority; what ends on one day is a visit; codes repeated in
+a visit count once; ids are numbered by first appearance; stay days, days to the next admission, ids and visit numbers
+are lists; each 100,000 patients are permuted with NumPy's seed 0 and split 20% test, 10% validation, the rest training.
 Unlike the original it keeps every visit in .ptencs and writes each file anew.
 
 Example:

@@ -6,8 +6,8 @@ Example (the yardstick alone takes some two minutes at 20,000 patients):
   python benchmarks/preprocessing_speed.py --num_patients=100000,1000000 --ours_only
 
 CPU-seconds of the whole process with its children (`getrusage`), less those of an interpreter that starts and ends;
-imports of NumPy, DuckDB and pandas count. Runs alternate, so that a machine that changes its pace changes both; the median
-of the ratios within a round is printed. Peak memory is that of the process.
+imports of NumPy, DuckDB and pandas count. Runs alternate, so that a machine that changes its pace changes both; the
+median of the ratios within a round is printed. Peak memory is that of the process.
 """
 
 import argparse
@@ -72,8 +72,9 @@ def compare(data, folder, patients, rounds, start):
         ratios.append(their / our)
         yardsticks.append(patients / their)
         print(
-            f"round {number}: ours {our:.2f} CPU-s, {patients / our:,.0f} patients/s, {peak:.2f} GiB; ours --layout=medbert "
-            f"{full:.2f} CPU-s; Med-BERT's own way {their:.1f} CPU-s, {patients / their:,.0f} patients/s, {their_peak:.2f} GiB; "
+            f"round {number}: ours {our:.2f} CPU-s, {patients / our:,.0f} patients/s, {peak:.2f} GiB; "
+            f"ours --layout=medbert {full:.2f} CPU-s; "
+            f"Med-BERT's own way {their:.1f} CPU-s, {patients / their:,.0f} patients/s, {their_peak:.2f} GiB; "
             f"ratio {their / our:.1f} (medbert layout {their / full:.1f})",
             flush=True,
         )
@@ -101,7 +102,8 @@ def main():
         for size, table in zip(sizes, tables, strict=True):
             data = table or generate(folder, size)[0]
             print(
-                f"{size:,} patients, {data.stat().st_size / 1e6:,.0f} MB; interpreter start {start:.3f} CPU-s not counted"
+                f"{size:,} patients, {data.stat().st_size / 1e6:,.0f} MB; "
+                f"interpreter start {start:.3f} CPU-s not counted"
             )
             if not options.ours_only:
                 compare(data, folder, size, options.rounds, start)
@@ -109,7 +111,8 @@ def main():
             cpu, peak = ours(data, folder / "out", "default")
             per_patient.append((cpu - start) / size)
             print(
-                f"ours {cpu - start:.1f} CPU-s, {1e6 * per_patient[-1]:.1f} microseconds a patient, peak {peak:.2f} GiB "
+                f"ours {cpu - start:.1f} CPU-s, {1e6 * per_patient[-1]:.1f} microseconds a patient, "
+                f"peak {peak:.2f} GiB "
                 f"(under {MOST_GIB}: {peak < MOST_GIB})",
                 flush=True,
             )

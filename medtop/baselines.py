@@ -138,9 +138,14 @@ def features_from_columns(codes, code_counts, vocabulary_size, sexes, ages_at_pr
 
 
 def features_from_chunks(chunks, vocabulary_size):
-    """Features from a stream of `medtop.sequences.Chunk` (`read_chunks`); one chunk at a time is held beside them.
+    """Features from a stream of `medtop.sequences.Chunk` (`read_chunks(path)`); one chunk is held beside them.
 
-    >>> features_from_chunks(read_chunks("cohort.bencs.train"), len(vocabulary))  # doctest: +SKIP
+    Args:
+        chunks: iterable of `Chunk`, the chunks of one split.
+        vocabulary_size: V.
+
+    Returns:
+        `BaselineFeatures`.
     """
     return _join(features_from_columns(
         chunk.codes, chunk.code_counts, vocabulary_size, chunk.sexes, chunk.ages_at_prediction, chunk.visit_counts,
@@ -157,6 +162,9 @@ def features_from_records(records, vocabulary_size, tasks):
             `<task>_weights`. [CLS] opens each sequence.
         vocabulary_size: V.
         tasks: names of the patient-level tasks.
+
+    Returns:
+        `BaselineFeatures`.
     """
     return _join(_features_of_tokens(columns, vocabulary_size, tasks) for columns in records)
 

@@ -5,6 +5,7 @@ A checkpoint is an `.npz` (zip of plain arrays, a CRC-32 for each, no pickles), 
 
 import json
 import logging
+import re
 import zipfile
 from pathlib import Path
 
@@ -73,8 +74,12 @@ def set_weights(model, arrays, where):
 
 
 def _numbered(model):
-    """All variables of the run in a fixed order: the model's with random states, then the optimizer's."""
-    return {f"{number:05d}|{variable.path}": variable
+    """All variables of the run in a fixed order: the model's with random states, then the optimizer's.
+
+    Keras numbers random states over the whole process, so that the second model of a process has other names than the
+    first; their place in the order says which they are.
+    """
+    return {f"{number:05d}|{re.sub('^seed_generator_[0-9]+/', 'seed_generator/', variable.path)}": variable
             for number, variable in enumerate([*model.variables, *model.optimizer.variables])}
 
 

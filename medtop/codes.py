@@ -1,4 +1,4 @@
-"""Codes as strings: their coding system, and rolling them up. Works on distinct codes, so plain Python is fast enough."""
+"""Codes as strings: their coding system, and rolling them up. Only distinct codes pass, so plain Python will do."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Stays table -> examples with features and labels -> pickled lists, splits and vocabulary. Columnar, in bounded memory.
+"""Stays table -> examples with features and labels -> pickled lists, splits, vocabulary. Columnar, in bounded memory.
 
 DuckDB reads, numbers and sorts (`stream`); everything after is NumPy on batches of whole patients. Two passes, because
 ids need the whole training split: the first turns rows into examples whose codes are places in the list of distinct

@@ -116,10 +116,10 @@ class SelfAttention(keras.layers.Layer):
 
     def build(self, x_shape, mask_shape=None):
         width = self.config.hidden_size
-        start = _initializer(self.config)
-        self.qkv_kernel = self.add_weight(name="qkv_kernel", shape=(width, 3 * width), initializer=start)
+        # An initializer each: one used twice gives both kernels the same numbers.
+        self.qkv_kernel = self.add_weight(name="qkv_kernel", shape=(width, 3 * width), initializer=_initializer(self.config))
         self.qkv_bias = self.add_weight(name="qkv_bias", shape=(3 * width,), initializer="zeros")
-        self.output_kernel = self.add_weight(name="output_kernel", shape=(width, width), initializer=start)
+        self.output_kernel = self.add_weight(name="output_kernel", shape=(width, width), initializer=_initializer(self.config))
         self.output_bias = self.add_weight(name="output_bias", shape=(width,), initializer="zeros")
 
     def call(self, x, mask, training=None):
@@ -128,8 +128,10 @@ class SelfAttention(keras.layers.Layer):
         depth = width // heads
         tokens = ops.shape(x)[1]
         qkv = ops.matmul(x, self.qkv_kernel) + self.qkv_bias  # [B, T, 3H]
-        qkv = ops.transpose(ops.reshape(qkv, (-1, tokens, 3, heads, depth)), (2, 0, 3, 1, 4))  # [3, B, N, T, D]
-        query, key, value = qkv[0] * (1.0 / math.sqrt(depth)), qkv[1], qkv[2]
+        # Split, not sliced: the gradient of a split is one concatenation, that of three slices three padded sums.
+        query, key, value = (ops.transpose(ops.reshape(part, (-1, tokens, heads, depth)), (0, 2, 1, 3))
+                             for part in ops.split(qkv, 3, axis=-1))  # [B, N, T, D]
+        query = query * (1.0 / math.sqrt(depth))
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) + ops.cast(mask, x.dtype)  # [B, N, T, T]
         weights = self.dropout(ops.softmax(scores, axis=-1), training=training)
         context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # [B, T, N, D]

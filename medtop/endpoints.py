@@ -42,30 +42,28 @@ class Endpoints:
 
     def bits(self, codes):
         """Which endpoints each code belongs to: uint64 [len(codes)], bit k for endpoint k of `names`."""
-        return np.array(
-            [
-                sum(1 << number for number, systems in enumerate(self.prefixes.values()) if _matches(code, systems))
-                for code in codes
-            ],
-            np.uint64,
-        )
+        endpoints = [_prepared(systems) for systems in self.prefixes.values()]
+        return np.array([_bits(code, endpoints) for code in codes], np.uint64)
 
 
-def _matches(code, systems):
-    """Whether a code starts with a prefix of its own coding system; dots do not count in ICD codes.
+def _prepared(systems):
+    """dict system -> tuple of prefixes as `coding_system` gives codes; all systems, "" for `phecode`."""
+    icd = {name: tuple(prefix.replace(".", "").upper() for prefix in systems.get(name, ())) for name in ("icd9", "icd10")}
+    return {**icd, "": tuple(systems.get("phecode", ())), "verbatim": tuple(systems.get("verbatim", ()))}
 
-    `phecode` prefixes are for codes without an ICD mark, dots as written (250.2 holds 250.21, not 250.12);
-    `verbatim` prefixes are held against the code as the source gives it.
 
-    >>> _matches("ICD10_E1131", {"icd10": ("E11.31",)}), _matches("ICD9_410.9", {"icd10": ("410",)})
-    (True, False)
+def _bits(code, endpoints):
+    """Bit k is set where the code starts with a prefix of its own coding system in endpoint k.
+
+    Dots do not count in ICD codes. `phecode` prefixes are for codes without an ICD mark, dots as written (250.2 holds
+    250.21, not 250.12); `verbatim` prefixes are held against the code as the source gives it.
+
+    >>> _bits("ICD10_E1131", [_prepared({"icd9": ["410"]}), _prepared({"icd10": ["E11.31"]})])
+    2
     """
     system, rest = coding_system(code)
-    if system and rest.startswith(tuple(prefix.replace(".", "").upper() for prefix in systems.get(system, ()))):
-        return True
-    if not system and rest.startswith(systems.get("phecode", ())):
-        return True
-    return code.startswith(systems.get("verbatim", ()))
+    return sum(1 << number for number, prefixes in enumerate(endpoints)
+               if rest.startswith(prefixes[system]) or code.startswith(prefixes["verbatim"]))  # fmt: skip
 
 
 def read_endpoints(name_or_path):

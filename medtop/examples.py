@@ -1,4 +1,4 @@
-"""The features of examples as columns: what is known of a patient at a prediction time, cut from visits on run boundaries.
+"""The features of examples as columns: what is known at a prediction time, cut from visits on run boundaries.
 
 Letters: E examples, S their visits, C their codes.
 """
@@ -53,8 +53,8 @@ def example_columns(visits, births, slots, times, known_until):
         times, known_until: int64 [E], seconds.
 
     Returns:
-        dict with `EXAMPLE_COLUMNS` [E] (`patients`: place in the table of patients), `VISIT_COLUMNS` [S] (`visit_codes`:
-        codes of each visit; days otherwise) and `CODE_COLUMNS` [C] (places in the list of distinct codes).
+        dict with `EXAMPLE_COLUMNS` [E] (`patients`: place in the table of patients), `VISIT_COLUMNS` [S]
+        (`visit_codes`: codes of each visit; days otherwise), `CODE_COLUMNS` [C] (places in the list of distinct codes).
     """
     starts = visits.starts[slots]
     visit_counts = visits.count_until(slots, known_until)

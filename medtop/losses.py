@@ -31,10 +31,9 @@ class ElementwiseCrossentropy(keras.losses.Loss):
     def call(self, y_true, y_pred):
         if self.sparse:
             return ops.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
-        # The stable form max(x, 0) - x y + log(1 + exp(-|x|)), split so that the positive part can be weighted.
-        softplus = ops.log1p(ops.exp(-ops.abs(y_pred)))
-        positive = softplus + ops.maximum(-y_pred, 0.0)  # -log s(x)
-        negative = softplus + ops.maximum(y_pred, 0.0)  # -log (1 - s(x))
+        # softplus is stable at both ends, and its gradient is right at 0 too, where max(x, 0) has none.
+        positive = ops.softplus(-y_pred)  # -log s(x)
+        negative = ops.softplus(y_pred)  # -log (1 - s(x))
         weights = 1.0 if self.positive_weights is None else ops.convert_to_tensor(self.positive_weights, y_pred.dtype)
         return weights * y_true * positive + (1.0 - y_true) * negative
 

@@ -1,9 +1,9 @@
 """Med-BERT's own layout: positional rows, ids by first appearance, its own split. Rules from ZhiGroup/Med-BERT,
 preprocess_pretrain_data.py; one of its habits is mended: `.ptencs` keeps every visit, not only the last.
 
-Visits are what ends on one day, patients come by id, and codes within a visit by (order_1, order_2, order_3), ties as in
-the input. Cut from arrays like the default layout; only the lists themselves are made patient by patient, because they
-are the format.
+Visits are what ends on one day, patients come by id, and codes within a visit by (order_1, order_2, order_3), ties as
+in the input. Cut from arrays like the default layout; only the lists themselves are made patient by patient, because
+they are the format.
 """
 
 import contextlib
@@ -51,9 +51,9 @@ class MedbertResult:
 def build_medbert(connection, folder, vocabulary_file=None, subset_size=0, seed=0, write=True, progress=None):
     """Turns the tables `stays` and `patients` into `out.bencs.*`, `out.ptencs.*`, `out.types`, `out.splits.csv`.
 
-    Rows of `.bencs` are `[patient, [stay days], [days to the next admission], [code ids], [visit no. of each code]]`, one
-    pickled list for each 100,000 patients; `.ptencs` holds in the same order `[[visit, ...]]` with a visit
-    `[stay days, days to the next admission, [codes], [ids]]`. Days to the next admission are not clipped; 0 for the last.
+    Rows of `.bencs` are `[patient, [stay days], [days to the next admission], [code ids], [visit no. of each code]]`,
+    one pickled list for each 100,000 patients; `.ptencs` holds in the same order `[[visit, ...]]` with a visit
+    `[stay days, days to the next admission, [codes], [ids]]`. Days to the next admission may be negative; 0 at the end.
 
     Args:
         connection: DuckDB connection.

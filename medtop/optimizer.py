@@ -38,6 +38,6 @@ def build_optimizer(learning_rate, warmup_steps, total_steps, weight_decay=0.01,
     """AdamW (Loshchilov and Hutter 2019): beta 0.9 and 0.999, epsilon 1e-6, gradients clipped by their global norm."""
     optimizer = keras.optimizers.AdamW(
         WarmupLinearDecay(learning_rate, warmup_steps, total_steps), weight_decay=weight_decay, beta_1=0.9, beta_2=0.999,
-        epsilon=1e-6, global_clipnorm=clip_norm)
+        epsilon=1e-6, global_clipnorm=clip_norm, name="adamw")
     optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
     return optimizer

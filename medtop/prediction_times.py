@@ -211,13 +211,14 @@ def read_given_times(connection, path):
     )
     rows, unknown, outside = first_row(
         connection,
-        "SELECT count(*), count(*) FILTER (patient_index IS NULL AND patient_id NOT IN (SELECT patient_id FROM patients)), "
+        "SELECT count(*), "
+        "count(*) FILTER (patient_index IS NULL AND patient_id NOT IN (SELECT patient_id FROM patients)), "
         "count(*) FILTER (patient_index IS NULL) FROM cohort_times JOIN given_times USING (line)",
     )
     double = first_row(
         connection,
-        f"SELECT max(line) FROM (SELECT DISTINCT patient_index, time, known_until{values}, max(line) OVER (PARTITION BY "
-        "patient_index, time) AS line FROM cohort_times WHERE patient_index IS NOT NULL) "
+        f"SELECT max(line) FROM (SELECT DISTINCT patient_index, time, known_until{values}, "
+        "max(line) OVER (PARTITION BY patient_index, time) AS line FROM cohort_times WHERE patient_index IS NOT NULL) "
         "GROUP BY patient_index, time HAVING count(*) > 1 ORDER BY 1 LIMIT 1",
     )
     if double:

@@ -6,8 +6,8 @@ import logging
 
 import keras
 
-from medtop import records
 from medtop.errors import DataError
+from medtop.first_look import check_splits, first_look
 from medtop.initialisation import initialise
 from medtop.model import build_model
 from medtop.model_card import write_card
@@ -67,37 +67,21 @@ def _open(run, plan, resume, overwrite):
             raise DataError(f"{run.path}: expected the settings that the run was started with, received others: "
                             f"{'; '.join(differences)}; --overwrite starts anew")
         return
-    patients = {}
-    for split, info in (("train", plan.train), ("valid", plan.valid), ("test", plan.test)):
-        if info is not None and info.layout == "default":
-            patients[split] = sorted({name for columns in records.read_examples(info) for name in columns["patient_id"]})
-    check_splits(patients)
+    look = first_look({"train": plan.train, "valid": plan.valid, "test": plan.test}, plan.config)
+    check_splits(look.patients)
+    for name, (count, largest, last) in look.clipped.items():
+        if plan.options.strict:
+            raise DataError(f"embedding {name}: expected ids up to {last} (the config's table), received {largest} (--strict)")
+        logger.warning("embedding %s: %d tokens lie beyond its table (up to %d) and are clipped to its last row, %d", name,
+                       count, largest, last)
     run.start(settings, plan.config, plan.vocabulary, plan.tasks)
-    run.write_splits(patients)
+    run.write_splits(look.patients)
 
 
 def _fingerprint(info):
     """What tells one data set from another without reading it."""
     return None if info is None else {"vocabulary": info.vocabulary.hash, "counts": info.counts["examples"],
                                       "tokens": info.counts["tokens"]}
-
-
-def check_splits(patients):
-    """Refuses a patient in two splits.
-
-    Args:
-        patients: dict split -> patient ids.
-
-    Raises:
-        DataError: with the number of such patients, for the first two splits that share one.
-    """
-    names = list(patients)
-    for number, first in enumerate(names):
-        for second in names[number + 1:]:
-            shared = set(patients[first]) & set(patients[second])
-            if shared:
-                raise DataError(f"splits: expected each patient in one split, received {len(shared)} patients in both "
-                                f"{first} and {second}")
 
 
 def _evaluate(model, plan, run, command):

@@ -87,11 +87,14 @@ def write_splits(path, chunks):
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         file.write("patient_id,split\n")
         for patient_ids, places in chunks:
-            file.writelines(
-                f"{_field(patient)},{SPLITS[place]}\n"
-                for patient, place in zip(patient_ids, places.tolist(), strict=True)
-            )
+            names = patient_ids if _is_plain("".join(patient_ids)) else map(_quoted, patient_ids)
+            lines = zip(names, (SPLITS[place] for place in places.tolist()), strict=True)
+            file.write("".join(f"{name},{split}\n" for name, split in lines))
 
 
-def _field(text):
-    return '"' + text.replace('"', '""') + '"' if any(letter in text for letter in ',"\r\n') else text
+def _is_plain(text):
+    return not any(letter in text for letter in ',"\r\n')
+
+
+def _quoted(text):
+    return text if _is_plain(text) else '"' + text.replace('"', '""') + '"'

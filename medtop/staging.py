@@ -110,7 +110,7 @@ def staging(prefix):
 
 
 def check_free(prefix, overwrite):
-    """Refuses to replace files that no manifest claims, unless a killed run was just moving them here, or `overwrite`."""
+    """Refuses to replace files that no manifest claims, unless a killed run was moving them here, or `overwrite`."""
     moving = _folder(prefix) / _MOVING
     own = json.loads(moving.read_text(encoding="utf-8")) if moving.is_file() else []
     strange = [output_path(prefix, name) for name in OUTPUTS if output_path(prefix, name).exists() and name not in own]
@@ -122,8 +122,10 @@ def check_free(prefix, overwrite):
 
 
 def publish(prefix, work):
-    """Moves the outputs in `work` (files called `out.<name>`) to their names; earlier outputs that this run did not make
-    again are removed, so that no file of another run stays among them."""
+    """Moves the outputs in `work` (files called `out.<name>`) to their names.
+
+    Earlier outputs that this run did not make again are removed, so that no file of another run stays among them.
+    """
     made = [name for name in OUTPUTS if (work / f"out.{name}").exists()]
     moving = _folder(prefix) / _MOVING
     write_json(moving, made)

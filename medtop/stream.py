@@ -42,14 +42,16 @@ FROM (SELECT code, count(*) AS count FROM stays GROUP BY code)
 
 _SORTED_ROWS = """
 SELECT patient_index, admit, discharge, code_index {extra}
-FROM (SELECT patient_index, admit, discharge, code_index, stay_id, present_on_admission, order_1, order_2, order_3, stays.rowid AS place
+FROM (SELECT patient_index, admit, discharge, code_index, stay_id, present_on_admission, order_1, order_2, order_3,
+             stays.rowid AS place
       FROM stays JOIN cohort_patients USING (patient_id) JOIN cohort_codes USING (code))
 ORDER BY {order}
 """
 
 _ORDERS = {
     "stay": "patient_index, discharge, admit, {stay_id} order_1, order_2, order_3, code_index",
-    "discharge_date": "patient_index, discharge::DATE, order_1, order_2, order_3, discharge, admit, {stay_id} code_index",
+    "discharge_date": "patient_index, discharge::DATE, order_1, order_2, order_3, "
+    "discharge, admit, {stay_id} code_index",
     "medbert": "patient_index, discharge::DATE, order_1, order_2, order_3, place",
 }
 
@@ -87,7 +89,7 @@ def quote(value):
 
 
 def first_row(connection, query):
-    """The first row of a query's result as a tuple, None without rows. The result is closed, so that the next can run."""
+    """The first row of a query's result as a tuple, None without rows; the result is closed, so that others can run."""
     rows = connection.execute(query).fetchall()
     return rows[0] if rows else None
 
@@ -101,7 +103,7 @@ class Patients:
         numeric: whether all ids are whole numbers.
         births, deaths, observation_ends: int32 [A], days since 1970-01-01, `UNKNOWN_DAY` where unknown.
         sexes: int8 [A], place in `medtop.sequences.SEXES`.
-        hashes: uint64 [A, 2], two independent numbers from the id and the seed (for the split, for the choice of visit).
+        hashes: uint64 [A, 2], two independent numbers from id and seed (for the split, for the choice of visit).
     """
 
     ids: object

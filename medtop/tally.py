@@ -92,7 +92,7 @@ class Tally:
     def rows_dropped(self):
         """Dict reason -> rows, of what stands in the stays table but in no feature."""
         dropped = {
-            reason: int(rows) for reason, rows in zip(PATIENT_REASONS[1:], self.patient_rows[1:], strict=False) if rows
+            reason: int(rows) for reason, rows in zip(PATIENT_REASONS[1:], self.patient_rows[1:], strict=True) if rows
         }
         return dropped | ({"after_prediction_time": self.rows_later} if self.rows_later else {})
 
@@ -100,7 +100,7 @@ class Tally:
         """Dict reason -> patients."""
         return {
             reason: int(number)
-            for reason, number in zip(PATIENT_REASONS[1:], self.patients[1:], strict=False)
+            for reason, number in zip(PATIENT_REASONS[1:], self.patients[1:], strict=True)
             if number
         }
 
@@ -108,13 +108,13 @@ class Tally:
         """Dict reason -> rows of the prediction-time file."""
         return {
             reason: int(number)
-            for reason, number in zip(PATIENT_REASONS[1:], self.time_reasons[1:], strict=False)
+            for reason, number in zip(PATIENT_REASONS[1:], self.time_reasons[1:], strict=True)
             if number
         }
 
     def labels(self):
-        """Dict split -> task -> label -> examples, known, positives, share_known, prevalence (None where none is known),
-        deaths_without_event, unknown {reason: examples}."""
+        """Dict split -> task -> label -> examples, known, positives, share_known, prevalence (None where nothing is
+        known), deaths_without_event, unknown {reason: examples}."""
         return {
             split: {
                 task: {label: self._label(task, place, number) for place, label in enumerate(names)}

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from medtop.checkpoints import CheckpointFolder, read_arrays, set_weights, weights_of, write_arrays
 from medtop.errors import DataError, Stopped
+from medtop.estimate import training_seconds
 from medtop.evaluation import evaluate
 from medtop.model import build_model, compile_arguments
 from medtop.optimizer import build_optimizer
@@ -113,6 +114,9 @@ class Trainer:
             self.scorer = Scorer(self.model, self.plan.valid, self.plan.config, self.plan.tasks,
                                  batch_options(self.plan, self.options.eval_batch_size), self.options.seed)
         with self._signals(), tf.summary.create_file_writer(str(self.run.path)).as_default():
+            seconds = training_seconds(self.plan, self.total_steps - self.state.step)
+            logger.info("%d steps, roughly %s; a better estimate follows after 20 of them", self.total_steps - self.state.step,
+                        duration(seconds))
             self._started = self._told = time.monotonic()
             self._first_step = self.state.step
             while not self.state.finished:

@@ -5,7 +5,7 @@ Example (Med-BERT's four arguments; NA makes a new vocabulary, 0 takes all patie
   python preprocessing/preprocess_pretrain_data.py data/cohort.tsv NA data/cohort 0 --prediction_times=data/times.csv
 
 It writes <output_Prefix>.bencs.{train,valid,test}, .types, .vocab.txt, .splits.csv, .manifest.json and, where rows were
-bad, .rejects.csv. --dry_run shows what would come of it and writes nothing; --layout=medbert reproduces Med-BERT's lists.
+bad, .rejects.csv. --dry_run shows what would come of it and writes nothing; --layout=medbert makes Med-BERT's lists.
 docs/preprocessing.md gives every rule.
 """
 

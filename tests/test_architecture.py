@@ -41,7 +41,7 @@ HOUSE = [  # from the ground up; a room imports rooms of its own layer or of low
         "balancing": KERAS, "optimizer": KERAS, "distribution": TENSORFLOW, "checkpoints": PLAIN,
         "tensorboard_events": TENSORFLOW, "training_log": PLAIN, "run_directory": LATE, "scoring": TENSORFLOW,
         "training": TENSORFLOW, "training_flags": LATE, "results": TENSORFLOW, "convert": ANY,
-        "initialisation": LATE, "model_card": PLAIN, "runs": TENSORFLOW, "prediction": TENSORFLOW,
+        "initialisation": LATE, "estimate": TENSORFLOW, "first_look": TENSORFLOW, "model_card": PLAIN, "runs": TENSORFLOW, "prediction": TENSORFLOW,
         "predictions": PLAIN, "bootstrap": PLAIN, "evaluation": PLAIN, "calibration": PLAIN, "baselines": PLAIN,
         "report": PLAIN, "charts": PLAIN,
     },

@@ -197,7 +197,7 @@ def test_given_times_equal_slow_reading(tmp_path, monkeypatch, most_values):
 
 
 def test_own_labels(tmp_path):
-    """Columns `<task>` and `<task>.<label>`: values as written, empty is unknown; a task of ours by that name gives way."""
+    """Columns `<task>` and `<task>.<label>`: values as written, empty is unknown; our task of that name gives way."""
     rows = [
         slow.row("a", "2010-01-01", "2010-01-02", "ICD10_I10"),
         slow.row("b", "2010-01-01", "2010-01-02", "ICD10_I10"),

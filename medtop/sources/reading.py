@@ -213,8 +213,8 @@ class TableReader:
         reasons = " ".join(f"WHEN '{theirs}' THEN '{ours}'" for theirs, ours in STRUCTURAL_REASONS.items())
         self.connection.execute(
             f"INSERT INTO medtop_structural SELECT {number}, line, arg_min(column_name, coalesce(column_idx, 0)), "
-            f"arg_min(CASE error_type {reasons} ELSE lower(replace(error_type, ' ', '_')) END, coalesce(column_idx, 0)) "
-            "FROM medtop_errors GROUP BY line ORDER BY line"
+            f"arg_min(CASE error_type {reasons} ELSE lower(replace(error_type, ' ', '_')) END, "
+            "coalesce(column_idx, 0)) FROM medtop_errors GROUP BY line ORDER BY line"
         )
         swallowed = self.connection.execute(
             "SELECT count(*) FROM medtop_errors WHERE error_type = 'UNQUOTED VALUE' "
