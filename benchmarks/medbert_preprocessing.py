@@ -13,7 +13,7 @@ Example:
 
 import pickle
 import sys
-from datetime import datetime
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -21,10 +21,6 @@ import pandas as pd
 COLUMNS = ["patient", "admit", "discharge", "code", "poa", "priority", "third_party"]
 ORDER = ["discharge", "poa", "third_party", "priority"]
 PATIENTS_PER_SPLIT = 100_000
-
-
-def _day(text):
-    return datetime.strptime(text, "%Y-%m-%d")
 
 
 def patient_lists(patient, rows, types):
@@ -39,8 +35,8 @@ def patient_lists(patient, rows, types):
         visit_ids = [types[code] for code in codes]
         ids.extend(visit_ids)
         numbers.extend([number] * len(codes))
-        begins.append(_day(min(visit["admit"].tolist())))
-        ends.append(_day(discharge))
+        begins.append(date.fromisoformat(min(visit["admit"].tolist())))
+        ends.append(date.fromisoformat(discharge))
         stays.append((ends[-1] - begins[-1]).days)
         visits.append([stays[-1], 0, codes, visit_ids])
     gaps = [(begin - end).days for begin, end in zip(begins[1:], ends, strict=False)] + [0]

@@ -6,7 +6,6 @@ A checkpoint is an `.npz` (zip of plain arrays, a CRC-32 for each, no pickles), 
 import json
 import logging
 import re
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from medtop.files import atomic_path
 logger = logging.getLogger(__name__)
 
 STATE = "state.json"
-DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def write_arrays(path, arrays, state):
@@ -27,7 +25,8 @@ def write_arrays(path, arrays, state):
         arrays: dict name -> array; a name must not be `state.json`.
         state: JSON-able dict.
     """
-    coded = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    # The names again: a damaged directory of a zip can hide members without any error.
+    coded = np.frombuffer(json.dumps({"state": state, "arrays": list(arrays)}).encode(), np.uint8)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **{STATE: coded}, **arrays)
 
@@ -44,9 +43,13 @@ def read_arrays(path):
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        return arrays, json.loads(arrays.pop(STATE).tobytes())
-    except DAMAGE as error:
-        raise DataError(f"{path}: expected whole saved weights, received a damaged or cut file ({error})") from error
+        content = json.loads(arrays.pop(STATE).tobytes())
+        if sorted(content["arrays"]) != sorted(arrays):
+            raise ValueError(f"{len(content['arrays'])} arrays were written, {len(arrays)} are there")
+        return arrays, content["state"]
+    except Exception as error:  # a damaged zip can raise almost anything
+        about = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"{path}: expected whole saved weights, received a damaged or cut file ({about:.200})") from error
 
 
 def weights_of(model):

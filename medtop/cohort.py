@@ -314,6 +314,8 @@ class _Builder:
         known = np.array([vocabulary.ids.get(name, UNK_ID) != UNK_ID for name in self.rolled.names], bool)
         totals, covered = self.tally.code_counts.sum(1), self.tally.code_counts[:, known].sum(1)
         rows, patients, first, last = table_sizes(self.connection)
+        if rows != self.tally.rows and not self.options.subset_size:
+            raise RuntimeError(f"stays and patients do not fit: {rows} rows of stays, {self.tally.rows} after joining")
         return Cohort(
             tally=self.tally,
             tasks=self.tasks,

@@ -70,6 +70,8 @@ class BertConfig:
     day_scale: str = "log2"
 
     def __post_init__(self):
+        if not (isinstance(self.embeddings, (list, tuple)) and all(isinstance(name, str) for name in self.embeddings)):
+            raise DataError(f"config: expected embeddings to be a list of names, received embeddings={self.embeddings!r}")
         object.__setattr__(self, "embeddings", tuple(self.embeddings))
         choices = {"activation": ("gelu", "gelu_tanh"), "norm": ("post", "pre"), "pooling": ("cls", "mean", "sum"),
                    "segment": ("zero", "alternating", "visit"), "day_scale": ("log2", "days")}

@@ -43,7 +43,7 @@ def table_rows(values, kind, rows, day_scale):
         years = ops.cast(ops.floor(ops.cast(values, "float32") / DAYS_PER_YEAR), "int32") + 1
         values = ops.where(values > 0, years, ops.zeros_like(years))
     elif kind == "days" and day_scale == "log2":
-        scaled = 4.0 / math.log(2.0) * ops.log(1.0 + ops.cast(values, "float32"))
+        scaled = 4.0 / math.log(2.0) * ops.log(1.0 + ops.cast(ops.maximum(values, 0), "float32"))
         values = ops.floor(scaled + 0.5)
     return ops.cast(ops.clip(values, 0, rows - 1), "int32")
 

@@ -48,7 +48,9 @@ class Endpoints:
 
 def _prepared(systems):
     """dict system -> tuple of prefixes as `coding_system` gives codes; all systems, "" for `phecode`."""
-    icd = {name: tuple(prefix.replace(".", "").upper() for prefix in systems.get(name, ())) for name in ("icd9", "icd10")}
+    icd = {
+        name: tuple(prefix.replace(".", "").upper() for prefix in systems.get(name, ())) for name in ("icd9", "icd10")
+    }
     return {**icd, "": tuple(systems.get("phecode", ())), "verbatim": tuple(systems.get("verbatim", ()))}
 
 

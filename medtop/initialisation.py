@@ -1,12 +1,15 @@
 """Starting from another run's weights (`--init_checkpoint`)."""
 
 import dataclasses
+import logging
 
 import numpy as np
 
 from medtop.checkpoints import read_arrays
 from medtop.errors import DataError
 from medtop.run_directory import RunDirectory
+
+logger = logging.getLogger(__name__)
 
 CODE_TABLE = "embeddings/code_embeddings"
 CODE_BIAS = "masked_lm_logits/bias"
@@ -45,18 +48,8 @@ def initialise(model, plan, folder, remap_vocab):
     Raises:
         DataError: for another encoder, or another vocabulary without `remap_vocab`.
     """
-    other = RunDirectory(folder)
-    config, vocabulary, tasks = other.read()
-    same_vocabulary = vocabulary == plan.vocabulary
-    if not same_vocabulary and not remap_vocab:
-        raise DataError(f"--init_checkpoint: expected the vocabulary of {folder} ({len(vocabulary)} tokens), received another one "
-                        f"({len(plan.vocabulary)} tokens); --remap_vocab maps it by code")
-    differences = [f"{field.name}={getattr(config, field.name)!r} there, {getattr(plan.config, field.name)!r} here"
-                   for field in dataclasses.fields(config)
-                   if not field.name.endswith(("dropout_prob", "initializer_range"))
-                   and field.name != "vocab_size" and getattr(config, field.name) != getattr(plan.config, field.name)]
-    if differences:
-        raise DataError(f"--init_checkpoint: expected the encoder of {folder}: {'; '.join(differences)}")
+    config, vocabulary, tasks = check_source(plan, folder, remap_vocab)
+    other, same_vocabulary = RunDirectory(folder), vocabulary == plan.vocabulary
     arrays, _ = read_arrays(other.best_weights)
     arrays = {path: array for path, array in arrays.items() if not _head_differs(path, tasks, plan.tasks)}
     known = [token in vocabulary.ids for token in plan.vocabulary.tokens[plan.vocabulary.first_code_id:]]
@@ -67,7 +60,7 @@ def initialise(model, plan, folder, remap_vocab):
             continue
         value = arrays[weight.path]
         if not same_vocabulary and weight.path in (CODE_TABLE, CODE_BIAS):
-            value = _by_code(value, np.array(weight), vocabulary, plan.vocabulary)
+            value = _by_code(value, np.asarray(weight).copy(), vocabulary, plan.vocabulary)
         if value.shape != tuple(weight.shape):
             raise DataError(f"{other.best_weights}: expected {weight.path} of shape {tuple(weight.shape)}, "
                             f"received {value.shape}")
@@ -76,10 +69,55 @@ def initialise(model, plan, folder, remap_vocab):
     return taken
 
 
+def check_source(plan, folder, remap_vocab):
+    """Refuses a run whose weights cannot be taken; reads no weights, so that it costs nothing.
+
+    Returns:
+        The other run's (`BertConfig`, `Vocabulary`, list of `Task`).
+
+    Raises:
+        DataError: for another encoder, or another vocabulary without `remap_vocab`.
+    """
+    config, vocabulary, tasks = RunDirectory(folder).read()
+    if vocabulary != plan.vocabulary and not remap_vocab:
+        raise DataError(f"--init_checkpoint: expected the vocabulary of {folder} ({len(vocabulary)} tokens), received another one "
+                        f"({len(plan.vocabulary)} tokens); --remap_vocab maps it by code")
+    differences = [f"{field.name}={getattr(config, field.name)!r} there, {getattr(plan.config, field.name)!r} here"
+                   for field in dataclasses.fields(config)
+                   if not field.name.endswith(("dropout_prob", "initializer_range"))
+                   and field.name != "vocab_size" and getattr(config, field.name) != getattr(plan.config, field.name)]
+    if differences:
+        raise DataError(f"--init_checkpoint: expected the encoder of {folder}: {'; '.join(differences)}")
+    return config, vocabulary, tasks
+
+
+def check_patients(plan, folder, patients):
+    """Refuses a run that was trained on patients whom this run evaluates on: pretraining takes the same split file.
+
+    Where the vocabularies differ the data do too, and equal ids may be other people: only a warning.
+
+    Args:
+        patients: dict split -> patient ids of this run.
+    """
+    other = RunDirectory(folder)
+    trained = set(other.read_splits().get("train", ()))
+    for split in ("valid", "test"):
+        shared = len(trained.intersection(patients.get(split, ())))
+        if not shared:
+            continue
+        if other.read()[1] == plan.vocabulary:
+            raise DataError(f"--init_checkpoint: expected a run trained on other patients than the {split} split's, "
+                            f"received {folder}, trained on {shared} of them; give both runs the same splits (--splits)")
+        logger.warning("%s was trained on %d patients whose ids stand in the %s split too", folder, shared, split)
+
+
 def _head_differs(path, theirs, ours):
     """Whether a weight belongs to a head whose labels are others here."""
-    labels = {task.name: task.labels for task in ours}
-    return any(path.startswith(f"{task.name}_") and labels.get(task.name) != task.labels for task in theirs)
+    owners = [task for task in theirs if path.startswith(f"{task.name}_")]
+    if not owners:
+        return False
+    owner = max(owners, key=lambda task: len(task.name))  # readmission_30_logits is not of the task readmission
+    return {task.name: task.labels for task in ours}.get(owner.name) != owner.labels
 
 
 def _by_code(there, start, vocabulary, wanted):

@@ -127,7 +127,17 @@ def _statements(report, cohort, options):
             "long_stay says whether any stay of the record lasts more than 7 days, also those in the input "
             "(--long_stay_label=any): it serves pretraining and predicts nothing."
         )
+    if censored := _mostly_censored(cohort.tally.labels()["train"].get("complications", {})):
+        lines.append(
+            f"More patients are censored than known for {', '.join(censored)}. An event within it is known all the "
+            "same, so that events are overrepresented among the known; choose shorter --horizons."
+        )
     return lines
+
+
+def _mostly_censored(labels):
+    """Labels for which more examples are censored than known."""
+    return [name for name, entry in labels.items() if entry["unknown"].get("censored", 0) > entry["known"]]
 
 
 def medbert_manifest(report, result, settings):

@@ -19,14 +19,15 @@ class TiedLogits(keras.layers.Layer):
 
     def __init__(self, embeddings, **kwargs):
         super().__init__(**kwargs)
-        self._embeddings = [embeddings]  # in a list: Keras must not count the table as this layer's own weight
+        # A function, because Keras tracks attributes, lists too, and would count the table as this layer's own weight.
+        self._table_of = lambda: embeddings.tables["code"]
 
     def build(self, input_shape):
         self.bias = self.add_weight(name="bias", shape=(self._table.shape[0],), initializer="zeros")
 
     @property
     def _table(self):
-        return self._embeddings[0].tables["code"]
+        return self._table_of()
 
     def call(self, x):
         logits = ops.matmul(x, ops.transpose(ops.cast(self._table, x.dtype)))

@@ -8,9 +8,10 @@ from medtop.dataset_info import read_dataset
 from medtop.errors import DataError
 from medtop.tasks import choose_tasks
 
-NOT_COMPARED = ("output_dir", "do_train", "do_eval", "eval_batch_size", "max_eval_steps", "test_file", "baselines",
+NOT_COMPARED = ("output_dir", "bert_config_file", "do_train", "do_eval", "eval_batch_size", "max_eval_steps", "test_file", "baselines",
                 "true_risk_file", "num_bootstrap")
-"""Options that do not change what is trained: they may differ when a run is continued or evaluated again."""
+"""Options that do not change what is trained: they may differ when a run is continued or evaluated again. Of the
+configuration, its content is compared, not where it lies."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +121,7 @@ def _check_numbers(options):
         _require(getattr(options, name) >= 1, name, "1 or more", getattr(options, name))
     for name in ("num_train_steps", "num_train_epochs", "max_eval_steps", "patience", "seed", "num_bootstrap"):
         _require(getattr(options, name) >= 0, name, "0 or more", getattr(options, name))
+    _require(options.seed < 2**32, "seed", "less than 2**32", options.seed)  # NumPy's seeds are 32 bits
     for name in ("max_seq_length", "max_predictions_per_seq"):
         value = getattr(options, name)
         _require(value is None or value >= (2 if name == "max_seq_length" else 1), name, "a larger number", value)
@@ -135,8 +137,8 @@ def _check_files(options):
     _require(options.do_train or options.do_eval, "do_train", "at least one of --do_train and --do_eval", False)
     _require(options.output_dir, "output_dir", "a folder", options.output_dir)
     _require(options.input_file or not options.do_train, "input_file", "TFRecord files to train on", options.input_file)
-    _require(options.valid_file or options.test_file or not options.do_eval or options.do_train, "valid_file",
-             "a validation or test file to evaluate on", options.valid_file)
+    _require(options.valid_file or options.test_file or not options.do_eval, "valid_file",
+             "a validation or test file to evaluate on (--do_eval)", options.valid_file)
     if options.true_risk_file:
         _require(Path(options.true_risk_file).is_file(), "true_risk_file", "an existing file", options.true_risk_file)
     if options.patience or options.best_metric:
@@ -154,7 +156,7 @@ def _datasets(options):
         raise DataError("--input_file: expected TFRecord files, received none")
     first = next(iter(present.values()))
     for name, info in present.items():
-        for what in ("layout", "tasks", "time_gap"):
+        for what in ("layout", "tasks", "time_gap", "visit_separator"):
             if getattr(info, what) != getattr(first, what):
                 raise DataError(f"--{name}: expected the same {what} as {first.names[0]}, "
                                 f"received {getattr(info, what)!r:.100}")
@@ -205,7 +207,23 @@ def make_plan(options, config=None, tasks=None):
                             f"received {', '.join(first.tasks.get(task.name, ['none']))} ({first.names[0]})")
     if options.balanced_sampling:
         balanced_label(options.balanced_sampling, tasks)
+    if options.best_metric:
+        _require(options.best_metric in measure_names(tasks), "best_metric", f"one of {', '.join(measure_names(tasks))}",
+                 options.best_metric)
     return Plan(options, config, tasks, first.vocabulary, train, valid, test)
+
+
+def measure_names(tasks):
+    """Names of the measures on validation that may choose the best weights, see `medtop.training.validation_measures`."""
+    names = ["loss", *(["roc_auc"] if any(task.labels for task in tasks) else [])]
+    for task in tasks:
+        if task.level == "masked":
+            measures = [f"{task.name}.{metric}" for metric in ("accuracy", "top10_accuracy", "perplexity")]
+        else:
+            measures = [f"{task.name}.{label}.{metric}" for label in (*task.labels, "micro", "macro")
+                        for metric in ("roc_auc", "average_precision", "brier")]
+        names += [f"{task.name}.loss", *measures]
+    return names
 
 
 def balanced_label(text, tasks):

@@ -155,8 +155,9 @@ def _balance(parsed, task, label, seed_pair):
     known = parsed[f"{task}_weights"][:, label] > 0
     positive, negative = known & (target > 0.5), known & (target <= 0.5)
     count = [tf.reduce_sum(tf.cast(group, tf.float32)) for group in (positive, negative)]
-    half = (count[0] + count[1]) / 2
-    odds = tf.where(positive, half / tf.maximum(count[0], 1), tf.where(negative, half / tf.maximum(count[1], 1), 1.0))
+    # What each of the two gets; a window with one of them only gives it all, or unknown ones would gain.
+    share = (count[0] + count[1]) / (1 + tf.cast((count[0] > 0) & (count[1] > 0), tf.float32))
+    odds = tf.where(positive, share / tf.maximum(count[0], 1), tf.where(negative, share / tf.maximum(count[1], 1), 1.0))
     drawn = tf.random.stateless_categorical(tf.math.log(odds)[None, :], tf.size(target), seed_pair)[0]
     return {name: tf.gather(value, drawn) for name, value in parsed.items()}
 

@@ -1,6 +1,7 @@
 """The run directory: everything that a trained model is, in named files (CONTRACT 1)."""
 
 import contextlib
+import csv
 import fcntl
 import json
 import os
@@ -87,8 +88,8 @@ class RunDirectory:
     def clear(self):
         """Removes what an earlier run wrote here (`--overwrite`); other files stay."""
         mine = [value for value in vars(self).values() if isinstance(value, Path) and value not in (self.path, self.checkpoints)]
-        self.run_file.unlink(missing_ok=True)  # first: without it the rest is no run
-        for file in [*mine, *self.checkpoints.glob("step-*.npz"), *self.path.glob("events.out.tfevents.*")]:
+        # Checkpoints first, then what makes it a run: a kill in between must not leave checkpoints to a run that follows.
+        for file in [*self.checkpoints.glob("step-*.npz"), self.run_file, *mine, *self.path.glob("events.out.tfevents.*")]:
             file.unlink(missing_ok=True)
 
     def read(self):
@@ -118,6 +119,14 @@ class RunDirectory:
         for split, ids in patients.items():
             lines += [f"{_csv(name)},{split}\n" for name in ids]
         write_text(self.splits_file, "".join(lines))
+
+    def read_splits(self):
+        """dict split -> list of patient ids, as written; empty for Med-BERT's layout, whose records name no patients."""
+        splits = {}
+        with open(self.splits_file, encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                splits.setdefault(row["split"], []).append(row["patient_id"])
+        return splits
 
 
 def _csv(text):

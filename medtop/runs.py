@@ -8,7 +8,7 @@ import keras
 
 from medtop.errors import DataError
 from medtop.first_look import check_splits, first_look
-from medtop.initialisation import initialise
+from medtop.initialisation import check_patients, check_source, initialise
 from medtop.model import build_model
 from medtop.model_card import write_card
 from medtop.options import make_plan
@@ -58,24 +58,29 @@ def _open(run, plan, resume, overwrite):
     """Begins a run in its folder, or checks that the one that is there may go on."""
     settings = json.loads(json.dumps(plan.options.settings()))  # as it will be read back: tuples become lists
     settings["data"] = {name: _fingerprint(info) for name, info in (("train", plan.train), ("valid", plan.valid))}
-    if run.exists() and overwrite:
-        run.clear()
-    if run.exists():
+    settings |= {f"config.{name}": value for name, value in plan.config.to_dict().items()}
+    if run.exists() and not overwrite:
         if not resume:
             raise DataError(f"{run.path}: expected a new folder (--noresume), found a run; --overwrite removes it")
         if differences := run.differences(settings):
             raise DataError(f"{run.path}: expected the settings that the run was started with, received others: "
                             f"{'; '.join(differences)}; --overwrite starts anew")
         return
+    if plan.options.init_checkpoint:
+        check_source(plan, plan.options.init_checkpoint, plan.options.remap_vocab)
     look = first_look({"train": plan.train, "valid": plan.valid, "test": plan.test}, plan.config)
     check_splits(look.patients)
+    if plan.options.init_checkpoint:
+        check_patients(plan, plan.options.init_checkpoint, look.patients)
     for name, (count, largest, last) in look.clipped.items():
         if plan.options.strict:
             raise DataError(f"embedding {name}: expected ids up to {last} (the config's table), received {largest} (--strict)")
         logger.warning("embedding %s: %d tokens lie beyond its table (up to %d) and are clipped to its last row, %d", name,
                        count, largest, last)
-    run.start(settings, plan.config, plan.vocabulary, plan.tasks)
+    if run.exists():
+        run.clear()  # only now: a refused command leaves the earlier run whole
     run.write_splits(look.patients)
+    run.start(settings, plan.config, plan.vocabulary, plan.tasks)
 
 
 def _fingerprint(info):
@@ -84,7 +89,16 @@ def _fingerprint(info):
                                       "tokens": info.counts["tokens"]}
 
 
+def _check_not_trained_on(run, plan):
+    """Refuses to evaluate on patients that the run was trained on: a later command may name other files than the first."""
+    begun = run.read_splits()
+    found = first_look({"valid": plan.valid, "test": plan.test}, plan.config).patients
+    check_splits({"train": begun.get("train", []), "valid": [*begun.get("valid", []), *found.get("valid", [])],
+                  "test": found.get("test", [])})
+
+
 def _evaluate(model, plan, run, command):
+    _check_not_trained_on(run, plan)
     step = load_best(model, run)
     results = evaluate_run(model, plan, run, step)
     _report(run, plan, results, step)
@@ -110,7 +124,10 @@ def _report(run, plan, results, step):
 def _evaluate_only(options, run):
     """Evaluates the run in `output_dir` (its own config and tasks), on the files that the options name."""
     config, vocabulary, tasks = run.read()
-    plan = make_plan(dataclasses.replace(options, tasks=None), config, tasks)
+    settings = run.settings()
+    as_trained = {name: settings[name] for name in ("max_seq_length", "max_predictions_per_seq", "masked_lm_prob")
+                  if getattr(options, name) is None}
+    plan = make_plan(dataclasses.replace(options, tasks=None, **as_trained), config, tasks)
     if plan.vocabulary != vocabulary:
         raise DataError(f"{run.vocabulary_file}: expected the vocabulary of the data ({len(plan.vocabulary)} tokens), "
                         f"received another run's ({len(vocabulary)} tokens)")

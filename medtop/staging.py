@@ -79,6 +79,15 @@ def _changed(file, known):
     return not Path(file).is_file() or fingerprint(file, "sha256" in known) != known
 
 
+def _lock(file, prefix):
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however it ends
+    except BlockingIOError as error:
+        raise DataError(f"{prefix}: expected no other run on this prefix, found one that is still writing") from error
+
+
 @contextlib.contextmanager
 def staging(prefix):
     """Yields an empty hidden folder beside the outputs, for this process alone; it is removed at the end.
@@ -89,13 +98,7 @@ def staging(prefix):
     folder = _folder(prefix)
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock:
-        if fcntl:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise DataError(
-                    f"{prefix}: expected no other run on this prefix, found one that is still writing"
-                ) from error
+        _lock(lock, prefix)
         for entry in folder.iterdir():  # what a killed run has left
             if entry.name not in ("lock", _MOVING):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

@@ -18,7 +18,6 @@ from medtop.visits import UNKNOWN_DAY, segment_starts
 BATCH_ROWS = 131_072
 """Rows at a time, about; any number gives the same visits. This many fit a processor's cache column by column."""
 
-MICROSECONDS = 1_000_000
 _PATIENT_TYPES = {
     "birth": np.int32,
     "death": np.int32,
@@ -193,7 +192,7 @@ class Rows:
 
     Attributes:
         patients: int32 [R], place in `Patients`.
-        admissions, discharges: int64 [R], seconds since 1970-01-01.
+        admissions, discharges: int64 [R], microseconds since 1970-01-01, as the database keeps them.
         codes: int32 [R], place in the list of distinct codes.
         stays: uint64 [R], hash of the stay id, or None where the source has none.
         acquired: bool [R], whether the diagnosis was marked as not present on admission; None where nobody asked.
@@ -247,8 +246,8 @@ def _batch(batch, with_stays, acquired):
 
     return Rows(
         patients=column("patient_index", np.int32),
-        admissions=column("admit", np.int64) // MICROSECONDS,
-        discharges=column("discharge", np.int64) // MICROSECONDS,
+        admissions=column("admit", np.int64),
+        discharges=column("discharge", np.int64),
         codes=column("code_index", np.int32),
         stays=column("stay", np.uint64) if with_stays else None,
         acquired=column("acquired", np.uint8).astype(bool) if acquired else None,

@@ -99,9 +99,7 @@ class Tally:
     def patients_dropped(self):
         """Dict reason -> patients."""
         return {
-            reason: int(number)
-            for reason, number in zip(PATIENT_REASONS[1:], self.patients[1:], strict=True)
-            if number
+            reason: int(number) for reason, number in zip(PATIENT_REASONS[1:], self.patients[1:], strict=True) if number
         }
 
     def times_dropped(self):

@@ -4,6 +4,7 @@ Letters: B rows in a batch, P patients in a row, M masked positions, K labels, V
 """
 
 import dataclasses
+import math
 
 from medtop.errors import DataError
 
@@ -36,11 +37,12 @@ class Task:
         if (self.level == "masked") == bool(self.labels):
             raise DataError(f"task {self.name}: expected label names exactly when the level is not masked, "
                             f"received level={self.level!r}, labels={list(self.labels)!r}")
-        if not self.weight >= 0:
+        if not 0 <= self.weight < math.inf:
             raise DataError(f"task {self.name}: expected a weight of 0 or more, received {self.weight!r}")
         if self.positive_weights is not None:
             object.__setattr__(self, "positive_weights", tuple(float(number) for number in self.positive_weights))
-            if len(self.positive_weights) != len(self.labels) or min(self.positive_weights) <= 0:
+            good = all(0 < number < math.inf for number in self.positive_weights)  # False for NaN
+            if len(self.positive_weights) != len(self.labels) or not good:
                 raise DataError(f"task {self.name}: expected {len(self.labels)} class weights above 0 "
                                 f"({', '.join(self.labels)}), received {list(self.positive_weights)!r}")
 

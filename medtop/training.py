@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from medtop import records
 from medtop.checkpoints import CheckpointFolder, read_arrays, set_weights, weights_of, write_arrays
 from medtop.errors import DataError, Stopped
 from medtop.estimate import training_seconds
@@ -119,6 +120,7 @@ class Trainer:
                         duration(seconds))
             self._started = self._told = time.monotonic()
             self._first_step = self.state.step
+            self._learning_rate = float(self.optimizer.learning_rate)  # of the next step; a step's row holds its own
             while not self.state.finished:
                 self._epoch()
 
@@ -127,7 +129,8 @@ class Trainer:
         steps = min(self.steps_per_epoch - state.batch, self.total_steps - state.step)
         if steps > 0:
             batches = self.batches.epoch(state.epoch, state.batch)
-            self.model.fit(batches, epochs=1, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[_Steps(self)])
+            with records.reading(self.options.input_file):
+                self.model.fit(batches, epochs=1, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[_Steps(self)])
         state.epoch, state.batch = state.epoch + 1, 0
         state.finished = state.step >= self.total_steps
         if self.scorer is None:
@@ -136,12 +139,14 @@ class Trainer:
         else:
             self._validate()
         self._checkpoint()
+        self._stop_if_asked()
 
     def step_done(self, logs):
         """One optimizer step is taken; `logs` are its loss and metrics."""
         state, options = self.state, self.options
         state.step, state.batch = state.step + 1, state.batch + 1
-        row = {"step": state.step, "epoch": state.epoch, "learning_rate": float(self.optimizer.learning_rate), **logs}
+        row = {"step": state.step, "epoch": state.epoch, "learning_rate": self._learning_rate, **logs}
+        self._learning_rate = float(self.optimizer.learning_rate)
         self.log.append(row)
         if not math.isfinite(logs["loss"]):
             self.log.flush()
@@ -152,9 +157,13 @@ class Trainer:
         self._progress(logs)
         if self._stop is not None:
             self._checkpoint()
-            raise Stopped(f"stopped by signal {self._stop} after step {state.step}; run the same command to go on")
+        self._stop_if_asked()
         if state.step % options.save_checkpoints_steps == 0:
             self._checkpoint()
+
+    def _stop_if_asked(self):
+        if self._stop is not None:
+            raise Stopped(f"stopped by signal {self._stop} after step {self.state.step}; run the same command to go on")
 
     def _progress(self, logs):
         now, done = time.monotonic(), self.state.step - self._first_step

@@ -11,6 +11,9 @@ DAY = 86_400
 """Seconds in a day. Durations are whole days: the difference of two calendar dates, so that a source with times and
 the same source cut to dates give the same numbers."""
 
+MICROSECONDS = 1_000_000
+"""In a second; rows carry microseconds, visits seconds."""
+
 UNKNOWN_DAY = -(2**31)
 """Stands for a date that is not known, in int32 columns of days since 1970-01-01."""
 
@@ -162,7 +165,7 @@ def build_visits(rows, visit, code_places, num_codes, endpoint_bits):
         `Visits`.
     """
     if visit == "discharge_date":
-        begins = segment_starts(rows.patients, rows.discharges // DAY)
+        begins = segment_starts(rows.patients, rows.discharges // (DAY * MICROSECONDS))
         admissions = _reduce(np.minimum, rows.admissions, begins)
         discharges = _reduce(np.maximum, rows.discharges, begins)
     else:
@@ -174,19 +177,21 @@ def build_visits(rows, visit, code_places, num_codes, endpoint_bits):
     codes = code_places[rows.codes]
     first = first_places(visit_of_row, codes, num_codes)
     bits = endpoint_bits[rows.codes]
-    events = bits if rows.acquired is None else np.where(rows.acquired, bits, np.uint64(0))
+    visit_bits = visit_events = _reduce(np.bitwise_or, bits, begins)
+    if rows.acquired is not None:
+        visit_events = _reduce(np.bitwise_or, np.where(rows.acquired, bits, np.uint64(0)), begins)
     visit_patients = rows.patients[begins]
     starts = segment_starts(visit_patients)
     return Visits(
         patients=visit_patients[starts],
         starts=np.append(starts, len(begins)),
-        admissions=admissions,
-        discharges=discharges,
+        admissions=admissions // MICROSECONDS,
+        discharges=discharges // MICROSECONDS,
         code_starts=offsets(np.bincount(visit_of_row[first], minlength=len(begins))),
         codes=codes[first],
         row_counts=row_counts,
-        endpoint_codes=_reduce(np.bitwise_or, bits, begins),
-        endpoint_events=_reduce(np.bitwise_or, events, begins),
+        endpoint_codes=visit_bits,
+        endpoint_events=visit_events,
     )
 
 

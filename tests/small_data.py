@@ -1,6 +1,7 @@
 """Small TFRecord data sets, encoders and runs: what the tests of everything after the features start from."""
 
 import dataclasses
+import json
 
 import numpy as np
 from sequence_cases import TASKS, chunk_of, random_patients
@@ -8,7 +9,6 @@ from sequence_cases import TASKS, chunk_of, random_patients
 from medtop import records
 from medtop.config import BertConfig
 from medtop.options import TrainingOptions
-from medtop.run_directory import RunDirectory
 from medtop.tasks import choose_tasks
 from medtop.vocabulary import CLS_ID, SPECIAL_TOKENS, Vocabulary
 
@@ -76,7 +76,8 @@ def write_dataset(path, people, num_shards=1, **changes):
     """Writes TFRecord files and their description the way the feature script does; the `DatasetInfo`."""
     about = description(**changes)
     with records.DatasetWriter(path, num_shards, about) as writer:
-        records.write_chunk(writer, chunk_of(people, about["tasks"]))
+        if people:
+            records.write_chunk(writer, chunk_of(people, about["tasks"]))
     return records.read_dataset(path)
 
 
@@ -115,9 +116,7 @@ def write_splits(folder, sizes=(40, 24, 24), make=patients):
 def training_options(folder, files, config=None, **changes):
     """`TrainingOptions` of a run of few steps in `folder/run`; `files` as `write_splits` gives them."""
     config_file = folder / "config.json"
-    values = (config or small_config()).to_dict() | {"vocab_size": 0}
-    RunDirectory(folder)  # a folder's name is all that it needs
-    config_file.write_text(__import__("json").dumps(values))
+    config_file.write_text(json.dumps((config or small_config()).to_dict() | {"vocab_size": 0}))
     options = dict(output_dir=str(folder / "run"), bert_config_file=str(config_file), do_train=True,
                    train_batch_size=8, eval_batch_size=16, learning_rate=1e-3, num_train_epochs=2,
                    baselines=False, num_bootstrap=20)  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 from medtop import cohort, examples, stream
 from medtop.cohort import Options, build_cohort
 from medtop.errors import DataError
+from medtop.manifest import default_manifest
 from medtop.sequences import read_chunks
 from medtop.splits import SPLITS
 from medtop.vocabulary import UNK, Vocabulary
@@ -415,3 +416,27 @@ def test_endpoints_need_icd_codes(tmp_path):
         )
         == 1
     )
+
+
+def test_tables_that_do_not_fit_are_a_fault(tmp_path):
+    """A row without a patient would vanish in the join: the sum of rows would not hold, so it stops."""
+    connection, report = slow.make_tables([slow.row(name, "2010-01-01", "2010-01-02", "X") for name in "ab"])
+    connection.execute("DELETE FROM patients WHERE patient_id = 'b'")
+    with pytest.raises(RuntimeError, match="2 rows of stays, 1 after joining"):
+        build_cohort(connection, report, Options(), tmp_path)
+
+
+def test_short_observation_is_named(tmp_path):
+    """Events are known where their absence is not: the manifest says for which labels that is most of the patients."""
+    rows = [slow.row(f"p{number}", "2010-01-01", "2010-01-05", "X") for number in range(40)]
+    for days, said in ((300, True), (365, False)):
+        end = dt.date(2010, 1, 5) + dt.timedelta(days=days)
+        people = {f"p{number}": {"observation_end": end} for number in range(40)}
+        connection, report = slow.make_tables(rows, people)
+        options = Options(horizons=(365,))
+        manifest = default_manifest(report, build_cohort(connection, report, options, tmp_path), options, {})
+        sentences = [
+            line for line in manifest["statements"] if line.startswith("More patients are censored than known")
+        ]
+        assert bool(sentences) is said
+        assert not said or "MACE_365, CKD_365, RET_365, NEUR_365" in sentences[0]

@@ -15,7 +15,7 @@ from medtop.endpoints import SHIPPED, read_endpoints
 from medtop.errors import DataError
 from medtop.labels import REASONS
 from medtop.sequences import read_chunks
-from medtop.splits import SHARES, SPLITS, assign_splits, patient_hash, split_by_hash, uniform
+from medtop.splits import SHARES, SPLITS, assign_splits, patient_hash, read_splits, split_by_hash, uniform, write_splits
 from medtop.stream import load_patients
 from medtop.visits import OLDEST_AGE_DAYS, UNKNOWN_DAY, ages_in_days, first_places
 
@@ -485,6 +485,15 @@ def test_given_splits(tmp_path):
         with pytest.raises(DataError) as error:
             build_cohort(connection, report, Options(splits=str(path)), tmp_path)
         assert message in str(error.value)
+
+
+def test_strange_patient_ids_survive_the_splits_file(tmp_path):
+    names = ["a,b", 'say "hi"', "plain", "ümlaut"]
+    connection, _ = slow.make_tables([row(name, "2010-01-01", "2010-01-02", "X") for name in names])
+    patients = load_patients(connection, seed=0)
+    places = np.array([2, 0, 1, 2], np.int8)
+    write_splits(tmp_path / "splits.csv", [(patients.names(np.arange(4)), places)])
+    assert read_splits(connection, tmp_path / "splits.csv").tolist() == places.tolist()
 
 
 def test_label_reasons_are_named_once():

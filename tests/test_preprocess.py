@@ -147,6 +147,10 @@ def test_dry_run_writes_nothing(tmp_path, run_script):
         "dry run: nothing was written",
     ):
         assert words in done.stdout, words
+    done = run_script(SCRIPT, data, "NA", tmp_path / "out/cohort", 0, "--dry_run", "--layout=medbert")
+    check(done)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["table.tsv"]
+    assert "splits: train 42 patients, valid 6 patients, test 12 patients" in done.stdout
 
 
 @pytest.mark.parametrize(

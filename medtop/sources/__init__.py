@@ -90,7 +90,7 @@ def load_stays(connection, data_file, *, source=None, columns=None, strict=False
         StaysReport.
 
     Raises:
-        DataError: one line naming file, place, what was expected and what received.
+        DataError: one line naming file, place, what was expected and what received; the two tables are then not whole.
     """
     if date_format is not None and "%" not in date_format:
         raise DataError(f"--date_format: expected a strptime format such as %d/%m/%Y, received {date_format!r}")

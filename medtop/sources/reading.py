@@ -2,7 +2,8 @@
 
 Nothing is left to DuckDB's sniffing (`auto_detect=false`): it reads `20081209` as a number and turns types with the
 sample it happens to see. What the SQL here takes from DuckDB alone, for whoever ports it: `read_csv` and its reject
-tables, `TRY_CAST` (Snowflake, Spark and BigQuery: `TRY_CAST`/`SAFE_CAST`), `try_strptime`, `strlen` (bytes), `rowid`.
+tables, `TRY_CAST` (Snowflake, Spark and BigQuery: `TRY_CAST`/`SAFE_CAST`), `try_strptime`, `strlen` (bytes), `rowid`
+in the order of insertion, `SELECT * EXCLUDE`, `FILTER (WHERE ...)` and `least` that passes over nulls.
 """
 
 import re

@@ -318,8 +318,8 @@ def finish(request, source, files, rows_in, dropped, counts, notes=(), rows_merg
             connection.execute(f"ALTER TABLE stays DROP COLUMN {quote_name(name)}")
     connection.execute("DROP TABLE medtop_structural")
     rows, present, icd = connection.execute(
-        "SELECT count(*), count(present_on_admission), count(*) FILTER (WHERE starts_with(code, 'ICD9_') OR "
-        "starts_with(code, 'ICD10_')) FROM stays").fetchone()
+        "SELECT count(*), count(present_on_admission), sum(CASE WHEN starts_with(code, 'ICD10_') THEN 1 "
+        "WHEN starts_with(code, 'ICD9_') THEN 1 ELSE 0 END) FROM stays").fetchone()
     if 0 < icd < rows:
         counts = {**counts, "codes_without_icd_prefix": rows - icd}
     return StaysReport(

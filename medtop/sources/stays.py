@@ -49,7 +49,7 @@ class StaysReport:
         counts: dict name -> number: what a reader of the results should know (conflicts, overlaps, merged claims).
         observation_end: a sentence: until when this source would have shown an event.
         has_present_on_admission: whether any row of `stays` says if its code was present on admission.
-        icd_codes: whether codes carry `ICD9_` or `ICD10_`; endpoint files need it.
+        icd_codes: whether most codes carry `ICD9_` or `ICD10_`; endpoint files need it.
         notes: further sentences for the manifest.
     """
 
