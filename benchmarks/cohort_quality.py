@@ -1,9 +1,9 @@
 """How close to the best reachable ROC AUC does joint training come, and what does each task reach alone?
 
-Generates a cohort per seed, preprocesses it, trains jointly and task by task with the same budget, and prints one table:
-ROC AUC of model, baselines and true risk on the test split, the share of the way from 0.5 to the best reachable one, and the
-paired difference to the better baseline. Every step is kept in --work_dir and not done again, so that a stopped benchmark
-goes on when it is started again.
+Generates a cohort per seed, preprocesses it, trains jointly and task by task with the same budget, and prints one
+table: ROC AUC of model, baselines and true risk on the test split, the share of the way from 0.5 to the best reachable
+one, and the paired difference to each baseline. Every step is kept in --work_dir and not done again, so that a stopped
+benchmark goes on when it is started again.
 
 Example:
   python benchmarks/cohort_quality.py --work_dir=/tmp/quality --num_patients=20000 --seeds=1,2,3
@@ -29,7 +29,9 @@ flags.DEFINE_integer("num_patients", 20_000, "Patients of each cohort.")
 flags.DEFINE_list("seeds", ["1", "2", "3"], "Seeds of cohort and training.")
 flags.DEFINE_list("variants", ["joint", "long_stay", "complications"], "joint, or the name of a single task.")
 flags.DEFINE_string("bert_config_file", str(ROOT / "medtop/configs/small.json"), "Model configuration.")
-flags.DEFINE_multi_string("trainer_flag", [], "A further flag of the trainer, for all variants, such as --num_train_epochs=20.")
+flags.DEFINE_multi_string(
+    "trainer_flag", [], "A further flag of the trainer, for all variants, such as --num_train_epochs=20."
+)
 flags.DEFINE_string("task_weights", "masked_lm:0.2", "Weights of the joint training.")
 
 TRAINER = ["--train_batch_size=64", "--learning_rate=1e-3", "--num_train_epochs=12", "--early_stopping=roc_auc:4"]
@@ -43,13 +45,29 @@ def call(script, *arguments):
 def prepare(folder, patients, seed):
     """Generates, preprocesses and writes TFRecords; the scripts themselves skip what is done."""
     raw, cohort = folder / "raw", folder / "cohort"
-    call("preprocessing/make_synthetic_cohort.py", f"--output_prefix={raw}", f"--num_patients={patients}", f"--seed={seed}")
-    call("preprocessing/preprocess_pretrain_data.py", f"{raw}.csv", "NA", cohort, 0,
-         f"--prediction_times={raw}.prediction_times.csv", f"--seed={seed}")
+    call(
+        "preprocessing/make_synthetic_cohort.py",
+        f"--output_prefix={raw}",
+        f"--num_patients={patients}",
+        f"--seed={seed}",
+    )
+    call(
+        "preprocessing/preprocess_pretrain_data.py",
+        f"{raw}.csv",
+        "NA",
+        cohort,
+        0,
+        f"--prediction_times={raw}.prediction_times.csv",
+        f"--seed={seed}",
+    )
     for split in ("train", "valid", "test"):
-        call("preprocessing/create_BERTpretrain_EHRfeatures.py", f"--input_file={cohort}.bencs.{split}",
-             f"--output_file={folder / split}.tfrecord", f"--vocab_file={cohort}.types",
-             f"--num_shards={4 if split == 'train' else 1}")
+        call(
+            "preprocessing/create_BERTpretrain_EHRfeatures.py",
+            f"--input_file={cohort}.bencs.{split}",
+            f"--output_file={folder / split}.tfrecord",
+            f"--vocab_file={cohort}.types",
+            f"--num_shards={4 if split == 'train' else 1}",
+        )
 
 
 def train(folder, variant, seed, values):
@@ -58,11 +76,22 @@ def train(folder, variant, seed, values):
     if not (run / "metrics.json").is_file():
         started = time.perf_counter()
         tasks = [f"--task_weights={values.task_weights}"] if variant == "joint" else [f"--tasks={variant}"]
-        call("run_scripts/run_toppretraining.py", f"--input_file={folder / 'train'}.tfrecord",
-             f"--valid_file={folder / 'valid'}.tfrecord", f"--test_file={folder / 'test'}.tfrecord", f"--output_dir={run}",
-             f"--bert_config_file={values.bert_config_file}", f"--true_risk_file={folder / 'raw'}.true_risk.csv",
-             f"--seed={seed}", "--do_train", "--do_eval", *(["--nobaselines"] if variant != "joint" else []), *tasks, *TRAINER,
-             *values.trainer_flag)
+        call(
+            "run_scripts/run_toppretraining.py",
+            f"--input_file={folder / 'train'}.tfrecord",
+            f"--valid_file={folder / 'valid'}.tfrecord",
+            f"--test_file={folder / 'test'}.tfrecord",
+            f"--output_dir={run}",
+            f"--bert_config_file={values.bert_config_file}",
+            f"--true_risk_file={folder / 'raw'}.true_risk.csv",
+            f"--seed={seed}",
+            "--do_train",
+            "--do_eval",
+            *(["--nobaselines"] if variant != "joint" else []),
+            *tasks,
+            *TRAINER,
+            *values.trainer_flag,
+        )
         write_json(run / "seconds.json", time.perf_counter() - started)
     seconds = run / "seconds.json"
     return json.loads(seconds.read_text()) if seconds.is_file() else None

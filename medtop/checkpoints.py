@@ -49,7 +49,9 @@ def read_arrays(path):
         return arrays, content["state"]
     except Exception as error:  # a damaged zip can raise almost anything
         about = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DataError(f"{path}: expected whole saved weights, received a damaged or cut file ({about:.200})") from error
+        raise DataError(
+            f"{path}: expected whole saved weights, received a damaged or cut file ({about:.200})"
+        ) from error
 
 
 def weights_of(model):
@@ -82,8 +84,10 @@ def _numbered(model):
     Keras numbers random states over the whole process, so that the second model of a process has other names than the
     first; their place in the order says which they are.
     """
-    return {f"{number:05d}|{re.sub('^seed_generator_[0-9]+/', 'seed_generator/', variable.path)}": variable
-            for number, variable in enumerate([*model.variables, *model.optimizer.variables])}
+    return {
+        f"{number:05d}|{re.sub('^seed_generator_[0-9]+/', 'seed_generator/', variable.path)}": variable
+        for number, variable in enumerate([*model.variables, *model.optimizer.variables])
+    }
 
 
 class CheckpointFolder:
@@ -105,7 +109,7 @@ class CheckpointFolder:
         """Writes a checkpoint for `state["step"]` and removes those beyond `keep`."""
         arrays = {name: np.asarray(variable) for name, variable in _numbered(model).items()}
         write_arrays(self.folder / f"step-{state['step']:09d}.npz", arrays, state)
-        for path in self.paths()[:-self.keep]:
+        for path in self.paths()[: -self.keep]:
             path.unlink()
 
     def restore(self, model):
@@ -130,5 +134,7 @@ class CheckpointFolder:
                 variable.assign(arrays[name])
             return state
         if paths:
-            raise DataError(f"{self.folder}: expected at least one whole checkpoint, received {len(paths)} damaged ones")
+            raise DataError(
+                f"{self.folder}: expected at least one whole checkpoint, received {len(paths)} damaged ones"
+            )
         return None

@@ -304,8 +304,10 @@ class _Builder:
             )
 
     def _split_rows(self):
-        kept = np.concatenate([np.fromfile(files.paths["patients"], np.int32) for files in self.spilled])
-        kept = np.unique(kept)
+        has_examples = np.zeros(len(self.patients), bool)
+        for files in self.spilled:
+            has_examples[np.fromfile(files.paths["patients"], np.int32)] = True
+        kept = np.flatnonzero(has_examples)
         for start in range(0, len(kept), 100_000):
             places = kept[start : start + 100_000]
             yield self.patients.names(places), self.splits[places]

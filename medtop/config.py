@@ -35,10 +35,10 @@ class BertConfig:
         hidden_dropout_prob, attention_probs_dropout_prob: dropout rates in training.
         max_position_embeddings: longest row.
         type_vocab_size: rows of the segment table (HuggingFace's token types).
-        initializer_range: standard deviation of the truncated normal that weights start from; LayerNorm starts at 1 and 0.
+        initializer_range: standard deviation of the truncated normal that weights start from (LayerNorm: 1 and 0).
         layer_norm_eps: added to the variance.
-        activation: "gelu" (erf, HuggingFace's `gelu`) or "gelu_tanh" (google-research/bert's, HuggingFace's `gelu_new`).
-        norm: "post" (BERT: LayerNorm after each residual sum) or "pre" (megatron-bert: before each layer, one at the end).
+        activation: "gelu" (erf, HuggingFace's `gelu`) or "gelu_tanh" (google-research/bert's, `gelu_new`).
+        norm: "post" (BERT: LayerNorm after each residual sum) or "pre" (megatron-bert: before each layer and last).
         pooling: "cls" ([CLS] through a tanh layer), "mean" or "sum" over the patient's tokens, padding left out.
         embeddings: names out of `EMBEDDINGS`, summed.
         segment: what the segment ids are: "zero", "alternating" (visit number modulo 2) or "visit" (its number).
@@ -71,27 +71,40 @@ class BertConfig:
 
     def __post_init__(self):
         if not (isinstance(self.embeddings, (list, tuple)) and all(isinstance(name, str) for name in self.embeddings)):
-            raise DataError(f"config: expected embeddings to be a list of names, received embeddings={self.embeddings!r}")
+            raise DataError(
+                f"config: expected embeddings to be a list of names, received embeddings={self.embeddings!r}"
+            )
         object.__setattr__(self, "embeddings", tuple(self.embeddings))
-        choices = {"activation": ("gelu", "gelu_tanh"), "norm": ("post", "pre"), "pooling": ("cls", "mean", "sum"),
-                   "segment": ("zero", "alternating", "visit"), "day_scale": ("log2", "days")}
+        choices = {
+            "activation": ("gelu", "gelu_tanh"),
+            "norm": ("post", "pre"),
+            "pooling": ("cls", "mean", "sum"),
+            "segment": ("zero", "alternating", "visit"),
+            "day_scale": ("log2", "days"),
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise DataError(f"config: expected {name} to be one of {', '.join(allowed)}, "
-                                f"received {name}={getattr(self, name)!r}")
+                raise DataError(
+                    f"config: expected {name} to be one of {', '.join(allowed)}, "
+                    f"received {name}={getattr(self, name)!r}"
+                )
         unknown = [name for name in self.embeddings if name not in EMBEDDINGS]
         if unknown or "code" not in self.embeddings or len(set(self.embeddings)) != len(self.embeddings):
-            raise DataError(f"config: expected embeddings with code and any of {', '.join(EMBEDDINGS)}, each once, "
-                            f"received embeddings={list(self.embeddings)!r}")
+            raise DataError(
+                f"config: expected embeddings with code and any of {', '.join(EMBEDDINGS)}, each once, "
+                f"received embeddings={list(self.embeddings)!r}"
+            )
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.type == int and (type(value) is not int or value < (0 if field.name == "vocab_size" else 1)):
+            if field.type is int and (type(value) is not int or value < (0 if field.name == "vocab_size" else 1)):
                 raise DataError(f"config: expected {field.name} to be a positive whole number, received {value!r}")
-            if field.type == float and not (isinstance(value, (int, float)) and 0 <= value < 1):
+            if field.type is float and not (isinstance(value, (int, float)) and 0 <= value < 1):
                 raise DataError(f"config: expected {field.name} to be a number in [0, 1), received {value!r}")
         if self.hidden_size % self.num_attention_heads:
-            raise DataError(f"config: expected hidden_size to be a multiple of num_attention_heads, "
-                            f"received hidden_size={self.hidden_size}, num_attention_heads={self.num_attention_heads}")
+            raise DataError(
+                f"config: expected hidden_size to be a multiple of num_attention_heads, "
+                f"received hidden_size={self.hidden_size}, num_attention_heads={self.num_attention_heads}"
+            )
 
     @classmethod
     def from_dict(cls, values, where="config"):
@@ -104,8 +117,10 @@ class BertConfig:
         values = {key: value for key, value in values.items() if not key.startswith("_")}
         values.pop("hidden_act", None) if "activation" in values else None
         if "activation" not in values:
-            raise DataError(f'{where}: expected "activation": "gelu" (erf form, HuggingFace) or "gelu_tanh" (tanh form, '
-                            f"google-research/bert and Med-BERT), received hidden_act={values.get('hidden_act')!r}")
+            raise DataError(
+                f'{where}: expected "activation": "gelu" (erf form, HuggingFace) or "gelu_tanh" (tanh form, '
+                f"google-research/bert and Med-BERT), received hidden_act={values.get('hidden_act')!r}"
+            )
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:

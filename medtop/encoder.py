@@ -12,6 +12,7 @@ from keras import ops
 from medtop.config import DAYS_PER_YEAR, EMBEDDINGS, BertConfig
 from medtop.errors import DataError
 
+
 def _initializer(config):
     return keras.initializers.TruncatedNormal(stddev=config.initializer_range)
 
@@ -19,6 +20,7 @@ def _initializer(config):
 def activation(name):
     """`gelu(x) = x Phi(x)`, with Phi written with erf ("gelu") or its tanh approximation ("gelu_tanh"); Hendrycks and
     Gimpel 2016, section 2."""
+
     def exact(x):
         return 0.5 * x * (1.0 + ops.erf(x * ops.cast(1.0 / math.sqrt(2.0), x.dtype)))
 
@@ -65,11 +67,12 @@ class Embeddings(keras.layers.Layer):
         for name in self.config.embeddings:
             rows = getattr(self.config, EMBEDDINGS[name][1])
             self.tables[name] = self.add_weight(
-                name=f"{name}_embeddings", shape=(rows, self.config.hidden_size), initializer=_initializer(self.config))
+                name=f"{name}_embeddings", shape=(rows, self.config.hidden_size), initializer=_initializer(self.config)
+            )
 
     def call(self, inputs):
         total = None
-        for name, values in zip(self.config.embeddings, inputs):
+        for name, values in zip(self.config.embeddings, inputs, strict=True):
             _, size, kind = EMBEDDINGS[name]
             rows = table_rows(values, kind, getattr(self.config, size), self.config.day_scale)
             part = ops.take(ops.cast(self.tables[name], self.compute_dtype), rows, axis=0)
@@ -117,9 +120,13 @@ class SelfAttention(keras.layers.Layer):
     def build(self, x_shape, mask_shape=None):
         width = self.config.hidden_size
         # An initializer each: one used twice gives both kernels the same numbers.
-        self.qkv_kernel = self.add_weight(name="qkv_kernel", shape=(width, 3 * width), initializer=_initializer(self.config))
+        self.qkv_kernel = self.add_weight(
+            name="qkv_kernel", shape=(width, 3 * width), initializer=_initializer(self.config)
+        )
         self.qkv_bias = self.add_weight(name="qkv_bias", shape=(3 * width,), initializer="zeros")
-        self.output_kernel = self.add_weight(name="output_kernel", shape=(width, width), initializer=_initializer(self.config))
+        self.output_kernel = self.add_weight(
+            name="output_kernel", shape=(width, width), initializer=_initializer(self.config)
+        )
         self.output_bias = self.add_weight(name="output_bias", shape=(width,), initializer="zeros")
 
     def call(self, x, mask, training=None):
@@ -129,8 +136,10 @@ class SelfAttention(keras.layers.Layer):
         tokens = ops.shape(x)[1]
         qkv = ops.matmul(x, self.qkv_kernel) + self.qkv_bias  # [B, T, 3H]
         # Split, not sliced: the gradient of a split is one concatenation, that of three slices three padded sums.
-        query, key, value = (ops.transpose(ops.reshape(part, (-1, tokens, heads, depth)), (0, 2, 1, 3))
-                             for part in ops.split(qkv, 3, axis=-1))  # [B, N, T, D]
+        query, key, value = (
+            ops.transpose(ops.reshape(part, (-1, tokens, heads, depth)), (0, 2, 1, 3))
+            for part in ops.split(qkv, 3, axis=-1)
+        )  # [B, N, T, D]
         query = query * (1.0 / math.sqrt(depth))
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) + ops.cast(mask, x.dtype)  # [B, N, T, T]
         weights = self.dropout(ops.softmax(scores, axis=-1), training=training)

@@ -10,7 +10,7 @@ SHARE_OF_PEAK = 0.2
 
 
 def flops_per_token(config, row_length, masked_share):
-    """Floating-point operations of forward and backward for one token (Kaplan et al. 2020, section 2.1, with attention).
+    """Floating-point operations of forward and backward for one token (Kaplan et al. 2020, section 2.1).
 
     Args:
         config: `BertConfig`.

@@ -16,7 +16,7 @@ class FirstLook:
 
     Attributes:
         patients: dict split -> sorted patient ids; only for the default layout, whose records say whose they are.
-        clipped: dict embedding -> (tokens beyond its table, largest value, last row); those without such tokens are left out.
+        clipped: dict embedding -> (tokens beyond its table, largest value, last row); only where there are any.
     """
 
     patients: dict
@@ -72,8 +72,10 @@ def check_splits(patients):
     """
     names = list(patients)
     for number, first in enumerate(names):
-        for second in names[number + 1:]:
+        for second in names[number + 1 :]:
             shared = set(patients[first]) & set(patients[second])
             if shared:
-                raise DataError(f"splits: expected each patient in one split, received {len(shared)} patients in both "
-                                f"{first} and {second}")
+                raise DataError(
+                    f"splits: expected each patient in one split, received {len(shared)} patients in both "
+                    f"{first} and {second}"
+                )

@@ -52,7 +52,7 @@ def initialise(model, plan, folder, remap_vocab):
     other, same_vocabulary = RunDirectory(folder), vocabulary == plan.vocabulary
     arrays, _ = read_arrays(other.best_weights)
     arrays = {path: array for path, array in arrays.items() if not _head_differs(path, tasks, plan.tasks)}
-    known = [token in vocabulary.ids for token in plan.vocabulary.tokens[plan.vocabulary.first_code_id:]]
+    known = [token in vocabulary.ids for token in plan.vocabulary.tokens[plan.vocabulary.first_code_id :]]
     taken = Taken([], [], sum(known), len(known))
     for weight in model.weights:
         if weight.path not in arrays:
@@ -62,8 +62,9 @@ def initialise(model, plan, folder, remap_vocab):
         if not same_vocabulary and weight.path in (CODE_TABLE, CODE_BIAS):
             value = _by_code(value, np.asarray(weight).copy(), vocabulary, plan.vocabulary)
         if value.shape != tuple(weight.shape):
-            raise DataError(f"{other.best_weights}: expected {weight.path} of shape {tuple(weight.shape)}, "
-                            f"received {value.shape}")
+            raise DataError(
+                f"{other.best_weights}: expected {weight.path} of shape {tuple(weight.shape)}, received {value.shape}"
+            )
         weight.assign(value)
         taken.weights.append(weight.path)
     return taken
@@ -80,12 +81,17 @@ def check_source(plan, folder, remap_vocab):
     """
     config, vocabulary, tasks = RunDirectory(folder).read()
     if vocabulary != plan.vocabulary and not remap_vocab:
-        raise DataError(f"--init_checkpoint: expected the vocabulary of {folder} ({len(vocabulary)} tokens), received another one "
-                        f"({len(plan.vocabulary)} tokens); --remap_vocab maps it by code")
-    differences = [f"{field.name}={getattr(config, field.name)!r} there, {getattr(plan.config, field.name)!r} here"
-                   for field in dataclasses.fields(config)
-                   if not field.name.endswith(("dropout_prob", "initializer_range"))
-                   and field.name != "vocab_size" and getattr(config, field.name) != getattr(plan.config, field.name)]
+        raise DataError(
+            f"--init_checkpoint: expected the vocabulary of {folder} ({len(vocabulary)} tokens), received another one "
+            f"({len(plan.vocabulary)} tokens); --remap_vocab maps it by code"
+        )
+    differences = [
+        f"{field.name}={getattr(config, field.name)!r} there, {getattr(plan.config, field.name)!r} here"
+        for field in dataclasses.fields(config)
+        if not field.name.endswith(("dropout_prob", "initializer_range"))
+        and field.name != "vocab_size"
+        and getattr(config, field.name) != getattr(plan.config, field.name)
+    ]
     if differences:
         raise DataError(f"--init_checkpoint: expected the encoder of {folder}: {'; '.join(differences)}")
     return config, vocabulary, tasks
@@ -106,8 +112,10 @@ def check_patients(plan, folder, patients):
         if not shared:
             continue
         if other.read()[1] == plan.vocabulary:
-            raise DataError(f"--init_checkpoint: expected a run trained on other patients than the {split} split's, "
-                            f"received {folder}, trained on {shared} of them; give both runs the same splits (--splits)")
+            raise DataError(
+                f"--init_checkpoint: expected a run trained on other patients than the {split} split's, "
+                f"received {folder}, trained on {shared} of them; give both runs the same splits (--splits)"
+            )
         logger.warning("%s was trained on %d patients whose ids stand in the %s split too", folder, shared, split)
 
 

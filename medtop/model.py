@@ -49,8 +49,12 @@ def _masked_head(task, config, encoder, inputs, outputs):
 def _patient_head(task, config, encoder, inputs, outputs):
     """Dropout and one dense layer on the pooled patient vector."""
     x = keras.layers.Dropout(config.hidden_dropout_prob, name=f"{task.name}_dropout")(outputs["pooled_output"])
-    return keras.layers.Dense(task.num_outputs, name=f"{task.name}_logits", dtype="float32",
-                              kernel_initializer=keras.initializers.TruncatedNormal(stddev=config.initializer_range))(x)
+    return keras.layers.Dense(
+        task.num_outputs,
+        name=f"{task.name}_logits",
+        dtype="float32",
+        kernel_initializer=keras.initializers.TruncatedNormal(stddev=config.initializer_range),
+    )(x)
 
 
 HEADS = {"masked": _masked_head, "patient": _patient_head}

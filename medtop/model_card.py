@@ -20,11 +20,13 @@ def _lines(plan, results, step, command):
     config = plan.config
     yield "# Model card"
     yield ""
-    yield (f"A BERT encoder ({config.num_hidden_layers} layers, width {config.hidden_size}, {len(plan.vocabulary)} tokens; "
-           f"embeddings {', '.join(config.embeddings)}), trained with medtop; weights of step {step}.")
+    yield (
+        f"A BERT encoder ({config.num_hidden_layers} layers, width {config.hidden_size}, {len(plan.vocabulary)} tokens,"
+        f" embeddings {', '.join(config.embeddings)}), trained with medtop; weights of step {step}."
+    )
     yield ""
-    yield "**Restrictions.** The weights were trained on the data named below and carry information from them. Pass them on "
-    yield "only to people who may have those data."
+    yield "**Restrictions.** The weights were trained on the data named below and carry information from them. Pass "
+    yield "them on only to people who may have those data."
     yield ""
     yield "## Tasks"
     yield ""

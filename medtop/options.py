@@ -8,8 +8,18 @@ from medtop.dataset_info import read_dataset
 from medtop.errors import DataError
 from medtop.tasks import choose_tasks
 
-NOT_COMPARED = ("output_dir", "bert_config_file", "do_train", "do_eval", "eval_batch_size", "max_eval_steps", "test_file", "baselines",
-                "true_risk_file", "num_bootstrap")
+NOT_COMPARED = (
+    "output_dir",
+    "bert_config_file",
+    "do_train",
+    "do_eval",
+    "eval_batch_size",
+    "max_eval_steps",
+    "test_file",
+    "baselines",
+    "true_risk_file",
+    "num_bootstrap",
+)
 """Options that do not change what is trained: they may differ when a run is continued or evaluated again. Of the
 configuration, its content is compared, not where it lies."""
 
@@ -35,14 +45,14 @@ class TrainingOptions:
         num_train_epochs: passes over the training data.
         num_warmup_steps: -1 = a tenth of the steps.
         save_checkpoints_steps: steps between checkpoints (one is written after every epoch besides).
-        max_eval_steps: batches for the measures of masked codes during training; 0 = all. Patients are always all scored.
+        max_eval_steps: batches for the measures of masked codes while training; 0 = all. Patients: always all.
         best_metric: validation measure that chooses the best weights: `loss`, `<task>.loss`, `<task>.<label>.<metric>`,
-            `roc_auc` (mean over the patient-level tasks of the macro ROC AUC); empty = roc_auc where it exists, else loss.
+            `roc_auc` (mean over the patient-level tasks of the macro ROC AUC); default roc_auc, else loss.
         patience: evaluations without a better best_metric until training stops; 0 = never.
         seed: of weights, order, masks, dropout.
         deterministic: bit-identical results on the same machine and versions; slower.
         precision: float32 or mixed_bfloat16.
-        balanced_sampling: `<task>.<label>` whose positives and negatives are seen equally often in training; empty = none.
+        balanced_sampling: `<task>.<label>` whose positives and negatives are seen equally often; empty = none.
         strict: refuse what is otherwise clipped and counted.
         baselines: fit count baselines and compare.
         true_risk_file: true risks of a generated cohort; empty = none.
@@ -129,16 +139,24 @@ def _check_numbers(options):
     _require(share is None or 0 < share < 1, "masked_lm_prob", "a number between 0 and 1", share)
     _require(options.learning_rate > 0, "learning_rate", "a number above 0", options.learning_rate)
     _require(options.weight_decay >= 0, "weight_decay", "0 or more", options.weight_decay)
-    _require(options.num_warmup_steps >= -1, "num_warmup_steps", "0 or more, or -1 for a tenth", options.num_warmup_steps)
-    _require(options.precision in ("float32", "mixed_bfloat16"), "precision", "float32 or mixed_bfloat16", options.precision)
+    _require(
+        options.num_warmup_steps >= -1, "num_warmup_steps", "0 or more, or -1 for a tenth", options.num_warmup_steps
+    )
+    _require(
+        options.precision in ("float32", "mixed_bfloat16"), "precision", "float32 or mixed_bfloat16", options.precision
+    )
 
 
 def _check_files(options):
     _require(options.do_train or options.do_eval, "do_train", "at least one of --do_train and --do_eval", False)
     _require(options.output_dir, "output_dir", "a folder", options.output_dir)
     _require(options.input_file or not options.do_train, "input_file", "TFRecord files to train on", options.input_file)
-    _require(options.valid_file or options.test_file or not options.do_eval, "valid_file",
-             "a validation or test file to evaluate on (--do_eval)", options.valid_file)
+    _require(
+        options.valid_file or options.test_file or not options.do_eval,
+        "valid_file",
+        "a validation or test file to evaluate on (--do_eval)",
+        options.valid_file,
+    )
     if options.true_risk_file:
         _require(Path(options.true_risk_file).is_file(), "true_risk_file", "an existing file", options.true_risk_file)
     if options.patience or options.best_metric:
@@ -147,7 +165,11 @@ def _check_files(options):
 
 def _datasets(options):
     infos = {}
-    for name, file in (("input_file", options.input_file), ("valid_file", options.valid_file), ("test_file", options.test_file)):
+    for name, file in (
+        ("input_file", options.input_file),
+        ("valid_file", options.valid_file),
+        ("test_file", options.test_file),
+    ):
         infos[name] = read_dataset(file) if file else None
         if infos[name] is not None:
             _require(infos[name].num_examples, name, "at least one example", file)
@@ -158,8 +180,9 @@ def _datasets(options):
     for name, info in present.items():
         for what in ("layout", "tasks", "time_gap", "visit_separator"):
             if getattr(info, what) != getattr(first, what):
-                raise DataError(f"--{name}: expected the same {what} as {first.names[0]}, "
-                                f"received {getattr(info, what)!r:.100}")
+                raise DataError(
+                    f"--{name}: expected the same {what} as {first.names[0]}, received {getattr(info, what)!r:.100}"
+                )
         if info.vocabulary != first.vocabulary:
             raise DataError(f"--{name}: expected the vocabulary of {first.names[0]}, received another run's")
     return first, infos["input_file"], infos["valid_file"], infos["test_file"]
@@ -168,14 +191,20 @@ def _datasets(options):
 def _check_tables(config, info, options):
     """Refuses what does not fit the config's tables; ids beyond a table are clipped, and counted where it happens."""
     if config.vocab_size not in (0, len(info.vocabulary)):
-        raise DataError(f"--bert_config_file: expected vocab_size {len(info.vocabulary)} (the data's vocabulary) or 0, "
-                        f"received {config.vocab_size}")
+        raise DataError(
+            f"--bert_config_file: expected vocab_size {len(info.vocabulary)} (the data's vocabulary) or 0, "
+            f"received {config.vocab_size}"
+        )
     if "position" in config.embeddings and options.max_seq_length > config.max_position_embeddings:
-        raise DataError(f"--max_seq_length: expected at most max_position_embeddings={config.max_position_embeddings}, "
-                        f"received {options.max_seq_length}")
+        raise DataError(
+            f"--max_seq_length: expected at most max_position_embeddings={config.max_position_embeddings}, "
+            f"received {options.max_seq_length}"
+        )
     if info.layout == "medbert" and options.max_seq_length < info.defaults["max_seq_length"]:
-        raise DataError(f"--max_seq_length: expected {info.defaults['max_seq_length']} (Med-BERT's layout is padded "
-                        f"to it), received {options.max_seq_length}")
+        raise DataError(
+            f"--max_seq_length: expected {info.defaults['max_seq_length']} (Med-BERT's layout is padded "
+            f"to it), received {options.max_seq_length}"
+        )
 
 
 def make_plan(options, config=None, tasks=None):
@@ -191,8 +220,10 @@ def make_plan(options, config=None, tasks=None):
     _check_numbers(options)
     _check_files(options)
     first, train, valid, test = _datasets(options)
-    filled = {name: first.defaults[name] if getattr(options, name) is None else getattr(options, name)
-              for name in ("max_seq_length", "max_predictions_per_seq", "masked_lm_prob")}
+    filled = {
+        name: first.defaults[name] if getattr(options, name) is None else getattr(options, name)
+        for name in ("max_seq_length", "max_predictions_per_seq", "masked_lm_prob")
+    }
     options = dataclasses.replace(options, **filled)
     if config is None:
         _require(options.bert_config_file, "bert_config_file", "a model configuration (JSON)", options.bert_config_file)
@@ -203,32 +234,43 @@ def make_plan(options, config=None, tasks=None):
         tasks = choose_tasks(options.tasks, first.tasks, options.task_weights, options.class_weights)
     for task in tasks:
         if task.level == "patient" and list(first.tasks.get(task.name, ())) != list(task.labels):
-            raise DataError(f"task {task.name}: expected labels {', '.join(task.labels)}, "
-                            f"received {', '.join(first.tasks.get(task.name, ['none']))} ({first.names[0]})")
+            raise DataError(
+                f"task {task.name}: expected labels {', '.join(task.labels)}, "
+                f"received {', '.join(first.tasks.get(task.name, ['none']))} ({first.names[0]})"
+            )
     if options.balanced_sampling:
         balanced_label(options.balanced_sampling, tasks)
     if options.best_metric:
-        _require(options.best_metric in measure_names(tasks), "best_metric", f"one of {', '.join(measure_names(tasks))}",
-                 options.best_metric)
+        _require(
+            options.best_metric in measure_names(tasks),
+            "best_metric",
+            f"one of {', '.join(measure_names(tasks))}",
+            options.best_metric,
+        )
     return Plan(options, config, tasks, first.vocabulary, train, valid, test)
 
 
 def measure_names(tasks):
-    """Names of the measures on validation that may choose the best weights, see `medtop.training.validation_measures`."""
+    """Names of the measures on validation that may choose the best weights (`medtop.training`)."""
     names = ["loss", *(["roc_auc"] if any(task.labels for task in tasks) else [])]
     for task in tasks:
         if task.level == "masked":
             measures = [f"{task.name}.{metric}" for metric in ("accuracy", "top10_accuracy", "perplexity")]
         else:
-            measures = [f"{task.name}.{label}.{metric}" for label in (*task.labels, "micro", "macro")
-                        for metric in ("roc_auc", "average_precision", "brier")]
+            measures = [
+                f"{task.name}.{label}.{metric}"
+                for label in (*task.labels, "micro", "macro")
+                for metric in ("roc_auc", "average_precision", "brier")
+            ]
         names += [f"{task.name}.loss", *measures]
     return names
 
 
 def balanced_label(text, tasks):
     """`<task>.<label>` or `<task>` (its first label) -> (task name, label number)."""
-    offered = {f"{task.name}.{label}": (task.name, number) for task in tasks for number, label in enumerate(task.labels)}
+    offered = {
+        f"{task.name}.{label}": (task.name, number) for task in tasks for number, label in enumerate(task.labels)
+    }
     offered |= {task.name: (task.name, 0) for task in tasks if task.labels}
     if text not in offered:
         raise DataError(f"--balanced_sampling: expected one of {', '.join(sorted(offered))}, received {text!r}")

@@ -23,8 +23,13 @@ ROW_LENGTHS = (*range(16, 128, 8), *range(128, 256, 16), *range(256, 512, 32), 5
 
 SEQUENCE_FIELDS = {
     # key of the batch: field of the record; `gap` stands for `info.gap_feature`
-    "token_ids": "token_ids", "visit_positions": "visit_positions", "visits": "visits",
-    "ages": "age_days", "gaps": "gap", "stays": "stay_days", "recencies": "recency_days",
+    "token_ids": "token_ids",
+    "visit_positions": "visit_positions",
+    "visits": "visits",
+    "ages": "age_days",
+    "gaps": "gap",
+    "stays": "stay_days",
+    "recencies": "recency_days",
 }
 SHUFFLE_BLOCK = 100_000
 """Records held in memory for shuffling, about 300 bytes each."""
@@ -58,7 +63,9 @@ class BatchOptions:
             raise DataError(f"expected max_seq_length of at least 2 ([CLS] and a code), received {self.max_seq_length}")
         if not 0 < self.masked_lm_prob < 1:
             raise DataError(f"expected masked_lm_prob between 0 and 1, received {self.masked_lm_prob}")
-        lengths = tuple(sorted({min(length, self.max_seq_length) for length in self.row_lengths} | {self.max_seq_length}))
+        lengths = tuple(
+            sorted({min(length, self.max_seq_length) for length in self.row_lengths} | {self.max_seq_length})
+        )
         object.__setattr__(self, "row_lengths", lengths)
 
     @property
@@ -86,12 +93,14 @@ def _truncate(sequences, limit):
     first_kept = tf.repeat(tf.maximum(lengths - (limit - 1), 1), lengths)
     keep = (place == 0) | (place >= first_kept)
     kept = tf.minimum(lengths, limit)
-    return {name: tf.RaggedTensor.from_row_lengths(tf.boolean_mask(ragged.flat_values, keep), kept, validate=False)
-            for name, ragged in sequences.items()}
+    return {
+        name: tf.RaggedTensor.from_row_lengths(tf.boolean_mask(ragged.flat_values, keep), kept, validate=False)
+        for name, ragged in sequences.items()
+    }
 
 
 def draw_masks(token_ids, seed_pair, vocabulary, options):
-    """Selects codes for prediction and replaces them: 80% by [MASK], 10% by a random code, 10% stay (Devlin et al. 2018).
+    """Selects codes for prediction and replaces them: 80% [MASK], 10% a random code, 10% kept (Devlin et al. 2018).
 
     Special tokens are never selected and never drawn as replacement. A patient with c codes has
     min(max(1, round(c x masked_lm_prob)), max_predictions) selected ones, none when c = 0.
@@ -110,14 +119,18 @@ def draw_masks(token_ids, seed_pair, vocabulary, options):
     order = tf.cast(tf.argsort(patients + tf.where(codes, draws[0] * 0.5, 0.5 + draws[0] * 0.5)), tf.int64)
     # rank of each token among its patient's tokens, codes in random order first
     starts = tf.repeat(token_ids.row_starts(), lengths)
-    rank = tf.scatter_nd(order[:, None], tf.range(tf.size(flat, out_type=tf.int64)) - starts, tf.shape(flat, out_type=tf.int64))
+    rank = tf.scatter_nd(
+        order[:, None], tf.range(tf.size(flat, out_type=tf.int64)) - starts, tf.shape(flat, out_type=tf.int64)
+    )
     count = tf.math.segment_sum(tf.cast(codes, tf.float64), token_ids.value_rowids())
     wanted = tf.clip_by_value(tf.round(count * options.masked_lm_prob), 1.0, float(options.max_predictions))
     wanted = tf.gather(tf.cast(wanted, tf.int64), token_ids.value_rowids())
     selected = codes & (rank < wanted)
     size = len(vocabulary) - vocabulary.first_code_id
     random_code = vocabulary.first_code_id + tf.cast(tf.floor(draws[2] * size), flat.dtype)
-    replaced = tf.where(draws[1] < 0.8, tf.cast(vocabulary.mask_id, flat.dtype), tf.where(draws[1] < 0.9, random_code, flat))
+    replaced = tf.where(
+        draws[1] < 0.8, tf.cast(vocabulary.mask_id, flat.dtype), tf.where(draws[1] < 0.9, random_code, flat)
+    )
     return token_ids.with_flat_values(tf.where(selected, replaced, flat)), selected
 
 
@@ -142,8 +155,11 @@ def plan_batches(lengths, options, rng):
         full = len(batches) - (len(batches[-1]) < options.batch_size)
         batches = [batches[i] for i in rng.permutation(full)] + batches[full:]
     row_lengths = [options.row_lengths[np.searchsorted(options.row_lengths, lengths[batch].max())] for batch in batches]
-    return (np.array(row_lengths, np.int64), np.array([len(b) for b in batches], np.int64),
-            np.concatenate(batches).astype(np.int64))
+    return (
+        np.array(row_lengths, np.int64),
+        np.array([len(b) for b in batches], np.int64),
+        np.concatenate(batches).astype(np.int64),
+    )
 
 
 def _balance(parsed, task, label, seed_pair):
@@ -180,14 +196,23 @@ class BatchMaker:
         self.patient = [task for task in tasks if task.level == "patient"]
         # `segments` has no field of its own: it is made from the visit numbers
         wanted = set(config.inputs) | {"token_ids", "visits"}
-        self.fields = {key: info.gap_feature if field == "gap" else field
-                       for key, field in SEQUENCE_FIELDS.items() if key in wanted}
+        self.fields = {
+            key: info.gap_feature if field == "gap" else field
+            for key, field in SEQUENCE_FIELDS.items()
+            if key in wanted
+        }
         if self.static_masks:
-            lost = [key for key in config.inputs if key in ("visit_positions", "ages", "gaps", "stays", "recencies", "sexes")]
+            lost = [
+                key
+                for key in config.inputs
+                if key in ("visit_positions", "ages", "gaps", "stays", "recencies", "sexes")
+            ]
             if lost:
                 names = [name for name, (key, *_) in EMBEDDINGS.items() if key in lost]
-                raise DataError(f"{info.names[0]}: expected records with {', '.join(names)} (the config's embeddings), "
-                                "received Med-BERT's layout, which has code, position, visit and segment only")
+                raise DataError(
+                    f"{info.names[0]}: expected records with {', '.join(names)} (the config's embeddings), "
+                    "received Med-BERT's layout, which has code, position, visit and segment only"
+                )
 
     def window(self, serialized, seed, epoch, number, shuffle, balanced=None):
         """A window's tensors: ragged sequences, labels, and the plan of its batches.
@@ -208,8 +233,11 @@ class BatchMaker:
         lengths = window["token_ids"].row_lengths()
         plan = tf.numpy_function(
             lambda lengths, *place: plan_batches(
-                lengths, self.options, np.random.default_rng([seed, *map(int, place)]) if shuffle else None),
-            [lengths, epoch, number], (tf.int64, tf.int64, tf.int64))
+                lengths, self.options, np.random.default_rng([seed, *map(int, place)]) if shuffle else None
+            ),
+            [lengths, epoch, number],
+            (tf.int64, tf.int64, tf.int64),
+        )
         for part in plan:
             part.set_shape([None])
         return window, plan
@@ -236,16 +264,27 @@ class BatchMaker:
         lengths = tf.reduce_sum(parsed["input_mask"], axis=1)
         width = tf.shape(parsed["input_ids"])[1]
         rows = tf.shape(parsed["input_ids"])[0]
-        places = tf.stack([tf.repeat(tf.range(rows), tf.shape(parsed["masked_lm_positions"])[1]),
-                           tf.cast(tf.reshape(parsed["masked_lm_positions"], [-1]), tf.int32)], axis=1)
+        places = tf.stack(
+            [
+                tf.repeat(tf.range(rows), tf.shape(parsed["masked_lm_positions"])[1]),
+                tf.cast(tf.reshape(parsed["masked_lm_positions"], [-1]), tf.int32),
+            ],
+            axis=1,
+        )
         used = tf.reshape(parsed["masked_lm_weights"], [-1]) > 0
         places = tf.boolean_mask(places, used)
         labels = tf.boolean_mask(tf.reshape(parsed["masked_lm_ids"], [-1]), used)
         selected = tf.scatter_nd(places, tf.ones_like(labels), [rows, width]) > 0
         original = tf.tensor_scatter_nd_update(parsed["input_ids"], places, labels)
-        ragged = {name: tf.RaggedTensor.from_tensor(value, lengths=lengths) for name, value in
-                  {"token_ids": parsed["input_ids"] if self.masked else original, "visits": parsed["segment_ids"],
-                   "original_ids": original, "selected": selected}.items()}
+        ragged = {
+            name: tf.RaggedTensor.from_tensor(value, lengths=lengths)
+            for name, value in {
+                "token_ids": parsed["input_ids"] if self.masked else original,
+                "visits": parsed["segment_ids"],
+                "original_ids": original,
+                "selected": selected,
+            }.items()
+        }
         window = {key: ragged[key] for key in ("token_ids", "visits")}
         if self.masked:
             window |= {key: ragged[key] for key in ("original_ids", "selected")}
@@ -259,7 +298,7 @@ class BatchMaker:
         """Batch `number` of a window: `(x, y, w, examples)`; examples int64 [B, 1] are record numbers, -1 for none."""
         row_lengths, sizes, order = plan
         start = tf.reduce_sum(sizes[:number])
-        chosen = order[start:start + sizes[number]]
+        chosen = order[start : start + sizes[number]]
         rows, tokens = self.options.batch_size, row_lengths[number]
         mine = {name: tf.gather(value, chosen) for name, value in window.items()}
         missing = rows - tf.shape(chosen)[0]
@@ -301,8 +340,11 @@ class BatchMaker:
         most = tf.minimum(most, tf.shape(selected)[1])
         weights, positions = tf.math.top_k(selected, k=most)  # of equal values the lower place comes first
         labels = tf.gather(padded(mine["original_ids"]), positions, batch_dims=1)
-        return positions * tf.cast(weights, tf.int32), tf.cast(labels, tf.int32) * tf.cast(weights, tf.int32), \
-            tf.cast(weights, tf.float32)
+        return (
+            positions * tf.cast(weights, tf.int32),
+            tf.cast(labels, tf.int32) * tf.cast(weights, tf.int32),
+            tf.cast(weights, tf.float32),
+        )
 
 
 def normalised(x, y, w):
@@ -335,8 +377,8 @@ def _shuffled_windows(files, options, seed, epoch):
 class TrainBatches:
     """Training batches, one epoch at a time.
 
-    Every record is in one batch of an epoch; new order and new masks in every epoch; the same seed, epoch and place give
-    the same batches. The graph is made once: tracing it anew for each epoch would take longer than a small epoch.
+    Every record is in one batch of an epoch; new order and new masks in every epoch; the same seed, epoch and place
+    give the same batches. The graph is made once: tracing it anew for each epoch would take longer than a small epoch.
 
     Args:
         balanced: None or (task name, label number), see `--balanced_sampling`.
@@ -354,13 +396,18 @@ class TrainBatches:
             skipped = first // options.windows_of
             windows = _shuffled_windows(files, options, seed, epoch).skip(skipped).enumerate(skipped)
             # Cycle length 1 keeps the order; the prefetch prepares what comes next.
-            return windows.interleave(lambda number, serialized: batches(epoch, number, serialized), cycle_length=1,
-                                      num_parallel_calls=1, deterministic=True).skip(first % options.windows_of)
+            return windows.interleave(
+                lambda number, serialized: batches(epoch, number, serialized),
+                cycle_length=1,
+                num_parallel_calls=1,
+                deterministic=True,
+            ).skip(first % options.windows_of)
 
         def batches(epoch, number, serialized):
             window, plan = maker.window(serialized, seed, epoch, number, shuffle=True, balanced=balanced)
             return tf.data.Dataset.range(tf.size(plan[0], out_type=tf.int64)).map(
-                lambda k: normalised(*maker.batch(window, plan, k)[:3]), num_parallel_calls=tf.data.AUTOTUNE)
+                lambda k: normalised(*maker.batch(window, plan, k)[:3]), num_parallel_calls=tf.data.AUTOTUNE
+            )
 
         self._dataset = tf.data.Dataset.range(1).flat_map(epoch_batches).prefetch(8)
 
@@ -388,6 +435,7 @@ def eval_batches(info, config, tasks, options, seed, masking):
     def batches(number, serialized):
         window, plan = maker.window(serialized, seed, 0, number, shuffle=False)
         return tf.data.Dataset.range(tf.size(plan[0], out_type=tf.int64)).map(
-            lambda k: maker.batch(window, plan, k), num_parallel_calls=tf.data.AUTOTUNE)
+            lambda k: maker.batch(window, plan, k), num_parallel_calls=tf.data.AUTOTUNE
+        )
 
     return windows.interleave(batches, cycle_length=1, num_parallel_calls=1, deterministic=True).prefetch(4)

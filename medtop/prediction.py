@@ -19,7 +19,8 @@ def check_input(run_dir, input_file):
     """(`BertConfig`, tasks, `DatasetInfo`), checked against each other.
 
     Raises:
-        DataError: when the run has no patient-level task, or the data have another vocabulary.
+        DataError: when the run has no patient-level task, or the data have another vocabulary, layout, kind of gap, or
+            separators.
     """
     config, vocabulary, tasks = RunDirectory(run_dir).read()
     tasks = [task for task in tasks if task.level == "patient"]
@@ -27,8 +28,11 @@ def check_input(run_dir, input_file):
         raise DataError(f"{run_dir}: expected a run with a patient-level task, received masked codes only")
     info = read_dataset(input_file)
     if info.vocabulary != vocabulary:
-        raise DataError(f"{info.names[0]}: expected the vocabulary of {run_dir} (give its vocab.txt to "
-                        f"preprocess_pretrain_data.py), received another one ({len(info.vocabulary)} tokens)")
+        raise DataError(
+            f"{info.names[0]}: expected the vocabulary of {run_dir} (give its vocab.txt to "
+            f"preprocess_pretrain_data.py), received another one ({len(info.vocabulary)} tokens)"
+        )
+    RunDirectory(run_dir).check_records(info)
     return config, tasks, info
 
 
@@ -58,7 +62,9 @@ def predict(run_dir, input_file, output_file, batch_size=64, max_seq_length=None
         calibrations = read_calibrations(run.calibration_file)
     else:
         logger.warning("%s holds no calibration: probabilities are the model's own", run_dir)
-        calibrations = {task.name: Calibration.identity(task.name, task.labels, class_weights=task.positive_weights)
-                        for task in tasks}
+        calibrations = {
+            task.name: Calibration.identity(task.name, task.labels, class_weights=task.positive_weights)
+            for task in tasks
+        }
     write_predictions(output_file, [(one, calibrations[task].apply(one)) for task, one in predictions.items()])
     return info.num_examples

@@ -67,13 +67,17 @@ def _calibrations(plan, run, predictions):
     """Calibration per patient-level task: fitted on validation; else the run's stored one; else none."""
     patient = [task for task in plan.tasks if task.level == "patient"]
     if "valid" in predictions:
-        found = {task.name: fit_calibration(predictions["valid"][task.name], class_weights=task.positive_weights)
-                 for task in patient}
+        found = {
+            task.name: fit_calibration(predictions["valid"][task.name], class_weights=task.positive_weights)
+            for task in patient
+        }
         write_calibrations(run.calibration_file, found)
         return found
     if run.calibration_file.is_file():
         return read_calibrations(run.calibration_file)
-    return {task.name: Calibration.identity(task.name, task.labels, class_weights=task.positive_weights) for task in patient}
+    return {
+        task.name: Calibration.identity(task.name, task.labels, class_weights=task.positive_weights) for task in patient
+    }
 
 
 def _evaluate_all(predictions, calibrations, options):
@@ -82,18 +86,26 @@ def _evaluate_all(predictions, calibrations, options):
     for task, one in predictions.items():
         calibration = calibrations[task]
         probabilities[task] = calibration.apply(one)
-        metrics[task] = evaluate(one, probabilities[task], thresholds=calibration.thresholds,
-                                 uncalibrated=calibration.uncalibrated(one), num_bootstrap=options.num_bootstrap,
-                                 seed=options.seed)
+        metrics[task] = evaluate(
+            one,
+            probabilities[task],
+            thresholds=calibration.thresholds,
+            uncalibrated=calibration.uncalibrated(one),
+            num_bootstrap=options.num_bootstrap,
+            seed=options.seed,
+        )
     return metrics, probabilities
 
 
 def _baselines(plan, splits):
-    """Count baselines on the model's splits: split -> baseline -> task -> (Predictions, probabilities), and thresholds."""
+    """Count baselines on the model's splits: split -> baseline -> task -> (Predictions, probabilities); thresholds."""
     patient = {task.name: list(task.labels) for task in plan.tasks if task.level == "patient"}
     infos = {"train": plan.train, "valid": plan.valid, "test": plan.test}
-    features = {split: features_from_records(records.read_examples(info), len(plan.vocabulary), list(patient))
-                for split, info in infos.items() if info is not None}
+    features = {
+        split: features_from_records(records.read_examples(info), len(plan.vocabulary), list(patient))
+        for split, info in infos.items()
+        if info is not None
+    }
     fitted = fit_baselines(features, patient, seed=plan.options.seed)
     found, thresholds = {split: {} for split in splits}, {}
     for name, of_split in fitted.predictions.items():
@@ -127,15 +139,24 @@ def evaluate_run(model, plan, run, step):
     for split, one in predictions.items():
         results.metrics[split], results.probabilities[split] = _evaluate_all(one, results.calibrations, options)
         for task, found in masked[split].items():
-            results.metrics[split][task] = {task: masked_metrics(
-                found["n"], loss=found["loss"], accuracy=found["accuracy"], top10_accuracy=found["top10_accuracy"])}
+            results.metrics[split][task] = {
+                task: masked_metrics(
+                    found["n"], loss=found["loss"], accuracy=found["accuracy"], top10_accuracy=found["top10_accuracy"]
+                )
+            }
         results.comparison[split] = compare(
-            {task: (one[task], results.probabilities[split][task]) for task in one}, results.baselines.get(split, {}),
-            thresholds=thresholds, true_risk=options.true_risk_file or None, num_bootstrap=options.num_bootstrap,
-            seed=options.seed)
+            {task: (one[task], results.probabilities[split][task]) for task in one},
+            results.baselines.get(split, {}),
+            thresholds=thresholds,
+            true_risk=options.true_risk_file or None,
+            num_bootstrap=options.num_bootstrap,
+            seed=options.seed,
+        )
     reported = results.split
-    write_predictions(run.predictions_file, [(one, results.probabilities[reported][task])
-                                             for task, one in predictions[reported].items()])
+    write_predictions(
+        run.predictions_file,
+        [(one, results.probabilities[reported][task]) for task, one in predictions[reported].items()],
+    )
     write_json(run.comparison_file, results.comparison)
     write_text(run.eval_results_file, eval_results(results, step))
     write_metrics(run.metrics_file, results.metrics)
@@ -152,4 +173,5 @@ def eval_results(results, step):
                     lines[f"{task}_{metric}" if label == task else f"{task}_{label}_{metric}"] = value["value"]
     return f"***** Eval results ({results.split}) *****\n" + "".join(
         f"{key} = {value:.6f}\n" if isinstance(value, float | np.floating) else f"{key} = {value}\n"
-        for key, value in sorted(lines.items()))
+        for key, value in sorted(lines.items())
+    )

@@ -56,8 +56,10 @@ class RunDirectory:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 file.seek(0)
-                raise DataError(f"{self.path}: expected to be the only run here, found another one "
-                                f"(process {file.read().strip() or 'unknown'})") from None
+                raise DataError(
+                    f"{self.path}: expected to be the only run here, found another one "
+                    f"(process {file.read().strip() or 'unknown'})"
+                ) from None
             file.seek(0)
             file.truncate()
             file.write(str(os.getpid()))
@@ -82,14 +84,40 @@ class RunDirectory:
     def differences(self, settings):
         """Lines that say which settings differ from those that the run was started with."""
         earlier = self.settings()
-        return [f"{name}: {earlier.get(name)!r} then, {settings.get(name)!r} now"
-                for name in sorted({*earlier, *settings}) if earlier.get(name) != settings.get(name)]
+        return [
+            f"{name}: {earlier.get(name)!r} then, {settings.get(name)!r} now"
+            for name in sorted({*earlier, *settings})
+            if earlier.get(name) != settings.get(name)
+        ]
+
+    def check_records(self, info):
+        """Refuses records that mean something else than those that the run was trained on, though they look alike.
+
+        Args:
+            info: `DatasetInfo`.
+        """
+        trained = self.settings()["data"]["train"]
+        for name in ("layout", "time_gap", "visit_separator"):
+            if getattr(info, name) != trained.get(name):
+                raise DataError(
+                    f"{info.names[0]}: expected {name}={trained.get(name)!r} as in training, "
+                    f"received {getattr(info, name)!r}"
+                )
 
     def clear(self):
         """Removes what an earlier run wrote here (`--overwrite`); other files stay."""
-        mine = [value for value in vars(self).values() if isinstance(value, Path) and value not in (self.path, self.checkpoints)]
-        # Checkpoints first, then what makes it a run: a kill in between must not leave checkpoints to a run that follows.
-        for file in [*self.checkpoints.glob("step-*.npz"), self.run_file, *mine, *self.path.glob("events.out.tfevents.*")]:
+        mine = [
+            value
+            for value in vars(self).values()
+            if isinstance(value, Path) and value not in (self.path, self.checkpoints)
+        ]
+        # Checkpoints first, then what makes it a run: a kill between must not leave checkpoints to the next run.
+        for file in [
+            *self.checkpoints.glob("step-*.npz"),
+            self.run_file,
+            *mine,
+            *self.path.glob("events.out.tfevents.*"),
+        ]:
             file.unlink(missing_ok=True)
 
     def read(self):
@@ -105,8 +133,10 @@ class RunDirectory:
         content = _read_json(self.tasks_file, "tasks")
         tasks = [Task.from_dict(values) for values in content["tasks"]]
         if len(vocabulary) != config.vocab_size:
-            raise DataError(f"{self.vocabulary_file}: expected {config.vocab_size} tokens ({self.config_file.name}), "
-                            f"received {len(vocabulary)}")
+            raise DataError(
+                f"{self.vocabulary_file}: expected {config.vocab_size} tokens ({self.config_file.name}), "
+                f"received {len(vocabulary)}"
+            )
         return config, vocabulary, tasks
 
     def write_splits(self, patients):
@@ -121,7 +151,7 @@ class RunDirectory:
         write_text(self.splits_file, "".join(lines))
 
     def read_splits(self):
-        """dict split -> list of patient ids, as written; empty for Med-BERT's layout, whose records name no patients."""
+        """dict split -> list of patient ids, as written; empty for Med-BERT's layout, which names no patients."""
         splits = {}
         with open(self.splits_file, encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):

@@ -46,8 +46,14 @@ def execute(options, resume=True, overwrite=False, command=""):
         trainer = Trainer(plan, run)
         if options.init_checkpoint and not trainer.checkpoints.paths():
             taken = initialise(trainer.model, plan, options.init_checkpoint, options.remap_vocab)
-            logger.info("from %s: %d weights taken, %d start at random; %d of %d codes known there", options.init_checkpoint,
-                        len(taken.weights), len(taken.left), taken.codes, taken.of)
+            logger.info(
+                "from %s: %d weights taken, %d start at random; %d of %d codes known there",
+                options.init_checkpoint,
+                len(taken.weights),
+                len(taken.left),
+                taken.codes,
+                taken.of,
+            )
         trainer.train()
         if not options.do_eval:
             return None
@@ -63,8 +69,10 @@ def _open(run, plan, resume, overwrite):
         if not resume:
             raise DataError(f"{run.path}: expected a new folder (--noresume), found a run; --overwrite removes it")
         if differences := run.differences(settings):
-            raise DataError(f"{run.path}: expected the settings that the run was started with, received others: "
-                            f"{'; '.join(differences)}; --overwrite starts anew")
+            raise DataError(
+                f"{run.path}: expected the settings that the run was started with, received others: "
+                f"{'; '.join(differences)}; --overwrite starts anew"
+            )
         return
     if plan.options.init_checkpoint:
         check_source(plan, plan.options.init_checkpoint, plan.options.remap_vocab)
@@ -74,9 +82,16 @@ def _open(run, plan, resume, overwrite):
         check_patients(plan, plan.options.init_checkpoint, look.patients)
     for name, (count, largest, last) in look.clipped.items():
         if plan.options.strict:
-            raise DataError(f"embedding {name}: expected ids up to {last} (the config's table), received {largest} (--strict)")
-        logger.warning("embedding %s: %d tokens lie beyond its table (up to %d) and are clipped to its last row, %d", name,
-                       count, largest, last)
+            raise DataError(
+                f"embedding {name}: expected ids up to {last} (the config's table), received {largest} (--strict)"
+            )
+        logger.warning(
+            "embedding %s: %d tokens lie beyond its table (up to %d) and are clipped to its last row, %d",
+            name,
+            count,
+            largest,
+            last,
+        )
     if run.exists():
         run.clear()  # only now: a refused command leaves the earlier run whole
     run.write_splits(look.patients)
@@ -85,16 +100,31 @@ def _open(run, plan, resume, overwrite):
 
 def _fingerprint(info):
     """What tells one data set from another without reading it."""
-    return None if info is None else {"vocabulary": info.vocabulary.hash, "counts": info.counts["examples"],
-                                      "tokens": info.counts["tokens"]}
+    return (
+        None
+        if info is None
+        else {
+            "vocabulary": info.vocabulary.hash,
+            "counts": info.counts["examples"],
+            "tokens": info.counts["tokens"],
+            "layout": info.layout,
+            "time_gap": info.time_gap,
+            "visit_separator": info.visit_separator,
+        }
+    )
 
 
 def _check_not_trained_on(run, plan):
-    """Refuses to evaluate on patients that the run was trained on: a later command may name other files than the first."""
+    """Refuses to evaluate on patients that the run was trained on: a later command may name other files."""
     begun = run.read_splits()
     found = first_look({"valid": plan.valid, "test": plan.test}, plan.config).patients
-    check_splits({"train": begun.get("train", []), "valid": [*begun.get("valid", []), *found.get("valid", [])],
-                  "test": found.get("test", [])})
+    check_splits(
+        {
+            "train": begun.get("train", []),
+            "valid": [*begun.get("valid", []), *found.get("valid", [])],
+            "test": found.get("test", []),
+        }
+    )
 
 
 def _evaluate(model, plan, run, command):
@@ -111,26 +141,45 @@ def _report(run, plan, results, step):
     split = results.split
     models = {task: (one, results.probabilities[split][task]) for task, one in results.predictions[split].items()}
     info = plan.train or plan.valid or plan.test
-    facts = {"run directory": run.path, "tasks": ", ".join(task.name for task in plan.tasks), "weights of step": step,
-             "seed": plan.options.seed, "embeddings": ", ".join(plan.config.embeddings)}
+    facts = {
+        "run directory": run.path,
+        "tasks": ", ".join(task.name for task in plan.tasks),
+        "weights of step": step,
+        "seed": plan.options.seed,
+        "embeddings": ", ".join(plan.config.embeddings),
+    }
     write_report(
-        run.report_file, title=f"Results of {run.path.name}", metrics=results.metrics, split=split, results=models,
+        run.report_file,
+        title=f"Results of {run.path.name}",
+        metrics=results.metrics,
+        split=split,
+        results=models,
         baselines=results.baselines.get(split),
         uncalibrated={task: results.calibrations[task].uncalibrated(one) for task, (one, _) in models.items()},
-        comparison=results.comparison[split], train_log=[*read_log(run.log_file), *read_log(run.eval_log_file)],
-        manifest=next(iter(info.source_manifests), None), facts=facts)
+        comparison=results.comparison[split],
+        train_log=[*read_log(run.log_file), *read_log(run.eval_log_file)],
+        manifest=next(iter(info.source_manifests), None),
+        facts=facts,
+    )
 
 
 def _evaluate_only(options, run):
     """Evaluates the run in `output_dir` (its own config and tasks), on the files that the options name."""
     config, vocabulary, tasks = run.read()
     settings = run.settings()
-    as_trained = {name: settings[name] for name in ("max_seq_length", "max_predictions_per_seq", "masked_lm_prob")
-                  if getattr(options, name) is None}
+    as_trained = {
+        name: settings[name]
+        for name in ("max_seq_length", "max_predictions_per_seq", "masked_lm_prob")
+        if getattr(options, name) is None
+    }
     plan = make_plan(dataclasses.replace(options, tasks=None, **as_trained), config, tasks)
     if plan.vocabulary != vocabulary:
-        raise DataError(f"{run.vocabulary_file}: expected the vocabulary of the data ({len(plan.vocabulary)} tokens), "
-                        f"received another run's ({len(vocabulary)} tokens)")
+        raise DataError(
+            f"{run.vocabulary_file}: expected the vocabulary of the data ({len(plan.vocabulary)} tokens), "
+            f"received another run's ({len(vocabulary)} tokens)"
+        )
+    for info in filter(None, (plan.valid, plan.test)):
+        run.check_records(info)
     with run.locked():
         keras.utils.set_random_seed(options.seed)
         return _evaluate(build_model(config, tasks), plan, run, "")

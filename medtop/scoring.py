@@ -43,14 +43,24 @@ class Examples:
         else:
             for columns in records.read_examples(info):
                 # new patients come without labels: all unknown
-                blank = {task: np.zeros((len(columns["patient_id"]), count), np.float32) for task, count in labels.items()}
-                parts.append((columns["patient_id"], columns["prediction_time"],
-                              *({task: columns.get(f"{task}_{kind}", blank[task]) for task in labels}
-                                for kind in ("labels", "weights"))))
+                blank = {
+                    task: np.zeros((len(columns["patient_id"]), count), np.float32) for task, count in labels.items()
+                }
+                parts.append(
+                    (
+                        columns["patient_id"],
+                        columns["prediction_time"],
+                        *(
+                            {task: columns.get(f"{task}_{kind}", blank[task]) for task in labels}
+                            for kind in ("labels", "weights")
+                        ),
+                    )
+                )
         if not parts:
             raise DataError(f"{info.names[0]}: expected at least one example, received none")
         self.labels, self.weights = (
-            {task: np.concatenate([part[place][task] for part in parts]) for task in labels} for place in (2, 3))
+            {task: np.concatenate([part[place][task] for part in parts]) for task in labels} for place in (2, 3)
+        )
         if parts[0][0] is None:
             self.patient_ids = np.array([str(number) for number in range(info.num_examples)])
             self.prediction_times = np.zeros(info.num_examples, np.int64)
@@ -85,14 +95,20 @@ class Scorer:
             heads = keras.Model(model.input, {task.name: model.output[task.name] for task in self.masked})
             self._hidden = eval_batches(info, config, self.masked, options, seed, masking=True)
             inputs, labels, weights, _ = self._hidden.element_spec
-            self._sums = {task.name: tf.function(_masked_sums(heads, task.name), input_signature=[
-                inputs, labels[task.name], weights[task.name]]) for task in self.masked}
+            self._sums = {
+                task.name: tf.function(
+                    _masked_sums(heads, task.name), input_signature=[inputs, labels[task.name], weights[task.name]]
+                )
+                for task in self.masked
+            }
 
     def predictions(self):
         """dict task -> `Predictions`, examples in file order; codes are not masked."""
         if not self.patient:
             return {}
-        logits = {task.name: np.full((len(self.examples), task.num_outputs), np.nan, np.float32) for task in self.patient}
+        logits = {
+            task.name: np.full((len(self.examples), task.num_outputs), np.nan, np.float32) for task in self.patient
+        }
         with records.reading():
             for x, _, _, examples in self._visible:
                 places = examples.numpy().reshape(-1)
@@ -101,8 +117,14 @@ class Scorer:
         about = self.examples
         return {
             task.name: Predictions(
-                task=task.name, labels=task.labels, patient_ids=about.patient_ids, prediction_times=about.prediction_times,
-                targets=about.labels[task.name], weights=about.weights[task.name], logits=logits[task.name])
+                task=task.name,
+                labels=task.labels,
+                patient_ids=about.patient_ids,
+                prediction_times=about.prediction_times,
+                targets=about.labels[task.name],
+                weights=about.weights[task.name],
+                logits=logits[task.name],
+            )
             for task in self.patient
         }
 
@@ -122,8 +144,13 @@ class Scorer:
                     total += self._sums[task.name](x, y[task.name], w[task.name]).numpy()
             count = total[0]
             mean = total[1:] / count if count else np.full(3, math.nan)
-            measures[task.name] = {"loss": float(mean[0]), "accuracy": float(mean[1]), "top10_accuracy": float(mean[2]),
-                                   "perplexity": float(np.exp(mean[0])), "n": int(count)}
+            measures[task.name] = {
+                "loss": float(mean[0]),
+                "accuracy": float(mean[1]),
+                "top10_accuracy": float(mean[2]),
+                "perplexity": float(np.exp(mean[0])),
+                "n": int(count),
+            }
         return measures
 
 
@@ -133,6 +160,7 @@ def _inference(model):
 
 def _masked_sums(model, name):
     """Returns a function: sums over selected codes of (1, -log p, right, among the best ten), float64 [4]."""
+
     def sums(x, labels, weights):
         logits = model(x, training=False)[name]  # [B, M, V]
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)

@@ -117,9 +117,16 @@ class Patients:
         return len(self.births)
 
     def names(self, places):
-        """The ids at `places` (int32) as a list of strings."""
-        buffer = pyarrow.py_buffer(np.ascontiguousarray(places, np.int32))
-        return self.ids.take(pyarrow.Array.from_buffers(pyarrow.int32(), len(places), [None, buffer])).to_pylist()
+        """The ids at `places` (integers) as a list of strings. (Arrow's `take` imports `pyarrow.compute`, 0.05 s.)"""
+        _, offsets, text = self.ids.buffers()
+        offsets = np.frombuffer(offsets, np.int32 if self.ids.type == pyarrow.string() else np.int64)
+        places = np.asarray(places) + self.ids.offset
+        sizes = offsets[places + 1] - offsets[places]
+        begins = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        letters = np.repeat(offsets[places] - begins[:-1], sizes) + np.arange(begins[-1])
+        taken = np.frombuffer(text, np.uint8)[letters]
+        buffers = [None, pyarrow.py_buffer(begins), pyarrow.py_buffer(taken)]
+        return pyarrow.Array.from_buffers(pyarrow.large_string(), len(places), buffers).to_pylist()
 
 
 def load_patients(connection, seed, subset_size=0):

@@ -35,16 +35,20 @@ class Task:
         if self.level not in LEVELS:
             raise DataError(f"task {self.name}: expected a level among {', '.join(LEVELS)}, received {self.level!r}")
         if (self.level == "masked") == bool(self.labels):
-            raise DataError(f"task {self.name}: expected label names exactly when the level is not masked, "
-                            f"received level={self.level!r}, labels={list(self.labels)!r}")
+            raise DataError(
+                f"task {self.name}: expected label names exactly when the level is not masked, "
+                f"received level={self.level!r}, labels={list(self.labels)!r}"
+            )
         if not 0 <= self.weight < math.inf:
             raise DataError(f"task {self.name}: expected a weight of 0 or more, received {self.weight!r}")
         if self.positive_weights is not None:
             object.__setattr__(self, "positive_weights", tuple(float(number) for number in self.positive_weights))
             good = all(0 < number < math.inf for number in self.positive_weights)  # False for NaN
             if len(self.positive_weights) != len(self.labels) or not good:
-                raise DataError(f"task {self.name}: expected {len(self.labels)} class weights above 0 "
-                                f"({', '.join(self.labels)}), received {list(self.positive_weights)!r}")
+                raise DataError(
+                    f"task {self.name}: expected {len(self.labels)} class weights above 0 "
+                    f"({', '.join(self.labels)}), received {list(self.positive_weights)!r}"
+                )
 
     @property
     def num_outputs(self):
@@ -69,8 +73,13 @@ class Task:
 
     def to_dict(self):
         """Plain JSON values."""
-        return {"name": self.name, "level": self.level, "labels": list(self.labels), "weight": self.weight,
-                "positive_weights": None if self.positive_weights is None else list(self.positive_weights)}
+        return {
+            "name": self.name,
+            "level": self.level,
+            "labels": list(self.labels),
+            "weight": self.weight,
+            "positive_weights": None if self.positive_weights is None else list(self.positive_weights),
+        }
 
     @classmethod
     def from_dict(cls, values):
@@ -90,7 +99,10 @@ def available_tasks(label_names):
     Returns:
         dict name -> `Task`; `masked_lm` needs no labels and is always there.
     """
-    return {MASKED_LM: Task(MASKED_LM, "masked"), **{name: Task(name, "patient", labels) for name, labels in label_names.items()}}
+    return {
+        MASKED_LM: Task(MASKED_LM, "masked"),
+        **{name: Task(name, "patient", labels) for name, labels in label_names.items()},
+    }
 
 
 def choose_tasks(names, label_names, weights=None, class_weights=None):
@@ -117,7 +129,8 @@ def choose_tasks(names, label_names, weights=None, class_weights=None):
             if name not in names:
                 raise DataError(f"{flag}: expected names among {', '.join(names)}, received {name!r}")
     return [
-        dataclasses.replace(offered[name], weight=(weights or {}).get(name, 1.0),
-                            positive_weights=(class_weights or {}).get(name))
+        dataclasses.replace(
+            offered[name], weight=(weights or {}).get(name, 1.0), positive_weights=(class_weights or {}).get(name)
+        )
         for name in names
     ]

@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 _SCALAR = tf.compat.v1.SummaryMetadata(
-    plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"), data_class=1)  # 1 = DATA_CLASS_SCALAR
+    plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"), data_class=1
+)  # 1 = DATA_CLASS_SCALAR
 
 
 def write_scalars(values, step):

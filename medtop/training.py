@@ -81,11 +81,14 @@ class Trainer:
             tf.config.experimental.enable_op_determinism()
         keras.mixed_precision.set_dtype_policy(options.precision)
         balanced = balanced_label(options.balanced_sampling, plan.tasks) if options.balanced_sampling else None
-        self.batches = TrainBatches(plan.train, plan.config, plan.tasks, batch_options(plan, options.train_batch_size),
-                                    options.seed, balanced)
+        self.batches = TrainBatches(
+            plan.train, plan.config, plan.tasks, batch_options(plan, options.train_batch_size), options.seed, balanced
+        )
         self.steps_per_epoch = self.batches.steps_per_epoch
         self.total_steps = options.num_train_steps or options.num_train_epochs * self.steps_per_epoch
-        warmup = self.total_steps // 10 if options.num_warmup_steps < 0 else min(options.num_warmup_steps, self.total_steps)
+        warmup = (
+            self.total_steps // 10 if options.num_warmup_steps < 0 else min(options.num_warmup_steps, self.total_steps)
+        )
         self.model = build_model(plan.config, plan.tasks)
         self.optimizer = build_optimizer(options.learning_rate, warmup, self.total_steps, options.weight_decay)
         self.model.compile(optimizer=self.optimizer, jit_compile=False, **compile_arguments(plan.tasks))
@@ -112,12 +115,21 @@ class Trainer:
         if self.state.finished:
             return
         if self.plan.valid is not None:
-            self.scorer = Scorer(self.model, self.plan.valid, self.plan.config, self.plan.tasks,
-                                 batch_options(self.plan, self.options.eval_batch_size), self.options.seed)
+            self.scorer = Scorer(
+                self.model,
+                self.plan.valid,
+                self.plan.config,
+                self.plan.tasks,
+                batch_options(self.plan, self.options.eval_batch_size),
+                self.options.seed,
+            )
         with self._signals(), tf.summary.create_file_writer(str(self.run.path)).as_default():
             seconds = training_seconds(self.plan, self.total_steps - self.state.step)
-            logger.info("%d steps, roughly %s; a better estimate follows after 20 of them", self.total_steps - self.state.step,
-                        duration(seconds))
+            logger.info(
+                "%d steps, roughly %s; a better estimate follows after 20 of them",
+                self.total_steps - self.state.step,
+                duration(seconds),
+            )
             self._started = self._told = time.monotonic()
             self._first_step = self.state.step
             self._learning_rate = float(self.optimizer.learning_rate)  # of the next step; a step's row holds its own
@@ -130,7 +142,9 @@ class Trainer:
         if steps > 0:
             batches = self.batches.epoch(state.epoch, state.batch)
             with records.reading(self.options.input_file):
-                self.model.fit(batches, epochs=1, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[_Steps(self)])
+                self.model.fit(
+                    batches, epochs=1, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[_Steps(self)]
+                )
         state.epoch, state.batch = state.epoch + 1, 0
         state.finished = state.step >= self.total_steps
         if self.scorer is None:
@@ -150,8 +164,10 @@ class Trainer:
         self.log.append(row)
         if not math.isfinite(logs["loss"]):
             self.log.flush()
-            raise DataError(f"training: expected a finite loss, received {logs['loss']} at step {state.step} (epoch "
-                            f"{state.epoch}, batch {state.batch}); the last checkpoint is kept. A lower --learning_rate may help")
+            raise DataError(
+                f"training: expected a finite loss, received {logs['loss']} at step {state.step} (epoch "
+                f"{state.epoch}, batch {state.batch}); the last checkpoint is kept. A lower --learning_rate may help"
+            )
         if state.step % 10 == 0:
             write_scalars({name: value for name, value in row.items() if name not in ("step", "epoch")}, state.step)
         self._progress(logs)
@@ -189,16 +205,25 @@ class Trainer:
             self._save_best()
         else:
             state.since_best += 1
-        self.eval_log.append({"step": state.step, "epoch": state.epoch,
-                              **{f"valid_{key}": number for key, number in measures.items()}})
+        self.eval_log.append(
+            {"step": state.step, "epoch": state.epoch, **{f"valid_{key}": number for key, number in measures.items()}}
+        )
         write_scalars({f"valid/{key}": number for key, number in measures.items()}, state.step)
         shown = "undefined" if value is None else f"{value:.4f}"
-        logger.info("epoch %d, step %d: validation %s %s%s", state.epoch, state.step, name, shown,
-                    " (best so far)" if state.since_best == 0 else "")
+        logger.info(
+            "epoch %d, step %d: validation %s %s%s",
+            state.epoch,
+            state.step,
+            name,
+            shown,
+            " (best so far)" if state.since_best == 0 else "",
+        )
         if self.options.patience and state.since_best >= self.options.patience:
             logger.info("stopping early: no better %s for %d evaluations", name, state.since_best)
             state.finished = True
-        if state.finished and state.best is None:  # nothing could be measured: the last weights are the best that is known
+        if (
+            state.finished and state.best is None
+        ):  # nothing could be measured: the last weights are the best that is known
             state.best_step = state.step
             self._save_best()
 
@@ -232,8 +257,12 @@ class _CatchSignal:
 def batch_options(plan, batch_size):
     """`BatchOptions` of a plan for batches of a size."""
     options = plan.options
-    return BatchOptions(batch_size=batch_size, max_seq_length=options.max_seq_length, masked_lm_prob=options.masked_lm_prob,
-                        max_predictions=options.max_predictions_per_seq)
+    return BatchOptions(
+        batch_size=batch_size,
+        max_seq_length=options.max_seq_length,
+        masked_lm_prob=options.masked_lm_prob,
+        max_predictions=options.max_predictions_per_seq,
+    )
 
 
 def better(name, value, best):
@@ -250,8 +279,8 @@ def best_metric_name(options, tasks):
 def validation_measures(scorer, tasks, max_batches=0):
     """Point values on one split: dict name -> float, None where undefined (one class only).
 
-    Names: `loss` (weighted sum of the tasks' losses), `<task>.loss`, `<task>.<label>.<metric>`, `<task>.accuracy` and the
-    like for masked codes, and `roc_auc`: the mean over the patient-level tasks of their macro ROC AUC.
+    Names: `loss` (weighted sum of the tasks' losses), `<task>.loss`, `<task>.<label>.<metric>`, `<task>.accuracy` and
+    the like for masked codes, and `roc_auc`: the mean over the patient-level tasks of their macro ROC AUC.
     """
     measures, areas = {}, []
     predictions = scorer.predictions()
@@ -261,13 +290,19 @@ def validation_measures(scorer, tasks, max_batches=0):
         measures |= {f"{name}.{metric}": values[metric] for metric in ("accuracy", "top10_accuracy", "perplexity")}
     for name, one in predictions.items():
         for label, entry in evaluate(one, sigmoid(one.logits), num_bootstrap=0).items():
-            measures |= {f"{name}.{label}.{metric}": value["value"] for metric, value in entry.items()
-                         if isinstance(value, dict) and metric in ("roc_auc", "average_precision", "brier")}
+            measures |= {
+                f"{name}.{label}.{metric}": value["value"]
+                for metric, value in entry.items()
+                if isinstance(value, dict) and metric in ("roc_auc", "average_precision", "brier")
+            }
         if measures[f"{name}.macro.roc_auc"] is not None:
             areas.append(measures[f"{name}.macro.roc_auc"])
     known = {task.name: losses[task.name] for task in tasks if math.isfinite(losses[task.name])}
     total = sum(task.weight * known[task.name] for task in tasks if task.name in known)
-    first = {"loss": total if known else None, **({"roc_auc": float(np.mean(areas)) if areas else None} if predictions else {})}
+    first = {
+        "loss": total if known else None,
+        **({"roc_auc": float(np.mean(areas)) if areas else None} if predictions else {}),
+    }
     return {**first, **{f"{task.name}.loss": known.get(task.name) for task in tasks}, **measures}
 
 

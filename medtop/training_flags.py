@@ -1,9 +1,12 @@
 """The trainers' flags (CONTRACT 7), defined once and turned into one `TrainingOptions`. No TensorFlow here."""
 
+import dataclasses
+
 from absl import flags
 
 from medtop.errors import DataError
 from medtop.options import TrainingOptions, make_plan
+from medtop.run_directory import RunDirectory
 
 
 def define(tasks=None):
@@ -21,10 +24,16 @@ def define(tasks=None):
     flags.DEFINE_bool("remap_vocab", False, "With --init_checkpoint and another vocabulary: take embeddings by code.")
     flags.DEFINE_bool("do_train", False, "Train.")
     flags.DEFINE_bool("do_eval", False, "Evaluate the best weights on validation and test.")
-    flags.DEFINE_list("tasks", tasks, "Tasks to train, such as masked_lm,long_stay,complications; default: all in the data.")
+    flags.DEFINE_list(
+        "tasks", tasks, "Tasks to train, such as masked_lm,long_stay,complications; default: all in the data."
+    )
     flags.DEFINE_list("task_weights", [], "Factors of the tasks' losses: name:number,...; default 1.")
-    flags.DEFINE_multi_string("class_weights", [], "Positive weights of a task's labels: name:number,number,...; may be "
-                              "given once per task. Probabilities are corrected back.")
+    flags.DEFINE_multi_string(
+        "class_weights",
+        [],
+        "Positive weights of a task's labels: name:number,number,...; may be "
+        "given once per task. Probabilities are corrected back.",
+    )
     flags.DEFINE_integer("max_seq_length", None, "Longest row; longer histories keep [CLS] and the latest codes.")
     flags.DEFINE_integer("max_predictions_per_seq", None, "Most masked codes of a patient.")
     flags.DEFINE_float("masked_lm_prob", None, "Share of codes that are selected for prediction.")
@@ -35,16 +44,23 @@ def define(tasks=None):
     flags.DEFINE_integer("num_train_steps", 0, "Training steps; 0 = num_train_epochs.")
     flags.DEFINE_integer("num_train_epochs", 10, "Passes over the training data, unless num_train_steps is given.")
     flags.DEFINE_integer("num_warmup_steps", -1, "Steps of linear warm-up; -1 = a tenth of all steps.")
-    flags.DEFINE_integer("save_checkpoints_steps", 1000, "Steps between checkpoints; one more is written after each epoch.")
+    flags.DEFINE_integer(
+        "save_checkpoints_steps", 1000, "Steps between checkpoints; one more is written after each epoch."
+    )
     flags.DEFINE_integer("max_eval_steps", 0, "Batches for the measures of masked codes while training; 0 = all.")
-    flags.DEFINE_string("best_metric", "", "Validation measure that chooses the best weights: loss, <task>.loss, "
-                        "<task>.<label>.<metric>, or roc_auc (mean over tasks of macro ROC AUC); default roc_auc, else loss.")
+    flags.DEFINE_string(
+        "best_metric",
+        "",
+        "Validation measure that chooses the best weights: loss, <task>.loss, "
+        "<task>.<label>.<metric>, or roc_auc (mean over tasks of macro ROC AUC); default roc_auc, else loss.",
+    )
     flags.DEFINE_string("early_stopping", "", "metric:patience: stop after so many epochs without a better metric.")
     flags.DEFINE_integer("seed", 0, "Seed of weights, order, masks and dropout.")
     flags.DEFINE_bool("deterministic", False, "Bit-identical results on the same machine and versions; slower.")
     flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16"], "Number format of the computations.")
-    flags.DEFINE_string("balanced_sampling", "", "<task>.<label> whose positives and negatives are seen equally often in "
-                        "training.")
+    flags.DEFINE_string(
+        "balanced_sampling", "", "<task>.<label> whose positives and negatives are seen equally often in training."
+    )
     flags.DEFINE_bool("resume", True, "Go on with a run that is in --output_dir; --noresume refuses.")
     flags.DEFINE_bool("overwrite", False, "Remove a run that is in --output_dir first.")
     flags.DEFINE_bool("strict", False, "Refuse what is otherwise clipped and counted.")
@@ -81,14 +97,44 @@ def options_from(values):
     """
     metric, colon, patience = values.early_stopping.rpartition(":")
     if values.early_stopping and not (colon and metric and patience.isdigit()):
-        raise DataError(f"--early_stopping: expected metric:patience, such as loss:3, received {values.early_stopping!r}")
+        raise DataError(
+            f"--early_stopping: expected metric:patience, such as loss:3, received {values.early_stopping!r}"
+        )
     if metric and values.best_metric and metric != values.best_metric:
-        raise DataError(f"--early_stopping: expected the metric of --best_metric ({values.best_metric}), received {metric!r}")
-    same = ("input_file", "valid_file", "test_file", "output_dir", "bert_config_file", "init_checkpoint", "remap_vocab",
-            "do_train", "do_eval", "max_seq_length", "max_predictions_per_seq", "masked_lm_prob", "train_batch_size",
-            "eval_batch_size", "learning_rate", "weight_decay", "num_train_steps", "num_train_epochs", "num_warmup_steps",
-            "save_checkpoints_steps", "max_eval_steps", "seed", "deterministic", "precision", "balanced_sampling", "strict",
-            "baselines", "true_risk_file", "num_bootstrap")
+        raise DataError(
+            f"--early_stopping: expected the metric of --best_metric ({values.best_metric}), received {metric!r}"
+        )
+    same = (
+        "input_file",
+        "valid_file",
+        "test_file",
+        "output_dir",
+        "bert_config_file",
+        "init_checkpoint",
+        "remap_vocab",
+        "do_train",
+        "do_eval",
+        "max_seq_length",
+        "max_predictions_per_seq",
+        "masked_lm_prob",
+        "train_batch_size",
+        "eval_batch_size",
+        "learning_rate",
+        "weight_decay",
+        "num_train_steps",
+        "num_train_epochs",
+        "num_warmup_steps",
+        "save_checkpoints_steps",
+        "max_eval_steps",
+        "seed",
+        "deterministic",
+        "precision",
+        "balanced_sampling",
+        "strict",
+        "baselines",
+        "true_risk_file",
+        "num_bootstrap",
+    )
     return TrainingOptions(
         **{name: getattr(values, name) for name in same},
         tasks=tuple(values.tasks) if values.tasks else None,
@@ -108,8 +154,12 @@ def run_trainer(values, say, command):
         command: the command line, for the model card.
     """
     options = options_from(values)
-    if options.do_train:
-        make_plan(options)  # refuses wrong flags in the first second, before TensorFlow is loaded
+    # Refuses wrong flags in the first second, before TensorFlow is loaded.
+    if options.do_train or not options.do_eval:
+        make_plan(options)
+    else:
+        config, _, tasks = RunDirectory(options.output_dir).read()
+        make_plan(dataclasses.replace(options, tasks=None), config, tasks)
     from medtop.runs import execute
 
     results = execute(options, values.resume, values.overwrite, command)
@@ -117,6 +167,9 @@ def run_trainer(values, say, command):
         say(results.table)
         say(f"report: {options.output_dir}/report.html")
     what = "--do_eval --valid_file=... --test_file=..." if results is None else None
-    say(f"next: python run_scripts/run_toppretraining.py --output_dir={options.output_dir} {what}" if what else
-        f"next: python run_scripts/run_prediction.py --run_dir={options.output_dir} --input_file=<new patients' TFRecord> "
-        f"--output_file=new_predictions.csv")
+    say(
+        f"next: python run_scripts/run_toppretraining.py --output_dir={options.output_dir} {what}"
+        if what
+        else f"next: python run_scripts/run_prediction.py --run_dir={options.output_dir} --input_file=<TFRecord> "
+        f"--output_file=new_predictions.csv"
+    )

@@ -45,7 +45,9 @@ class TrainingLog:
 
     def append(self, row):
         """Keeps a row until `flush`. Numbers that JSON has no word for (NaN, infinity) become null."""
-        clean = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+        clean = {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()
+        }
         self._waiting.append(json.dumps(clean) + "\n")
 
     def flush(self):

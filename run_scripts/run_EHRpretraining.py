@@ -1,7 +1,8 @@
 """Med-BERT's pretraining: masked codes and prolonged stay. The same trainer as run_toppretraining.py.
 
 Example:
-  python run_scripts/run_EHRpretraining.py --input_file=data/cohort.train.tfrecord --valid_file=data/cohort.valid.tfrecord \\
+  python run_scripts/run_EHRpretraining.py --input_file=data/cohort.train.tfrecord \\
+    --valid_file=data/cohort.valid.tfrecord \\
     --output_dir=runs/pretrained --bert_config_file=medtop/configs/medbert.json --do_train --do_eval \\
     --train_batch_size=32 --learning_rate=5e-5 --num_train_steps=100000
 """
@@ -20,8 +21,8 @@ from medtop import commands, training_flags  # noqa: E402
 training_flags.define(tasks="masked_lm,long_stay")
 
 
-
 def main(_):
+    """Flags in, library call, table out."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     training_flags.run_trainer(flags.FLAGS, say=print, command=shlex.join(["python", *sys.argv]))
 

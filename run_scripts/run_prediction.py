@@ -2,9 +2,10 @@
 
 Example:
   python preprocessing/preprocess_pretrain_data.py new.csv runs/first/vocab.txt data/new 0
-  python preprocessing/create_BERTpretrain_EHRfeatures.py --input_file=data/new.bencs.test --output_file=data/new.tfrecord \\
-    --vocab_file=data/new.types
-  python run_scripts/run_prediction.py --run_dir=runs/first --input_file=data/new.tfrecord --output_file=new_predictions.csv
+  python preprocessing/create_BERTpretrain_EHRfeatures.py --input_file=data/new.bencs.test \\
+    --output_file=data/new.tfrecord --vocab_file=data/new.types
+  python run_scripts/run_prediction.py --run_dir=runs/first --input_file=data/new.tfrecord \\
+    --output_file=new_predictions.csv
 """
 
 import logging
@@ -27,6 +28,7 @@ flags.DEFINE_bool("overwrite", False, "Replace an existing output file.")
 
 
 def main(_):
+    """Checks, predicts, says where the file lies."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     values = flags.FLAGS
     if Path(values.output_file).exists() and not values.overwrite:

@@ -69,7 +69,10 @@ class NumpyBert:
         for head in range(heads):
             query, key, value = (part[:, head * depth : (head + 1) * depth] for part in parts)
             context.append(softmax(query @ key.T / math.sqrt(depth)) @ value)
-        return np.concatenate(context, axis=1) @ self.weights[f"{name}/output_kernel"] + self.weights[f"{name}/output_bias"]
+        return (
+            np.concatenate(context, axis=1) @ self.weights[f"{name}/output_kernel"]
+            + self.weights[f"{name}/output_bias"]
+        )
 
     def sequence(self, inputs):
         """[n, H] of one patient; `inputs` dict embedding -> int [n]."""

@@ -1,9 +1,15 @@
 """Small TFRecord data sets, encoders and runs: what the tests of everything after the features start from."""
 
+import atexit
 import dataclasses
+import functools
 import json
+import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
+import pytest
 from sequence_cases import TASKS, chunk_of, random_patients
 
 from medtop import records
@@ -50,19 +56,19 @@ def with_labels(patient, task, *values):
     }
 
 
-def planted(count, seed, code=7, share=0.5):
-    """Patients whose labels, all of them known, say whether a code stands somewhere in the history."""
+def planted(count, seed, code=7):
+    """Patients of whom one code says `long_stay` and nothing says `complications`; all labels are known."""
     rng = np.random.default_rng(seed + 1)
     found = []
     for patient in patients(count, seed):
         visits = patient["visits"] or [([20], 1, 0, 3, 9_000)]
         visits = [([other if other != code else 8 for other in codes], *rest) for codes, *rest in visits]
-        positive = rng.random() < share
+        positive, *coins = rng.integers(0, 2, 3)
         if positive:
-            codes, *rest = visits[place := rng.integers(len(visits))]
-            visits[place] = ([*codes, code], *rest)
-        patient = with_labels(patient | {"visits": visits}, "long_stay", positive)
-        found.append(with_labels(patient, "complications", positive, not positive))
+            codes, *rest = visits[-1]  # rows are cut to their latest codes
+            visits[-1] = ([*codes, code], *rest)
+        patient = with_labels(patient | {"visits": visits}, "long_stay", int(positive))
+        found.append(with_labels(patient, "complications", *map(int, coins)))
     return found
 
 
@@ -126,3 +132,56 @@ def training_options(folder, files, config=None, **changes):
 def replaced(options, **changes):
     """A copy of a dataclass with other values."""
     return dataclasses.replace(options, **changes)
+
+
+@dataclasses.dataclass
+class FinishedRun:
+    """A run that learned `planted` patients and was evaluated.
+
+    Attributes:
+        folder: holds `run`, the data sets and config.json.
+        options: `TrainingOptions`.
+        results: `medtop.results.Results`.
+        people: dict split -> patients.
+    """
+
+    folder: Path
+    options: TrainingOptions
+    results: object
+    people: dict
+
+
+@functools.cache
+def finished_run():
+    """One run for all tests of a process that need a trained one; they must leave its folder as it is.
+
+    The test split's file is away while the run trains: reading it then would be an error.
+    """
+    import tensorflow as tf
+
+    from medtop import runs
+
+    folder = Path(tempfile.mkdtemp(prefix="medtop-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    files = write_splits(folder, (320, 120, 120), planted)
+    config = small_config(embeddings=("code", "visit"), pooling="mean", initializer_range=0.3)  # it learns in few steps
+    options = training_options(
+        folder, files, config, tasks=("long_stay", "complications"), do_eval=True, train_batch_size=32,
+        max_seq_length=24, learning_rate=1e-2, num_train_epochs=6, best_metric="long_stay.loss",
+        num_bootstrap=100)  # fmt: skip
+    train = runs.Trainer.train
+    test_file = Path(files["test_file"])
+
+    def train_without_test_file(trainer):
+        test_file.rename(f"{test_file}.away")
+        train(trainer)
+        Path(f"{test_file}.away").rename(test_file)
+
+    eager = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(False)  # as users train, whatever the test that comes first prefers
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs.Trainer, "train", train_without_test_file)
+        results = runs.execute(options, command="python run_scripts/run_toppretraining.py --made=up")
+    tf.config.run_functions_eagerly(eager)
+    sizes = zip(("train", "valid", "test"), (320, 120, 120), (1, 2, 3), strict=True)
+    return FinishedRun(folder, options, results, {split: planted(size, seed) for split, size, seed in sizes})

@@ -173,7 +173,9 @@ def test_pickles_are_never_loaded(tmp_path, monkeypatch):
     assert not (tmp_path / "evil_was_here").exists()
 
 
-@pytest.mark.parametrize("changes", [{"num_hidden_layers": 2}, {"hidden_size": 8}, {"embeddings": ("code", "gap", "age")}])
+@pytest.mark.parametrize(
+    "changes", [{"num_hidden_layers": 2}, {"hidden_size": 8}, {"embeddings": ("code", "gap", "age")}]
+)
 def test_another_models_checkpoint_is_refused(tmp_path, trained, changes):
     folder = CheckpointFolder(tmp_path)
     folder.save(new_model(**changes), {"step": 1})

@@ -75,7 +75,9 @@ def test_wrong_values_are_refused_in_one_line(changes, message):
 
 
 def test_unknown_key_is_refused_and_names_the_known_ones():
-    with pytest.raises(DataError, match=r"my.json: expected keys among .*hidden_size.*; received hidden_sizes") as caught:
+    with pytest.raises(
+        DataError, match=r"my.json: expected keys among .*hidden_size.*; received hidden_sizes"
+    ) as caught:
         BertConfig.from_dict({"activation": "gelu", "hidden_sizes": 5}, "my.json")
     assert "\n" not in str(caught.value)
 

@@ -122,8 +122,8 @@ def test_equals_numpy_packed_and_unpacked_whatever_stands_in_the_padding(built, 
                 np.testing.assert_allclose(
                     logits[task][b, slot], oracle.patient_logits(task, alone[i]), atol=1e-5, rtol=1e-5)  # fmt: skip
             asked = [m for m, p in enumerate(x["mask_positions"][b]) if start < p < start + LENGTHS[i]]
-            np.testing.assert_allclose(
-                logits["masked_lm"][b, asked], oracle.masked_logits(alone[i], MASKED[i]), atol=1e-5, rtol=1e-5)  # fmt: skip
+            guesses = oracle.masked_logits(alone[i], MASKED[i])
+            np.testing.assert_allclose(logits["masked_lm"][b, asked], guesses, atol=1e-5, rtol=1e-5)
 
 
 def targets(rows, x):
@@ -158,8 +158,8 @@ def test_packed_rows_have_the_losses_of_unpacked_ones(built):
         for name, value in losses[0].items():
             np.testing.assert_allclose(losses[1][name], value, rtol=1e-5, err_msg=name)
         parts = {task: losses[0][f"{task}_loss"] for task in ("masked_lm", "long_stay", "complications")}
-        np.testing.assert_allclose(
-            losses[0]["loss"], 0.5 * parts["masked_lm"] + 3 * parts["long_stay"] + parts["complications"], rtol=1e-6)  # fmt: skip
+        total = 0.5 * parts["masked_lm"] + 3 * parts["long_stay"] + parts["complications"]
+        np.testing.assert_allclose(losses[0]["loss"], total, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [KINDS[0], KINDS[4]], ids="-".join)
@@ -179,7 +179,9 @@ def test_attention_never_crosses_patients(built, kind):
     x = batch(PACKED, 17)
     before = outputs_of(model, x)
     second = x["patient_slots"] == 2
-    changed = {key: np.where(second, 3, x[key]) if key in ("token_ids", "ages", "gaps", "visits") else x[key] for key in x}
+    changed = {
+        key: np.where(second, 3, x[key]) if key in ("token_ids", "ages", "gaps", "visits") else x[key] for key in x
+    }
     after = outputs_of(model, changed)
     for name in ("long_stay", "complications"):
         np.testing.assert_array_equal(after[name][:, [0, 2]], before[name][:, [0, 2]])

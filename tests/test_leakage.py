@@ -1,4 +1,4 @@
-"""The canary: a planted leak before the prediction time is found by the model, the same code after it is not seen at all.
+"""The canary: a planted leak before the prediction time is found by the model, one after it is not seen.
 
 The whole path runs, as a user runs it, on a table where nothing else tells the label.
 """
@@ -36,20 +36,42 @@ def write_table(folder, planted):
 
 
 def run_path(folder, planted, run_script):
-    """From the table to metrics.json; returns the test split's ROC AUC entry and the bytes of the training sequences."""
+    """From the table to metrics.json; returns the test split's ROC AUC entry and the vocabulary's bytes."""
     folder.mkdir()
     write_table(folder, planted)
     (folder / "config.json").write_text(json.dumps(CONFIG))
     cohort = folder / "cohort"
-    run_script("preprocessing/preprocess_pretrain_data.py", folder / "raw.csv", "NA", cohort, 0,
-               f"--prediction_times={folder / 'times.csv'}", "--tasks=long_stay")
+    run_script(
+        "preprocessing/preprocess_pretrain_data.py",
+        folder / "raw.csv",
+        "NA",
+        cohort,
+        0,
+        f"--prediction_times={folder / 'times.csv'}",
+        "--tasks=long_stay",
+    )
     for split in ("train", "valid", "test"):
-        run_script("preprocessing/create_BERTpretrain_EHRfeatures.py", f"--input_file={cohort}.bencs.{split}",
-                   f"--output_file={folder / split}.tfrecord", f"--vocab_file={cohort}.types")
-    run_script("run_scripts/run_toppretraining.py", f"--input_file={folder / 'train.tfrecord'}",
-               f"--valid_file={folder / 'valid.tfrecord'}", f"--test_file={folder / 'test.tfrecord'}",
-               f"--output_dir={folder / 'run'}", f"--bert_config_file={folder / 'config.json'}", "--do_train", "--do_eval",
-               "--tasks=disease", "--num_train_epochs=8", "--learning_rate=1e-2", "--nobaselines", "--num_bootstrap=200")
+        run_script(
+            "preprocessing/create_BERTpretrain_EHRfeatures.py",
+            f"--input_file={cohort}.bencs.{split}",
+            f"--output_file={folder / split}.tfrecord",
+            f"--vocab_file={cohort}.types",
+        )
+    run_script(
+        "run_scripts/run_toppretraining.py",
+        f"--input_file={folder / 'train.tfrecord'}",
+        f"--valid_file={folder / 'valid.tfrecord'}",
+        f"--test_file={folder / 'test.tfrecord'}",
+        f"--output_dir={folder / 'run'}",
+        f"--bert_config_file={folder / 'config.json'}",
+        "--do_train",
+        "--do_eval",
+        "--tasks=disease",
+        "--num_train_epochs=8",
+        "--learning_rate=1e-2",
+        "--nobaselines",
+        "--num_bootstrap=200",
+    )
     metrics = json.loads((folder / "run" / "metrics.json").read_text())
     return metrics["test"]["disease"]["disease"]["roc_auc"], (folder / "cohort.types").read_bytes()
 
@@ -80,5 +102,3 @@ def test_the_table_differs_only_in_the_leak(tmp_path):
         lines = (tmp_path / planted / "raw.csv").read_text().splitlines()
         assert [line for line in lines if "LEAK" not in line] == plain
         assert len(lines) > len(plain)
-
-

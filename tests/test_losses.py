@@ -18,6 +18,7 @@ GRID = np.stack(np.meshgrid(LOGITS, [0.0, 1.0], indexing="ij"), axis=-1).reshape
 
 def binary(y, x, weight=1.0):
     """-w y log s(x) - (1 - y) log(1 - s(x)) of one element, in plain Python and float64."""
+
     def softplus(z):
         return max(z, 0.0) + math.log1p(math.exp(-abs(z)))
 
@@ -117,6 +118,7 @@ def batch(slots):
     w = {name: rng.integers(0, 2, values.shape) for name, values in y.items()}
     for name, values in w.items():
         values[0, 0], values[1, 0] = 0, 1  # some of each, for any seed
+        values[2].flat[:2] = [0, 1][: values[2].size]  # a patient with an unknown label beside a known one
         y[name][0, 0] = 5 if name == "masked_lm" else 0
     w = {name: (values / values.sum()).astype(np.float32) for name, values in w.items()}
     return {key: values.astype(np.int32) for key, values in x.items()}, y, w
@@ -147,7 +149,9 @@ def test_total_is_the_sum_of_task_weights_times_losses(model, slots):
     logits = {name: np.asarray(value) for name, value in model(x, training=False).items()}
     expected = {"masked_lm": (softmax_losses(y["masked_lm"], logits["masked_lm"]) * w["masked_lm"]).sum()}
     for name, positive in (("long_stay", 1.0), ("complications", np.array([3.0, 0.5]))):
-        each = np.vectorize(binary)(y[name].astype(float), logits[name].astype(float), np.broadcast_to(positive, y[name].shape))
+        each = np.vectorize(binary)(
+            y[name].astype(float), logits[name].astype(float), np.broadcast_to(positive, y[name].shape)
+        )
         expected[name] = (each * w[name]).sum()
     for name, value in expected.items():
         np.testing.assert_allclose(logs[f"{name}_loss"], value, rtol=1e-5, err_msg=name)

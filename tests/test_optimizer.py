@@ -19,8 +19,8 @@ def rates(*arguments, steps):
 
 def test_schedule_by_hand():
     # up over 4 steps, then down to 0 over the remaining 6
-    np.testing.assert_allclose(rates(8.0, 4, 10, steps=12), [2, 4, 6, 8, 8, 8 * 5 / 6, 8 * 4 / 6, 4, 8 * 2 / 6, 8 / 6, 0, 0],
-                               rtol=1e-6)  # fmt: skip
+    expected = [2, 4, 6, 8, 8, 8 * 5 / 6, 8 * 4 / 6, 4, 8 * 2 / 6, 8 / 6, 0, 0]
+    np.testing.assert_allclose(rates(8.0, 4, 10, steps=12), expected, rtol=1e-6)
     np.testing.assert_allclose(rates(1.0, 0, 4, steps=6), [1, 0.75, 0.5, 0.25, 0, 0])  # without warm-up
     np.testing.assert_allclose(rates(1.0, 4, 4, steps=5), [0.25, 0.5, 0.75, 1, 0])  # warm-up only
     assert max(rates(3.0, 7, 50, steps=60)) == 3.0 and min(rates(3.0, 7, 50, steps=60)) == 0.0
@@ -53,17 +53,23 @@ def adamw(values, gradients, rate, decay, clip, decayed):
             first[i] = 0.9 * first[i] + 0.1 * gradient
             second[i] = 0.999 * second[i] + 0.001 * gradient**2
             size = rate(t - 1) * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
-            values[i] = values[i] * (1 - rate(t - 1) * decay * decayed[i]) - size * first[i] / (np.sqrt(second[i]) + 1e-6)
+            values[i] = values[i] * (1 - rate(t - 1) * decay * decayed[i]) - size * first[i] / (
+                np.sqrt(second[i]) + 1e-6
+            )
     return values
 
 
 def test_three_steps_equal_numpy():
     rng = np.random.default_rng(0)
     starts = [rng.normal(size=shape).astype(np.float32) for shape in ((4, 3), (3,), (5,))]
-    steps = [[(rng.normal(size=start.shape) * scale).astype(np.float32) for start in starts] for scale in (0.05, 3.0, 0.5)]
+    steps = [
+        [(rng.normal(size=start.shape) * scale).astype(np.float32) for start in starts] for scale in (0.05, 3.0, 0.5)
+    ]
     norms = [np.sqrt(sum((gradient**2).sum() for gradient in step)) for step in steps]
     assert norms[0] < 1 < norms[1]  # one below the clip, one above
-    variables = [keras.Variable(start, name=name) for start, name in zip(starts, ("kernel", "bias", "gamma"), strict=True)]
+    variables = [
+        keras.Variable(start, name=name) for start, name in zip(starts, ("kernel", "bias", "gamma"), strict=True)
+    ]
     optimizer = build_optimizer(0.1, 2, 10, weight_decay=0.3)
     optimizer.build(variables)
     for step in steps:
@@ -79,6 +85,7 @@ def test_three_steps_equal_numpy():
 
 def test_only_the_direction_of_a_large_gradient_counts():
     """Clipping is by the norm over all weights together: both weights are scaled by the same factor."""
+
     def moved(scale):
         variables = [keras.Variable(np.ones(3, np.float32), name=name) for name in ("kernel", "bias")]
         optimizer = build_optimizer(0.1, 0, 10, weight_decay=0.0)
@@ -110,4 +117,6 @@ def test_zero_gradients_move_kernels_and_tables_only():
     kept = before.keys() - moved
     assert all(path.rpartition("/")[2] in ("gamma", "beta") or path.endswith("bias") for path in kept), kept
     assert all(path.endswith(("kernel", "_embeddings")) for path in moved), moved
-    assert len(kept) == 8 + 4 + 2 + 3 and len(moved) == 10 + 4 + 2 + 2  # norms or tables; block; pooler, transform; heads
+    assert (
+        len(kept) == 8 + 4 + 2 + 3 and len(moved) == 10 + 4 + 2 + 2
+    )  # norms or tables; block; pooler, transform; heads

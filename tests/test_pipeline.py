@@ -128,8 +128,8 @@ def check_masks(hidden, positions, labels, weights, original, options):
 
 
 def test_every_row_of_an_epoch_by_hand(epochs):
-    """Features, truncation (fault 2), masks (fault 1), labels, at another length than the features' default (fault 8)."""
-    long = 0
+    """Features, truncation (fault 2), masks (fault 1), labels; another length than the features' default (fault 8)."""
+    long, shown = 0, []
     for x, y, w in itertools.chain(*epochs):
         for row in range(8):
             if not x["patient_slots"][row].any():
@@ -140,26 +140,33 @@ def test_every_row_of_an_epoch_by_hand(epochs):
             original = check_row(x, row, patient, OPTIONS, "alternating")
             assert original[0] == CLS_ID == x["token_ids"][row, 0]
             weights = (w["masked_lm"][row] > 0).astype(float)
-            check_masks(x["token_ids"][row].tolist(), x["mask_positions"][row], y["masked_lm"][row], weights, original, OPTIONS)
+            check_masks(
+                x["token_ids"][row].tolist(), x["mask_positions"][row], y["masked_lm"][row], weights, original, OPTIONS
+            )
+            shown += [(x["token_ids"][row, place], original[place]) for place in x["mask_positions"][row][weights > 0]]
             for task in ("long_stay", "complications"):
                 assert y[task][row].tolist() == [patient["labels"][task]]
                 assert (w[task][row] > 0).tolist() == [[weight > 0 for weight in patient["weights"][task]]]
     assert long > 2 * 20  # many patients were longer than their rows
+    assert within(
+        sum(token == MASK_ID for token, _ in shown), len(shown), 0.8
+    )  # the model does not see what it must guess
+    assert within(sum(token == code for token, code in shown), len(shown), 0.1)
 
 
 def test_shapes_types_and_keys_are_the_contracts(epochs):
-    lengths = set()
     for x, y, w in itertools.chain(*epochs):
         assert set(x) == {*CONFIG.inputs, "patient_slots", "cls_positions", "mask_positions"}
         tokens, masked = x["token_ids"].shape[1], x["mask_positions"].shape[1]
-        lengths.add(tokens)
+        longest = x["patient_slots"].sum(axis=1).max()
+        assert tokens == (16 if longest <= 16 else 24)  # as long as the batch needs, no longer than asked for
         assert all(values.dtype == np.int32 for values in x.values())
         assert all(x[key].shape == (8, tokens) for key in (*CONFIG.inputs, "patient_slots"))
         assert x["cls_positions"].shape == (8, 1) and masked % 4 == 0 and masked <= tokens
-        assert {task: values.shape for task, values in y.items()} == {task: values.shape for task, values in w.items()} == {
-            "masked_lm": (8, masked), "long_stay": (8, 1, 1), "complications": (8, 1, 2)}  # fmt: skip
+        for part in (y, w):
+            assert {task: values.shape for task, values in part.items()} == {
+                "masked_lm": (8, masked), "long_stay": (8, 1, 1), "complications": (8, 1, 2)}  # fmt: skip
         assert all(values.dtype == np.float32 for values in w.values())
-    assert lengths == {16, 24}  # rows as long as their batch needs, no longer than asked for
 
 
 def test_weights_of_a_task_sum_to_one_over_the_batch(epochs):
@@ -199,20 +206,14 @@ def test_masks_are_new_in_every_epoch_and_depend_on_the_seed(info, epochs, light
     assert np.mean([one[age] == other[age] for age in long]) < 0.1
     seeded = masks_of(taken(TrainBatches(info, LIGHT, all_tasks(["masked_lm"]), OPTIONS, seed=6).epoch(1)))
     assert np.mean([other[age] == seeded[age] for age in long]) < 0.1
-    assert other == masks_of(light[1])  # what else is read has no part in it
+    assert other == masks_of(light[1])  # another `TrainBatches` with the same seed; what else is read has no part in it
 
 
-@pytest.mark.parametrize("first", [1, 2, 5, 7])
+@pytest.mark.parametrize("first", [1, 2, 5, 7, BATCHES])
 def test_an_epochs_tail_is_the_same_wherever_a_run_begins(light, first):
-    """Resuming: batch k on, at the beginning, within and at the end of windows of two batches, in any order of asking."""
+    """Resuming: from batch k on, at the beginning and in the middle of windows of two batches, and at the end."""
     batches, epoch = light
     assert_equal_batches(taken(batches.epoch(1, first_batch=first)), epoch[first:])
-
-
-def test_another_process_makes_the_same_batches(info, light):
-    again = TrainBatches(info, LIGHT, all_tasks(["masked_lm", "long_stay"]), OPTIONS, seed=5)
-    assert_equal_batches(taken(again.epoch(1, first_batch=3)), light[1][3:])
-    assert taken(again.epoch(1, first_batch=BATCHES)) == []
 
 
 @pytest.mark.parametrize("batch_size, windows_of, block", [(7, 3, 20), (200, 64, 100_000)])
@@ -233,8 +234,8 @@ def test_evaluation_sees_each_example_once_and_knows_its_place(info, masking):
     config = dataclasses.replace(CONFIG, segment="visit")
     options = dataclasses.replace(OPTIONS, max_seq_length=64)
     dataset = eval_batches(info, config, TASKS, options, seed=3, masking=masking)
-    seen = {}
-    for x, y, w, examples in dataset.as_numpy_iterator():
+    seen, found = {}, list(dataset.as_numpy_iterator())
+    for x, y, w, examples in found:
         assert examples.shape == (8, 1)
         for row, place in enumerate(examples[:, 0]):
             if place < 0:
@@ -254,38 +255,28 @@ def test_evaluation_sees_each_example_once_and_knows_its_place(info, masking):
     # records went round robin over three files, and the files are read one after another
     in_file_order = [patient["age"] for first in range(3) for patient in PEOPLE[first::3]]
     assert [seen[place] for place in range(61)] == in_file_order
+    if masking:  # the same masks every time: a validation loss can be compared between epochs
+        assert_equal_batches([batch[:3] for batch in dataset.as_numpy_iterator()], [batch[:3] for batch in found])
 
 
-def test_masks_of_evaluation_are_the_same_every_time(info):
-    dataset = eval_batches(info, LIGHT, all_tasks(["masked_lm"]), OPTIONS, seed=3, masking=True)
-    assert_equal_batches(taken(dataset.map(lambda *batch: batch[:3])), taken(dataset.map(lambda *batch: batch[:3])))
-
-
-def test_gaps_are_those_that_the_records_hold(tmp_path):
-    info = write_dataset(tmp_path / "after", PEOPLE[:20], time_gap="after")
-    dataset = eval_batches(info, small_config(embeddings=("code", "gap", "age")), [], OPTIONS, seed=0, masking=False)
-    for x, *_ in dataset.as_numpy_iterator():
+def test_new_patients_records_have_no_labels_and_gaps_are_those_that_the_records_hold(tmp_path):
+    info = write_dataset(tmp_path / "new", PEOPLE[:20], tasks={}, time_gap="after")
+    config = small_config(embeddings=("code", "gap", "age"))
+    dataset = eval_batches(info, config, all_tasks(["complications"]), OPTIONS, seed=0, masking=False)
+    for x, y, w, _ in dataset.as_numpy_iterator():
+        assert set(y) == {"complications"} and y["complications"].shape == (8, 1, 2)
+        assert not y["complications"].any() and not w["complications"].any()  # unknown
         for row in np.flatnonzero(x["patient_slots"][:, 0]):
             tokens = tokens_of_patient(BY_AGE[x["ages"][row, 0]], 24, time_gap="after")
             assert x["gaps"][row, : len(tokens)].tolist() == [token[4] for token in tokens]
 
 
-def test_records_without_labels_are_unknown_ones(tmp_path):
-    info = write_dataset(tmp_path / "new", PEOPLE[:9], tasks={})
-    dataset = eval_batches(info, LIGHT, all_tasks(["complications"]), OPTIONS, seed=0, masking=False)
-    for x, y, w, _ in dataset.as_numpy_iterator():
-        assert set(y) == {"complications"} and y["complications"].shape == (8, 1, 2)
-        assert not y["complications"].any() and not w["complications"].any() and x["patient_slots"].any()
-
-
-def test_patients_without_codes_and_empty_data(tmp_path):
+def test_patients_without_codes_have_nothing_to_guess(tmp_path):
     people = [NO_CODES | {"age": number} for number in range(1, 4)]
     info = write_dataset(tmp_path / "none", people)
-    (x, y, w), = taken(TrainBatches(info, LIGHT, all_tasks(["masked_lm"]), OPTIONS, seed=0).epoch(0))
+    ((x, y, w),) = taken(TrainBatches(info, LIGHT, all_tasks(["masked_lm"]), OPTIONS, seed=0).epoch(0))
     assert x["patient_slots"].sum() == 3 and x["token_ids"][:3, 0].tolist() == [CLS_ID] * 3
-    assert not w["masked_lm"].any() and not y["masked_lm"].any()  # nothing to guess: weights stay 0, no NaN
-    info = write_dataset(tmp_path / "empty", [])
-    assert list(eval_batches(info, LIGHT, all_tasks(["long_stay"]), OPTIONS, seed=0, masking=False)) == []
+    assert not w["masked_lm"].any() and not y["masked_lm"].any()  # weights stay 0, no NaN
 
 
 def draws(patients_count, codes, options, seed=0):
@@ -354,11 +345,17 @@ def test_plan_cuts_by_length_and_keeps_every_patient():
         assert sorted(order) == list(range(size))
         assert sizes.tolist() == [8] * (size // 8) + ([size % 8] if size % 8 else [])
         batches = np.split(lengths[order], np.cumsum(sizes)[:-1])
-        assert [min(length for length in (16, 24) if length >= batch.max()) for batch in batches] == lengths_of_rows.tolist()
+        assert [
+            min(length for length in (16, 24) if length >= batch.max()) for batch in batches
+        ] == lengths_of_rows.tolist()
         spans = sorted((batch.min(), batch.max()) for batch in batches)
         assert all(first[1] <= second[0] for first, second in itertools.pairwise(spans))  # like lengths together
     ordered = plan_batches(np.array([3, 1, 2, 2]), dataclasses.replace(OPTIONS, batch_size=2), None)
-    assert [part.tolist() for part in ordered] == [[16, 16], [2, 2], [1, 2, 3, 0]]  # evaluation: by length, ties in order
+    assert [part.tolist() for part in ordered] == [
+        [16, 16],
+        [2, 2],
+        [1, 2, 3, 0],
+    ]  # evaluation: by length, ties in order
 
 
 @pytest.mark.parametrize("values, message", [
@@ -404,9 +401,13 @@ def test_balanced_sampling_shows_positives_and_negatives_alike(tmp_path):
     total = counts.sum()
     assert total == 1800
     assert within(counts[0], total, 0.375) and within(counts[1], total, 0.375) and within(counts[2], total, 0.25)
-    truth = {patient["age"]: (patient["weights"]["long_stay"][0], patient["labels"]["long_stay"][0]) for patient in people}
+    truth = {
+        patient["age"]: (patient["weights"]["long_stay"][0], patient["labels"]["long_stay"][0]) for patient in people
+    }
     seen = [truth[age] for age in ages]
-    assert [seen.count(kind) for kind in ((1, 1), (1, 0))] == counts[:2].tolist()  # rows carry their patients' own labels
+    assert [seen.count(kind) for kind in ((1, 1), (1, 0))] == counts[
+        :2
+    ].tolist()  # rows carry their patients' own labels
 
 
 @pytest.mark.parametrize("positives, unknown, expected", [
@@ -452,7 +453,9 @@ def test_medberts_batches_carry_the_files_masks(tmp_path):
                 assert x["patient_slots"][row].tolist() == [1] * n + [0] * (12 - n)
                 assert x["segments"][row].tolist() == visits + [0] * (12 - n)
                 assert x["positions"][row].tolist() == list(range(n)) + [0] * (12 - n)
-                assert y["long_stay"][row].tolist() == [[float(max(stays) > 7)]] and w["long_stay"][row].tolist() == [[1.0]]
+                assert y["long_stay"][row].tolist() == [[float(max(stays) > 7)]] and w["long_stay"][row].tolist() == [
+                    [1.0]
+                ]
                 if not masking:
                     assert x["token_ids"][row].tolist() == codes + [0] * (12 - n)
                     continue
@@ -461,7 +464,9 @@ def test_medberts_batches_carry_the_files_masks(tmp_path):
                 assert w["masked_lm"][row].tolist() == [1.0] * count + [0.0] * (w["masked_lm"].shape[1] - count)
                 places = record["masked_lm_positions"][:count]
                 assert x["mask_positions"][row, :count].tolist() == places
-                assert y["masked_lm"][row, :count].tolist() == [codes[place] for place in places]  # the codes before masking
+                assert y["masked_lm"][row, :count].tolist() == [
+                    codes[place] for place in places
+                ]  # the codes before masking
     found = taken(TrainBatches(info, config, tasks, options, seed=0).epoch(0))
     assert sum((x["patient_slots"][:, 0] > 0).sum() for x, _, _ in found) == len(kept)
 

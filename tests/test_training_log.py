@@ -43,7 +43,9 @@ def test_numbers_that_json_has_no_word_for_become_null(tmp_path):
 
 def test_rewind_takes_back_what_comes_after_the_checkpoint(tmp_path):
     path = tmp_path / "log.jsonl"
-    path.write_text("".join(json.dumps({"step": step}) + "\n" for step in range(1, 8)) + '{"step": 8, "lo')  # cut by a kill
+    path.write_text(
+        "".join(json.dumps({"step": step}) + "\n" for step in range(1, 8)) + '{"step": 8, "lo'
+    )  # cut by a kill
     assert [row["step"] for row in read_log(path)] == list(range(1, 8))
     log = TrainingLog(path)
     log.rewind(5)

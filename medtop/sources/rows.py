@@ -7,6 +7,7 @@ then listed and deleted, patients are made, and the helper columns dropped.
 import dataclasses
 
 from medtop.errors import DataError
+from medtop.sources.plain_text import plain_layout, plain_types
 from medtop.sources.reading import (
     TableReader,
     discharge_sql,
@@ -140,8 +141,11 @@ def reason_sql(line_breaks, unknown_stay=None, unknown_version=None):
     return f"CASE WHEN {good} THEN 0 {branches} ELSE 0 END"
 
 
-def select_sql(layout, given, line_breaks, date_format=None):
-    """SQL: SELECT from `{table}` of all columns of the wide `stays` table (`create_wide_table`), in its order."""
+def select_sql(layout, given, line_breaks, date_format=None, dates_only=False):
+    """SQL: SELECT from `{table}` of all columns of the wide `stays` table (`create_wide_table`), in its order.
+
+    `dates_only` says that no admission has a time, so that no discharge needs `discharge_sql`.
+    """
     columns = {}
     for name in wide_columns(given):
         if name in layout.parsed:
@@ -161,7 +165,7 @@ def select_sql(layout, given, line_breaks, date_format=None):
         for name in flagged)
     complete = " AND ".join(f"{name} IS NOT NULL" for name in flagged)
     flags = f"CASE WHEN {complete} THEN 0 ELSE {bits} END" if flagged else "0"
-    discharge = discharge_sql("admit", "read_discharge", "raw_discharge")
+    discharge = "read_discharge" if dates_only else discharge_sql("admit", "read_discharge", "raw_discharge")
     return (
         f"SELECT {', '.join(columns)}, {reason_sql(line_breaks)} AS reason, {flags} AS flags FROM ("
         f"SELECT * EXCLUDE (read_discharge), {discharge} AS discharge FROM ("
@@ -200,8 +204,7 @@ def load_rows(request, source, files, layout_of):
     reader, ranges = TableReader(connection), []
     for path, layout in zip(files, layouts, strict=True):
         number = reader.open(path, layout.delimiter)
-        select = select_sql(layout, given, reader.may_hold_line_breaks(number), request.date_format)
-        first, after = reader.insert(number, "stays", select, layout.names)
+        first, after = _insert(reader, number, layout, given, request.date_format)
         reader.check_complete(number, after - first)
         if first == after and not reader.structural_count(number):
             raise DataError(f"{path}: expected rows below the header, received the header only")
@@ -215,6 +218,17 @@ def load_rows(request, source, files, layout_of):
     counts = count_flags(connection)
     counts |= make_patients(connection, given)
     return finish(request, source, [str(path) for path in files], rows_in, dropped, counts)
+
+
+def _insert(reader, number, layout, given, date_format):
+    """Fills the wide table from file `number`, plainly where it can be: (first, after) as from `TableReader.insert`."""
+    types = None if date_format else plain_types(reader.files[number][1], layout, POA_PARSED)
+    if types:
+        select = select_sql(plain_layout(layout, types), given, line_breaks=False, dates_only=True)
+        if rows := reader.insert_plain(number, "stays", select, types):
+            return rows
+    select = select_sql(layout, given, reader.may_hold_line_breaks(number), date_format)
+    return reader.insert(number, "stays", select, layout.names)
 
 
 def settle(request, reader, bad_sql, headers, row_files=None):

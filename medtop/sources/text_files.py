@@ -19,7 +19,7 @@ from medtop.errors import DataError
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 GZIP_BLOCK = 1 << 16  # packed at most 1,032 to 1: 64 MiB unpacked
 HEAD = 1 << 16
 BLANK_LINE = re.compile(rb"(?<=\n)\r?\n|(?<=\r)\r(?!\n)")
@@ -33,6 +33,7 @@ class TextFile:
         path: the file.
         gzipped: whether its bytes are gzip.
         has_quotes: whether a double quote occurs anywhere.
+        has_blanks, has_tabs, has_returns: whether a blank, a tab, a carriage return occurs anywhere.
         mixed_line_ends: whether LF, CRLF or CR occur side by side.
         multi_line: whether a line ends within quotes: a quoted field holds a line break, or a quote stands alone.
         lines: number of lines that hold something, header included; the records, too, unless `multi_line`.
@@ -42,10 +43,18 @@ class TextFile:
     path: Path
     gzipped: bool
     has_quotes: bool
+    has_blanks: bool
+    has_tabs: bool
+    has_returns: bool
     mixed_line_ends: bool
     multi_line: bool
     lines: int
     ends: int
+
+    @property
+    def is_plain(self):
+        """Whether every byte between delimiters and line feeds belongs to a value, and every line is a row."""
+        return not (self.gzipped or self.has_quotes or self.has_blanks or self.has_returns) and self.lines == self.ends
 
 
 def expand_paths(data_file):
@@ -123,15 +132,16 @@ def inspect_text(path):
     """
     path = Path(path)
     newlines = returns = pairs = blanks = place = 0
-    has_quotes, multi_line, within, tail = False, False, 0, b""
+    has_quotes, has_blanks, has_tabs, multi_line, within, tail = False, False, False, False, 0, b""
     for block in stream_bytes(path):
         if not block:
             continue
         if place == 0:
             _check_start(path, block)
         _check_binary(path, block, place)
-        if b'"' in block:
-            has_quotes = True
+        has_quotes = has_quotes or b'"' in block
+        has_blanks = has_blanks or b" " in block
+        has_tabs = has_tabs or b"\t" in block
         if within or b'"' in block:
             ends_within, within = _scan_quotes(block, within)
             multi_line = multi_line or ends_within
@@ -152,7 +162,18 @@ def inspect_text(path):
     ends = newlines + returns - pairs
     kinds = (newlines > pairs) + (returns > pairs) + (pairs > 0)
     ends += tail[-1:] not in (b"\n", b"\r")  # the last line may have no end
-    return TextFile(path, is_gzipped(path), has_quotes, kinds > 1, multi_line, ends - blanks, ends)
+    return TextFile(
+        path=path,
+        gzipped=is_gzipped(path),
+        has_quotes=has_quotes,
+        has_blanks=has_blanks,
+        has_tabs=has_tabs,
+        has_returns=returns > 0,
+        mixed_line_ends=kinds > 1,
+        multi_line=multi_line,
+        lines=ends - blanks,
+        ends=ends,
+    )
 
 
 def _scan_quotes(block, within):
