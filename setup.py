@@ -24,7 +24,7 @@ setup(
         "pandas>=2.2.3,<4",
         "pyarrow>=18",
         "pyyaml>=6.0.2,<7",
-        "scikit-learn>=1.6,<2",
+        "scikit-learn>=1.7,<2",
         "scipy>=1.14.1,<2",
         "tensorflow>=2.21,<2.22",
         # Notes only. It has no builds for Windows; everything but the notes works there without it.

@@ -156,22 +156,20 @@ def wait_for(done, process, seconds=300):
 
 
 def test_trained_evaluated_and_said_what_comes_next(data, tmp_path):
-    """Med-BERT's two tasks from records to metrics.json, by one command."""
-    process = finish(command(data, tmp_path / "run", "--do_eval"))
+    """Med-BERT's two tasks from records to metrics.json, by one command; it needs no validation split."""
+    process = finish(command(data, tmp_path / "run", "--do_eval", "--num_train_epochs=1", "--valid_file="))
     assert process.returncode == 0, process.stderr
     assert "Traceback" not in process.stderr and "AUROC" in process.stdout
     assert process.stdout.splitlines()[-1].startswith(
         f"next: python run_scripts/run_prediction.py --run_dir={tmp_path / 'run'}"
     )
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert metrics.keys() == {"valid", "test"} and metrics["test"].keys() == {"masked_lm", "long_stay"}
+    assert metrics.keys() == {"test"} and metrics["test"].keys() == {"masked_lm", "long_stay"}
     perplexity = metrics["test"]["masked_lm"]["masked_lm"]["perplexity"]["value"]
     assert 50 < perplexity < 70  # of a model that knows nothing yet: 60 tokens
     results = (tmp_path / "run" / "eval_results.txt").read_text()
-    assert (
-        re.search("^global_step = (5|10)$", results, re.M) and f"masked_lm_perplexity = {perplexity:.6f}\n" in results
-    )
-    assert [row["step"] for row in read_log(tmp_path / "run" / "train_log.jsonl")] == list(range(1, 11))
+    assert "global_step = 5\n" in results and f"masked_lm_perplexity = {perplexity:.6f}\n" in results
+    assert [row["step"] for row in read_log(tmp_path / "run" / "train_log.jsonl")] == list(range(1, 6))
     assert (tmp_path / "run" / "report.html").stat().st_size > 1000
 
 
