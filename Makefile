@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/installed
-EXTRAS := report,test
+EXTRAS := test
 # Two workers fit two cores and 4 GiB; each loads TensorFlow once. A file's tests stay together, so they share fixtures.
 TEST_WORKERS ?= 2
 WHEELHOUSE ?=

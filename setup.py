@@ -32,7 +32,6 @@ setup(
     ],
     extras_require={
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.16"],
-        "report": ["matplotlib>=3.9,<4"],
         "spark": ["pyspark>=3.5,<5"],
         "test": ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.12,<1"],
         "torch": ["torch>=2.4", "safetensors>=0.4"],

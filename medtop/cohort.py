@@ -19,7 +19,7 @@ from medtop.errors import DataError
 from medtop.examples import CODE_COLUMNS, EXAMPLE_COLUMNS, VISIT_COLUMNS, example_columns, example_groups
 from medtop.sequences import Chunk, SequenceWriter
 from medtop.spill import ColumnFiles
-from medtop.splits import SPLITS, read_splits, split_by_hash, write_splits
+from medtop.splits import SPLITS, choose_splits, write_splits
 from medtop.stream import load_codes, load_patients, sorted_rows, table_sizes
 from medtop.tally import Tally
 from medtop.visits import build_visits, ranges
@@ -45,7 +45,7 @@ class Options:
         long_stay_label: "next" or "any".
         long_stay_within_days: for "next".
         code_map: "none", "first3" or a file.
-        splits: file, or None for the seeded hash.
+        splits: file, name of a split that takes all patients, or None for the seeded hash.
         vocabulary: file of a frozen vocabulary, or None to fit one.
         min_code_count: rarer training codes become [UNK].
         subset_size: patients to keep, 0 for all.
@@ -137,9 +137,7 @@ class _Builder:
         self._check()
         connection, options = self.connection, self.options
         self.patients = load_patients(connection, options.seed, options.subset_size)
-        self.splits = (
-            read_splits(connection, options.splits) if options.splits else split_by_hash(self.patients.hashes[:, 0])
-        )
+        self.splits = choose_splits(connection, options.splits or None, self.patients.hashes[:, 0])
         self.given = timing.read_given_times(connection, options.prediction_times) if options.prediction_times else None
         self.tasks = self._tasks()
         codes, code_rows = load_codes(connection)
@@ -261,6 +259,11 @@ class _Builder:
 
     def _fit_vocabulary(self):
         counts = self.tally.code_counts[SPLITS.index("train")]
+        if not counts.any():
+            raise DataError(
+                "vocabulary: expected a training split with codes to fit it on, received none; give a vocabulary file, "
+                "such as a run's vocab.txt, instead of NA"
+            )
         return Vocabulary.from_counts(self.rolled.names, counts, self.options.min_code_count)
 
     def _second_pass(self, vocabulary):

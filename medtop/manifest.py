@@ -274,11 +274,12 @@ def _percent(share):
     return "-" if share is None else f"{share:.1%}"
 
 
-def next_command(prefix):
-    """The command that follows a run."""
+def next_command(prefix, split="train"):
+    """The command that follows a run, for one of its splits."""
     types = f"{prefix}.types"
     return (
         "python preprocessing/create_BERTpretrain_EHRfeatures.py "
-        f"--input_file={shlex.quote(f'{prefix}.bencs.train')} --output_file={shlex.quote(f'{prefix}.train.tfrecord')} "
+        f"--input_file={shlex.quote(f'{prefix}.bencs.{split}')} "
+        f"--output_file={shlex.quote(f'{prefix}.{split}.tfrecord')} "
         f"--vocab_file={shlex.quote(types)}"
     )

@@ -31,6 +31,9 @@ SEQUENCE_FIELDS = {
     "stays": "stay_days",
     "recencies": "recency_days",
 }
+plain = tf.autograph.experimental.do_not_convert
+"""For functions given to tf.data: nothing here needs AutoGraph, and its conversion takes longer than the tracing."""
+
 SHUFFLE_BLOCK = 100_000
 """Records held in memory for shuffling, about 300 bytes each."""
 
@@ -367,6 +370,7 @@ def _shuffled_windows(files, options, seed, epoch):
     block = options.window * max(1, SHUFFLE_BLOCK // options.window)
     order = tf.random.experimental.stateless_shuffle(tf.constant(files), _seed_pair(seed, epoch, -1))
 
+    @plain
     def windows_of(number, records_of_block):
         mixed = tf.random.experimental.stateless_shuffle(records_of_block, _seed_pair(seed, epoch, -2 - number))
         return tf.data.Dataset.from_tensor_slices(mixed).batch(options.window)
@@ -391,6 +395,7 @@ class TrainBatches:
         maker = BatchMaker(info, config, tasks, options)
         files = [str(file) for file in info.files]
 
+        @plain
         def epoch_batches(_):
             epoch, first = self._epoch.read_value(), self._first.read_value()
             skipped = first // options.windows_of
@@ -432,6 +437,7 @@ def eval_batches(info, config, tasks, options, seed, masking):
     maker = BatchMaker(info, config, tasks, options, masking=masking)
     windows = _windows([str(file) for file in info.files], options).enumerate()
 
+    @plain
     def batches(number, serialized):
         window, plan = maker.window(serialized, seed, 0, number, shuffle=False)
         return tf.data.Dataset.range(tf.size(plan[0], out_type=tf.int64)).map(

@@ -12,6 +12,7 @@ from medtop.errors import DataError
 from medtop.files import write_json
 from medtop.medbert_layout import build_medbert
 from medtop.sources import load_stays
+from medtop.splits import SPLITS
 from medtop.stream import open_database
 
 ON_DISK_BYTES = 1 << 30
@@ -68,7 +69,8 @@ def settings_of(source, options):
         **dataclasses.asdict(options),
     }
     settings |= {name: list(settings[name]) for name in ("tasks", "horizons")}
-    settings |= {name: full(settings[name]) for name in ("prediction_times", "splits", "vocabulary")}
+    settings |= {name: full(settings[name]) for name in ("prediction_times", "vocabulary")}
+    settings["splits"] = options.splits if options.splits in SPLITS else full(options.splits)
     settings |= {
         name: full(settings[name]) if Path(settings[name]).suffix else settings[name]
         for name in ("endpoints", "code_map")
@@ -150,7 +152,8 @@ def _inputs(data_files, options):
     """Fingerprints of everything that was read: large data by size and time of change, small tables by content."""
     endpoints = [] if (SHIPPED / f"{options.endpoints}.json").is_file() else [options.endpoints]
     code_map = [] if options.code_map in ("none", "first3") else [options.code_map]
-    small = [options.prediction_times, options.splits, options.vocabulary, *endpoints, *code_map]
+    splits = [] if options.splits in SPLITS else [options.splits]
+    small = [options.prediction_times, *splits, options.vocabulary, *endpoints, *code_map]
     entries = {str(Path(file).resolve()): staging.fingerprint(file) for file in data_files}
     return entries | {
         str(Path(file).resolve()): staging.fingerprint(file, by_content=True)

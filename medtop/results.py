@@ -31,6 +31,7 @@ class Results:
         comparison: split -> what `medtop.evaluation.compare` gives: baselines, paired differences, best reachable.
         calibrations: task -> `Calibration`.
         baselines: split -> baseline -> task -> (`Predictions`, calibrated probabilities).
+        baseline_reasons: sentences, why a baseline has a constant prediction or default settings for a label.
     """
 
     metrics: dict
@@ -39,6 +40,7 @@ class Results:
     comparison: dict
     calibrations: dict
     baselines: dict = dataclasses.field(default_factory=dict)
+    baseline_reasons: list = dataclasses.field(default_factory=list)
 
     @property
     def split(self):
@@ -98,7 +100,8 @@ def _evaluate_all(predictions, calibrations, options):
 
 
 def _baselines(plan, splits):
-    """Count baselines on the model's splits: split -> baseline -> task -> (Predictions, probabilities); thresholds."""
+    """Count baselines on the model's splits: split -> baseline -> task -> (Predictions, probabilities); thresholds;
+    sentences about labels that could not be fitted as the others."""
     patient = {task.name: list(task.labels) for task in plan.tasks if task.level == "patient"}
     infos = {"train": plan.train, "valid": plan.valid, "test": plan.test}
     features = {
@@ -114,7 +117,13 @@ def _baselines(plan, splits):
         for split in splits:
             found[split][name] = {task: (one, calibrations[task].apply(one)) for task, one in of_split[split].items()}
     logger.info("baselines fitted: %s", ", ".join(fitted.predictions))
-    return found, thresholds
+    reasons = [
+        f"Baseline {name}, {task} {label}: {reason}."
+        for name, tasks in fitted.reasons.items()
+        for task, labels in tasks.items()
+        for label, reason in labels.items()
+    ]
+    return found, thresholds, reasons
 
 
 def evaluate_run(model, plan, run, step):
@@ -135,7 +144,7 @@ def evaluate_run(model, plan, run, step):
     can_compare = plan.train is not None and plan.valid is not None and plan.train.layout == "default"
     thresholds = {}
     if options.baselines and can_compare and any(task.level == "patient" for task in plan.tasks):
-        results.baselines, thresholds = _baselines(plan, list(predictions))
+        results.baselines, thresholds, results.baseline_reasons = _baselines(plan, list(predictions))
     for split, one in predictions.items():
         results.metrics[split], results.probabilities[split] = _evaluate_all(one, results.calibrations, options)
         for task, found in masked[split].items():

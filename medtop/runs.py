@@ -160,6 +160,7 @@ def _report(run, plan, results, step):
         train_log=[*read_log(run.log_file), *read_log(run.eval_log_file)],
         manifest=next(iter(info.source_manifests), None),
         facts=facts,
+        notes=results.baseline_reasons,
     )
 
 

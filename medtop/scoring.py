@@ -90,14 +90,18 @@ class Scorer:
             self._visible = eval_batches(info, config, self.patient, options, seed, masking=False)
             inputs, *_ = self._visible.element_spec
             # One signature for all row lengths: a trace for each would take longer than the scoring itself.
-            self._logits = tf.function(_inference(patient_model(model, tasks)), input_signature=[inputs])
+            self._logits = tf.function(
+                _inference(patient_model(model, tasks)), input_signature=[inputs], autograph=False
+            )
         if self.masked:
             heads = keras.Model(model.input, {task.name: model.output[task.name] for task in self.masked})
             self._hidden = eval_batches(info, config, self.masked, options, seed, masking=True)
             inputs, labels, weights, _ = self._hidden.element_spec
             self._sums = {
                 task.name: tf.function(
-                    _masked_sums(heads, task.name), input_signature=[inputs, labels[task.name], weights[task.name]]
+                    _masked_sums(heads, task.name),
+                    input_signature=[inputs, labels[task.name], weights[task.name]],
+                    autograph=False,
                 )
                 for task in self.masked
             }

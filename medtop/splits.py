@@ -44,6 +44,21 @@ def assign_splits(patient_ids, seed):
     return [SPLITS[place] for place in split_by_hash(hashes)]
 
 
+def choose_splits(connection, splits, hashes):
+    """Split of each patient in order of `patient_index`: int8 [A], place in `SPLITS`; -1 for none.
+
+    Args:
+        splits: a file (`read_splits`); the name of a split that takes all patients, as new ones who are only scored; or
+            None for the seeded hash.
+        hashes: uint64 [A], the first number of `patient_hash`.
+    """
+    if splits is None:
+        return split_by_hash(hashes)
+    if splits in SPLITS:
+        return np.full(len(hashes), SPLITS.index(splits), np.int8)
+    return read_splits(connection, splits)
+
+
 def read_splits(connection, path):
     """Reads `patient_id,split` and joins it to the table `cohort_patients` (see `medtop.stream`).
 

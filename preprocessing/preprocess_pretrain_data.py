@@ -61,7 +61,10 @@ flags.DEFINE_enum(
 flags.DEFINE_integer("long_stay_within_days", 365, "How far away the next stay may begin.", lower_bound=1)
 flags.DEFINE_string("code_map", "none", "Roll codes up: none, first3 (categories), or a file of two columns from,to.")
 flags.DEFINE_string(
-    "splits", None, "File patient_id,split (train, valid, test); default 7:1:2 by a seeded hash of the id."
+    "splits",
+    None,
+    "File patient_id,split (train, valid, test), or the name of one split that takes all patients, such as "
+    "test for new patients; default 7:1:2 by a seeded hash of the id.",
 )
 flags.DEFINE_integer("min_code_count", 2, "Codes rarer than this in the training split become [UNK].", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Seed of the split, of random visits and of the subset.", lower_bound=0)
@@ -165,6 +168,7 @@ def main(arguments):
     from medtop.manifest import next_command, summary_lines
     from medtop.preprocess import Input, preprocess
     from medtop.sources import parse_columns
+    from medtop.splits import SPLITS
 
     _, data_file, vocabulary, prefix, subset_size = arguments
     vocabulary = None if vocabulary.upper() == "NA" else vocabulary
@@ -191,7 +195,7 @@ def main(arguments):
             else f"written, with {', '.join(outcome.manifest['outputs'])}"
         )
     )
-    print(f"next: {next_command(prefix)}")
+    print(f"next: {next_command(prefix, FLAGS.splits if FLAGS.splits in SPLITS else 'train')}")
 
 
 if __name__ == "__main__":

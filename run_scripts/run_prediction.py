@@ -1,7 +1,8 @@
 """Predicts new patients with a finished run: calibrated probabilities, one row per patient, task and label.
 
 Example:
-  python preprocessing/preprocess_pretrain_data.py new.csv runs/first/vocab.txt data/new 0
+  python preprocessing/preprocess_pretrain_data.py new.csv runs/first/vocab.txt data/new 0 --index=none \\
+    --tasks= --splits=test
   python preprocessing/create_BERTpretrain_EHRfeatures.py --input_file=data/new.bencs.test \\
     --output_file=data/new.tfrecord --vocab_file=data/new.types
   python run_scripts/run_prediction.py --run_dir=runs/first --input_file=data/new.tfrecord \\

@@ -361,6 +361,13 @@ def test_subset_is_seeded_and_nested(tmp_path):
     assert chosen[30, 0].keys() != chosen[30, 1].keys()
 
 
+@pytest.mark.parametrize("split", SPLITS)
+def test_one_split_takes_all_patients(split, tmp_path):
+    rows = [slow.row(str(patient), "2010-01-01", "2010-01-02", "ICD10_I10") for patient in range(30)]
+    _, found = build(rows, {}, tmp_path, splits=split)
+    assert {name: len(found[name]) for name in SPLITS} == {name: 30 * (name == split) for name in SPLITS}
+
+
 def test_numeric_ids_come_in_numeric_order(tmp_path):
     rows = [slow.row(patient, "2010-01-01", "2010-01-02", "ICD10_I10") for patient in ("10", "9", "100")]
     _, found = build(rows, {}, tmp_path, splits=None)
