@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 from medtop import commands  # noqa: E402
 from medtop.evaluation import share_of_way  # noqa: E402
 from medtop.files import write_json  # noqa: E402
+from medtop.splits import SHARES  # noqa: E402
 
 flags.DEFINE_string("work_dir", None, "Folder for cohorts and runs.", required=True)
 flags.DEFINE_integer("num_patients", 20_000, "Patients of each cohort.")
@@ -33,6 +34,9 @@ flags.DEFINE_multi_string(
     "trainer_flag", [], "A further flag of the trainer, for all variants, such as --num_train_epochs=20."
 )
 flags.DEFINE_string("task_weights", "masked_lm:0.2", "Weights of the joint training.")
+flags.DEFINE_float(
+    "min_code_share", 0.01, "Codes that occur less often than this share of the number of training patients become [UNK]."
+)
 
 TRAINER = ["--train_batch_size=64", "--learning_rate=1e-3", "--num_train_epochs=12", "--early_stopping=roc_auc:4"]
 
@@ -42,7 +46,7 @@ def call(script, *arguments):
     subprocess.run([sys.executable, str(ROOT / script), *map(str, arguments)], check=True, stdout=sys.stderr)
 
 
-def prepare(folder, patients, seed):
+def prepare(folder, patients, seed, min_code_share):
     """Generates, preprocesses and writes TFRecords; the scripts themselves skip what is done."""
     raw, cohort = folder / "raw", folder / "cohort"
     call(
@@ -59,6 +63,7 @@ def prepare(folder, patients, seed):
         0,
         f"--prediction_times={raw}.prediction_times.csv",
         f"--seed={seed}",
+        f"--min_code_count={max(2, round(min_code_share * SHARES[0] * patients))}",
     )
     for split in ("train", "valid", "test"):
         call(
@@ -120,7 +125,7 @@ def main(_):
     lines = []
     for seed in values.seeds:
         folder = Path(values.work_dir) / f"patients{values.num_patients}_seed{seed}"
-        prepare(folder, values.num_patients, seed)
+        prepare(folder, values.num_patients, seed, values.min_code_share)
         for variant in values.variants:
             seconds = train(folder, variant, seed, values)
             for task, label, value, best, share, others in rows_of(folder / variant):

@@ -17,6 +17,35 @@ def _initializer(config):
     return keras.initializers.TruncatedNormal(stddev=config.initializer_range)
 
 
+@keras.saving.register_keras_serializable("medtop")
+class SmoothRows(keras.initializers.Initializer):
+    """Rows that change slowly with their number, for tables of days and years: neighbours start alike.
+
+    `table[r, h] = sqrt(2) stddev sin(2 pi r / l_h + p_h)`, wave lengths l_h log-uniform between 4 and 256 rows, phases
+    p_h uniform (random Fourier features, Rahimi and Recht 2007; the idea of Vaswani et al. 2017, section 3.5). With
+    rows drawn one by one, what is learned for 30 days says nothing about 35 days until both have been seen often:
+    measured in docs/training.md.
+
+    Args:
+        stddev: root mean square of the entries.
+        seed: None takes Keras's.
+    """
+
+    def __init__(self, stddev, seed=None):
+        self.stddev, self.seed = stddev, seed
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        seed = keras.random.SeedGenerator(self.seed)
+        lengths = 4.0 * ops.exp(keras.random.uniform((shape[1],), 0.0, math.log(64.0), seed=seed))
+        phases = keras.random.uniform((shape[1],), 0.0, 2.0 * math.pi, seed=seed)
+        rows = ops.cast(ops.arange(shape[0]), "float32")[:, None]
+        table = math.sqrt(2.0) * self.stddev * ops.sin(2.0 * math.pi * rows / lengths + phases)
+        return ops.cast(table, dtype or "float32")
+
+    def get_config(self):
+        return {"stddev": self.stddev, "seed": self.seed}
+
+
 def activation(name):
     """`gelu(x) = x Phi(x)`, with Phi written with erf ("gelu") or its tanh approximation ("gelu_tanh"); Hendrycks and
     Gimpel 2016, section 2."""
@@ -65,9 +94,12 @@ class Embeddings(keras.layers.Layer):
     def build(self, input_shape):
         self.tables = {}
         for name in self.config.embeddings:
-            rows = getattr(self.config, EMBEDDINGS[name][1])
+            _, size, kind = EMBEDDINGS[name]
+            start = _initializer(self.config) if kind == "identity" else SmoothRows(self.config.initializer_range)
             self.tables[name] = self.add_weight(
-                name=f"{name}_embeddings", shape=(rows, self.config.hidden_size), initializer=_initializer(self.config)
+                name=f"{name}_embeddings",
+                shape=(getattr(self.config, size), self.config.hidden_size),
+                initializer=start,
             )
 
     def call(self, inputs):

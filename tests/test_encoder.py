@@ -14,7 +14,7 @@ keras = pytest.importorskip("keras", reason="the encoder is a Keras model")
 
 from medtop.checkpoints import weights_of  # noqa: E402
 from medtop.config import EMBEDDINGS  # noqa: E402
-from medtop.encoder import build_encoder, table_rows  # noqa: E402
+from medtop.encoder import SmoothRows, build_encoder, table_rows  # noqa: E402
 from medtop.errors import DataError  # noqa: E402
 from medtop.model import build_model, compile_arguments  # noqa: E402
 from medtop.vocabulary import CLS_ID, MASK_ID, PAD_ID  # noqa: E402
@@ -242,6 +242,25 @@ def test_weights_start_as_bert_does():
                 assert np.abs(values).max() <= 2 * 0.03 + 1e-6, weight.path  # cut at two standard deviations
                 if values.size > 1000:
                     assert 0.75 < values.std() / 0.03 < 1.05, weight.path  # a normal cut at two: 0.88 of its deviation
+
+
+def test_rows_of_days_and_years_start_like_their_neighbours():
+    keras.utils.set_random_seed(3)
+    model = build_model(small_config(hidden_size=64, num_attention_heads=4, embeddings=ALL_EMBEDDINGS), TASKS)
+
+    def likeness(name, distance):
+        table = np.asarray(model.get_layer("encoder").get_layer("embeddings").tables[name])
+        rows = table / np.linalg.norm(table, axis=1, keepdims=True)
+        return (rows[distance:] * rows[:-distance]).sum(1).mean()
+
+    for name in ("age", "gap", "stay", "recency"):
+        assert likeness(name, 1) > 0.8 > 0.4 > likeness(name, 20), name
+    for name in ("code", "visit"):
+        assert likeness(name, 1) < 0.2, name
+    tables = [np.asarray(SmoothRows(0.5, seed=seed)((2000, 50))) for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(tables[0], tables[1])
+    assert abs(tables[0] - tables[2]).max() > 0.1
+    assert abs(np.sqrt((tables[0] ** 2).mean()) - 0.5) < 0.02
 
 
 def test_no_two_weights_start_from_the_same_numbers():
