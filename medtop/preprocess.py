@@ -12,11 +12,14 @@ from medtop.errors import DataError
 from medtop.files import write_json
 from medtop.medbert_layout import build_medbert
 from medtop.sources import load_stays
+from medtop.sources.text_files import expand_paths
 from medtop.splits import SPLITS
 from medtop.stream import open_database
 
 ON_DISK_BYTES = 1 << 30
 """Input from this size on keeps its tables in a compressed database file rather than in memory."""
+ONE_THREAD_BYTES = 1 << 28
+"""Below this size one thread is as soon done as several, which would mostly wait for each other."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Input:
         date_format: strptime format, or None.
         strict: stop at the first bad row.
         memory_limit: of DuckDB, such as "2GB".
-        threads: 0 = as many as there are cores.
+        threads: 0 = one for small input, else as many as there are cores.
     """
 
     data_file: str
@@ -121,7 +124,9 @@ def preprocess(source, options, prefix, overwrite=False, dry_run=False, progress
 
 
 def _run(source, options, settings, folder, write, progress):
-    with open_database(folder, source.memory_limit, source.threads, _is_large(source.data_file)) as connection:
+    size = _size(source.data_file)
+    threads = source.threads or int(size < ONE_THREAD_BYTES)  # 0: DuckDB's own choice, one a core
+    with open_database(folder, source.memory_limit, threads, size >= ON_DISK_BYTES) as connection:
         report = load_stays(
             connection,
             source.data_file,
@@ -142,10 +147,11 @@ def _run(source, options, settings, folder, write, progress):
         return manifests.default_manifest(report, cohort, options, settings)
 
 
-def _is_large(data_file):
+def _size(data_file):
+    """Bytes of the input as plain text, roughly: gzip packs such tables to a sixth or less."""
     path = Path(data_file)
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file()) >= ON_DISK_BYTES
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else expand_paths(data_file)
+    return sum(file.stat().st_size * (6 if file.suffix.lower() == ".gz" else 1) for file in files)
 
 
 def _inputs(data_files, options):

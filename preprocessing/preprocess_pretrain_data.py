@@ -72,7 +72,7 @@ flags.DEFINE_bool("strict", False, "Stop at the first bad row instead of listing
 flags.DEFINE_bool("dry_run", False, "Show patients, dates, codes, labels and reasons for dropping; write nothing.")
 flags.DEFINE_bool("overwrite", False, "Replace outputs that other flags or other input have made.")
 flags.DEFINE_string("memory_limit", "2GB", "Memory of the database; beyond it, it uses the disk beside the outputs.")
-flags.DEFINE_integer("threads", 0, "Threads of the database, 0 = one for each core.", lower_bound=0)
+flags.DEFINE_integer("threads", 0, "Threads of the database, 0 = one for small input, else one a core.", lower_bound=0)
 
 PROGRESS_SECONDS = 10
 MEDBERT_FLAGS_WITHOUT_EFFECT = (
