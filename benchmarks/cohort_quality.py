@@ -35,7 +35,7 @@ flags.DEFINE_multi_string(
 )
 flags.DEFINE_string("task_weights", "masked_lm:0.1,long_stay:0.2", "Weights of the joint training.")
 flags.DEFINE_float(
-    "min_code_share", 0.01, "Codes that occur less often than this share of the number of training patients become [UNK]."
+    "min_code_share", 0.01, "Codes that occur less often than this share of the training patients' number are [UNK]."
 )
 
 TRAINER = ["--train_batch_size=32", "--learning_rate=1.5e-3", "--weight_decay=1", "--num_train_epochs=20"]
