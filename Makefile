@@ -46,7 +46,7 @@ DEMO_EPOCHS ?= 5
 demo: $(STAMP)
 	$(RUN) preprocessing/make_synthetic_cohort.py --output_prefix=$(DEMO)/raw --num_patients=$(DEMO_PATIENTS)
 	$(RUN) preprocessing/preprocess_pretrain_data.py $(DEMO)/raw.csv NA $(DEMO)/cohort 0 \
-	  --prediction_times=$(DEMO)/raw.prediction_times.csv
+	  --prediction_times=$(DEMO)/raw.prediction_times.csv --min_code_count=$$(( $(DEMO_PATIENTS) * 7 / 1000 ))
 	set -e; for split in train valid test; do \
 	  $(RUN) preprocessing/create_BERTpretrain_EHRfeatures.py --input_file=$(DEMO)/cohort.bencs.$$split \
 	    --output_file=$(DEMO)/cohort.$$split.tfrecord --vocab_file=$(DEMO)/cohort.types; \
@@ -54,7 +54,8 @@ demo: $(STAMP)
 	$(RUN) run_scripts/run_toppretraining.py --do_train --do_eval --output_dir=$(DEMO)/run \
 	  --bert_config_file=medtop/configs/small.json --input_file=$(DEMO)/cohort.train.tfrecord \
 	  --valid_file=$(DEMO)/cohort.valid.tfrecord --test_file=$(DEMO)/cohort.test.tfrecord \
-	  --true_risk_file=$(DEMO)/raw.true_risk.csv --num_train_epochs=$(DEMO_EPOCHS) --learning_rate=1e-3
+	  --true_risk_file=$(DEMO)/raw.true_risk.csv --num_train_epochs=$(DEMO_EPOCHS) \
+	  --learning_rate=1.5e-3 --weight_decay=1 --task_weights=masked_lm:0.1,long_stay:0.2
 
 test: $(STAMP)
 	$(RUN) -m pytest -m "not slow" --numprocesses=$(TEST_WORKERS) --dist=loadfile
