@@ -103,6 +103,12 @@ def test_everything_from_a_tsv(tmp_path, run_script):
     assert codes == manifest["rows_out"] and len(splits) == manifest["patients_out"]
     assert "create_BERTpretrain_EHRfeatures.py --input_file" in done.stdout.splitlines()[-1]
 
+    # The label looks forward (the lineage read it off the stays in the input), unless the whole history is asked for.
+    assert manifest["settings"]["long_stay_label"] == "next"
+    whole = run_script(SCRIPT, data, "NA", tmp_path / "whole", 0, "--index=none")
+    check(whole)
+    assert json.loads((tmp_path / "whole.manifest.json").read_text())["settings"]["long_stay_label"] == "any"
+
     before = content(prefix)
     times = {path: path.stat().st_mtime_ns for path in prefix.parent.iterdir()}
     again = run_script(SCRIPT, data, "NA", prefix, 0, "--min_visits=2", "--threads=1", cwd=tmp_path)
