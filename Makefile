@@ -8,19 +8,22 @@ STAMP := $(VENV)/installed
 EXTRAS := test
 # Two workers fit two cores and 4 GiB; each loads TensorFlow once. A file's tests stay together, so they share fixtures.
 TEST_WORKERS ?= 2
+# Which PyTorch `make test-extras` installs; name a CPU build where the default brings CUDA: TORCH='torch==2.13.0'.
+TORCH ?= torch
 WHEELHOUSE ?=
 PIP_FLAGS ?=
 ifneq ($(WHEELHOUSE),)
 PIP_FLAGS += --no-index --find-links=$(abspath $(WHEELHOUSE))
 endif
 
-.PHONY: help setup demo test test-slow lint wheelhouse clean
+.PHONY: help setup demo test test-slow test-extras lint wheelhouse clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       the whole path on a generated cohort, in checkpoints/demo"
 	@echo "make test       the tests, under ten minutes on two cores"
 	@echo "make test-slow  kill loops, many processes, larger cohorts, under forty minutes"
+	@echo "make test-extras  what needs the extras [torch] and [onnx], which it installs"
 	@echo "make lint       style"
 	@echo "make wheelhouse WHEELHOUSE=folder   collects every package, for a machine without internet"
 	@echo "make clean      removes .venv, caches and checkpoints/demo"
@@ -56,12 +59,25 @@ demo: $(STAMP)
 	  --valid_file=$(DEMO)/cohort.valid.tfrecord --test_file=$(DEMO)/cohort.test.tfrecord \
 	  --true_risk_file=$(DEMO)/raw.true_risk.csv --num_train_epochs=$(DEMO_EPOCHS) \
 	  --learning_rate=1.5e-3 --weight_decay=1 --task_weights=masked_lm:0.1,long_stay:0.2
+	@if $(RUN) -c 'import torch, safetensors' 2>/dev/null; then \
+	  $(RUN) run_scripts/convert_tf_to_pytorch.py --run_dir=$(DEMO)/run --output_dir=$(DEMO)/export \
+	    --layout=medtop --overwrite; \
+	else \
+	  echo "export to PyTorch: $(RUN) -m pip install '.[torch]' &&" \
+	    "$(RUN) run_scripts/convert_tf_to_pytorch.py --run_dir=$(DEMO)/run --output_dir=$(DEMO)/export --layout=medtop"; \
+	fi
 
 test: $(STAMP)
 	$(RUN) -m pytest -m "not slow" --numprocesses=$(TEST_WORKERS) --dist=loadfile
 
 test-slow: $(STAMP)
 	$(RUN) -m pytest -m slow
+
+test-extras: $(STAMP)
+	$(RUN) -m pip install --quiet $(PIP_FLAGS) '$(TORCH)'
+	$(RUN) -m pip install --quiet $(PIP_FLAGS) --editable '.[$(EXTRAS),torch,onnx,test-extras]'
+	$(RUN) -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile tests/test_convert_*.py tests/test_onnx.py \
+	  tests/test_serving_docs.py
 
 lint: $(STAMP)
 	$(RUN) -m ruff check

@@ -361,11 +361,15 @@ def test_subset_is_seeded_and_nested(tmp_path):
     assert chosen[30, 0].keys() != chosen[30, 1].keys()
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_one_split_takes_all_patients(split, tmp_path):
+def test_one_split_takes_all_patients(tmp_path):
     rows = [slow.row(str(patient), "2010-01-01", "2010-01-02", "ICD10_I10") for patient in range(30)]
-    _, found = build(rows, {}, tmp_path, splits=split)
-    assert {name: len(found[name]) for name in SPLITS} == {name: 30 * (name == split) for name in SPLITS}
+    _, found = build(rows, {}, tmp_path, splits="train")
+    assert {name: len(found[name]) for name in SPLITS} == {"train": 30, "valid": 0, "test": 0}
+    for split in ("valid", "test"):
+        _, found = build(rows, {}, tmp_path / split, splits=split, vocabulary=str(tmp_path / "out.types"))
+        assert {name: len(found[name]) for name in SPLITS} == {name: 30 * (name == split) for name in SPLITS}
+    with pytest.raises(DataError, match="vocabulary: expected a training split"):
+        build(rows, {}, tmp_path / "none", splits="test")
 
 
 def test_numeric_ids_come_in_numeric_order(tmp_path):

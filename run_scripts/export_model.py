@@ -1,0 +1,58 @@
+"""Exports a finished run for serving: SavedModel (codes in, probabilities out) or ONNX (the numeric model).
+
+Example:
+  python run_scripts/export_model.py --run_dir=checkpoints/demo/run --output_dir=checkpoints/demo/serving
+  python run_scripts/export_model.py --run_dir=checkpoints/demo/run --output_dir=checkpoints/demo/onnx --format=onnx
+
+The export is loaded back and compared with the Keras model on generated patients before it appears under its name; a
+difference of more than 1e-5 of a probability is an error. docs/serving.md shows how to call it.
+"""
+
+import logging
+import shlex
+import sys
+from pathlib import Path
+
+from absl import flags
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from medtop import commands  # noqa: E402
+from medtop.convert.extras import require  # noqa: E402
+from medtop.convert.folders import check_target  # noqa: E402
+from medtop.convert.served_run import ServedRun, is_export  # noqa: E402
+
+flags.DEFINE_string("run_dir", None, "Run directory of a trained model.", required=True)
+flags.DEFINE_string("output_dir", None, "Folder to make.", required=True)
+flags.DEFINE_enum("format", "saved_model", ["saved_model", "onnx"], "What to write.")
+flags.DEFINE_bool("overwrite", False, "Replace an earlier export.")
+
+
+def main(_):
+    """Checks, exports, says what parity was reached and what to type next."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    values = flags.FLAGS
+    check_target(values.output_dir, is_export, values.overwrite)
+    served = ServedRun.read(values.run_dir)
+    if values.format == "onnx":
+        require(("onnx", "onnxruntime", "tf2onnx"), "onnx")
+        from medtop.convert.onnx_model import export_onnx as export
+
+        next_step = "docs/serving.md shows how to run model.onnx with ONNX Runtime"
+    else:
+        from medtop.convert.saved_model import export_saved_model as export
+
+        folder = Path(values.output_dir).resolve()
+        next_step = (
+            "next: docker run --rm -p 8501:8501 -e MODEL_NAME=medtop "
+            f"-v {folder}:/models/medtop tensorflow/serving (docs/serving.md)"
+        )
+    if not served.is_calibrated:
+        logging.warning("%s holds no calibration: only class weights are taken back", values.run_dir)
+    result = export(values.run_dir, values.output_dir, values.overwrite, shlex.join(["python", *sys.argv]))
+    print(f"{values.output_dir}: {result.line()}")
+    print(next_step)
+
+
+if __name__ == "__main__":
+    commands.run(main)
