@@ -105,6 +105,7 @@ def preprocess(source, options, prefix, overwrite=False, dry_run=False, progress
             return Outcome(_run(source, options, settings, Path(folder), False, progress))
     manifest, differences = staging.earlier_run(prefix, settings)
     if manifest is not None and not differences and not overwrite:
+        staging.clear_left(prefix)
         return Outcome(manifest, done_before=True)
     if differences and not overwrite:
         raise DataError(

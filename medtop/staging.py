@@ -112,6 +112,19 @@ def staging(prefix):
                 shutil.rmtree(folder)
 
 
+def clear_left(prefix):
+    """Removes what a run left that was killed after its outputs stood whole; a run still going keeps its folder."""
+    folder = _folder(prefix)
+    if not folder.exists():
+        return
+    with open(folder / "lock", "w") as lock:
+        try:
+            _lock(lock, prefix)
+        except DataError:  # another process is at work here
+            return
+        shutil.rmtree(folder)
+
+
 def check_free(prefix, overwrite):
     """Refuses to replace files that no manifest claims, unless a killed run was moving them here, or `overwrite`."""
     moving = _folder(prefix) / _MOVING

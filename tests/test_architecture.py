@@ -5,6 +5,7 @@ A new room stands in `HOUSE` with its layer and its framework, or these tests as
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -325,3 +326,116 @@ def test_imports_of_finds_them_all():
 ])  # fmt: skip
 def test_speaks_or_hides(source, lines):
     assert list(speaks_or_hides(ast.parse(textwrap.dedent(source)))) == lines
+
+
+WATCHER = """
+import importlib, os, runpy, sys
+import duckdb
+from absl import flags
+
+modules, scripts = (words.split(",") if words else [] for words in sys.argv[1:3])
+
+def load():
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:  # an extra that is not installed
+            assert error.name.partition(".")[0] != "medtop", error
+    for script in scripts:
+        for flag in list(flags.FLAGS):
+            delattr(flags.FLAGS, flag)
+        runpy.run_path(script, run_name="imported")
+
+load()  # once unwatched: the packages that they need are loaded then
+for name in [name for name in sys.modules if name.partition(".")[0] == "medtop"]:
+    del sys.modules[name]
+sys.dont_write_bytecode = True
+WORK = {"socket.connect", "subprocess.Popen", "os.system", "os.mkdir", "os.rename", "os.remove", "os.putenv",
+        "tempfile.mkstemp", "tempfile.mkdtemp", "_thread.start_new_thread", "duckdb.connect"}
+
+def watch(event, arguments):
+    opens_data = event == "open" and not str(arguments[0]).endswith((".py", ".pyc"))
+    if watching and (opens_data or event in WORK):
+        found.append(f"{event} {arguments[0] if arguments else ''}")
+
+found, watching = [], True
+duckdb.connect = lambda *arguments, **more: watch("duckdb.connect", arguments)
+sys.addaudithook(watch)
+load()
+watching = False
+print("\\n".join(found))
+"""
+
+
+def work_at_import(modules, scripts=()):
+    """What loading them does beside defining names: files, folders, processes, databases, connections, environment."""
+    command = [sys.executable, "-c", WATCHER, ",".join(modules), ",".join(map(str, scripts))]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.split("\n")[:-1] if process.stdout.strip() else []
+
+
+def test_nothing_is_done_at_import(tmp_path):
+    """Fault 11: work at import."""
+    pytest.importorskip("tensorflow", reason="some rooms load it")
+    assert work_at_import(MODULES, [path for path in SCRIPTS.values() if path.parent.name != "benchmarks"]) == []
+
+
+@pytest.mark.parametrize("line, seen", [
+    ("open(os.devnull, 'a').close()", "open /dev/null"),
+    ("import duckdb; duckdb.connect(':memory:')", "duckdb.connect :memory:"),
+    ("os.environ['MEDTOP'] = '1'", "os.putenv b'MEDTOP'"),
+    ("open(__file__).close()", None),
+    ("def later():\n    open(os.devnull).close()", None),
+])  # fmt: skip
+def test_work_at_import_is_seen(tmp_path, line, seen):
+    (tmp_path / "busy.py").write_text(f"import os\n{line}\n")
+    assert work_at_import([], [tmp_path / "busy.py"]) == ([seen] if seen else [])
+
+
+SECRET = re.compile(r"(?i)(^|_)(password|passwd|secret|api_?key|access_?key|private_?key|credentials?)$")
+PLACE = re.compile(r"(/|~/|[A-Za-z]:[\\/]|\w+://[^/\s]*:[^/\s]*@)\w")
+DEVICES = {"/dev/nvidiactl"}  # there where a GPU's driver is; nobody's own
+
+
+def keys_and_paths(tree):
+    """Lines with a text that names a place of one machine, or that is given to a name like `password`."""
+    tails = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values[1:]}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in tails:
+            if PLACE.match(node.value) and node.value not in DEVICES:
+                yield node.lineno
+        pairs = []
+        if isinstance(node, ast.Assign):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            pairs = [(name, node.value) for name in names]
+        elif isinstance(node, ast.keyword):
+            pairs = [(node.arg or "", node.value)]
+        elif isinstance(node, ast.Dict):
+            pairs = [(str(key.value), value) for key, value in zip(node.keys, node.values, strict=True)
+                     if isinstance(key, ast.Constant)]  # fmt: skip
+        for name, value in pairs:
+            if SECRET.search(name) and isinstance(value, ast.Constant) and isinstance(value.value, str) and value.value:
+                yield value.lineno
+
+
+@pytest.mark.parametrize("path", [*MODULES.values(), *SCRIPTS.values()], ids=lambda path: path.stem)
+def test_no_keys_and_no_paths_in_code(path):
+    """Fault 11: keys and paths in code."""
+    lines = list(keys_and_paths(ast.parse(path.read_text(encoding="utf-8"))))
+    assert not lines, f"{path.name}: line {lines[:1]}: files are named by flags, and keys stay with the user"
+
+
+@pytest.mark.parametrize("source, lines", [
+    ("x = '/mnt/data/cohort.csv'", [1]),
+    ("open('~/notes.txt')", [1]),
+    ("x = 'C:/data'", [1]),
+    ("connect(user=name,\n password='hunter2')", [2]),
+    ("API_KEY = 'x'", [1]),
+    ("x = {'secret': 'y'}", [1]),
+    ("x = 'postgres://me:pw@host'", [1]),
+    ("x = f'{folder}/report.html', 'a/b', '/', password", []),
+    ("mask_key, password = 'a', ''", []),
+])  # fmt: skip
+def test_keys_and_paths(source, lines):
+    assert list(keys_and_paths(ast.parse(source))) == lines

@@ -95,6 +95,8 @@ def test_script_writes_a_dataset_and_does_nothing_the_second_time(folder):
         "random_seed": 7,
     }
     assert info.num_examples == 32 and len(info.files) == 2 and info.split == "train" and info.tasks == TASKS
+    # Fault 5: without a flag, the gap is the one that was known at the time; the library and the command agree.
+    assert info.time_gap == "before" == create(folder, output_file=str(folder / "by_library")).time_gap
     assert info.source_manifests == [{"source": "synthetic", "rows_in": 3}]
     assert f"written: 32 examples of 32 patients, {info.counts['tokens']} tokens" in first.stdout
     assert "next: python run_scripts/run_toppretraining.py" in first.stdout

@@ -1,5 +1,6 @@
 """What a run is asked to do: checked against the files before anything heavy happens, each mistake one line."""
 
+import dataclasses
 import functools
 import json
 
@@ -23,7 +24,7 @@ from small_data import (  # noqa: E402
 
 from medtop import training_flags  # noqa: E402
 from medtop.errors import DataError  # noqa: E402
-from medtop.options import balanced_label, make_plan, measure_names  # noqa: E402
+from medtop.options import TrainingOptions, balanced_label, make_plan, measure_names  # noqa: E402
 from medtop.tasks import choose_tasks  # noqa: E402
 from medtop.vocabulary import Vocabulary  # noqa: E402
 
@@ -186,8 +187,8 @@ def test_settings_can_be_stored_and_leave_out_what_does_not_change_training(opti
         assert replaced(options, **{name: value}).settings() != settings, name
 
 
-def parse(monkeypatch, *words):
-    """`TrainingOptions` of a command line. absl's own set of flags is global; this defines them in one of its own."""
+def parsed(monkeypatch, *words):
+    """The flags of a command line. absl's own set of flags is global; this defines them in one of its own."""
     values = flags.FlagValues()
     with monkeypatch.context() as patch:
         for kind in ("string", "bool", "integer", "float", "list", "multi_string", "enum"):
@@ -196,7 +197,12 @@ def parse(monkeypatch, *words):
             )
         training_flags.define("masked_lm,long_stay")
     values(["script", *words])
-    return training_flags.options_from(values)
+    return values
+
+
+def parse(monkeypatch, *words):
+    """`TrainingOptions` of a command line."""
+    return training_flags.options_from(parsed(monkeypatch, *words))
 
 
 def test_flags_become_options(monkeypatch):
@@ -215,9 +221,50 @@ def test_flags_become_options(monkeypatch):
 
 def test_defaults_of_the_flags_are_those_of_the_options(monkeypatch):
     """One truth: who calls the library gets what who types the command gets."""
-    from medtop.options import TrainingOptions
-
     assert parse(monkeypatch, "--output_dir=run", "--tasks=") == TrainingOptions(output_dir="run")
+
+
+OTHER_FORMS = {
+    # field: (a word that sets it, its value); the other fields stand on the command line as they are called
+    "tasks": ("--tasks=x,y", ("x", "y")),
+    "task_weights": ("--task_weights=x:2", {"x": 2.0}),
+    "class_weights": ("--class_weights=x:2,3", {"x": (2.0, 3.0)}),
+    "precision": ("--precision=mixed_bfloat16", "mixed_bfloat16"),
+    "patience": ("--early_stopping=loss:7", 7),
+}
+
+
+def test_each_flag_sets_its_option_and_no_other(monkeypatch):
+    """Fault 11: flags that did nothing."""
+    default = parse(monkeypatch, "--output_dir=run", "--best_metric=loss")
+    for field in dataclasses.fields(TrainingOptions):
+        before = getattr(default, field.name)
+        unset = 7 if "max" in field.name else 0.25
+        new = {bool: not before, int: 7, float: 0.25, str: "other"}.get(type(before), unset)
+        word = f"--{'' if new else 'no'}{field.name}" if isinstance(before, bool) else f"--{field.name}={new}"
+        word, new = OTHER_FORMS.get(field.name, (word, new))
+        assert new != before
+        best = [] if field.name == "best_metric" else ["--best_metric=loss"]
+        found = parse(monkeypatch, "--output_dir=run", *best, word)
+        assert found == replaced(default, **{field.name: new}), word
+    known = {field.name for field in dataclasses.fields(TrainingOptions)}
+    defined = set(parsed(monkeypatch, "--output_dir=run").flag_values_dict())
+    assert defined == known - {"patience"} | {"early_stopping", "resume", "overwrite"}
+
+
+def test_flags_reach_the_run(monkeypatch, options):
+    """Fault 11 again: what is parsed is what is executed, with --resume and --overwrite."""
+    from medtop import runs
+
+    executed = []
+    monkeypatch.setattr(runs, "execute", lambda *arguments: executed.append(arguments))
+    words = [f"--{name}={getattr(options, name)}" for name in ("input_file", "output_dir", "bert_config_file")]
+    for more, resume, overwrite in (([], True, False), (["--noresume"], False, False), (["--overwrite"], True, True)):
+        values = parsed(monkeypatch, *words, "--do_train", "--seed=5", *more)
+        said = []
+        training_flags.run_trainer(values, said.append, "the command")
+        assert executed.pop() == (training_flags.options_from(values), resume, overwrite, "the command")
+        assert [line.split()[0] for line in said] == ["next:"]
 
 
 @pytest.mark.parametrize("word, message", [

@@ -259,6 +259,20 @@ def test_evaluation_sees_each_example_once_and_knows_its_place(info, masking):
         assert_equal_batches([batch[:3] for batch in dataset.as_numpy_iterator()], [batch[:3] for batch in found])
 
 
+def test_rows_may_be_longer_than_the_features_default(tmp_path):
+    """Fault 8: features made with length 64, training at 512; nothing of the 200 codes is lost, nor refused."""
+    long = PEOPLE[0] | {"visits": [(list(range(5, 55)), 3, 40, 400 - 100 * n, 9_000 + 100 * n) for n in range(4)]}
+    info = write_dataset(tmp_path / "long", [long, PEOPLE[1]])
+    assert info.defaults["max_seq_length"] == 64
+    options = dataclasses.replace(OPTIONS, max_seq_length=512)
+    for dataset in (TrainBatches(info, CONFIG, all_tasks(["long_stay"]), options, seed=0).epoch(0),
+                    eval_batches(info, CONFIG, TASKS, options, seed=0, masking=False)):  # fmt: skip
+        ((x, *_),) = dataset.as_numpy_iterator()
+        row = np.flatnonzero(x["ages"][:, 0] == long["age"]).item()
+        assert x["patient_slots"][row].sum() == 201
+        assert x["token_ids"][row].tolist() == check_row(x, row, long, options, "alternating")
+
+
 def test_new_patients_records_have_no_labels_and_gaps_are_those_that_the_records_hold(tmp_path):
     info = write_dataset(tmp_path / "new", PEOPLE[:20], tasks={}, time_gap="after")
     config = small_config(embeddings=("code", "gap", "age"))

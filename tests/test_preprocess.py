@@ -1,7 +1,9 @@
 """preprocess_pretrain_data.py from end to end, as a user runs it: outputs, manifest, second runs, kills, bad input."""
 
 import csv
+import dataclasses
 import datetime as dt
+import fcntl
 import importlib.util
 import json
 import os
@@ -179,6 +181,44 @@ def test_wrong_flags(tmp_path, run_script, flags, message):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["table.tsv"]
 
 
+def test_each_flag_reaches_the_run(tmp_path, run_script, monkeypatch):
+    """Fault 11, flags that did nothing: none is at its default here, and all stand in the manifest's settings."""
+    data = write_tsv(tmp_path / "table.tsv", 40)
+    with data.open("a") as file:
+        file.write("7\tnever\t2010-01-01\tICD10_I10\t0\t1\t0\n")
+    wanted = Options(index="lineage", min_visits=2, visit="discharge_date", endpoints="hospital_complications",
+                     horizons=(30, 60), tasks=("long_stay",), long_stay_label="any", long_stay_within_days=9,
+                     code_map="first3", splits="train", min_code_count=3, subset_size=25, seed=4)  # fmt: skip
+    flags = {name: value for name, value in dataclasses.asdict(wanted).items() if value != getattr(Options(), name)}
+    unset = {"layout", "prediction_times", "vocabulary"}
+    assert set(dataclasses.asdict(wanted)) == {*flags, *unset}  # a new option is tried here, too
+    words = [f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+             for name, value in flags.items() if name != "subset_size"]  # fmt: skip
+    words += ["--source=columns", "--columns=patient_id=patient_id,admit=vadate,discharge=vddate,code=diag",
+              "--date_format=%Y-%m-%d"]  # fmt: skip
+    command = [SCRIPT, data, "NA", tmp_path / "out", 25, *words]
+    check(run_script(*command))
+    settings = manifest_of(tmp_path / "out")["settings"]
+    names = {"patient_id": "patient_id", "admit": "vadate", "discharge": "vddate", "code": "diag"}
+    assert settings == {
+        **json.loads(json.dumps(dataclasses.asdict(wanted))), "data_file": str(data), "source": "columns",
+        "columns": names, "date_format": "%Y-%m-%d",
+    }  # fmt: skip
+    command[3] = tmp_path / "strict"
+    check(run_script(*command, "--strict"), "expected a usable row (strict), received admit_unparsable")
+
+    opened = []
+
+    def opens(*arguments):
+        opened.append(arguments[1:])
+        raise InterruptedError
+
+    monkeypatch.setattr(running, "open_database", opens)
+    with pytest.raises(InterruptedError):
+        preprocess(Input(str(data), memory_limit="1GB", threads=3), Options(), tmp_path / "other")
+    assert opened == [("1GB", 3, False)]
+
+
 def test_wrong_arguments(tmp_path, run_script):
     data = write_tsv(tmp_path / "table.tsv", 5)
     check(run_script(SCRIPT, data, "NA", tmp_path / "out"), "arguments: expected <data_File> <vocab/NA>")
@@ -341,6 +381,21 @@ def test_kill_9(to_kill):
         killed += kill_when(command, lambda stage=stage: hidden.exists() and any(hidden.glob(stage)))
         assert_nothing_or_whole(prefix, wanted)
     assert killed >= 2, "the run was over before it could be killed: the test shows nothing"
+    assert_next_run_is_whole(command, prefix, wanted)
+
+
+def test_killed_after_the_last_move(to_kill):
+    """Everything stands, only the hidden folder was not removed any more: the next run has nothing to do but that."""
+    command, prefix, wanted = to_kill
+    subprocess.run(command, check=True, capture_output=True)
+    hidden = prefix.parent / ".cohort.preprocess"
+    (hidden / "work").mkdir(parents=True)
+    assert_next_run_is_whole(command, prefix, wanted)
+    (hidden / "work").mkdir(parents=True)
+    with open(hidden / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a run still going, with --overwrite
+        subprocess.run(command, check=True, capture_output=True)
+        assert hidden.exists()
     assert_next_run_is_whole(command, prefix, wanted)
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ from small_data import (  # noqa: E402
     write_splits,
 )
 
-from medtop import runs  # noqa: E402
+from medtop import results, runs  # noqa: E402
+from medtop.calibration import fit_calibration  # noqa: E402
 from medtop.checkpoints import CheckpointFolder, read_arrays, write_arrays  # noqa: E402
 from medtop.config import BertConfig  # noqa: E402
 from medtop.errors import DataError  # noqa: E402
@@ -273,6 +275,35 @@ def test_init_checkpoint_is_checked_before_a_run_is_begun(tmp_path, no_training)
         execute(replaced(options, output_dir=str(tmp_path / "second")))
 
 
+def test_weights_of_another_run_are_taken_once(tmp_path, monkeypatch):
+    """--init_checkpoint and --remap_vocab reach the model of a new run (fault 11); a resumed one has its own."""
+    taken, checkpoints = [], []
+
+    class NoTrainer:
+        def __init__(self, plan, run):
+            self.model, self.checkpoints = "the model", SimpleNamespace(paths=lambda: checkpoints)
+
+        def train(self):
+            taken.append("trained")
+
+    def initialise(model, plan, folder, remap_vocab):
+        taken.append((model, plan.train.num_examples, folder, remap_vocab))
+        return SimpleNamespace(weights=[], left=[], codes=0, of=0)
+
+    other = str(finished_run().folder / "run")  # which trains, if it is the first to be asked
+    monkeypatch.setattr(runs, "Trainer", NoTrainer)
+    monkeypatch.setattr(runs, "initialise", initialise)
+    config = small_config(embeddings=("code", "visit"), pooling="mean", initializer_range=0.3)
+    options = training_options(tmp_path, write_splits(tmp_path, (6, 5, 4)), config, init_checkpoint=other)
+    for remap in (False, True):
+        assert execute(replaced(options, remap_vocab=remap, output_dir=str(tmp_path / f"run-{remap}"))) is None
+        assert taken == [("the model", 6, other, remap), "trained"]
+        taken.clear()
+    checkpoints.append("step-000000003.npz")
+    execute(replaced(options, remap_vocab=True, output_dir=str(tmp_path / "run-True")))
+    assert taken == ["trained"]
+
+
 def test_ids_beyond_a_table_are_counted_or_refused(tmp_path, no_training, caplog):
     config = small_config(
         embeddings=("code", "visit", "gap"), visit_vocab_size=3, day_scale="days", day_vocab_size=10**6
@@ -351,6 +382,49 @@ def test_evaluation_alone_repeats_the_runs_numbers(copied):
     assert results.split == "test" and results.metrics.keys() == {"valid", "test"}
     for name in ("best/weights.npz", "train_log.jsonl", "run.json", "config.json"):
         assert after[name] == before[name]
+
+
+def test_options_of_an_evaluation_reach_what_they_name(copied, monkeypatch, tmp_path):
+    """Fault 11. A true risk that orders the planted patients rightly is the best reachable."""
+    options, run = copied
+    risk = ["patient_id,prediction_time,task,label,risk"]
+    for person in finished_run().people["test"]:
+        time = np.datetime64(person["prediction_time"], "s")
+        risk.append(f"{person['patient_id']},{time},long_stay,long_stay,{0.1 + 0.8 * person['labels']['long_stay'][0]}")
+    (tmp_path / "risk.csv").write_text("\n".join(risk) + "\n")
+    batches = []
+
+    def scorer(model, info, config, tasks, options, seed, made=results.Scorer):
+        batches.append((info.split, options.batch_size, options.max_seq_length, seed))
+        return made(model, info, config, tasks, options, seed)
+
+    monkeypatch.setattr(results, "Scorer", scorer)
+    evaluation = replaced(options, do_train=False, eval_batch_size=7, seed=5)
+    found = execute(replaced(evaluation, baselines=True, num_bootstrap=0, true_risk_file=str(tmp_path / "risk.csv")))
+    assert batches == [("valid", 7, 24, 5), ("test", 7, 24, 5)]  # fault 9: each split once, training's never
+    entry = found.metrics["test"]["long_stay"]["long_stay"]["roc_auc"]
+    assert entry["low"] is None and entry["high"] is None
+    assert found.comparison["test"]["best_reachable"]["long_stay"]["long_stay"]["roc_auc"] == 1
+    for name, tasks in found.comparison["test"]["baselines"].items():
+        assert tasks["long_stay"]["long_stay"]["roc_auc"]["value"] > 0.97, name
+    assert len(found.baselines["test"]) == 2
+    # Calibration and thresholds come from validation (fault 9), of the model and of the baselines.
+    model = fit_calibration(found.predictions["valid"]["long_stay"])
+    np.testing.assert_allclose(
+        found.probabilities["test"]["long_stay"], model.apply(found.predictions["test"]["long_stay"])
+    )
+    thresholds = {
+        split: found.metrics[split]["long_stay"]["long_stay"]["threshold"]["value"] for split in ("valid", "test")
+    }
+    assert thresholds["valid"] == thresholds["test"] == model.thresholds["long_stay"]
+    for name, tasks in found.baselines["test"].items():
+        baseline = fit_calibration(found.baselines["valid"][name]["complications"][0])
+        np.testing.assert_allclose(tasks["complications"][1], baseline.apply(tasks["complications"][0]), err_msg=name)
+        shown = found.comparison["test"]["baselines"][name]["complications"]
+        assert {label: shown[label]["threshold"]["value"] for label in baseline.thresholds} == baseline.thresholds
+    with_intervals = execute(replaced(evaluation, baselines=False, num_bootstrap=5))
+    assert with_intervals.metrics["test"]["complications"]["CKD_365"]["roc_auc"]["low"] is not None
+    assert with_intervals.baselines == {} and with_intervals.comparison["test"]["best_reachable"] == {}
 
 
 def test_best_weights_of_another_model_are_refused(copied):

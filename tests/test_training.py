@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -218,11 +219,14 @@ def scripted(tmp_path, monkeypatch):
         seen = []
 
         def measures(scorer, tasks, max_batches):
+            assert max_batches == changes.get("max_eval_steps", 0)
             seen.append(weights_of(scorer.model))
             return {"loss": 1.0, "roc_auc": None, metric: values[len(seen) - 1]}
 
         class NoScorer:
-            def __init__(self, model, *_):
+            def __init__(self, model, info, config, tasks, options, seed):
+                assert info.names[0] == Path(f"{files['valid_file']}.dataset.json")  # fault 9: not the training file
+                assert options.batch_size == 5 and seed == 0
                 self.model = model
 
         class OneBatch:
@@ -241,7 +245,7 @@ def scripted(tmp_path, monkeypatch):
         monkeypatch.setattr(training, "validation_measures", measures)
         monkeypatch.setattr(training, "Scorer", NoScorer)
         options = training_options(tmp_path, files, tasks=("long_stay",), num_train_epochs=len(values),
-                                   best_metric=metric, **changes)  # fmt: skip
+                                   best_metric=metric, eval_batch_size=5, **changes)  # fmt: skip
         done = trainer(options, tmp_path / f"run-{metric}-{len(values)}")
         done.train()
         return done, seen
@@ -251,7 +255,7 @@ def scripted(tmp_path, monkeypatch):
 
 def test_best_weights_are_chosen_by_the_measure_and_patience_ends_the_run(scripted, caplog):
     caplog.set_level(logging.INFO)
-    done, seen = scripted([0.5, None, 0.7, 0.7, 0.69, 0.9], "roc_auc", patience=2)
+    done, seen = scripted([0.5, None, 0.7, 0.7, 0.69, 0.9], "roc_auc", patience=2, max_eval_steps=3)
     assert done.state.step == 5 and done.state.finished  # the sixth epoch never came
     assert (done.state.best, done.state.best_step, done.state.since_best) == (
         0.7,
