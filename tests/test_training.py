@@ -93,6 +93,21 @@ def test_log_has_each_step_once_with_its_own_numbers(whole):
     assert done.state.finished and done.state.epoch == 2 and done.state.batch == 0
 
 
+def test_log_holds_the_steps_own_loss_not_the_mean_so_far(options, tmp_path):
+    """Fault 10. At a learning rate that moves nothing, each step's loss is that of its batch, by NumPy."""
+    config = small_config(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.3)
+    still = training_options(tmp_path, {}, config, input_file=options.input_file, tasks=("long_stay",),
+                             learning_rate=1e-30, num_train_epochs=1)  # fmt: skip
+    done = trainer(still, tmp_path / "run")
+    done.train()
+    expected = []
+    for x, y, w in done.batches.epoch(0):
+        z, y, w = (np.asarray(part["long_stay"], float) for part in (done.model(x, training=False), y, w))
+        expected.append((w * (y * np.logaddexp(0, -z) + (1 - y) * np.logaddexp(0, z))).sum())
+    assert len(expected) == 5 and np.ptp(expected) > 0.01
+    np.testing.assert_allclose([row["long_stay_loss"] for row in read_log(done.run.log_file)], expected, rtol=1e-5)
+
+
 def test_without_validation_the_last_weights_are_the_best(whole):
     _, _, weights, (best, about) = whole
     assert about == {"step": 10, "value": None}
