@@ -37,7 +37,7 @@ HOUSE = [  # from the ground up; a room imports rooms of its own layer or of low
         "synthetic_risk": PLAIN, "preprocess": PLAIN,
     },
     {"records": TENSORFLOW, "create_features": LATE, "tasks": LATE, "losses": KERAS, "encoder": KERAS},
-    {"pipeline": TENSORFLOW, "model": KERAS, "options": LATE, "notes": TENSORFLOW},
+    {"masking": TENSORFLOW, "pipeline": TENSORFLOW, "model": KERAS, "options": LATE, "notes": TENSORFLOW},
     {
         "balancing": KERAS, "optimizer": KERAS, "distribution": TENSORFLOW, "checkpoints": PLAIN,
         "tensorboard_events": TENSORFLOW, "training_log": PLAIN, "run_directory": LATE, "scoring": TENSORFLOW,

@@ -27,10 +27,10 @@ from small_data import (  # noqa: E402
 
 from medtop import pipeline  # noqa: E402
 from medtop.errors import DataError  # noqa: E402
+from medtop.masking import draw_masks
 from medtop.pipeline import (  # noqa: E402
     BatchOptions,
     TrainBatches,
-    draw_masks,
     eval_batches,
     plan_batches,
     steps_per_epoch,
