@@ -27,7 +27,7 @@ from small_data import (  # noqa: E402
 
 from medtop import pipeline  # noqa: E402
 from medtop.errors import DataError  # noqa: E402
-from medtop.masking import draw_masks
+from medtop.masking import draw_masks  # noqa: E402
 from medtop.pipeline import (  # noqa: E402
     BatchOptions,
     TrainBatches,
