@@ -1,11 +1,12 @@
-"""What a run needs to go on after a kill: weights, optimizer slots, random states and counters, in one file.
+"""What a run needs to go on after a kill: weights, optimizer slots and counters, in one file. Random numbers need
+no state: they are functions of seed and step.
 
 A checkpoint is an `.npz` (zip of plain arrays, a CRC-32 for each, no pickles), written whole or not at all.
 """
 
+import concurrent.futures
 import json
 import logging
-import re
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def read_arrays(path):
 
 
 def weights_of(model):
-    """dict path -> array of a model's weights (no optimizer, no random states)."""
+    """dict path -> array of a model's weights (no optimizer)."""
     named = {weight.path: np.asarray(weight) for weight in model.weights}
     if len(named) != len(model.weights):
         raise AssertionError("two weights of the model have the same path")
@@ -78,16 +79,13 @@ def set_weights(model, arrays, where):
         weight.assign(arrays[path])
 
 
-def _numbered(model):
-    """All variables of the run in a fixed order: the model's with random states, then the optimizer's.
+def _numbered(variables):
+    """dict name -> variable; numbered, because names may repeat (the two means of a weight in two optimizers)."""
+    return {f"{number:05d}|{_path(variable)}": variable for number, variable in enumerate(variables)}
 
-    Keras numbers random states over the whole process, so that the second model of a process has other names than the
-    first; their place in the order says which they are.
-    """
-    return {
-        f"{number:05d}|{re.sub('^seed_generator_[0-9]+/', 'seed_generator/', variable.path)}": variable
-        for number, variable in enumerate([*model.variables, *model.optimizer.variables])
-    }
+
+def _path(variable):
+    return getattr(variable, "path", variable.name)  # a Keras variable's path; TensorFlow's own has a name
 
 
 class CheckpointFolder:
@@ -100,20 +98,42 @@ class CheckpointFolder:
 
     def __init__(self, folder, keep=3):
         self.folder, self.keep = Path(folder), keep
+        self._writer = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing = None
 
     def paths(self):
         """Checkpoints, oldest first."""
         return sorted(self.folder.glob("step-*.npz"))
 
-    def save(self, model, state):
-        """Writes a checkpoint for `state["step"]` and removes those beyond `keep`."""
-        arrays = {name: np.asarray(variable) for name, variable in _numbered(model).items()}
+    def save(self, variables, state):
+        """Writes a checkpoint for `state["step"]` in the background and removes those beyond `keep`.
+
+        The values are copied before this returns; the file is on the disk when the next call, or `wait`, returns.
+
+        Args:
+            variables: list of Keras's or TensorFlow's variables.
+            state: JSON-able dict.
+
+        Raises:
+            OSError: when this or the one before could not be written; earlier checkpoints are whole.
+        """
+        arrays = {name: np.array(variable.numpy()) for name, variable in _numbered(variables).items()}
+        self.wait()
+        self._writing = self._writer.submit(self._write, arrays, state)
+
+    def wait(self):
+        """Returns when everything is on the disk; raises what the writing raised."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write(self, arrays, state):
         write_arrays(self.folder / f"step-{state['step']:09d}.npz", arrays, state)
         for path in self.paths()[: -self.keep]:
             path.unlink()
 
-    def restore(self, model):
-        """Sets the model and its optimizer from the newest whole checkpoint; returns its state, or None without any.
+    def restore(self, variables):
+        """Sets the variables from the newest whole checkpoint; returns its state, or None without any.
 
         A damaged checkpoint is passed over with a warning.
 
@@ -127,10 +147,10 @@ class CheckpointFolder:
             except DataError as error:
                 logger.warning("%s; going back to the checkpoint before it", error)
                 continue
-            variables = _numbered(model)
-            if {name: tuple(v.shape) for name, v in variables.items()} != {n: a.shape for n, a in arrays.items()}:
+            numbered = _numbered(variables)
+            if {name: tuple(v.shape) for name, v in numbered.items()} != {n: a.shape for n, a in arrays.items()}:
                 raise DataError(f"{path}: expected a checkpoint of this model, received another model's")
-            for name, variable in variables.items():
+            for name, variable in numbered.items():
                 variable.assign(arrays[name])
             return state
         if paths:

@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from medtop.config import DAYS_PER_YEAR, EMBEDDINGS, BertConfig
+from medtop.dropout import Dropout
 from medtop.errors import DataError
 
 
@@ -147,7 +148,7 @@ class SelfAttention(keras.layers.Layer):
     def __init__(self, config, **kwargs):
         super().__init__(**kwargs)
         self.config = config if isinstance(config, BertConfig) else BertConfig(**config)
-        self.dropout = keras.layers.Dropout(self.config.attention_probs_dropout_prob)
+        self.dropout = Dropout(self.config.attention_probs_dropout_prob)
 
     def build(self, x_shape, mask_shape=None):
         width = self.config.hidden_size
@@ -239,7 +240,7 @@ def dense(config, units, name, act=None):
 
 def _block(config, x, mask, prefix):
     """One transformer block; post-norm: LN(x + f(x)) twice (Devlin et al. 2018); pre-norm: x + f(LN(x)) twice."""
-    dropout = keras.layers.Dropout(config.hidden_dropout_prob, name=f"{prefix}_dropout")
+    dropout = Dropout(config.hidden_dropout_prob, name=f"{prefix}_dropout")
     attention = SelfAttention(config, name=f"{prefix}_attention")
     attention_norm = layer_norm(config, f"{prefix}_attention_norm")
     intermediate = dense(config, config.intermediate_size, f"{prefix}_intermediate", activation(config.activation))
@@ -275,7 +276,7 @@ def build_encoder(config):
     x = Embeddings(config, name="embeddings")([inputs[key] for key in config.inputs])
     if config.norm == "post":
         x = layer_norm(config, "embeddings_norm")(x)
-    x = keras.layers.Dropout(config.hidden_dropout_prob, name="embeddings_dropout")(x)
+    x = Dropout(config.hidden_dropout_prob, name="embeddings_dropout")(x)
     mask = AttentionMask(name="attention_mask")(inputs["patient_slots"])
     for number in range(config.num_hidden_layers):
         x = _block(config, x, mask, f"layer_{number}")

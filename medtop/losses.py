@@ -41,10 +41,19 @@ class ElementwiseCrossentropy(keras.losses.Loss):
         return {"sparse": self.sparse, "positive_weights": self.positive_weights, "name": self.name}
 
 
+def correct(sparse, y_true, y_pred):
+    """1 where the most likely code is the right one (`sparse`), or the logit lies on the right side of 0; else 0.
+
+    Shapes as in `ElementwiseCrossentropy`; float32 like y.
+    """
+    if sparse:
+        return ops.cast(ops.equal(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), ops.cast(y_true, "int32")), "float32")
+    return ops.cast(ops.equal(ops.cast(y_true, "float32") > 0.5, y_pred > 0), "float32")
+
+
 @keras.saving.register_keras_serializable("medtop")
 class ElementwiseAccuracy(keras.metrics.Mean):
     """Share of labels whose logit lies on the right side of 0; weights have y's shape."""
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        right = ops.equal(ops.cast(y_true, "float32") > 0.5, y_pred > 0)
-        return super().update_state(ops.cast(right, "float32"), sample_weight)
+        return super().update_state(correct(False, y_true, y_pred), sample_weight)

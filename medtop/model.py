@@ -6,6 +6,7 @@ Letters: B rows in a batch, T tokens in a row, P patients in a row, M masked pos
 import keras
 from keras import ops
 
+from medtop.dropout import Dropout
 from medtop.encoder import GatherPositions, activation, build_encoder, dense, encoder_inputs, layer_norm
 
 
@@ -48,7 +49,7 @@ def _masked_head(task, config, encoder, inputs, outputs):
 
 def _patient_head(task, config, encoder, inputs, outputs):
     """Dropout and one dense layer on the pooled patient vector."""
-    x = keras.layers.Dropout(config.hidden_dropout_prob, name=f"{task.name}_dropout")(outputs["pooled_output"])
+    x = Dropout(config.hidden_dropout_prob, name=f"{task.name}_dropout")(outputs["pooled_output"])
     return keras.layers.Dense(
         task.num_outputs,
         name=f"{task.name}_logits",

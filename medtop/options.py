@@ -1,12 +1,16 @@
 """What a training run is asked to do. Checked here, before TensorFlow is loaded."""
 
 import dataclasses
+import os
 from pathlib import Path
 
+from medtop.cluster import read_cluster
 from medtop.config import BertConfig
 from medtop.dataset_info import read_dataset
 from medtop.errors import DataError
 from medtop.tasks import choose_tasks
+
+STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored")
 
 NOT_COMPARED = (
     "output_dir",
@@ -19,6 +23,12 @@ NOT_COMPARED = (
     "baselines",
     "true_risk_file",
     "num_bootstrap",
+    "distribution_strategy",
+    "num_gpus",
+    "gradient_accumulation_steps",
+    "save_checkpoints_steps",
+    "save_checkpoints_minutes",
+    "keep_checkpoints",
 )
 """Options that do not change what is trained: they may differ when a run is continued or evaluated again. Of the
 configuration, its content is compared, not where it lies."""
@@ -45,6 +55,8 @@ class TrainingOptions:
         num_train_epochs: passes over the training data.
         num_warmup_steps: -1 = a tenth of the steps.
         save_checkpoints_steps: steps between checkpoints (one is written after every epoch besides).
+        save_checkpoints_minutes: minutes between checkpoints, besides; 0 = by steps and epochs only.
+        keep_checkpoints: how many of the newest checkpoints are kept, besides the best weights.
         max_eval_steps: batches for the measures of masked codes while training; 0 = all. Patients: always all.
         best_metric: validation measure that chooses the best weights: `loss`, `<task>.loss`, `<task>.<label>.<metric>`,
             `roc_auc` (mean over the patient-level tasks of the macro ROC AUC); default roc_auc, else loss.
@@ -52,6 +64,9 @@ class TrainingOptions:
         seed: of weights, order, masks, dropout.
         deterministic: bit-identical results on the same machine and versions; slower.
         precision: float32 or mixed_bfloat16.
+        distribution_strategy: one of `STRATEGIES`.
+        num_gpus: GPUs of this machine to use; None = all.
+        gradient_accumulation_steps: parts that a replica computes its rows in, one after another; the same result.
         balanced_sampling: `<task>.<label>` whose positives and negatives are seen equally often; empty = none.
         strict: refuse what is otherwise clipped and counted.
         baselines: fit count baselines and compare.
@@ -82,12 +97,17 @@ class TrainingOptions:
     num_train_epochs: int = 10
     num_warmup_steps: int = -1
     save_checkpoints_steps: int = 1000
+    save_checkpoints_minutes: float = 0.0
+    keep_checkpoints: int = 3
     max_eval_steps: int = 0
     best_metric: str = ""
     patience: int = 0
     seed: int = 0
     deterministic: bool = False
     precision: str = "float32"
+    distribution_strategy: str = "one_device"
+    num_gpus: int | None = None
+    gradient_accumulation_steps: int = 1
     balanced_sampling: str = ""
     strict: bool = False
     baselines: bool = True
@@ -127,9 +147,13 @@ def _require(good, flag, expected, received):
 
 
 def _check_numbers(options):
-    for name in ("train_batch_size", "eval_batch_size", "save_checkpoints_steps"):
+    for name in (
+        "train_batch_size", "eval_batch_size", "save_checkpoints_steps", "keep_checkpoints",
+        "gradient_accumulation_steps",
+    ):  # fmt: skip
         _require(getattr(options, name) >= 1, name, "1 or more", getattr(options, name))
-    for name in ("num_train_steps", "num_train_epochs", "max_eval_steps", "patience", "seed", "num_bootstrap"):
+    for name in ("num_train_steps", "num_train_epochs", "max_eval_steps", "patience", "seed", "num_bootstrap",
+                 "save_checkpoints_minutes"):  # fmt: skip
         _require(getattr(options, name) >= 0, name, "0 or more", getattr(options, name))
     _require(options.seed < 2**32, "seed", "less than 2**32", options.seed)  # NumPy's seeds are 32 bits
     for name in ("max_seq_length", "max_predictions_per_seq"):
@@ -137,6 +161,11 @@ def _check_numbers(options):
         _require(value is None or value >= (2 if name == "max_seq_length" else 1), name, "a larger number", value)
     share = options.masked_lm_prob
     _require(share is None or 0 < share < 1, "masked_lm_prob", "a number between 0 and 1", share)
+    _require(options.num_gpus is None or options.num_gpus >= 0, "num_gpus", "0 or more", options.num_gpus)
+    strategy = options.distribution_strategy
+    _require(strategy in STRATEGIES, "distribution_strategy", ", ".join(STRATEGIES), strategy)
+    if strategy == "multi_worker_mirrored":
+        read_cluster(os.environ)
     _require(options.learning_rate > 0, "learning_rate", "a number above 0", options.learning_rate)
     _require(options.weight_decay >= 0, "weight_decay", "0 or more", options.weight_decay)
     _require(

@@ -328,12 +328,17 @@ def _windows(files, options):
     return tf.data.TFRecordDataset(files, buffer_size=1 << 20).batch(options.window)
 
 
+def _block_size(options):
+    """Records that are shuffled at once: whole windows."""
+    return options.window * max(1, SHUFFLE_BLOCK // options.window)
+
+
 def _shuffled_windows(files, options, seed, epoch):
     """Windows of an epoch: files in random order, then records in random order within blocks of `SHUFFLE_BLOCK`.
 
     Stateless, unlike `Dataset.shuffle`: the order depends on seed and epoch alone, and a resumed run can skip windows.
     """
-    block = options.window * max(1, SHUFFLE_BLOCK // options.window)
+    block = _block_size(options)
     order = tf.random.experimental.stateless_shuffle(tf.constant(files), _seed_pair(seed, epoch, -1))
 
     @plain
@@ -358,8 +363,15 @@ class TrainBatches:
         self.steps_per_epoch = steps_per_epoch(info.num_examples, options)
         self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._first = tf.Variable(0, dtype=tf.int64, trainable=False)
-        maker = BatchMaker(info, config, tasks, options)
-        files = [str(file) for file in info.files]
+        self._info, self._options, self._seed, self._balanced = info, options, seed, balanced
+        self._maker = BatchMaker(info, config, tasks, options)
+        self._dataset = self._epochs(lambda *batch: normalised(*batch[:3])).prefetch(8)
+
+    def _epochs(self, pick):
+        """The batches of epoch `self._epoch` from `self._first` on; `pick` takes what is wanted of (x, y, w, examples).
+        """
+        maker, options, seed = self._maker, self._options, self._seed
+        files = [str(file) for file in self._info.files]
 
         @plain
         def epoch_batches(_):
@@ -375,12 +387,12 @@ class TrainBatches:
             ).skip(first % options.windows_of)
 
         def batches(epoch, number, serialized):
-            window, plan = maker.window(serialized, seed, epoch, number, shuffle=True, balanced=balanced)
+            window, plan = maker.window(serialized, seed, epoch, number, shuffle=True, balanced=self._balanced)
             return tf.data.Dataset.range(tf.size(plan[0], out_type=tf.int64)).map(
-                lambda k: normalised(*maker.batch(window, plan, k)[:3]), num_parallel_calls=tf.data.AUTOTUNE
+                lambda k: pick(*maker.batch(window, plan, k)), num_parallel_calls=tf.data.AUTOTUNE
             )
 
-        self._dataset = tf.data.Dataset.range(1).flat_map(epoch_batches).prefetch(8)
+        return tf.data.Dataset.range(1).flat_map(epoch_batches)
 
     def epoch(self, epoch, first_batch=0):
         """The batches of an epoch from `first_batch` on: tf.data.Dataset of `(x, y, w)`, weights normalised.
@@ -390,6 +402,28 @@ class TrainBatches:
         self._epoch.assign(epoch)
         self._first.assign(first_batch)
         return self._dataset
+
+    def locate(self, epoch, batch):
+        """Where the examples of a batch lie: list of (file, place of the record in it, from 0).
+
+        For error messages: it reads the data up to that batch once more.
+        """
+        self._epoch.assign(epoch)
+        self._first.assign(batch)
+        examples = next(iter(self._epochs(lambda x, y, w, examples: examples).take(1))).numpy().reshape(-1)
+        return [self._record(epoch, int(place)) for place in examples if place >= 0]
+
+    def _record(self, epoch, place):
+        """(file, record) at a place of an epoch's order; `_shuffled_windows` once more, with numbers for records."""
+        info, size = self._info, _block_size(self._options)
+        shuffle = tf.random.experimental.stateless_shuffle
+        order = shuffle(tf.range(len(info.files)), _seed_pair(self._seed, epoch, -1)).numpy()
+        counts = np.array(info.file_records)[order]
+        block, within = divmod(place, size)
+        numbers = tf.range(min(size, int(counts.sum()) - block * size))
+        unshuffled = block * size + int(shuffle(numbers, _seed_pair(self._seed, epoch, -2 - block))[within])
+        file = int(np.searchsorted(np.cumsum(counts), unshuffled, side="right"))
+        return info.files[order[file]], unshuffled - int(np.cumsum(counts)[file] - counts[file])
 
 
 def eval_batches(info, config, tasks, options, seed, masking):

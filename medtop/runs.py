@@ -1,11 +1,13 @@
 """One run from options to result files: start or go on, train, evaluate, report."""
 
+import contextlib
 import dataclasses
 import json
 import logging
 
 import keras
 
+from medtop.distribution import start
 from medtop.errors import DataError
 from medtop.first_look import check_splits, first_look
 from medtop.initialisation import check_patients, check_source, initialise
@@ -41,10 +43,13 @@ def execute(options, resume=True, overwrite=False, command=""):
     if not options.do_train:
         return _evaluate_only(options, run)
     plan = make_plan(options)
-    with run.locked():
-        _open(run, plan, resume, overwrite)
-        trainer = Trainer(plan, run)
-        if options.init_checkpoint and not trainer.checkpoints.paths():
+    distribution = start(options.distribution_strategy, options.num_gpus)  # before any other work of TensorFlow
+    with contextlib.ExitStack() as stack:
+        if distribution.is_chief:  # who alone writes
+            stack.enter_context(run.locked())
+            _open(run, plan, resume, overwrite)
+        trainer = Trainer(plan, run, distribution)
+        if distribution.is_chief and options.init_checkpoint and not trainer.checkpoints.paths():
             taken = initialise(trainer.model, plan, options.init_checkpoint, options.remap_vocab)
             logger.info(
                 "from %s: %d weights taken, %d start at random; %d of %d codes known there",
@@ -55,9 +60,11 @@ def execute(options, resume=True, overwrite=False, command=""):
                 taken.of,
             )
         trainer.train()
-        if not options.do_eval:
-            return None
-        return _evaluate(trainer.model, plan, run, command)
+        results = None
+        if options.do_eval and distribution.is_chief:
+            results = _evaluate(trainer.model, plan, run, command)
+        distribution.broadcast_state({})  # nobody leaves before the chief is done
+        return results
 
 
 def _open(run, plan, resume, overwrite):

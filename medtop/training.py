@@ -1,5 +1,6 @@
-"""The training loop: compile and fit, validate, keep the best weights, go on after a kill."""
+"""The training loop: steps, validation, the best weights, checkpoints, and going on after a kill."""
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -10,18 +11,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from medtop import distribution as distributions
 from medtop import records
 from medtop.checkpoints import CheckpointFolder, read_arrays, set_weights, weights_of, write_arrays
 from medtop.errors import DataError, Stopped
 from medtop.estimate import training_seconds
 from medtop.evaluation import evaluate
-from medtop.model import build_model, compile_arguments
-from medtop.optimizer import build_optimizer
+from medtop.model import build_model
+from medtop.optimizer import AdamW, WarmupLinearDecay
 from medtop.options import balanced_label
 from medtop.pipeline import BatchOptions, TrainBatches
 from medtop.predictions import sigmoid
 from medtop.scoring import Scorer, task_losses
 from medtop.tensorboard_events import write_scalars
+from medtop.train_step import TrainStep
 from medtop.training_log import TrainingLog
 
 logger = logging.getLogger(__name__)
@@ -50,32 +53,19 @@ class State:
     finished: bool = False
 
 
-class _Steps(keras.callbacks.Callback):
-    """After each step: log row, progress, checkpoint, stop signal."""
-
-    def __init__(self, trainer):
-        super().__init__()
-        self.trainer = trainer
-
-    def on_train_batch_begin(self, batch, logs=None):
-        # Keras reports running means; from zero at each step they are this step's values.
-        self.model.reset_metrics()
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.trainer.step_done({name: float(value) for name, value in logs.items()})
-
-
 class Trainer:
     """Trains one model as a `Plan` says.
 
     Args:
         plan: `medtop.options.Plan`.
-        run: `RunDirectory`, locked and started.
+        run: `RunDirectory`, locked and started by the chief.
+        distribution: `medtop.distribution.Distribution`; None = one device.
     """
 
-    def __init__(self, plan, run):
+    def __init__(self, plan, run, distribution=None):
         options = plan.options
         self.plan, self.run, self.options = plan, run, options
+        self.distribution = distribution or distributions.start()
         keras.utils.set_random_seed(options.seed)
         if options.deterministic:
             tf.config.experimental.enable_op_determinism()
@@ -89,15 +79,24 @@ class Trainer:
         warmup = (
             self.total_steps // 10 if options.num_warmup_steps < 0 else min(options.num_warmup_steps, self.total_steps)
         )
-        self.model = build_model(plan.config, plan.tasks)
-        self.optimizer = build_optimizer(options.learning_rate, warmup, self.total_steps, options.weight_decay)
-        self.model.compile(optimizer=self.optimizer, jit_compile=False, **compile_arguments(plan.tasks))
-        self.optimizer.build(self.model.trainable_variables)
+        self.rate = WarmupLinearDecay(options.learning_rate, warmup, self.total_steps)
+        with self.distribution.scope():
+            self.model = build_model(plan.config, plan.tasks)
+            self.optimizer = AdamW(self.model.trainable_weights, self.rate, options.weight_decay)
+        self.take_step = TrainStep(
+            self.model, plan.tasks, self.optimizer, self.distribution, options.seed,
+            options.gradient_accumulation_steps,
+        )  # fmt: skip
         self.log, self.eval_log = TrainingLog(run.log_file), TrainingLog(run.eval_log_file)
-        self.checkpoints = CheckpointFolder(run.checkpoints)
+        self.checkpoints = CheckpointFolder(run.checkpoints, options.keep_checkpoints)
         self.state = State()
         self.scorer = None
         self._stop = None
+
+    @property
+    def variables(self):
+        """Everything that a checkpoint holds, in a fixed order."""
+        return [*self.model.weights, *self.optimizer.variables]
 
     def train(self):
         """Trains to the end, from the newest checkpoint where there is one.
@@ -106,15 +105,10 @@ class Trainer:
             Stopped: after SIGTERM, when the state is saved.
             DataError: when the loss is no number any more.
         """
-        restored = self.checkpoints.restore(self.model)
-        if restored is not None:
-            self.state = State(**restored)
-            logger.info("going on from step %d of %d", self.state.step, self.total_steps)
-        for log in (self.log, self.eval_log):
-            log.rewind(self.state.step)
+        self._restore()
         if self.state.finished:
             return
-        if self.plan.valid is not None:
+        if self.plan.valid is not None and self.distribution.is_chief:
             self.scorer = Scorer(
                 self.model,
                 self.plan.valid,
@@ -123,62 +117,99 @@ class Trainer:
                 batch_options(self.plan, self.options.eval_batch_size),
                 self.options.seed,
             )
-        with self._signals(), tf.summary.create_file_writer(str(self.run.path)).as_default():
-            seconds = training_seconds(self.plan, self.total_steps - self.state.step)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_CatchSignal(signal.SIGTERM, self._on_signal))
+            stack.callback(self.checkpoints.wait)
+            if self.distribution.is_chief:
+                stack.enter_context(tf.summary.create_file_writer(str(self.run.path)).as_default())
+            seconds = training_seconds(self.plan, self.total_steps - self.state.step) / self.distribution.replicas
             logger.info(
                 "%d steps, roughly %s; a better estimate follows after 20 of them",
                 self.total_steps - self.state.step,
                 duration(seconds),
             )
-            self._started = self._told = time.monotonic()
+            self._started = self._told = self._saved = time.monotonic()
             self._first_step = self.state.step
-            self._learning_rate = float(self.optimizer.learning_rate)  # of the next step; a step's row holds its own
             while not self.state.finished:
                 self._epoch()
+
+    def _restore(self):
+        """Goes on from the newest checkpoint; the chief reads it, and tells the other workers."""
+        if self.distribution.is_chief:
+            restored = self.checkpoints.restore(self.variables)
+            if restored is not None:
+                self.state = State(**restored)
+                logger.info("going on from step %d of %d", self.state.step, self.total_steps)
+            for log in (self.log, self.eval_log):
+                log.rewind(self.state.step)
+        self._share(weights=True)
+
+    def _share(self, weights=False):
+        """The chief's state, and its weights, on every worker."""
+        if self.distribution.workers == 1:
+            return
+        self.state = State(**self.distribution.broadcast_state(dataclasses.asdict(self.state)))
+        if weights:
+            variables = self.variables
+            values = self.distribution.broadcast([np.asarray(variable) for variable in variables])
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
 
     def _epoch(self):
         state = self.state
         steps = min(self.steps_per_epoch - state.batch, self.total_steps - state.step)
         if steps > 0:
-            batches = self.batches.epoch(state.epoch, state.batch)
             with records.reading(self.options.input_file):
-                self.model.fit(
-                    batches, epochs=1, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[_Steps(self)]
-                )
+                for batch in self.batches.epoch(state.epoch, state.batch).take(steps):
+                    logs, stop = self.take_step(state.step, batch, self._stop is not None)
+                    self.step_done(logs, stop)
         state.epoch, state.batch = state.epoch + 1, 0
         state.finished = state.step >= self.total_steps
-        if self.scorer is None:
+        if self.plan.valid is None:
             state.best_step = state.step
             self._save_best()
-        else:
+        elif self.distribution.is_chief:
             self._validate()
+        self._share()
         self._checkpoint()
         self._stop_if_asked()
 
-    def step_done(self, logs):
-        """One optimizer step is taken; `logs` are its loss and metrics."""
+    def step_done(self, logs, stop=False):
+        """One optimizer step is taken; `logs` are its loss and metrics; `stop`: some worker wants to stop."""
         state, options = self.state, self.options
+        rate = float(self.rate(state.step))
         state.step, state.batch = state.step + 1, state.batch + 1
-        row = {"step": state.step, "epoch": state.epoch, "learning_rate": self._learning_rate, **logs}
-        self._learning_rate = float(self.optimizer.learning_rate)
+        row = {"step": state.step, "epoch": state.epoch, "learning_rate": rate, **logs}
         self.log.append(row)
         if not math.isfinite(logs["loss"]):
-            self.log.flush()
-            raise DataError(
-                f"training: expected a finite loss, received {logs['loss']} at step {state.step} (epoch "
-                f"{state.epoch}, batch {state.batch}); the last checkpoint is kept. A lower --learning_rate may help"
-            )
-        if state.step % 10 == 0:
+            self._not_finite(logs["loss"])
+        if state.step % 10 == 0 and self.distribution.is_chief:
             write_scalars({name: value for name, value in row.items() if name not in ("step", "epoch")}, state.step)
         self._progress(logs)
-        if self._stop is not None:
+        if stop and self._stop is None:
+            self._stop = "SIGTERM of another worker"
+        if self._stop is not None and (stop or self.distribution.workers == 1):
             self._checkpoint()
-        self._stop_if_asked()
-        if state.step % options.save_checkpoints_steps == 0:
+            self._stop_if_asked(agreed=True)
+        seconds = 60 * options.save_checkpoints_minutes
+        due = seconds and time.monotonic() - self._saved > seconds
+        if state.step % options.save_checkpoints_steps == 0 or due:
             self._checkpoint()
 
-    def _stop_if_asked(self):
-        if self._stop is not None:
+    def _not_finite(self, loss):
+        if self.distribution.is_chief:
+            self.log.flush()
+        state = self.state
+        places = self.batches.locate(state.epoch, state.batch - 1)
+        raise DataError(
+            f"training: expected a finite loss, received {loss} at step {state.step} (epoch {state.epoch}, batch "
+            f"{state.batch}: {describe_places(places)}); the last checkpoint is kept. A lower --learning_rate may help"
+        )
+
+    def _stop_if_asked(self, agreed=False):
+        """Ends the run where that was asked; several workers end only after a step at which all of them know."""
+        if self._stop is not None and (agreed or self.distribution.workers == 1):
+            self.checkpoints.wait()
             raise Stopped(f"stopped by signal {self._stop} after step {self.state.step}; run the same command to go on")
 
     def _progress(self, logs):
@@ -190,9 +221,11 @@ class Trainer:
             logger.info("step %d of %d, %s, about %s left", self.state.step, self.total_steps, losses, duration(left))
 
     def _checkpoint(self):
-        self.log.flush()
-        self.eval_log.flush()
-        self.checkpoints.save(self.model, dataclasses.asdict(self.state))
+        self._saved = time.monotonic()  # a clock that is set back does not matter
+        if self.distribution.is_chief:
+            self.log.flush()
+            self.eval_log.flush()
+            self.checkpoints.save(self.variables, dataclasses.asdict(self.state))
 
     def _validate(self):
         measures = validation_measures(self.scorer, self.plan.tasks, self.options.max_eval_steps)
@@ -228,10 +261,9 @@ class Trainer:
             self._save_best()
 
     def _save_best(self):
-        write_arrays(self.run.best_weights, weights_of(self.model), {"step": self.state.step, "value": self.state.best})
-
-    def _signals(self):
-        return _CatchSignal(signal.SIGTERM, self._on_signal)
+        if self.distribution.is_chief:
+            about = {"step": self.state.step, "value": self.state.best}
+            write_arrays(self.run.best_weights, weights_of(self.model), about)
 
     def _on_signal(self, number, frame):
         self._stop = signal.Signals(number).name
@@ -263,6 +295,18 @@ def batch_options(plan, batch_size):
         masked_lm_prob=options.masked_lm_prob,
         max_predictions=options.max_predictions_per_seq,
     )
+
+
+def describe_places(places):
+    """`file: records 3, 17 and 5 more` for (file, record) pairs, records counted from 0."""
+    by_file = {}
+    for file, record in places:
+        by_file.setdefault(str(file), []).append(record)
+    texts = []
+    for file, numbers in sorted(by_file.items()):
+        shown, more = sorted(numbers)[:8], len(numbers) - 8
+        texts.append(f"{file}: records {', '.join(map(str, shown))}{f' and {more} more' if more > 0 else ''}")
+    return "; ".join(texts)
 
 
 def better(name, value, best):

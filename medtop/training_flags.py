@@ -5,7 +5,7 @@ import dataclasses
 from absl import flags
 
 from medtop.errors import DataError
-from medtop.options import TrainingOptions, make_plan
+from medtop.options import STRATEGIES, TrainingOptions, make_plan
 from medtop.run_directory import RunDirectory
 
 
@@ -47,6 +47,8 @@ def define(tasks=None):
     flags.DEFINE_integer(
         "save_checkpoints_steps", 1000, "Steps between checkpoints; one more is written after each epoch."
     )
+    flags.DEFINE_float("save_checkpoints_minutes", 0.0, "Minutes between checkpoints, besides; 0 = by steps only.")
+    flags.DEFINE_integer("keep_checkpoints", 3, "How many of the newest checkpoints are kept.")
     flags.DEFINE_integer("max_eval_steps", 0, "Batches for the measures of masked codes while training; 0 = all.")
     flags.DEFINE_string(
         "best_metric",
@@ -58,6 +60,16 @@ def define(tasks=None):
     flags.DEFINE_integer("seed", 0, "Seed of weights, order, masks and dropout.")
     flags.DEFINE_bool("deterministic", False, "Bit-identical results on the same machine and versions; slower.")
     flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16"], "Number format of the computations.")
+    flags.DEFINE_enum(
+        "distribution_strategy",
+        "one_device",
+        STRATEGIES,
+        "one_device; mirrored: all devices of this machine; multi_worker_mirrored: the machines that TF_CONFIG names.",
+    )
+    flags.DEFINE_integer("num_gpus", None, "GPUs of this machine to use; default: all.")
+    flags.DEFINE_integer(
+        "gradient_accumulation_steps", 1, "Parts that a batch is computed in, to save memory; the same result."
+    )
     flags.DEFINE_string(
         "balanced_sampling", "", "<task>.<label> whose positives and negatives are seen equally often in training."
     )
@@ -129,6 +141,11 @@ def options_from(values):
         "seed",
         "deterministic",
         "precision",
+        "save_checkpoints_minutes",
+        "keep_checkpoints",
+        "distribution_strategy",
+        "num_gpus",
+        "gradient_accumulation_steps",
         "balanced_sampling",
         "strict",
         "baselines",

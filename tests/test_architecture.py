@@ -23,7 +23,7 @@ ANY = "any"  # torch as well: only what converts between frameworks
 
 HOUSE = [  # from the ground up; a room imports rooms of its own layer or of lower ones, never in a circle
     {"errors": PLAIN, "commands": PLAIN, "quiet": PLAIN, "files": PLAIN, "pickles": PLAIN},
-    {"vocabulary": PLAIN, "config": PLAIN},
+    {"vocabulary": PLAIN, "config": PLAIN, "cluster": PLAIN},
     # tables -> stays -> what a cohort is made of
     {
         "sequences": PLAIN, "sources": PLAIN, "tables": PLAIN, "stream": PLAIN, "spill": PLAIN, "staging": PLAIN,
@@ -36,10 +36,14 @@ HOUSE = [  # from the ground up; a room imports rooms of its own layer or of low
         "synthetic": PLAIN, "synthetic_blocks": PLAIN, "synthetic_codes": PLAIN, "synthetic_patients": PLAIN,
         "synthetic_risk": PLAIN, "preprocess": PLAIN,
     },
-    {"records": TENSORFLOW, "create_features": LATE, "tasks": LATE, "losses": KERAS, "encoder": KERAS},
+    {
+        "records": TENSORFLOW, "create_features": LATE, "tasks": LATE, "losses": KERAS, "dropout": KERAS,
+        "encoder": KERAS,
+    },
     {"masking": TENSORFLOW, "pipeline": TENSORFLOW, "model": KERAS, "options": LATE, "notes": TENSORFLOW},
     {
-        "balancing": KERAS, "optimizer": KERAS, "distribution": TENSORFLOW, "checkpoints": PLAIN,
+        "balancing": KERAS, "optimizer": TENSORFLOW, "distribution": TENSORFLOW, "train_step": TENSORFLOW,
+        "checkpoints": PLAIN,
         "tensorboard_events": TENSORFLOW, "training_log": PLAIN, "run_directory": LATE, "scoring": TENSORFLOW,
         "training": TENSORFLOW, "training_flags": LATE, "results": TENSORFLOW, "convert": ANY,
         "initialisation": LATE, "estimate": TENSORFLOW, "first_look": TENSORFLOW, "model_card": PLAIN,

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-keras = pytest.importorskip("keras", reason="the optimizer is Keras's")
+tf = pytest.importorskip("tensorflow", reason="the optimizer is TensorFlow's")
 
+import keras  # noqa: E402
 from small_data import ALL_EMBEDDINGS, all_tasks, small_config  # noqa: E402
 
 from medtop.errors import DataError  # noqa: E402
 from medtop.model import build_model  # noqa: E402
-from medtop.optimizer import WarmupLinearDecay, build_optimizer  # noqa: E402
+from medtop.optimizer import AdamW, WarmupLinearDecay  # noqa: E402
 
 
 def rates(*arguments, steps):
@@ -30,12 +31,6 @@ def test_schedule_by_hand():
 def test_impossible_warm_up_is_refused(warmup, total):
     with pytest.raises(DataError, match=f"between 0 and the {total} training steps, received {warmup}"):
         WarmupLinearDecay(1.0, warmup, total)
-
-
-def test_schedule_survives_saving():
-    schedule = WarmupLinearDecay(0.5, 3, 9)
-    again = WarmupLinearDecay.from_config(schedule.get_config())
-    assert [float(again(step)) for step in range(10)] == [float(schedule(step)) for step in range(10)]
 
 
 def adamw(values, gradients, rate, decay, clip, decayed):
@@ -70,10 +65,10 @@ def test_three_steps_equal_numpy():
     variables = [
         keras.Variable(start, name=name) for start, name in zip(starts, ("kernel", "bias", "gamma"), strict=True)
     ]
-    optimizer = build_optimizer(0.1, 2, 10, weight_decay=0.3)
-    optimizer.build(variables)
-    for step in steps:
-        optimizer.apply([keras.ops.convert_to_tensor(gradient) for gradient in step])
+    optimizer = AdamW(variables, WarmupLinearDecay(0.1, 2, 10), weight_decay=0.3)
+    for number, step in enumerate(steps):
+        gradients, _ = tf.clip_by_global_norm([tf.constant(gradient) for gradient in step], 1.0)
+        optimizer.apply(tf.constant(number), gradients)
 
     def rate(s):
         return 0.1 * min((s + 1) / 2, (10 - s) / 8, 1.0)
@@ -83,20 +78,26 @@ def test_three_steps_equal_numpy():
         np.testing.assert_allclose(np.asarray(variable), value, rtol=2e-5, atol=2e-6, err_msg=variable.name)
 
 
-def test_only_the_direction_of_a_large_gradient_counts():
-    """Clipping is by the norm over all weights together: both weights are scaled by the same factor."""
-
-    def moved(scale):
-        variables = [keras.Variable(np.ones(3, np.float32), name=name) for name in ("kernel", "bias")]
-        optimizer = build_optimizer(0.1, 0, 10, weight_decay=0.0)
-        optimizer.build(variables)
-        gradients = [np.float32([3, 0, 0]) * scale, np.float32([0, 4, 0]) * scale]
-        optimizer.apply([keras.ops.convert_to_tensor(gradient) for gradient in gradients])
-        return np.concatenate([np.asarray(variable) for variable in optimizer.variables if "momentum" in variable.path])
-
-    np.testing.assert_allclose(moved(1.0), 0.1 * np.array([0.6, 0, 0, 0, 0.8, 0]), rtol=1e-5)
-    np.testing.assert_allclose(moved(100.0), moved(1.0), rtol=1e-5)
-    np.testing.assert_allclose(moved(0.1), 0.1 * np.array([0.3, 0, 0, 0, 0.4, 0]), rtol=1e-5)  # norm 0.5: as it is
+def test_many_steps_equal_kerass_adamw():
+    """A second route: Keras's optimizer, step for step, also where a gradient is 0 for a long time."""
+    rng = np.random.default_rng(3)
+    starts = [rng.normal(size=shape).astype(np.float32) for shape in ((6, 5), (5,))]
+    mine, theirs = (
+        [keras.Variable(start, name=name) for start, name in zip(starts, ("kernel", "bias"), strict=True)]
+        for _ in range(2)
+    )
+    optimizer = AdamW(mine, lambda step: tf.constant(0.01), weight_decay=0.1)
+    other = keras.optimizers.AdamW(0.01, weight_decay=0.1, epsilon=1e-6)
+    other.build(theirs)
+    other.exclude_from_weight_decay(var_names=["bias"])
+    for step in range(60):
+        size = float(step % 7 > 1)
+        gradients = [tf.constant(size * rng.normal(size=start.shape), tf.float32) for start in starts]
+        optimizer.apply(tf.constant(step), gradients)
+        other.apply(gradients)
+    for a, b in zip(mine, theirs, strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-4, atol=1e-6)
+    assert len(optimizer.variables) == 4
 
 
 def test_zero_gradients_move_kernels_and_tables_only():
@@ -106,9 +107,8 @@ def test_zero_gradients_move_kernels_and_tables_only():
     for weight in model.weights:
         weight.assign(rng.normal(size=weight.shape) + 1)
     before = {weight.path: np.asarray(weight).copy() for weight in model.weights}
-    optimizer = build_optimizer(0.5, 0, 1000, weight_decay=0.1)
-    optimizer.build(model.trainable_variables)
-    optimizer.apply([keras.ops.zeros_like(weight) for weight in model.trainable_variables])
+    optimizer = AdamW(model.trainable_variables, WarmupLinearDecay(0.5, 0, 1000), weight_decay=0.1)
+    optimizer.apply(tf.constant(0), [tf.zeros(weight.shape) for weight in model.trainable_variables])
     moved = set()
     for weight in model.weights:
         if not np.array_equal(np.asarray(weight), before[weight.path]):

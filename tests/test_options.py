@@ -231,6 +231,8 @@ OTHER_FORMS = {
     "class_weights": ("--class_weights=x:2,3", {"x": (2.0, 3.0)}),
     "precision": ("--precision=mixed_bfloat16", "mixed_bfloat16"),
     "patience": ("--early_stopping=loss:7", 7),
+    "distribution_strategy": ("--distribution_strategy=mirrored", "mirrored"),
+    "num_gpus": ("--num_gpus=2", 2),
 }
 
 

@@ -52,7 +52,7 @@ def no_training(monkeypatch):
         pass
 
     class NoTrainer:
-        def __init__(self, plan, run):
+        def __init__(self, plan, run, distribution):
             raise Begun
 
     monkeypatch.setattr(runs, "Trainer", NoTrainer)
@@ -280,7 +280,7 @@ def test_weights_of_another_run_are_taken_once(tmp_path, monkeypatch):
     taken, checkpoints = [], []
 
     class NoTrainer:
-        def __init__(self, plan, run):
+        def __init__(self, plan, run, distribution):
             self.model, self.checkpoints = "the model", SimpleNamespace(paths=lambda: checkpoints)
 
         def train(self):
