@@ -33,8 +33,9 @@ def draw_masks(token_ids, seed_pair, vocabulary, options):
     wanted = tf.clip_by_value(tf.round(count * options.masked_lm_prob), 1.0, float(options.max_predictions))
     wanted = tf.gather(tf.cast(wanted, tf.int64), token_ids.value_rowids())
     selected = codes & (rank < wanted)
-    size = len(vocabulary) - vocabulary.first_code_id
-    random_code = vocabulary.first_code_id + tf.cast(tf.floor(draws[2] * size), flat.dtype)
+    ordinary = tf.constant(vocabulary.ordinary_ids)
+    size = len(vocabulary.ordinary_ids)
+    random_code = tf.gather(ordinary, tf.cast(tf.floor(draws[2] * size), tf.int64))
     replaced = tf.where(
         draws[1] < 0.8, tf.cast(vocabulary.mask_id, flat.dtype), tf.where(draws[1] < 0.9, random_code, flat)
     )

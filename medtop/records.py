@@ -267,12 +267,26 @@ def parse_batch(serialized, info, names=None):
     return tf.io.parse_example(serialized, spec if names is None else {name: spec[name] for name in names})
 
 
+DAMAGE = (
+    tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.InvalidArgumentError,
+)  # fmt: skip
+"""What TensorFlow raises for TFRecord files that are cut, changed, gone, closed, or hold other records."""
+
+
 @contextlib.contextmanager
 def reading(name="TFRecord"):
-    """Turns TensorFlow's complaint about a damaged TFRecord file (`name`) into one line."""
+    """Turns TensorFlow's complaint about a damaged TFRecord file into one line.
+
+    Args:
+        name: the file; or a `DatasetInfo`: its files are then read once more, to say which one is damaged.
+    """
     try:
         yield
-    except tf.errors.DataLossError as error:
+    except DAMAGE as error:
+        if isinstance(name, DatasetInfo):
+            for _ in read_examples(name):
+                pass
+            raise  # the files are whole: the error is not about them
         line = str(error.message).splitlines()[0]
         raise DataError(f"{name}: expected whole records, received a damaged or cut file ({line:.200})") from error
 

@@ -129,7 +129,7 @@ class RunDirectory:
         if not self.exists():
             raise DataError(f"{self.path}: expected a run directory (with {self.run_file.name}), found none")
         config = BertConfig.from_file(self.config_file)
-        vocabulary = Vocabulary.read(self.vocabulary_file)
+        vocabulary = Vocabulary.read(self.vocabulary_file, text_model=True)
         content = _read_json(self.tasks_file, "tasks")
         tasks = [Task.from_dict(values) for values in content["tasks"]]
         if len(vocabulary) != config.vocab_size:

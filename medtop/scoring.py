@@ -86,6 +86,7 @@ class Scorer:
         self.patient = [task for task in tasks if task.level == "patient"]
         self.masked = [task for task in tasks if task.level == "masked"]
         self.examples = Examples(info, self.patient) if self.patient else None
+        self.info = info
         if self.patient:
             self._visible = eval_batches(info, config, self.patient, options, seed, masking=False)
             inputs, *_ = self._visible.element_spec
@@ -113,7 +114,7 @@ class Scorer:
         logits = {
             task.name: np.full((len(self.examples), task.num_outputs), np.nan, np.float32) for task in self.patient
         }
-        with records.reading():
+        with records.reading(self.info):
             for x, _, _, examples in self._visible:
                 places = examples.numpy().reshape(-1)
                 for name, values in self._logits(x).items():
@@ -143,7 +144,7 @@ class Scorer:
         measures = {}
         for task in self.masked:
             total = np.zeros(4)
-            with records.reading():
+            with records.reading(self.info):
                 for x, y, w, _ in self._hidden.take(max_batches or -1):
                     total += self._sums[task.name](x, y[task.name], w[task.name]).numpy()
             count = total[0]

@@ -159,7 +159,7 @@ class Trainer:
         state = self.state
         steps = min(self.steps_per_epoch - state.batch, self.total_steps - state.step)
         if steps > 0:
-            with records.reading(self.options.input_file):
+            with records.reading(self.plan.train):
                 for batch in self.batches.epoch(state.epoch, state.batch).take(steps):
                     logs, stop = self.take_step(state.step, batch, self._stop is not None)
                     self.step_done(logs, stop)
