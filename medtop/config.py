@@ -21,6 +21,9 @@ EMBEDDINGS = {
 }
 """The embeddings that a config may list. Another one is one more line here and one key in the pipeline's batch."""
 
+SEGMENTS = ("zero", "alternating", "visit", "sentence")
+"""What segment ids are: 0; the visit's number modulo 2; its number; the records' own (notes: first or second text)."""
+
 DAYS_PER_YEAR = 365.25
 
 
@@ -43,7 +46,8 @@ class BertConfig:
         norm: "post" (BERT: LayerNorm after each residual sum) or "pre" (megatron-bert: before each layer and last).
         pooling: "cls" ([CLS] through a tanh layer), "mean" or "sum" over the patient's tokens, padding left out.
         embeddings: names out of `EMBEDDINGS`, summed.
-        segment: what the segment ids are: "zero", "alternating" (visit number modulo 2) or "visit" (its number).
+        segment: what the segment ids are: "zero", "alternating" (visit number modulo 2), "visit" (its number) or
+            "sentence" (notes: 0 in the first text of a pair, 1 in the second).
         visit_vocab_size, visit_position_vocab_size, age_vocab_size, day_vocab_size, sex_vocab_size: rows of the tables.
         day_scale: row of the day tables for d days: "log2" is round(4 log2(1 + d)), "days" is d itself.
     """
@@ -81,7 +85,7 @@ class BertConfig:
             "activation": ("gelu", "gelu_tanh"),
             "norm": ("post", "pre"),
             "pooling": ("cls", "mean", "sum"),
-            "segment": ("zero", "alternating", "visit"),
+            "segment": SEGMENTS,
             "day_scale": ("log2", "days"),
         }
         for name, allowed in choices.items():

@@ -35,7 +35,7 @@ _KEYS = (
     "vocabulary",
     "source_manifest",
 )
-_SHARED = ("layout", "vocabulary_hash", "tasks", "time_gap", "visit_separator")
+_SHARED = ("layout", "vocabulary_hash", "tasks", "time_gap", "visit_separator", "tokenizer")
 
 
 def shard_names(output_file, num_shards):
@@ -53,7 +53,7 @@ class DatasetInfo:
         names: where the `dataset.json` files lie (paths).
         files: all TFRecord files, in order.
         file_records: number of records in each file.
-        layout: "default" or "medbert".
+        layout: "default", "medbert" or "notes".
         vocabulary: `Vocabulary`.
         tasks: dict task -> list of K label names.
         levels: dict task -> level ("patient").
@@ -65,6 +65,7 @@ class DatasetInfo:
         labels: dict task -> label -> dict of `known`, `positives`.
         lengths: dict of `upper` (bins' inclusive ends), `counts`, `max`, `mean`: tokens per example, [CLS] included.
         source_manifests: the sources' manifests (dicts).
+        tokenizer: notes only: dict of what made the token ids out of text (`lower_case`); None for codes.
     """
 
     names: list
@@ -82,6 +83,7 @@ class DatasetInfo:
     labels: dict
     lengths: dict
     source_manifests: list
+    tokenizer: dict | None = None
 
     @property
     def gap_feature(self):
@@ -191,8 +193,8 @@ def _together(contents):
     first_base, first, _ = contents[0]
     for base, content, _ in contents[1:]:
         for key in _SHARED + (("defaults",) if first["layout"] == "medbert" else ()):
-            if content[key] != first[key]:
-                shown = (f"{first[key]!r:.80}", f"{content[key]!r:.80}")
+            if content.get(key) != first.get(key):
+                shown = (f"{first.get(key)!r:.80}", f"{content.get(key)!r:.80}")
                 raise DataError(f"{base}: expected the same {key} as {first_base} ({shown[0]}), received {shown[1]}")
     values = [content for _, content, _ in contents]
     splits = list(dict.fromkeys(content["split"] for content in values))
@@ -212,6 +214,7 @@ def _together(contents):
         labels=_sum([content["labels"] for content in values]),
         lengths=_lengths_together([content["lengths"] for content in values]),
         source_manifests=[content["source_manifest"] for content in values if content["source_manifest"] is not None],
+        tokenizer=first.get("tokenizer"),
     )
 
 

@@ -10,6 +10,7 @@ from medtop.dataset_info import read_dataset
 from medtop.errors import DataError
 from medtop.tasks import choose_tasks
 
+LOSS_BALANCING = ("fixed", "uncertainty", "gradnorm", "random")
 STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored")
 
 NOT_COMPARED = (
@@ -29,6 +30,7 @@ NOT_COMPARED = (
     "save_checkpoints_steps",
     "save_checkpoints_minutes",
     "keep_checkpoints",
+    "telemetry_steps",
 )
 """Options that do not change what is trained: they may differ when a run is continued or evaluated again. Of the
 configuration, its content is compared, not where it lies."""
@@ -48,6 +50,9 @@ class TrainingOptions:
         tasks: names, or None for all that the data offer.
         task_weights: dict task -> factor of its loss.
         class_weights: dict task -> positive weights, one per label.
+        loss_balancing: how the losses' weights are found, one of `LOSS_BALANCING`; task_weights multiply them.
+        balancing_learning_rate: of the balancer's own optimizer.
+        telemetry_steps: steps between log rows that tell of the tasks' gradients at the last shared layer; 0 = never.
         max_seq_length, max_predictions_per_seq, masked_lm_prob: None = the default stored with the data.
         train_batch_size, eval_batch_size: patients in a batch.
         learning_rate, weight_decay: AdamW's; the rate is the peak after warm-up.
@@ -63,6 +68,9 @@ class TrainingOptions:
         patience: evaluations without a better best_metric until training stops; 0 = never.
         seed: of weights, order, masks, dropout.
         deterministic: bit-identical results on the same machine and versions; slower.
+        packing: whether patients share rows in training; attention stays within a patient.
+        row_lengths: allowed lengths of training rows, a comma list; "auto": many close ones without packing, and with
+            it those that need the least work for lengths like the data's.
         precision: float32 or mixed_bfloat16.
         distribution_strategy: one of `STRATEGIES`.
         num_gpus: GPUs of this machine to use; None = all.
@@ -86,6 +94,9 @@ class TrainingOptions:
     tasks: tuple | None = None
     task_weights: dict = dataclasses.field(default_factory=dict)
     class_weights: dict = dataclasses.field(default_factory=dict)
+    loss_balancing: str = "fixed"
+    balancing_learning_rate: float = 0.025
+    telemetry_steps: int = 100
     max_seq_length: int | None = None
     max_predictions_per_seq: int | None = None
     masked_lm_prob: float | None = None
@@ -104,6 +115,8 @@ class TrainingOptions:
     patience: int = 0
     seed: int = 0
     deterministic: bool = False
+    packing: bool = False
+    row_lengths: str = "auto"
     precision: str = "float32"
     distribution_strategy: str = "one_device"
     num_gpus: int | None = None
@@ -153,7 +166,7 @@ def _check_numbers(options):
     ):  # fmt: skip
         _require(getattr(options, name) >= 1, name, "1 or more", getattr(options, name))
     for name in ("num_train_steps", "num_train_epochs", "max_eval_steps", "patience", "seed", "num_bootstrap",
-                 "save_checkpoints_minutes"):  # fmt: skip
+                 "save_checkpoints_minutes", "telemetry_steps"):  # fmt: skip
         _require(getattr(options, name) >= 0, name, "0 or more", getattr(options, name))
     _require(options.seed < 2**32, "seed", "less than 2**32", options.seed)  # NumPy's seeds are 32 bits
     for name in ("max_seq_length", "max_predictions_per_seq"):
@@ -161,7 +174,14 @@ def _check_numbers(options):
         _require(value is None or value >= (2 if name == "max_seq_length" else 1), name, "a larger number", value)
     share = options.masked_lm_prob
     _require(share is None or 0 < share < 1, "masked_lm_prob", "a number between 0 and 1", share)
+    words = options.row_lengths.split(",")
+    good = options.row_lengths == "auto" or all(word.strip().isdigit() and int(word) >= 2 for word in words)
+    _require(good, "row_lengths", "auto, or whole numbers such as 64,512", options.row_lengths)
     _require(options.num_gpus is None or options.num_gpus >= 0, "num_gpus", "0 or more", options.num_gpus)
+    rate = options.balancing_learning_rate
+    _require(0 < rate < float("inf"), "balancing_learning_rate", "a number above 0", rate)
+    balancing = options.loss_balancing
+    _require(balancing in LOSS_BALANCING, "loss_balancing", ", ".join(LOSS_BALANCING), balancing)
     strategy = options.distribution_strategy
     _require(strategy in STRATEGIES, "distribution_strategy", ", ".join(STRATEGIES), strategy)
     if strategy == "multi_worker_mirrored":

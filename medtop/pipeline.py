@@ -15,23 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from medtop import records
-from medtop.config import EMBEDDINGS
 from medtop.errors import DataError
 from medtop.masking import draw_masks
+from medtop.packing import WindowPlan, plan_window
+from medtop.record_fields import sequence_fields
 
 ROW_LENGTHS = (*range(16, 128, 8), *range(128, 256, 16), *range(256, 512, 32), 512, 768, 1024, 2048, 4096)
 """Lengths that a batch's rows may have, close enough that little is padding: within a tenth of the row from 64 on."""
 
-SEQUENCE_FIELDS = {
-    # key of the batch: field of the record; `gap` stands for `info.gap_feature`
-    "token_ids": "token_ids",
-    "visit_positions": "visit_positions",
-    "visits": "visits",
-    "ages": "age_days",
-    "gaps": "gap",
-    "stays": "stay_days",
-    "recencies": "recency_days",
-}
 plain = tf.autograph.experimental.do_not_convert
 """For functions given to tf.data: nothing here needs AutoGraph, and its conversion takes longer than the tracing."""
 
@@ -49,7 +40,9 @@ class BatchOptions:
         masked_lm_prob: share of codes that are selected for prediction.
         max_predictions: most selected codes of a patient.
         row_lengths: allowed row lengths, rising; the last one is at least max_seq_length.
+        packing: whether patients share rows.
         windows_of: batches in a window; more of them give rows of more equal length.
+        whole_words: whether all pieces of a word are selected together (notes).
     """
 
     batch_size: int = 32
@@ -57,7 +50,9 @@ class BatchOptions:
     masked_lm_prob: float = 0.15
     max_predictions: int = 77
     row_lengths: tuple = ROW_LENGTHS
+    packing: bool = False
     windows_of: int = 64
+    whole_words: bool = False
 
     def __post_init__(self):
         for name in ("batch_size", "max_seq_length", "max_predictions", "windows_of"):
@@ -103,34 +98,6 @@ def _truncate(sequences, limit):
     }
 
 
-def plan_batches(lengths, options, rng):
-    """Cuts a window into batches of rows.
-
-    Patients are sorted by length (ties in random order), cut into batches, and the batches are shuffled.
-
-    Args:
-        lengths: int [W], tokens of each patient after truncation.
-        rng: NumPy generator, or None for no shuffling (evaluation).
-
-    Returns:
-        (row_length int64 [batches], batch_sizes int64 [batches], order int64 [W]: patients batch after batch).
-    """
-    shuffled = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
-    order = shuffled[np.argsort(lengths[shuffled], kind="stable")]
-    cuts = list(range(options.batch_size, len(order), options.batch_size))
-    batches = np.split(order, cuts)
-    if rng is not None and len(batches) > 1:
-        # A short last batch stays last, so that batches of a window can be counted from its size alone.
-        full = len(batches) - (len(batches[-1]) < options.batch_size)
-        batches = [batches[i] for i in rng.permutation(full)] + batches[full:]
-    row_lengths = [options.row_lengths[np.searchsorted(options.row_lengths, lengths[batch].max())] for batch in batches]
-    return (
-        np.array(row_lengths, np.int64),
-        np.array([len(b) for b in batches], np.int64),
-        np.concatenate(batches).astype(np.int64),
-    )
-
-
 def _balance(parsed, task, label, seed_pair):
     """Draws a window anew, with replacement, so that a label's positives and negatives weigh the same.
 
@@ -163,25 +130,7 @@ class BatchMaker:
         self.static_masks = info.layout == "medbert"
         self.masked = [task for task in tasks if task.level == "masked"] if masking else []
         self.patient = [task for task in tasks if task.level == "patient"]
-        # `segments` has no field of its own: it is made from the visit numbers
-        wanted = set(config.inputs) | {"token_ids", "visits"}
-        self.fields = {
-            key: info.gap_feature if field == "gap" else field
-            for key, field in SEQUENCE_FIELDS.items()
-            if key in wanted
-        }
-        if self.static_masks:
-            lost = [
-                key
-                for key in config.inputs
-                if key in ("visit_positions", "ages", "gaps", "stays", "recencies", "sexes")
-            ]
-            if lost:
-                names = [name for name, (key, *_) in EMBEDDINGS.items() if key in lost]
-                raise DataError(
-                    f"{info.names[0]}: expected records with {', '.join(names)} (the config's embeddings), "
-                    "received Med-BERT's layout, which has code, position, visit and segment only"
-                )
+        self.fields = sequence_fields(info, config, bool(self.masked) and options.whole_words)
 
     def window(self, serialized, seed, epoch, number, shuffle, balanced=None):
         """A window's tensors: ragged sequences, labels, and the plan of its batches.
@@ -200,29 +149,38 @@ class BatchMaker:
         else:
             window = self._window(parsed, pair)
         lengths = window["token_ids"].row_lengths()
-        plan = tf.numpy_function(
-            lambda lengths, *place: plan_batches(
-                lengths, self.options, np.random.default_rng([seed, *map(int, place)]) if shuffle else None
-            ),
-            [lengths, epoch, number],
-            (tf.int64, tf.int64, tf.int64),
-        )
+        return window, self._plan(lengths, seed, epoch, number, shuffle)
+
+    def _plan(self, lengths, seed, epoch, number, shuffle):
+        """The `WindowPlan` as int64 tensors, in the order of its fields."""
+        options = self.options
+
+        def planned(lengths, *place):
+            rng = np.random.default_rng([seed, *map(int, place)]) if shuffle else None
+            plan = plan_window(lengths, options.batch_size, options.row_lengths, options.packing, rng)
+            return tuple(getattr(plan, field.name) for field in dataclasses.fields(WindowPlan))
+
+        fields = len(dataclasses.fields(WindowPlan))
+        plan = tf.numpy_function(planned, [lengths, epoch, number], (tf.int64,) * fields)
         for part in plan:
             part.set_shape([None])
-        return window, plan
+        return plan
 
     def _window(self, parsed, pair):
         sequences = _truncate({key: parsed[field] for key, field in self.fields.items()}, self.options.max_seq_length)
         window = dict(sequences)
         if self.masked:
-            hidden, selected = draw_masks(sequences["token_ids"], pair, self.info.vocabulary, self.options)
+            word_starts = window.pop("word_starts", None)
+            hidden, selected = draw_masks(
+                sequences["token_ids"], pair, self.info.vocabulary, self.options, word_starts
+            )
             window["original_ids"] = sequences["token_ids"]
             window["token_ids"] = hidden
             window["selected"] = hidden.with_flat_values(selected)
         for task in self.patient:
             for kind in ("labels", "weights"):
                 name = f"{task.name}_{kind}"  # new patients come without labels: all unknown
-                window[name] = parsed[name] if name in parsed else tf.zeros([tf.size(parsed["sex"]), task.num_outputs])
+                window[name] = parsed[name] if name in parsed else tf.zeros([tf.size(parsed["example"]), task.num_outputs])
         window["example"] = parsed["example"]
         if "sexes" in self.config.inputs:
             window["sexes"] = tf.reshape(parsed["sex"], [-1])
@@ -264,56 +222,68 @@ class BatchMaker:
         return window
 
     def batch(self, window, plan, number):
-        """Batch `number` of a window: `(x, y, w, examples)`; examples int64 [B, 1] are record numbers, -1 for none."""
-        row_lengths, sizes, order = plan
+        """Batch `number` of a window: `(x, y, w, examples)`; examples int64 [B, P] are record numbers, -1 for none."""
+        row_lengths, sizes, num_rows, num_slots, order, *places = plan
         start = tf.reduce_sum(sizes[:number])
-        chosen = order[start : start + sizes[number]]
-        rows, tokens = self.options.batch_size, row_lengths[number]
-        mine = {name: tf.gather(value, chosen) for name, value in window.items()}
-        missing = rows - tf.shape(chosen)[0]
+        mine = slice(start, start + sizes[number])
+        row, first, slot = (place[mine] for place in places)
+        patients = {name: tf.gather(value, order[mine]) for name, value in window.items()}
+        lengths = patients["token_ids"].row_lengths()
+        rows, tokens, slots = num_rows[number], row_lengths[number], num_slots[number]
+        if not self.options.packing:  # a shape that is known beforehand
+            rows, slots = self.options.batch_size, 1
+        within = tf.ragged.range(lengths).flat_values  # each token's place in its patient
+        flat = tf.repeat(row * tokens + first, lengths) + within
+        seats = tf.stack([row, slot], 1)
 
-        def padded(ragged):
-            whole = ragged.to_tensor()
-            right = tf.cast(tokens, tf.int32) - tf.shape(whole)[1]
-            return tf.ensure_shape(tf.pad(whole, [[0, missing], [0, right]]), [rows, None])
+        def placed(values):
+            """Values per token [N] in rows [B, T]."""
+            whole = tf.scatter_nd(flat[:, None], tf.cast(values, tf.int32), [tf.cast(rows, tf.int64) * tokens])
+            return tf.ensure_shape(tf.reshape(whole, [rows, tokens]), [self._rows, None])
 
-        x = {key: tf.cast(padded(mine[key]), tf.int32) for key in self.fields}
-        real = tf.sequence_mask(mine["token_ids"].row_lengths(), tokens)
-        x["patient_slots"] = tf.ensure_shape(tf.pad(tf.cast(real, tf.int32), [[0, missing], [0, 0]]), [rows, None])
-        x["cls_positions"] = tf.zeros([rows, 1], tf.int32)
-        x["positions"] = tf.range(tf.cast(tokens, tf.int32))[None, :] * x["patient_slots"]
-        x["segments"] = self._segments(x["visits"], x["patient_slots"])
-        if "sexes" in mine:
-            x["sexes"] = tf.cast(tf.pad(mine["sexes"], [[0, missing]])[:, None], tf.int32) * x["patient_slots"]
+        def seated(values):
+            """Values per patient [n, ...] in [B, P, ...]."""
+            whole = tf.scatter_nd(seats, values, tf.concat([[rows, slots], tf.shape(values, tf.int64)[1:]], 0))
+            return tf.ensure_shape(whole, [self._rows, None if self.options.packing else 1, *values.shape[1:]])
+
+        x = {key: placed(patients[key].flat_values) for key in self.fields if key in patients}
+        x["patient_slots"] = placed(tf.repeat(slot + 1, lengths))
+        x["cls_positions"] = tf.cast(seated(first), tf.int32)
+        x["positions"] = placed(within)
+        if "segments" not in x:
+            x["segments"] = self._segments(x)
+        if "sexes" in patients:
+            x["sexes"] = placed(tf.repeat(patients["sexes"], lengths))
         y, w = {}, {}
         for task in self.masked:
-            x["mask_positions"], y[task.name], w[task.name] = self._masked(mine, padded)
+            x["mask_positions"], y[task.name], w[task.name] = self._masked(patients, placed)
         for task in self.patient:
             for part, target in ((y, "labels"), (w, "weights")):
-                values = tf.pad(mine[f"{task.name}_{target}"], [[0, missing], [0, 0]])
-                part[task.name] = tf.ensure_shape(values, [rows, task.num_outputs])[:, None, :]
+                values = tf.ensure_shape(patients[f"{task.name}_{target}"], [None, task.num_outputs])
+                part[task.name] = seated(values)
         wanted = {*self.config.inputs, "patient_slots", "cls_positions", *(["mask_positions"] if self.masked else [])}
-        examples = tf.pad(mine["example"], [[0, missing]], constant_values=-1)[:, None]
-        return {key: x[key] for key in sorted(wanted)}, y, w, examples
+        return {key: x[key] for key in sorted(wanted)}, y, w, seated(patients["example"] + 1) - 1
 
-    def _segments(self, visits, slots):
-        if self.config.segment == "zero":
-            return tf.zeros_like(visits)
-        return visits if self.config.segment == "visit" else (visits % 2) * slots
+    @property
+    def _rows(self):
+        """B where it is known beforehand."""
+        return None if self.options.packing else self.options.batch_size
 
-    def _masked(self, mine, padded):
+    def _segments(self, x):
+        """Segments [B, T] made from the visit numbers; 0 where the config does not read them."""
+        if self.config.segment == "visit":
+            return x["visits"]
+        return x["visits"] % 2 * x["patient_slots"] if self.config.segment == "alternating" else 0 * x["patient_slots"]
+
+    def _masked(self, patients, placed):
         """mask_positions, labels, weights, each [B, M]; unused places point at 0 with weight 0."""
-        selected = padded(mine["selected"].with_flat_values(tf.cast(mine["selected"].flat_values, tf.int64)))
+        selected = placed(patients["selected"].flat_values)
         most = tf.reduce_max(tf.reduce_sum(selected, axis=1))
         most = tf.cast(tf.maximum((most + 3) // 4 * 4, 4), tf.int32)  # multiples of 4: few distinct shapes
         most = tf.minimum(most, tf.shape(selected)[1])
         weights, positions = tf.math.top_k(selected, k=most)  # of equal values the lower place comes first
-        labels = tf.gather(padded(mine["original_ids"]), positions, batch_dims=1)
-        return (
-            positions * tf.cast(weights, tf.int32),
-            tf.cast(labels, tf.int32) * tf.cast(weights, tf.int32),
-            tf.cast(weights, tf.float32),
-        )
+        labels = tf.gather(placed(patients["original_ids"].flat_values), positions, batch_dims=1)
+        return positions * weights, labels * weights, tf.cast(weights, tf.float32)
 
 
 def normalised(x, y, w):

@@ -6,6 +6,9 @@ Default layout, one example per record, un-padded and without masks (int64 unles
 `visit_positions`, `age_days`, `gap_before_days` (or `gap_after_days`), `stay_days`, `recency_days` [n]; `sex` [1]
 (place in `medtop.sequences.SEXES`), `patient_id` [1] bytes, `prediction_time` [1] seconds since 1970-01-01;
 `<task>_labels`, `<task>_weights` [K] float.
+Notes, one window of a text per record: `token_ids`, `segment_ids`, `word_starts` (1 where a word begins) [n];
+`patient_id`, `admission_id` [1] bytes; `window` (its number in the text, from 0), `window_start`, `window_end`
+(characters of the text), `prediction_time` [1]; `<task>_labels`, `<task>_weights` [K] float.
 Med-BERT's layout: `input_ids`, `input_mask`, `segment_ids` [T], `masked_lm_positions`, `masked_lm_ids` [M],
 `masked_lm_weights` [M] float, `next_sentence_labels` [1].
 """
@@ -31,6 +34,10 @@ from medtop.errors import DataError
 from medtop.example_bytes import Column, encode_examples
 from medtop.features import TOKEN_COLUMNS, medbert_rows, pieces, select_masked_rows, tokens_of
 from medtop.files import atomic_path, write_json
+
+NOTE_TOKEN_COLUMNS = ("token_ids", "segment_ids", "word_starts")
+NOTE_COLUMNS = ("window", "window_start", "window_end", "prediction_time")
+"""Features of a notes record: one value per token, and one per record (beside its two ids)."""
 
 PIECE = 4096
 """Examples that are turned into bytes at a time: bounds the memory, whatever the size of the chunks."""
@@ -153,6 +160,7 @@ class DatasetWriter:
             "vocabulary_hash": about["vocabulary"].hash,
             "vocabulary": list(about["vocabulary"].tokens),
             "source_manifest": about["source_manifest"],
+            **({"tokenizer": about["tokenizer"]} if "tokenizer" in about else {}),
         }
 
 
@@ -236,15 +244,13 @@ def feature_spec(info):
             "masked_lm_weights": tf.io.FixedLenFeature([predictions], tf.float32),
             "next_sentence_labels": tf.io.FixedLenFeature([1], tf.int64),
         }
-    spec = {
-        _feature(name, info.time_gap): tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
-        for name in TOKEN_COLUMNS
-    }
-    spec |= {
-        "sex": tf.io.FixedLenFeature([], tf.int64),
-        "prediction_time": tf.io.FixedLenFeature([], tf.int64),
-        "patient_id": tf.io.FixedLenFeature([], tf.string),
-    }
+    notes = info.layout == "notes"
+    per_token = NOTE_TOKEN_COLUMNS if notes else [_feature(name, info.time_gap) for name in TOKEN_COLUMNS]
+    numbers = NOTE_COLUMNS if notes else ("sex", "prediction_time")
+    names = ("patient_id", "admission_id") if notes else ("patient_id",)
+    spec = {name: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64) for name in per_token}
+    spec |= {name: tf.io.FixedLenFeature([], tf.int64) for name in numbers}
+    spec |= {name: tf.io.FixedLenFeature([], tf.string) for name in names}
     for task, labels in info.tasks.items():
         spec |= {f"{task}_{kind}": tf.io.FixedLenFeature([len(labels)], tf.float32) for kind in ("labels", "weights")}
     return spec
@@ -261,6 +267,7 @@ def parse_batch(serialized, info, names=None):
     Returns:
         dict by the records' feature names. Default layout: RaggedTensor int64 [B, n] per token column, `sex`,
         `prediction_time` int64 [B], `patient_id` string [B], `<task>_labels`, `<task>_weights` float32 [B, K].
+        Notes: the same kinds of tensors by the names of `NOTE_TOKEN_COLUMNS` and `NOTE_COLUMNS`, and `admission_id`.
         Med-BERT's: dense [B, T], [B, M], [B, 1].
     """
     spec = feature_spec(info)
@@ -300,6 +307,7 @@ def read_examples(path, chunk_size=5000):
     Yields:
         dict by feature name. Default layout: `counts` int64 [N] and flat int64 [Z] token columns laid end to end;
         `sex`, `prediction_time` int64 [N]; `patient_id` list of str; `<task>_labels`, `<task>_weights` float32 [N, K].
+        Notes: likewise, with `NOTE_COLUMNS` int64 [N] and `admission_id` list of str.
         Med-BERT's: arrays [N, T], [N, M], [N, 1].
 
     Raises:
@@ -324,6 +332,7 @@ def _columns(features):
             columns[name] = value.flat_values.numpy()
         else:
             columns[name] = value.numpy()
-    if "patient_id" in columns:
-        columns["patient_id"] = [name.decode() for name in columns["patient_id"]]
+    for key in ("patient_id", "admission_id"):
+        if key in columns:
+            columns[key] = [name.decode() for name in columns[key]]
     return columns

@@ -1,10 +1,11 @@
 """One optimizer step over the global batch, on any number of replicas.
 
-Letters: B rows in a batch, R replicas, n tasks.
+Letters: B rows in a batch, R replicas, n tasks, S weights of the shared layer.
 """
 
 import tensorflow as tf
 
+from medtop.balancing import norms_and_cosines
 from medtop.dropout import dropouts
 from medtop.losses import correct
 
@@ -13,7 +14,7 @@ CLIP_NORM = 1.0
 
 
 class TrainStep:
-    """Computes losses and gradients of the global batch and updates the weights.
+    """Computes losses and gradients of the global batch and updates the weights and the balance of the losses.
 
     Each replica takes its rows. Weights of the losses come normalised over the global batch, so that the sum of the
     replicas' losses is the weighted mean over all, and the sum of their gradients its gradient; a clip by norm comes
@@ -23,18 +24,22 @@ class TrainStep:
         model: `build_model`'s, made under the strategy.
         tasks: list of `Task`.
         optimizer: with `apply(step, gradients)`, made under the strategy.
+        balancer: `medtop.balancing.Balancer`, made under the strategy.
         distribution: `Distribution`.
         seed: of dropout.
         accumulation: parts that the replica's rows are computed in, one after another, to save memory; same result.
         clip_norm: largest global norm of the gradients; None = as they are.
+        telemetry_steps: after so many steps the log tells of the tasks' gradients; 0 = never.
     """
 
-    def __init__(self, model, tasks, optimizer, distribution, seed=0, accumulation=1, clip_norm=CLIP_NORM):
-        self.model, self.tasks, self.optimizer, self.distribution = model, tasks, optimizer, distribution
-        self.seed, self.accumulation, self.clip_norm = seed, accumulation, clip_norm
+    def __init__(self, model, tasks, optimizer, balancer, distribution, seed=0, accumulation=1, clip_norm=CLIP_NORM,
+                 telemetry_steps=0):  # fmt: skip
+        self.model, self.tasks, self.optimizer, self.balancer = model, tasks, optimizer, balancer
+        self.distribution, self.seed, self.accumulation = distribution, seed, accumulation
+        self.clip_norm, self.telemetry_steps = clip_norm, telemetry_steps
         self.losses = {task.name: task.loss() for task in tasks}
         self.dropouts = dropouts(model)
-        self._function = None
+        self._functions = {}
 
     def __call__(self, step, batch, stop=False):
         """Takes a step.
@@ -45,78 +50,112 @@ class TrainStep:
             stop: whether this worker wants to stop after this step.
 
         Returns:
-            (dict of float: `<task>_loss`, `<task>_accuracy` per task and `loss`; whether some worker wants to stop).
+            (dict of float; whether some worker wants to stop). The dict holds `loss`, the weighted sum of the tasks'
+            losses; per task `<task>_loss` (unweighted), `<task>_accuracy` and, unless all are 1, `<task>_weight`; and
+            now and then `<task>_gradient_norm` and `<task>_<other>_gradient_cosine`, of the unweighted losses'
+            gradients at the shared layer.
         """
-        if self._function is None:
+        told = bool(self.telemetry_steps) and (step + 1) % self.telemetry_steps == 0
+        function = self._function(self.balancer.needs_gram or told, batch)
+        with self.distribution.peers():
+            values = function(tf.constant(step, tf.int64), tf.constant(float(stop)), *batch)
+            values = {name: value.numpy() for name, value in values.items()}
+        return self._logs(values, told), bool(values["stop"] > 0)
+
+    def _function(self, with_gram, batch):
+        if with_gram not in self._functions:
             specs = tf.nest.map_structure(lambda part: tf.TensorSpec(_free(part.shape), part.dtype), batch)
-            self._function = tf.function(
-                self._step,
+            self._functions[with_gram] = tf.function(
+                lambda *arguments: self._step(with_gram, *arguments),
                 input_signature=[tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.float32), *specs],
                 autograph=False,
             )
-        with self.distribution.peers():
-            values = self._function(tf.constant(step, tf.int64), tf.constant(float(stop)), *batch).numpy()
-        count = len(self.tasks)
-        logs = {"loss": float(values[-1])}
-        for number, task in enumerate(self.tasks):
-            logs[f"{task.name}_loss"] = float(values[number])
-            logs[f"{task.name}_accuracy"] = float(values[count + number])
-        return logs, bool(values[2 * count] > 0)
+        return self._functions[with_gram]
 
-    def _step(self, step, stop, x, y, w):
+    def _logs(self, values, told):
+        names = [task.name for task in self.tasks]
+        logs = {"loss": float(values["total"])}
+        for number, name in enumerate(names):
+            logs[f"{name}_loss"] = float(values["losses"][number])
+            logs[f"{name}_accuracy"] = float(values["accuracies"][number])
+        if len(names) > 1 or self.balancer.variables:
+            logs |= {f"{name}_weight": float(values["weights"][number]) for number, name in enumerate(names)}
+        if told:
+            for number, name in enumerate(names):
+                logs[f"{name}_gradient_norm"] = float(values["norms"][number])
+                for other in range(number + 1, len(names)):
+                    logs[f"{name}_{names[other]}_gradient_cosine"] = float(values["cosines"][number, other])
+        return logs
+
+    def _step(self, with_gram, step, stop, x, y, w):
         strategy = self.distribution.strategy
-        weights = tf.constant([task.weight for task in self.tasks])
+        weights = tf.cast(self.balancer.weights(step), tf.float32)
         x, y, w = self._padded((x, y, w))
-        gradients, values = strategy.run(self._replica, args=(step, stop, weights, x, y, w))
+        gradients, values = strategy.run(self._replica, args=(with_gram, step, stop, weights, x, y, w))
         self.optimizer.apply(step, gradients)
-        values = strategy.experimental_local_results(values)[0]
-        total = tf.reduce_sum(weights * values[: len(self.tasks)])
-        return tf.concat([values, [total]], 0)
+        values = {name: strategy.experimental_local_results(value)[0] for name, value in values.items()}
+        shared = values.pop("shared", None)
+        gram = None if shared is None else tf.matmul(shared, shared, transpose_b=True)
+        self.balancer.update(values["losses"], values.pop("present") > 0, gram, step)
+        if gram is not None:
+            values["norms"], values["cosines"] = norms_and_cosines(gram)
+        return values | {"weights": weights, "total": tf.reduce_sum(weights * values["losses"])}
 
     def _padded(self, batch):
         """Empty rows, whose weights are 0, up to a multiple of the parts that the batch is cut into."""
         parts = self.distribution.replicas * self.accumulation
+        missing = -tf.shape(tf.nest.flatten(batch)[0])[0] % parts
+        return batch if parts == 1 else tf.nest.map_structure(
+            lambda part: tf.pad(part, [[0, missing]] + [[0, 0]] * (len(part.shape) - 1)), batch
+        )  # fmt: skip
 
-        def pad(part):
-            missing = -part.shape[0] % parts
-            return tf.pad(part, [[0, missing]] + [[0, 0]] * (len(part.shape) - 1)) if missing else part
-
-        return tf.nest.map_structure(pad, batch)
-
-    def _replica(self, step, stop, weights, x, y, w):
-        """A replica's part: (gradients summed over replicas, [losses n, accuracies n, stop] summed over replicas)."""
+    def _replica(self, with_gram, step, stop, weights, x, y, w):
+        """A replica's part, summed over the replicas: (gradients, clipped; dict of what `_measured` gives and stop)."""
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
         parts = self.distribution.replicas * self.accumulation
-        gradients, values = None, None
+        total = None
         for number in range(self.accumulation):
             place = replica * self.accumulation + number
             self._set_noise(step, place)
-            more, found = self._gradients(weights, *_rows((x, y, w), place, parts))
-            gradients = more if gradients is None else [a + b for a, b in zip(gradients, more, strict=True)]
-            values = found if values is None else values + found
-        values = tf.concat([values, [stop]], 0)
+            found = self._measured(with_gram, weights, *_rows((x, y, w), place, parts))
+            total = found if total is None else tf.nest.map_structure(tf.add, total, found)
+        total["stop"] = stop
         if self.distribution.replicas > 1:
-            *gradients, values = context.all_reduce(tf.distribute.ReduceOp.SUM, [*gradients, values])
+            summed = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.nest.flatten(total))
+            total = tf.nest.pack_sequence_as(total, summed)
+        gradients = total.pop("gradients")
         if self.clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
-        return gradients, values
+        return gradients, total
 
-    def _gradients(self, weights, x, y, w):
+    def _measured(self, with_gram, weights, x, y, w):
+        """dict: gradients; losses, accuracies, present (sums of weights) [n]; with `with_gram`, shared [n, S], the
+        gradients of each task's unweighted loss at the last layer that all tasks share."""
         variables = [weight.value for weight in self.model.trainable_weights]
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        with tf.GradientTape(persistent=with_gram, watch_accessed_variables=False) as tape:
             tape.watch(variables)
             outputs = self.model(x, training=True)
-            losses = tf.stack(
-                [self.losses[task.name](y[task.name], outputs[task.name], w[task.name]) for task in self.tasks]
-            )
-            total = tf.reduce_sum(weights * losses)
-        gradients = tape.gradient(total, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        accuracies = [
-            tf.reduce_sum(w[task.name] * correct(task.level == "masked", y[task.name], outputs[task.name]))
-            for task in self.tasks
-        ]
-        return [tf.convert_to_tensor(gradient) for gradient in gradients], tf.concat([losses, tf.stack(accuracies)], 0)
+            each = [self.losses[task.name](y[task.name], outputs[task.name], w[task.name]) for task in self.tasks]
+            total = tf.reduce_sum(weights * tf.stack(each))
+        zero = tf.UnconnectedGradients.ZERO
+        gradients = tape.gradient(total, variables, unconnected_gradients=zero)
+        found = {
+            "gradients": [tf.convert_to_tensor(gradient) for gradient in gradients],
+            "losses": tf.stack(each),
+            "accuracies": tf.stack(
+                [
+                    tf.reduce_sum(w[task.name] * correct(task.level == "masked", y[task.name], outputs[task.name]))
+                    for task in self.tasks
+                ]
+            ),
+            "present": tf.stack([tf.reduce_sum(w[task.name]) for task in self.tasks]),
+        }
+        if with_gram:
+            shared = last_shared_layer(self.model)
+            rows = [tape.gradient(loss, shared, unconnected_gradients=zero) for loss in each]
+            found["shared"] = tf.stack([tf.reshape(row, [-1]) for row in rows])
+        return found
 
     def _set_noise(self, step, place):
         first = (self.seed * 1_000_003 + step) % 2_147_483_647
@@ -124,9 +163,16 @@ class TrainStep:
             layer.noise.state.assign(tf.stack([first, number * 65_536 + tf.cast(place, tf.int64)]))
 
 
+def last_shared_layer(model):
+    """The last kernel of the encoder's last block: the variable at which tasks' gradients are compared."""
+    blocks = [layer for layer in model.encoder.layers if layer.name.startswith("layer_") and
+              layer.name.endswith("_output")]  # fmt: skip
+    return blocks[-1].kernel.value
+
+
 def _free(shape):
-    """The shape with its first dimension (rows) and those behind the second fixed: T, M and P differ by batch."""
-    return [shape[0], None, *shape[2:]]
+    """The shape without its first two dimensions: B, and T, P or M, which differ by batch."""
+    return [None, None, *shape[2:]]
 
 
 def _rows(batch, place, parts):
@@ -135,7 +181,7 @@ def _rows(batch, place, parts):
         return batch
 
     def mine(part):
-        rows = part.shape[0] // parts
-        return tf.ensure_shape(part[place * rows : (place + 1) * rows], [rows, *part.shape[1:]])
+        rows = tf.shape(part)[0] // parts
+        return part[place * rows : (place + 1) * rows]
 
     return tf.nest.map_structure(mine, batch)

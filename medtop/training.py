@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from medtop import distribution as distributions
 from medtop import records
+from medtop.balancing import make_balancer
 from medtop.checkpoints import CheckpointFolder, read_arrays, set_weights, weights_of, write_arrays
 from medtop.errors import DataError, Stopped
 from medtop.estimate import training_seconds
@@ -20,6 +21,7 @@ from medtop.evaluation import evaluate
 from medtop.model import build_model
 from medtop.optimizer import AdamW, WarmupLinearDecay
 from medtop.options import balanced_label
+from medtop.packing import best_row_lengths
 from medtop.pipeline import BatchOptions, TrainBatches
 from medtop.predictions import sigmoid
 from medtop.scoring import Scorer, task_losses
@@ -72,7 +74,7 @@ class Trainer:
         keras.mixed_precision.set_dtype_policy(options.precision)
         balanced = balanced_label(options.balanced_sampling, plan.tasks) if options.balanced_sampling else None
         self.batches = TrainBatches(
-            plan.train, plan.config, plan.tasks, batch_options(plan, options.train_batch_size), options.seed, balanced
+            plan.train, plan.config, plan.tasks, training_batch_options(plan), options.seed, balanced
         )
         self.steps_per_epoch = self.batches.steps_per_epoch
         self.total_steps = options.num_train_steps or options.num_train_epochs * self.steps_per_epoch
@@ -83,10 +85,23 @@ class Trainer:
         with self.distribution.scope():
             self.model = build_model(plan.config, plan.tasks)
             self.optimizer = AdamW(self.model.trainable_weights, self.rate, options.weight_decay)
+            self.balancer = make_balancer(
+                options.loss_balancing,
+                [task.name for task in plan.tasks],
+                task_weights={task.name: task.weight for task in plan.tasks},
+                learning_rate=options.balancing_learning_rate,
+                seed=options.seed,
+            )
         self.take_step = TrainStep(
-            self.model, plan.tasks, self.optimizer, self.distribution, options.seed,
+            self.model,
+            plan.tasks,
+            self.optimizer,
+            self.balancer,
+            self.distribution,
+            options.seed,
             options.gradient_accumulation_steps,
-        )  # fmt: skip
+            telemetry_steps=options.telemetry_steps if len(plan.tasks) > 1 else 0,
+        )
         self.log, self.eval_log = TrainingLog(run.log_file), TrainingLog(run.eval_log_file)
         self.checkpoints = CheckpointFolder(run.checkpoints, options.keep_checkpoints)
         self.state = State()
@@ -96,7 +111,7 @@ class Trainer:
     @property
     def variables(self):
         """Everything that a checkpoint holds, in a fixed order."""
-        return [*self.model.weights, *self.optimizer.variables]
+        return [*self.model.weights, *self.optimizer.variables, *self.balancer.variables]
 
     def train(self):
         """Trains to the end, from the newest checkpoint where there is one.
@@ -295,6 +310,30 @@ def batch_options(plan, batch_size):
         masked_lm_prob=options.masked_lm_prob,
         max_predictions=options.max_predictions_per_seq,
     )
+
+
+def training_batch_options(plan):
+    """`BatchOptions` for training: patients share rows and rows have other lengths where the plan says so."""
+    options = plan.options
+    made = batch_options(plan, options.train_batch_size)
+    if options.row_lengths == "auto" and not options.packing:
+        return made
+    if options.row_lengths == "auto":
+        config, sample = plan.config, sample_lengths(plan.train.lengths)
+        width = config.hidden_size
+        linear = 8 * width * width + 4 * width * config.intermediate_size
+        lengths = best_row_lengths(sample, options.max_seq_length, options.train_batch_size, linear, 4 * width)
+    else:
+        lengths = tuple(int(length) for length in options.row_lengths.split(","))
+    logger.info("row lengths: %s", ", ".join(map(str, lengths)))
+    return dataclasses.replace(made, packing=options.packing, row_lengths=lengths)
+
+
+def sample_lengths(histogram, size=4096):
+    """Lengths of patients like those of a data set: int [about size], from the middle of each bin of its histogram."""
+    upper, counts = np.array(histogram["upper"]), np.array(histogram["counts"], float)
+    middle = (np.concatenate([[0], upper[:-1]]) + np.minimum(upper, histogram["max"])) // 2
+    return np.repeat(np.maximum(middle, 1), np.round(counts / max(counts.sum(), 1) * size).astype(int))
 
 
 def describe_places(places):

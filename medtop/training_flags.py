@@ -5,7 +5,7 @@ import dataclasses
 from absl import flags
 
 from medtop.errors import DataError
-from medtop.options import STRATEGIES, TrainingOptions, make_plan
+from medtop.options import LOSS_BALANCING, STRATEGIES, TrainingOptions, make_plan
 from medtop.run_directory import RunDirectory
 
 
@@ -34,6 +34,11 @@ def define(tasks=None):
         "Positive weights of a task's labels: name:number,number,...; may be "
         "given once per task. Probabilities are corrected back.",
     )
+    flags.DEFINE_enum(
+        "loss_balancing", "fixed", LOSS_BALANCING, "How the losses' weights are found; --task_weights multiply them."
+    )
+    flags.DEFINE_float("balancing_learning_rate", 0.025, "Of the optimizer of uncertainty and gradnorm.")
+    flags.DEFINE_integer("telemetry_steps", 100, "Steps between log rows on the tasks' gradients; 0 = never.")
     flags.DEFINE_integer("max_seq_length", None, "Longest row; longer histories keep [CLS] and the latest codes.")
     flags.DEFINE_integer("max_predictions_per_seq", None, "Most masked codes of a patient.")
     flags.DEFINE_float("masked_lm_prob", None, "Share of codes that are selected for prediction.")
@@ -41,6 +46,8 @@ def define(tasks=None):
     flags.DEFINE_integer("eval_batch_size", 64, "Patients in an evaluation batch.")
     flags.DEFINE_float("learning_rate", 5e-5, "Peak learning rate of AdamW.")
     flags.DEFINE_float("weight_decay", 0.01, "AdamW's weight decay; none on LayerNorm and biases.")
+    flags.DEFINE_bool("packing", False, "Several patients share a row in training; attention stays within a patient.")
+    flags.DEFINE_string("row_lengths", "auto", "Lengths of training rows, such as 64,512; auto: by the data.")
     flags.DEFINE_integer("num_train_steps", 0, "Training steps; 0 = num_train_epochs.")
     flags.DEFINE_integer("num_train_epochs", 10, "Passes over the training data, unless num_train_steps is given.")
     flags.DEFINE_integer("num_warmup_steps", -1, "Steps of linear warm-up; -1 = a tenth of all steps.")
@@ -140,6 +147,11 @@ def options_from(values):
         "max_eval_steps",
         "seed",
         "deterministic",
+        "loss_balancing",
+        "balancing_learning_rate",
+        "telemetry_steps",
+        "packing",
+        "row_lengths",
         "precision",
         "save_checkpoints_minutes",
         "keep_checkpoints",

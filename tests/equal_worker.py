@@ -34,6 +34,7 @@ def train(distribution, folder, settings):
     import keras
     import tensorflow as tf
 
+    from medtop.balancing import make_balancer
     from medtop.config import BertConfig
     from medtop.dataset_info import read_dataset
     from medtop.model import build_model
@@ -63,9 +64,11 @@ def train(distribution, folder, settings):
     with distribution.scope():
         model = build_model(config, tasks)
         optimizer = GradientDescent(model.trainable_weights)
+        weights = {task.name: task.weight for task in tasks}
+        balancer = make_balancer(settings.get("balancing", "fixed"), settings["tasks"], task_weights=weights)
     take_step = TrainStep(
-        model, tasks, optimizer, distribution, seed=1, accumulation=settings.get("accumulation", 1),
-        clip_norm=settings.get("clip_norm", 1.0),
+        model, tasks, optimizer, balancer, distribution, seed=1, accumulation=settings.get("accumulation", 1),
+        clip_norm=settings.get("clip_norm", 1.0), telemetry_steps=settings.get("telemetry_steps", 0),
     )  # fmt: skip
     logs, step = [], 0
     while step < settings["steps"]:
@@ -74,7 +77,7 @@ def train(distribution, folder, settings):
             step += 1
             if step == settings["steps"]:
                 break
-    return logs, {weight.path: np.asarray(weight) for weight in model.weights}
+    return logs, {weight.path: np.asarray(weight) for weight in [*model.weights, *balancer.variables]}
 
 
 if __name__ == "__main__":

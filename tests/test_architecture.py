@@ -28,7 +28,7 @@ HOUSE = [  # from the ground up; a room imports rooms of its own layer or of low
     {
         "sequences": PLAIN, "sources": PLAIN, "tables": PLAIN, "stream": PLAIN, "spill": PLAIN, "staging": PLAIN,
         "codes": PLAIN, "endpoints": PLAIN, "splits": PLAIN, "visits": PLAIN, "labels": PLAIN, "examples": PLAIN,
-        "prediction_times": PLAIN, "tally": PLAIN, "manifest": PLAIN, "example_bytes": PLAIN,
+        "prediction_times": PLAIN, "tally": PLAIN, "manifest": PLAIN, "example_bytes": PLAIN, "packing": PLAIN,
     },
     # whole steps before training
     {
@@ -37,7 +37,7 @@ HOUSE = [  # from the ground up; a room imports rooms of its own layer or of low
         "synthetic_risk": PLAIN, "preprocess": PLAIN,
     },
     {
-        "records": TENSORFLOW, "create_features": LATE, "tasks": LATE, "losses": KERAS, "dropout": KERAS,
+        "record_fields": PLAIN, "records": TENSORFLOW, "create_features": LATE, "tasks": LATE, "losses": KERAS, "dropout": KERAS,
         "encoder": KERAS,
     },
     {"masking": TENSORFLOW, "pipeline": TENSORFLOW, "model": KERAS, "options": LATE, "notes": TENSORFLOW},
@@ -50,6 +50,7 @@ HOUSE = [  # from the ground up; a room imports rooms of its own layer or of low
         "runs": TENSORFLOW, "prediction": TENSORFLOW,
         "predictions": PLAIN, "bootstrap": PLAIN, "evaluation": PLAIN, "calibration": PLAIN, "baselines": PLAIN,
         "report": PLAIN, "charts": PLAIN,
+        "grid": PLAIN, "grid_runner": PLAIN, "grid_results": PLAIN,
     },
 ]  # fmt: skip
 LAYER = {room: number for number, layer in enumerate(HOUSE) for room in layer}

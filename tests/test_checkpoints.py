@@ -12,6 +12,7 @@ tf = pytest.importorskip("tensorflow", reason="checkpoints hold a model in train
 import keras  # noqa: E402
 from small_data import all_tasks, small_config  # noqa: E402
 
+from medtop.balancing import make_balancer  # noqa: E402
 from medtop.checkpoints import CheckpointFolder, read_arrays, set_weights, weights_of, write_arrays  # noqa: E402
 from medtop.distribution import Distribution  # noqa: E402
 from medtop.errors import DataError  # noqa: E402
@@ -29,8 +30,10 @@ class InTraining:
         keras.utils.set_random_seed(seed)
         self.model = build_model(small_config(**changes), TASKS)
         self.optimizer = AdamW(self.model.trainable_weights, WarmupLinearDecay(1e-2, 2, 50))
-        self.take_step = TrainStep(self.model, TASKS, self.optimizer, Distribution(tf.distribute.get_strategy()))
-        self.variables = [*self.model.weights, *self.optimizer.variables]
+        balancer = make_balancer("uncertainty", ["long_stay"])
+        here = Distribution(tf.distribute.get_strategy())
+        self.take_step = TrainStep(self.model, TASKS, self.optimizer, balancer, here)
+        self.variables = [*self.model.weights, *self.optimizer.variables, *balancer.variables]
 
     def steps(self, count, first=0):
         """Takes training steps with dropout, each with its own batch; the losses."""

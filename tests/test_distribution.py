@@ -62,9 +62,9 @@ def read(result):
 def assert_equal(one, other, tolerance=1e-5):
     logs, weights = one
     other_logs, other_weights = other
-    assert len(logs) == len(other_logs) and logs[0].keys() == other_logs[0].keys()
-    for name in logs[0]:
-        mine, theirs = ([row[name] for row in rows] for rows in (logs, other_logs))
+    assert [row.keys() for row in logs] == [row.keys() for row in other_logs]
+    for name in {name: None for row in logs for name in row}:
+        mine, theirs = ([row[name] for row in rows if name in row] for rows in (logs, other_logs))
         np.testing.assert_allclose(mine, theirs, rtol=tolerance, atol=1e-7, err_msg=name)
     assert weights.keys() == other_weights.keys()
     for path, weight in weights.items():
@@ -90,6 +90,11 @@ CASES = {
                          task_weights={"masked_lm": 0.5, "long_stay": 2.0}),
     "masked_lm": COMMON | dict(tasks=["masked_lm"]),
     "clipped": COMMON | dict(tasks=["long_stay", "complications"], clip_norm=0.05),  # a clip that always bites
+    "packed": COMMON | dict(tasks=["masked_lm", "long_stay"], options={"packing": True, "row_lengths": [16, 32]}),
+    "uncertainty": COMMON | dict(tasks=["masked_lm", "long_stay", "complications"], balancing="uncertainty"),
+    "gradnorm": COMMON | dict(tasks=["masked_lm", "long_stay", "complications"], balancing="gradnorm",
+                              options={"packing": True, "row_lengths": [16, 32]}, telemetry_steps=5),
+    "random": COMMON | dict(tasks=["masked_lm", "complications"], balancing="random"),
     "uneven": COMMON | dict(tasks=["long_stay"], batch_size=7),  # rows that two devices cannot share evenly
 }  # fmt: skip
 
@@ -108,6 +113,11 @@ def test_cases_are_what_they_say(alone):
         losses = [row["loss"] for row in logs]
         assert len(losses) == 20 and np.mean(losses[-5:]) < np.mean(losses[:5]) and np.ptp(losses) > 0.01
     assert any(row["long_stay_loss"] == 0.0 for row in alone["all"][0])
+    for name in ("uncertainty", "gradnorm", "random"):
+        weights = [[row[key] for key in row if key.endswith("_weight")] for row in alone[name][0]]
+        assert np.ptp(weights, axis=0).min() > 1e-3, name  # every task's weight moves
+    cosines = [key for row in alone["gradnorm"][0] for key in row if key.endswith("_gradient_cosine")]
+    assert len(cosines) == 4 * 3
 
 
 def test_two_mirrored_devices_equal_one(folder, alone, tmp_path):

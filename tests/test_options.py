@@ -232,7 +232,9 @@ OTHER_FORMS = {
     "precision": ("--precision=mixed_bfloat16", "mixed_bfloat16"),
     "patience": ("--early_stopping=loss:7", 7),
     "distribution_strategy": ("--distribution_strategy=mirrored", "mirrored"),
+    "loss_balancing": ("--loss_balancing=random", "random"),
     "num_gpus": ("--num_gpus=2", 2),
+    "row_lengths": ("--row_lengths=32,64", "32,64"),
 }
 
 

@@ -32,7 +32,6 @@ from medtop.pipeline import (  # noqa: E402
     BatchOptions,
     TrainBatches,
     eval_batches,
-    plan_batches,
     steps_per_epoch,
 )
 from medtop.tasks import Task, choose_tasks  # noqa: E402
@@ -349,27 +348,6 @@ def test_counts_equal_those_of_the_features_room():
             _, _, selected = draws(1, tokens, BatchOptions(masked_lm_prob=share, max_predictions=most))
             positions, *_ = select_masked(tokens, 5, MASK_ID, 60, share, most, np.random.default_rng(0))
             assert selected.sum() == len(positions), (share, most, codes)
-
-
-def test_plan_cuts_by_length_and_keeps_every_patient():
-    rng = np.random.default_rng(0)
-    for size in (1, 7, 8, 9, 64, 61):
-        lengths = rng.integers(1, 24, size)
-        lengths_of_rows, sizes, order = plan_batches(lengths, OPTIONS, np.random.default_rng(1))
-        assert sorted(order) == list(range(size))
-        assert sizes.tolist() == [8] * (size // 8) + ([size % 8] if size % 8 else [])
-        batches = np.split(lengths[order], np.cumsum(sizes)[:-1])
-        assert [
-            min(length for length in (16, 24) if length >= batch.max()) for batch in batches
-        ] == lengths_of_rows.tolist()
-        spans = sorted((batch.min(), batch.max()) for batch in batches)
-        assert all(first[1] <= second[0] for first, second in itertools.pairwise(spans))  # like lengths together
-    ordered = plan_batches(np.array([3, 1, 2, 2]), dataclasses.replace(OPTIONS, batch_size=2), None)
-    assert [part.tolist() for part in ordered] == [
-        [16, 16],
-        [2, 2],
-        [1, 2, 3, 0],
-    ]  # evaluation: by length, ties in order
 
 
 @pytest.mark.parametrize("values, message", [

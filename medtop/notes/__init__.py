@@ -1,0 +1,1 @@
+"""Clinical notes: readmission labels, texts, tokens, windows, aggregation, results."""

@@ -1,0 +1,74 @@
+"""A script that stands for the trainer in the tests of the grid: resumable steps, SIGTERM saves, and faults on demand.
+
+It obeys `<output_dir>/../../faults.json`: cell name -> list of what happens at its next starts: "error", "kill" or
+"crash", the first of them at the first start.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+OFFERED = ("output_dir", "seed", "lr", "tasks", "steps", "data", "bert_config_file", "deterministic", "flagfile")
+
+
+def metrics(flags):
+    """What the script 'finds': worked out from its flags, so that tests can work it out too."""
+    value = round(0.5 + 0.01 * int(flags["seed"]) + 0.1 * float(flags.get("lr", 0)), 6)
+    entry = {"roc_auc": {"value": value, "low": value - 0.1, "high": value + 0.1},
+             "average_precision": {"value": 0.3, "low": None, "high": None},
+             "brier": {"value": 0.2, "low": 0.1, "high": 0.3}, "calibration_error": {"value": 0.05},
+             "n": 100, "positives": 20, "unknown": 5, "reason": None}  # fmt: skip
+    masked = {"loss": {"value": 2.5}, "accuracy": {"value": 0.25}, "n": 50, "positives": None, "unknown": None}
+    tasks = {"long_stay": {"long_stay": entry}, "complications": {name: entry for name in ("MACE", "CKD", "macro")},
+             "masked_lm": {"masked_lm": masked}}  # fmt: skip
+    return {"valid": {"long_stay": {"long_stay": entry}}, "test": tasks}
+
+
+def main():
+    words = [word[2:] for word in sys.argv[1:]]
+    if words == ["help"]:
+        print("\n".join(f"  --{name}" if name != "deterministic" else "  --[no]deterministic" for name in OFFERED))
+        return 0
+    flags = dict(word.partition("=")[::2] for word in words)
+    folder = Path(flags["output_dir"])
+    folder.mkdir(exist_ok=True)
+    with open(folder / "starts.txt", "a") as file:
+        file.write(f"{os.getpid()} {' '.join(sys.argv[1:])}\n")
+    starts = len((folder / "starts.txt").read_text().splitlines())
+    faults_file = folder.parent.parent / "faults.json"
+    faults = json.loads(faults_file.read_text()).get(folder.parent.name, []) if faults_file.exists() else []
+    fault = faults[starts - 1] if starts <= len(faults) else None
+    settings = folder / "settings.json"
+    mine = {name: value for name, value in flags.items() if name not in ("output_dir", "bert_config_file")}
+    if settings.exists() and json.loads(settings.read_text()) != mine:
+        print("error: expected the settings of the run that is there, received others", file=sys.stderr)
+        return 1
+    settings.write_text(json.dumps(mine))
+    if fault == "error":
+        print("reading\nerror: flags: expected a better one\n", file=sys.stderr)
+        return 1
+    if fault == "crash":
+        print("Traceback: something unforeseen", file=sys.stderr)
+        return 70
+    asked = []
+    signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+    place = folder / "step"
+    first = int(place.read_text()) if place.exists() else 0
+    print(f"from step {first}", flush=True)
+    for step in range(first, int(flags.get("steps", 1))):
+        time.sleep(0.05)
+        place.write_text(str(step + 1))
+        if fault == "kill" and step == first + 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if asked:
+            print(f"stopped: after step {step + 1}", file=sys.stderr)
+            return 75
+    (folder / "metrics.json").write_text(json.dumps(metrics(flags)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

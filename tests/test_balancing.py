@@ -1,0 +1,469 @@
+"""Balancers against plain NumPy written from the papers' formulas, against Keras's Adam, and against autodiff."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT
+from keras import ops
+
+from medtop.balancing import (
+    BALANCERS,
+    Adam,
+    GradNorm,
+    RandomWeights,
+    Uncertainty,
+    make_balancer,
+    norms_and_cosines,
+)
+from medtop.errors import DataError
+
+NAMES = ["masked_lm", "dose", "long_stay"]
+KINDS = ["classification", "regression", "classification"]
+LEARNED = ["uncertainty", "gradnorm"]
+STATEFUL_STARTS = [(name, start) for name in LEARNED for start in (True, False)]
+
+
+def make(name, **settings):
+    return make_balancer(name, NAMES, KINDS, **{"dtype": "float64", "learning_rate": 0.1, **settings})
+
+
+def steps(count, tasks=3, scales=(1.0, 50.0, 0.01), seed=0):
+    """Made-up losses [n], presence [n] and Gram matrices [n, n] of `count` steps; some tasks have no labels in some."""
+    generator = np.random.default_rng(seed)
+    found = []
+    for number in range(count):
+        losses = np.array(scales[:tasks]) * generator.uniform(0.5, 1.5, tasks) * 0.9**number
+        gradients = generator.normal(size=(tasks, 7)) * np.array(scales[:tasks])[:, None]
+        present = np.ones(tasks, bool)
+        present[1] = number > 0  # the second task's labels come late
+        present[2] = number != 3
+        losses[~present], gradients[~present] = 0.0, 0.0
+        found.append((losses, present, gradients @ gradients.T))
+    return found
+
+
+def follow(balancer, history, first=0):
+    """The weights before each step, [steps, n]; the balancer sees the history from step `first` on."""
+    seen = []
+    for number, (losses, present, gram) in enumerate(history):
+        if number >= first:
+            seen.append(np.asarray(balancer.weights(number)))
+            balancer.update(ops.convert_to_tensor(losses), ops.convert_to_tensor(present),
+                            ops.convert_to_tensor(gram) if balancer.needs_gram else None, number)  # fmt: skip
+    return np.array(seen)
+
+
+class ScalarAdam:
+    """Kingma and Ba 2015, algorithm 1, for one number."""
+
+    def __init__(self, rate):
+        self.rate, self.m, self.v, self.t = rate, 0.0, 0.0, 0
+
+    def moved(self, value, gradient):
+        self.t += 1
+        self.m = 0.9 * self.m + 0.1 * gradient
+        self.v = 0.999 * self.v + 0.001 * gradient**2
+        m, v = self.m / (1 - 0.9**self.t), self.v / (1 - 0.999**self.t)
+        return value - self.rate * m / (v**0.5 + 1e-7)
+
+
+def numpy_uncertainty(history, rate, balanced_start):
+    n = len(NAMES)
+    c = [{"classification": 1.0, "regression": 0.5}[kind] for kind in KINDS]
+    s, started, adam = [0.0] * n, [not balanced_start] * n, [ScalarAdam(rate) for _ in range(n)]
+    seen = []
+    for losses, present, _ in history:
+        seen.append([c[i] * np.exp(-s[i]) if started[i] else 0.0 for i in range(n)])
+        for i in range(n):
+            if present[i] and started[i]:
+                s[i] = adam[i].moved(s[i], 0.5 - c[i] * np.exp(-s[i]) * losses[i])
+            elif present[i]:
+                s[i], started[i] = np.log(2 * c[i] * losses[i]), True
+    return np.array(seen)
+
+
+def numpy_gradnorm(history, rate, alpha, balanced_start):
+    n = len(NAMES)
+    log_w, first, adam = [0.0] * n, [None] * n, [ScalarAdam(rate) for _ in range(n)]
+    counted = [not balanced_start] * n
+    seen = []
+    for losses, present, gram in history:
+        seen.append([np.exp(log_w[i]) if counted[i] else 0.0 for i in range(n)])
+        new = [i for i in range(n) if present[i] and first[i] is None]
+        for i in new:
+            first[i] = losses[i]
+        here = [i for i in range(n) if present[i] and not (balanced_start and i in new)]
+        norm = [np.sqrt(gram[i, i]) for i in range(n)]
+        G = {i: np.exp(log_w[i]) * norm[i] for i in here}
+        if here:
+            mean_G = np.mean([G[i] for i in here])
+            ratio = {i: losses[i] / first[i] for i in here}
+            mean_ratio = np.mean(list(ratio.values()))
+            for i in here:
+                target = mean_G * (ratio[i] / mean_ratio) ** alpha
+                log_w[i] = adam[i].moved(log_w[i], np.exp(log_w[i]) * norm[i] * np.sign(G[i] - target))
+        if balanced_start:
+            for i in new:
+                log_w[i], counted[i] = np.log((mean_G if here else 1.0) / norm[i]), True
+        total = sum(counted)
+        resting = sum(np.exp(log_w[i]) for i in range(n) if counted[i] and not present[i])
+        moving = [i for i in range(n) if counted[i] and present[i]]
+        factor = (total - resting) / sum(np.exp(log_w[i]) for i in moving)
+        for i in moving:
+            log_w[i] += np.log(factor)
+    return np.array(seen)
+
+
+# The formulas
+
+
+@pytest.mark.parametrize("balanced_start", [True, False])
+def test_uncertainty_is_the_papers(balanced_start):
+    history = steps(12)
+    found = follow(make("uncertainty", balanced_start=balanced_start), history)
+    np.testing.assert_allclose(found, numpy_uncertainty(history, 0.1, balanced_start), rtol=1e-9)
+
+
+@pytest.mark.parametrize("balanced_start", [True, False])
+@pytest.mark.parametrize("alpha", [0.0, 0.12, 1.5])
+def test_gradnorm_is_the_papers(alpha, balanced_start):
+    history = steps(12)
+    found = follow(make("gradnorm", alpha=alpha, balanced_start=balanced_start), history)
+    np.testing.assert_allclose(found, numpy_gradnorm(history, 0.1, alpha, balanced_start), rtol=1e-9)
+
+
+def test_the_first_weights_by_hand():
+    """Losses 2 and 8, gradient norms 3 and 12: everything that the first step decides, worked out on paper."""
+    losses, gram, here = np.array([2.0, 8.0]), np.diag([9.0, 144.0]), np.array([True, True])
+    kinds = ["classification", "regression"]
+    for name, expected in (("uncertainty", [1 / (2 * 2), 0.5 / (2 * 0.5 * 8)]), ("gradnorm", [2 * 4 / 5, 2 * 1 / 5])):
+        balancer = make_balancer(name, ["a", "b"], kinds, dtype="float64")
+        balancer.update(losses, here, gram, 0)
+        np.testing.assert_allclose(np.asarray(balancer.weights(1)), expected, rtol=1e-12)
+    # The papers' start: s = 0 gives c; one Adam step of 0.025 against the gradient's sign. w = 1, G = (3, 12), target
+    # 7.5: the first weight grows by exp(0.025), the second falls, and both are scaled to sum 2.
+    balancer = make_balancer("uncertainty", ["a", "b"], kinds, dtype="float64", balanced_start=False)
+    np.testing.assert_allclose(np.asarray(balancer.weights(0)), [1.0, 0.5], rtol=1e-12)
+    balancer.update(losses, here, None, 0)
+    np.testing.assert_allclose(np.asarray(balancer.weights(1)), np.exp(-0.025) * np.array([1.0, 0.5]), rtol=1e-7)
+    balancer = make_balancer("gradnorm", ["a", "b"], kinds, dtype="float64", balanced_start=False)
+    balancer.update(losses, here, gram, 0)
+    up, down = np.exp(0.025), np.exp(-0.025)
+    np.testing.assert_allclose(np.asarray(balancer.weights(1)), 2 * np.array([up, down]) / (up + down), rtol=1e-7)
+
+
+def small_network(seed):
+    """Two regressions and a classification on a shared tanh layer, float64: (W, heads, losses of (W, heads, x))."""
+    generator = np.random.default_rng(seed)
+    shared = tf.Variable(generator.normal(size=(4, 5)) / 2)
+    heads = [tf.Variable(generator.normal(size=(5, 1)) / 2) for _ in NAMES]
+    x, y = generator.normal(size=(32, 4)), generator.normal(size=(32, 3))
+
+    def losses():
+        outputs = [tf.tanh(x @ shared) @ head for head in heads]
+        plain = [tf.reduce_mean((outputs[i][:, 0] - y[:, i]) ** 2) for i in (0, 1)]
+        binary = tf.nn.sigmoid_cross_entropy_with_logits(labels=(y[:, 2:] > 0).astype(float), logits=outputs[2])
+        return [100 * plain[0], plain[1], tf.reduce_mean(binary)]
+
+    return shared, heads, losses
+
+
+def test_gradnorm_equals_autodiff_through_the_gradient_norms():
+    """Chen et al.'s algorithm 1 as printed: L_grad is differentiated through the norms of the weighted gradients."""
+    ours = GradNorm(NAMES, learning_rate=0.05, dtype="float64", balanced_start=False)
+    log_w, adam = keras.Variable(np.zeros(3), dtype="float64"), keras.optimizers.Adam(0.05, epsilon=1e-7)
+    shared, heads, losses = small_network(0)
+    first = None
+    for step in range(15):
+        with tf.GradientTape() as outer:
+            w = tf.exp(log_w.value)
+            with tf.GradientTape(persistent=True) as inner:
+                L = losses()
+                weighted = [w[i] * L[i] for i in range(3)]
+            G = tf.stack([tf.norm(inner.gradient(one, shared)) for one in weighted])
+            first = first or [float(one) for one in L]
+            r = tf.stack([one / start for one, start in zip(L, first, strict=True)])
+            target = tf.stop_gradient(tf.reduce_mean(G) * (r / tf.reduce_mean(r)) ** 1.5)
+            L_grad = tf.reduce_sum(tf.abs(G - target))
+        gradients = [tf.reshape(inner.gradient(one, shared), [-1]) for one in L]
+        gram = tf.stack([[tf.reduce_sum(a * b) for b in gradients] for a in gradients])
+        np.testing.assert_allclose(np.asarray(ours.weights(step)), w, rtol=1e-6)
+        ours.update(tf.stack(L), tf.constant([True] * 3), gram, step)
+        for variable in (shared, *heads):
+            variable.assign_sub(1e-3 * tf.add_n([inner.gradient(one, variable, "zero") for one in weighted]))
+        adam.apply([outer.gradient(L_grad, log_w.value)], [log_w])
+        log_w.assign(log_w - tf.math.log(tf.reduce_sum(tf.exp(log_w.value)) / 3))
+
+
+def test_uncertainty_equals_autodiff_of_its_objective():
+    ours = Uncertainty(NAMES, KINDS, learning_rate=0.05, dtype="float64", balanced_start=False)
+    s, adam = keras.Variable(np.zeros(3), dtype="float64"), keras.optimizers.Adam(0.05, epsilon=1e-7)
+    for step, (losses, _, _) in enumerate(steps(10)):
+        with tf.GradientTape() as tape:
+            variance = tf.exp(s.value)
+            total = sum(L / variance[i] / (2 if kind == "regression" else 1) + tf.math.log(variance[i]) / 2
+                        for i, (L, kind) in enumerate(zip(losses, KINDS, strict=True)))  # fmt: skip
+        ours.update(losses, [True] * 3, None, step)
+        adam.apply([tape.gradient(total, s.value)], [s])
+        np.testing.assert_allclose(np.asarray(ours.log_variances), np.asarray(s), rtol=1e-6, atol=1e-9)
+
+
+def test_uncertainty_weights_are_the_objectives_gradient():
+    """The network's gradient must be that of the paper's total: weight_i = d total / d L_i."""
+    balancer = make("uncertainty", task_weights={"dose": 3.0})
+    follow(balancer, steps(5))
+    s = np.asarray(balancer.log_variances)
+    c, t = np.array([1, 0.5, 1]), np.array([1, 3.0, 1])
+    np.testing.assert_allclose(np.asarray(balancer.weights(5)), t * c * np.exp(-s), rtol=1e-12)
+
+
+def test_adam_is_kerass():
+    ours, theirs = Adam(4, 0.01, "float64"), keras.optimizers.Adam(0.01, epsilon=1e-7)
+    value, variable = ops.ones(4, "float64"), keras.Variable(np.ones(4), dtype="float64")
+    for step, gradient in enumerate(np.random.default_rng(1).normal(size=(20, 4))):
+        value = ours.moved(value, ops.convert_to_tensor(gradient), ops.ones(4, "bool"), step)
+        theirs.apply([ops.convert_to_tensor(gradient)], [variable])
+        np.testing.assert_allclose(np.asarray(value), np.asarray(variable), rtol=1e-6)
+
+
+def test_adam_leaves_inactive_elements_and_their_means_alone():
+    adam = Adam(2, 0.01, "float64")
+    value = ops.zeros(2, "float64")
+    for step in range(3):
+        value = adam.moved(value, ops.convert_to_tensor([1.0, 5.0], "float64"), np.array([True, False]), step)
+    assert np.asarray(value)[1] == 0.0 and all(np.asarray(variable)[1] == 0.0 for variable in adam.variables)
+    np.testing.assert_allclose(np.asarray(value)[0], -0.03, rtol=1e-6)
+
+
+def test_learning_rate_may_be_a_schedule():
+    schedule = make("uncertainty", learning_rate=lambda step: ops.where(step < 3, 0.1, 0.0))
+    weights = follow(schedule, steps(6))
+    np.testing.assert_allclose(weights[:4], follow(make("uncertainty"), steps(6))[:4], rtol=1e-7)
+    assert np.array_equal(weights[4], weights[5])
+
+
+# Where they come to rest
+
+
+def test_uncertainty_rests_at_the_inverse_losses():
+    losses = np.array([3.0, 40.0, 0.02])
+    balancer = make("uncertainty", learning_rate=0.02, balanced_start=False)
+    for step in range(800):
+        balancer.update(losses, np.ones(3, bool), None, step)
+    np.testing.assert_allclose(np.asarray(balancer.weights(800)), 1 / (2 * losses), rtol=1e-3)
+
+
+@pytest.mark.parametrize("balanced_start", [True, False])
+def test_gradnorm_rests_at_equal_norms(balanced_start):
+    norms = np.array([1.0, 30.0, 0.1])
+    balancer = make("gradnorm", learning_rate=0.01, balanced_start=balanced_start)
+    for step in range(900):
+        balancer.update(np.ones(3), np.ones(3, bool), np.diag(norms**2), step)
+    weighted = np.asarray(balancer.weights(900)) * norms
+    np.testing.assert_allclose(weighted, weighted.mean(), rtol=0.05)
+    np.testing.assert_allclose(np.asarray(balancer.weights(900)).sum(), 3.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("balanced_start", [True, False])
+def test_gradnorm_prefers_the_task_that_learns_slowly(balanced_start):
+    balancer = make("gradnorm", balanced_start=balanced_start)
+    for step in range(20):
+        balancer.update(np.array([1.0, 1.0, 0.5**step]), np.ones(3, bool), np.eye(3), step)
+    slow, also, fast = np.asarray(balancer.weights(20))
+    assert slow == pytest.approx(also) and slow > 1 > fast > 0
+
+
+# Every task takes part
+
+
+@pytest.mark.parametrize("task", NAMES)
+@pytest.mark.parametrize("name", BALANCERS)
+def test_a_tasks_weight_has_an_effect(name, task):
+    """Fault 14: two of ten weights in use. A priority multiplies its own task's balanced weight, and no other's."""
+    plain, changed = (follow(make(name, task_weights=given), steps(8)) for given in (None, {task: 3.0}))
+    expected = np.where(np.array(NAMES) == task, 3.0, 1.0)
+    np.testing.assert_allclose(changed, plain * expected, rtol=1e-9)
+    assert (plain[-1] > 0).all()
+
+
+@pytest.mark.parametrize("task", range(3))
+@pytest.mark.parametrize("name, balanced_start", STATEFUL_STARTS)
+def test_every_tasks_numbers_move_its_weight(name, balanced_start, task):
+    history = steps(8)
+    other = [(losses * np.where(np.arange(3) == task, 2.0**number, 1.0), present, gram)
+             for number, (losses, present, gram) in enumerate(history)]  # fmt: skip
+    weights = [follow(make(name, balanced_start=balanced_start), one)[-1] for one in (history, other)]
+    assert abs(weights[0] - weights[1])[task] > 1e-3
+
+
+@pytest.mark.parametrize("name, balanced_start", STATEFUL_STARTS)
+def test_a_task_without_labels_keeps_its_weight(name, balanced_start):
+    balancer = make(name, balanced_start=balanced_start)
+    follow(balancer, steps(3))
+    before = np.asarray(balancer.weights(3))
+    for step in range(3, 8):
+        balancer.update(np.array([2.0, 9.0, 0.0]), np.array([True, True, False]), np.diag([1.0, 4.0, 0.0]), step)
+    after = np.asarray(balancer.weights(8))
+    assert after[2] == before[2] and (after[:2] != before[:2]).all()
+    if name == "gradnorm":
+        np.testing.assert_allclose(after.sum(), 3.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_no_weight_before_the_first_labels(name):
+    """With a balanced start, a loss of unknown scale does not touch the network; the network's first step is empty."""
+    weights = follow(make(name), steps(3))
+    assert (weights[0] == 0).all()
+    assert (weights[1] > 0).tolist() == [True, False, True]
+    assert (weights[2] > 0).all()
+
+
+@pytest.mark.parametrize("name, balanced_start", STATEFUL_STARTS)
+def test_nothing_is_present_at_all(name, balanced_start):
+    balancer = make(name, balanced_start=balanced_start)
+    follow(balancer, steps(3))
+    before = [np.array(variable) for variable in balancer.variables]
+    balancer.update(np.zeros(3), np.zeros(3, bool), np.zeros((3, 3)), 3)
+    assert all(np.array_equal(a, b) for a, b in zip(before, balancer.variables, strict=True))
+
+
+@pytest.mark.parametrize("name, balanced_start", STATEFUL_STARTS)
+def test_losses_and_gradients_of_zero_end_in_no_infinity(name, balanced_start):
+    balancer = make(name, balanced_start=balanced_start, learning_rate=1.0, dtype="float32")
+    follow(balancer, [(np.array([1.0, 1.0, 1.0]), np.ones(3, bool), np.diag([1.0, 0.0, 1.0]))])
+    for step in range(200):
+        balancer.update(np.array([0.0, 1.0, 1e30]), np.ones(3, bool), np.diag([0.0, 0.0, 1.0]), step)
+    assert np.isfinite(np.asarray(balancer.weights(200))).all()
+
+
+# A run that is stopped, and replicas
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_restored_is_never_stopped(name):
+    history = steps(12)
+    whole = follow(make(name), history)
+    begun, resumed = make(name), make(name)
+    follow(begun, history[:5])
+    assert [v.path for v in begun.variables] == [v.path for v in resumed.variables]
+    for variable, saved in zip(resumed.variables, begun.variables, strict=True):
+        variable.assign(np.asarray(saved))
+    assert np.array_equal(follow(resumed, history, first=5), whole[5:])
+
+
+@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("number", range(5))
+def test_every_variable_is_needed(name, number):
+    """A checkpoint without one of them would change the run."""
+    history = steps(12)
+    begun, resumed = make(name), make(name)
+    follow(begun, history[:5])
+    for place, (variable, saved) in enumerate(zip(resumed.variables, begun.variables, strict=True)):
+        if place != number:
+            variable.assign(np.asarray(saved))
+    assert len(begun.variables) == 5
+    assert not np.array_equal(follow(resumed, history, first=5), follow(begun, history, first=5))
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_in_a_graph_as_outside(name):
+    history = steps(5)
+    eager, graphed = follow(make(name), history), make(name)
+
+    @tf.function(autograph=False)
+    def step(number, losses, present, gram):
+        weights = graphed.weights(number)
+        graphed.update(losses, present, gram, number)
+        return weights
+
+    found = [step(tf.constant(number, tf.int64), *map(tf.constant, one)) for number, one in enumerate(history)]
+    np.testing.assert_allclose(np.array(found), eager, rtol=1e-12)
+
+
+def test_random_weights():
+    balancer = RandomWeights(NAMES, seed=3, dtype="float64")
+    weights = np.array([balancer.weights(step) for step in range(2000)])
+    np.testing.assert_allclose(weights.sum(1), 3.0, rtol=1e-12)
+    assert (weights > 0).all() and len(np.unique(weights)) == weights.size
+    np.testing.assert_allclose(weights.mean(0), 1.0, atol=0.06)
+    logs = np.log(weights)  # the logarithms' differences are those of normals: variance 2
+    np.testing.assert_allclose(np.var(logs[:, 0] - logs[:, 1]), 2.0, rtol=0.1)
+    again = RandomWeights(NAMES, seed=3, dtype="float64")
+    assert np.array_equal(np.asarray(again.weights(1234)), weights[1234])
+    assert not np.array_equal(np.asarray(RandomWeights(NAMES, seed=4, dtype="float64").weights(0)), weights[0])
+
+
+REPLICAS = """
+import os
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+import numpy as np, tensorflow as tf
+from medtop.balancing import BALANCERS, make_balancer
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+history = [(np.random.default_rng(s).uniform(0.1, 9, 3), np.diag(np.random.default_rng(s).uniform(1, 9, 3)))
+           for s in range(6)]
+def run(strategy, inside):
+    found = []
+    for name in BALANCERS:
+        with strategy.scope():
+            balancer = make_balancer(name, ["a", "b", "c"], dtype="float64")
+        def replica(step, losses, gram):
+            weights = balancer.weights(step)
+            balancer.update(losses, tf.constant([True] * 3), gram, step)
+            return weights
+        @tf.function(autograph=False)
+        def step(number, losses, gram):
+            if not inside:
+                return replica(number, losses, gram)
+            return strategy.experimental_local_results(strategy.run(replica, args=(number, losses, gram)))[-1]
+        for number, (losses, gram) in enumerate(history):
+            found.append(step(tf.constant(number), tf.constant(losses), tf.constant(gram)).numpy())
+        for variable in balancer.variables:  # every copy, not the first alone
+            copies = strategy.experimental_local_results(variable.value)
+            assert all(np.array_equal(copies[0].numpy(), copy.numpy()) for copy in copies), variable.path
+    return np.array(found)
+one = run(tf.distribute.get_strategy(), False)
+two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert two.num_replicas_in_sync == 2
+for inside in (True, False):
+    np.testing.assert_array_equal(run(two, inside), one)
+print("equal")
+"""
+
+
+def test_two_replicas_are_one():
+    """Every balancer in replica context and across replicas, over six steps: the very same numbers as on one device."""
+    done = subprocess.run([sys.executable, "-c", REPLICAS], cwd=ROOT, capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})  # fmt: skip
+    assert done.stdout.strip().endswith("equal"), done.stderr[-2000:]
+
+
+# What is refused, and telemetry
+
+
+@pytest.mark.parametrize("settings, message", [
+    ({"name": "gradnrm"}, "loss balancing: expected one of fixed, uncertainty, gradnorm, random, received 'gradnrm'"),
+    ({"kinds": ["classification", "ranking"]}, "task b: expected a kind among classification, regression, received"),
+    ({"kinds": ["regression"]}, "expected a kind for each of 2 tasks, received 1"),
+    ({"task_weights": {"c": 1.0}}, "task weights: expected names among a, b, received 'c'"),
+    ({"task_weights": [1.0, 0.0]}, "task weights: expected 2 numbers above 0, received"),
+    ({"task_weights": [1.0, float("nan")]}, "task weights: expected 2 numbers above 0, received"),
+    ({"learning_rate": 0.0}, "balancing: expected a learning rate above 0, received 0.0"),
+    ({"name": "gradnorm", "alpha": -1.0}, "balancing: expected alpha of 0 or more, received -1.0"),
+])  # fmt: skip
+def test_refused_in_one_line(settings, message):
+    with pytest.raises(DataError) as caught:
+        make_balancer(**{"name": "uncertainty", "task_names": ["a", "b"], **settings})
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_norms_and_cosines():
+    gradients = np.array([[3.0, 4.0], [0.0, 2.0], [-6.0, -8.0], [0.0, 0.0]])
+    norms, cosines = map(np.asarray, norms_and_cosines(ops.convert_to_tensor(gradients @ gradients.T)))
+    np.testing.assert_allclose(norms, [5, 2, 10, 0])
+    np.testing.assert_allclose(cosines, [[1, 0.8, -1, 0], [0.8, 1, -0.8, 0], [-1, -0.8, 1, 0], [0, 0, 0, 0]])
