@@ -30,13 +30,14 @@ class TrainStep:
         accumulation: parts that the replica's rows are computed in, one after another, to save memory; same result.
         clip_norm: largest global norm of the gradients; None = as they are.
         telemetry_steps: after so many steps the log tells of the tasks' gradients; 0 = never.
+        jit_compile: compile a replica's part with XLA; anew for each shape of a batch.
     """
 
     def __init__(self, model, tasks, optimizer, balancer, distribution, seed=0, accumulation=1, clip_norm=CLIP_NORM,
-                 telemetry_steps=0):  # fmt: skip
+                 telemetry_steps=0, jit_compile=False):  # fmt: skip
         self.model, self.tasks, self.optimizer, self.balancer = model, tasks, optimizer, balancer
         self.distribution, self.seed, self.accumulation = distribution, seed, accumulation
-        self.clip_norm, self.telemetry_steps = clip_norm, telemetry_steps
+        self.clip_norm, self.telemetry_steps, self.jit_compile = clip_norm, telemetry_steps, jit_compile
         self.losses = {task.name: task.loss() for task in tasks}
         self.dropouts = dropouts(model)
         self._functions = {}
@@ -118,9 +119,9 @@ class TrainStep:
         for number in range(self.accumulation):
             place = replica * self.accumulation + number
             self._set_noise(step, place)
-            found = self._measured(with_gram, weights, *_rows((x, y, w), place, parts))
+            found = self._part(with_gram)(weights, *_rows((x, y, w), place, parts))
             total = found if total is None else tf.nest.map_structure(tf.add, total, found)
-        total["stop"] = stop
+        total["stop"] = tf.identity(stop)  # a tensor of this replica, as all that is summed
         if self.distribution.replicas > 1:
             summed = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.nest.flatten(total))
             total = tf.nest.pack_sequence_as(total, summed)
@@ -128,6 +129,14 @@ class TrainStep:
         if self.clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
         return gradients, total
+
+    def _part(self, with_gram):
+        """`_measured`, compiled where that is asked for."""
+
+        def measured(*arguments):
+            return self._measured(with_gram, *arguments)
+
+        return tf.function(measured, jit_compile=True, autograph=False) if self.jit_compile else measured
 
     def _measured(self, with_gram, weights, x, y, w):
         """dict: gradients; losses, accuracies, present (sums of weights) [n]; with `with_gram`, shared [n, S], the

@@ -1,0 +1,115 @@
+"""medtop, as a contender of training_speed.py: `padded` to 512, `bucketed`, or `packed`."""
+
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from speed_data import BATCH, LONGEST, MASKED_SHARE, MOST_MASKED, WINDOW_BATCHES
+
+from medtop.balancing import make_balancer
+from medtop.distribution import Distribution
+from medtop.example_bytes import Column
+from medtop.features import TOKEN_COLUMNS
+from medtop.model import build_model
+from medtop.optimizer import AdamW, WarmupLinearDecay
+from medtop.packing import best_row_lengths
+from medtop.pipeline import ROW_LENGTHS, BatchOptions, TrainBatches, eval_batches
+from medtop.records import DatasetWriter, read_dataset
+from medtop.scoring import patient_model
+from medtop.tasks import choose_tasks
+from medtop.train_step import TrainStep
+from medtop.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+TASKS = {"long_stay": ["long_stay"]}
+
+
+class Contender:
+    """Steps over batches that lie ready in memory, made by the pipeline."""
+
+    def __init__(self, config, patients, kind, precision="float32", jit_compile=False):
+        keras.utils.set_random_seed(0)
+        keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+        tasks = choose_tasks(["masked_lm", "long_stay"], TASKS)
+        width = config.hidden_size
+        linear = 8 * width**2 + 4 * width * config.intermediate_size
+        row_lengths = {
+            "padded": (LONGEST,),
+            "bucketed": ROW_LENGTHS,
+            "packed": best_row_lengths(patients.lengths[:4096], LONGEST, BATCH, linear, 4 * width),
+        }[kind]
+        options = BatchOptions(
+            batch_size=BATCH, max_seq_length=LONGEST, masked_lm_prob=MASKED_SHARE, max_predictions=MOST_MASKED,
+            row_lengths=row_lengths, packing=kind == "packed", windows_of=WINDOW_BATCHES,
+        )  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            info = write_records(Path(folder) / "patients", patients, config.vocab_size)
+            batches = TrainBatches(info, config, tasks, options, seed=1)
+            wanted = 4 if kind == "padded" else len(patients.tokens) // BATCH
+            self.batches = list(batches.epoch(0).take(wanted))
+            scored = eval_batches(info, config, tasks[1:], options, seed=1, masking=False)
+            self.visible = [x for x, *_ in scored.take(wanted)]
+        self.model = build_model(config, tasks)
+        optimizer = AdamW(self.model.trainable_weights, WarmupLinearDecay(5e-5, 100, 100_000))
+        balancer = make_balancer("fixed", [task.name for task in tasks])
+        here = Distribution(tf.distribute.get_strategy())
+        self.take_step = TrainStep(self.model, tasks, optimizer, balancer, here, jit_compile=jit_compile)
+        scorer = patient_model(self.model, tasks)
+        signature = {name: tf.TensorSpec([None, None], tf.int32) for name in self.visible[0] if name in scorer.input}
+        self.logits = tf.function(lambda x: scorer(x, training=False), input_signature=[signature], autograph=False)
+        self.lengths = [_lengths(x) for x, *_ in self.batches]
+        self.visible = [{name: x[name] for name in signature} for x in self.visible]
+        self.visible_lengths = [_lengths(x) for x in self.visible]
+        self.place = 0
+
+    def steps(self, count):
+        """Takes so many steps; (real codes, list of the patients' lengths)."""
+        codes, lengths = 0, []
+        for _ in range(count):
+            place = self.place % len(self.batches)
+            self.take_step(self.place, self.batches[place])
+            lengths.append(self.lengths[place])
+            codes += int(self.lengths[place].sum()) - len(self.lengths[place])
+            self.place += 1
+        return codes, lengths
+
+    def score(self, count):
+        """Scores so many batches, nothing masked."""
+        lengths = []
+        for _ in range(count):
+            place = self.place % len(self.visible)
+            self.logits(self.visible[place])["long_stay"].numpy()
+            lengths.append(self.visible_lengths[place])
+            self.place += 1
+        return sum(map(len, lengths)), lengths
+
+
+def _lengths(x):
+    """Tokens of each patient of a batch."""
+    slots = x["patient_slots"].numpy()
+    return np.array([np.sum(row == slot) for row in slots for slot in range(1, row.max() + 1)])
+
+
+def write_records(path, patients, vocab_size):
+    """A data set of these patients, without the fields that the models here do not read."""
+    vocabulary = Vocabulary((*SPECIAL_TOKENS, *(f"C{number}" for number in range(vocab_size - len(SPECIAL_TOKENS)))))
+    about = dict(layout="default", split="train", vocabulary=vocabulary, tasks=TASKS, time_gap="before",
+                 visit_separator=False, flags={}, source_manifest=None,
+                 defaults=dict(max_seq_length=LONGEST, max_predictions_per_seq=MOST_MASKED,
+                               masked_lm_prob=MASKED_SHARE, random_seed=1))  # fmt: skip
+    counts = patients.lengths
+    flat = {name: np.zeros(counts.sum(), np.int64) for name in TOKEN_COLUMNS}
+    flat["token_ids"], flat["visits"] = np.concatenate(patients.tokens), np.concatenate(patients.visits)
+    names = {name: "gap_before_days" if name == "gap_days" else name for name in TOKEN_COLUMNS}
+    size, labels = len(counts), patients.labels[:, None]
+    ids = [str(number) for number in range(size)]
+    columns = [Column(names[name], "int64", flat[name], counts) for name in TOKEN_COLUMNS]
+    columns += [Column(name, "int64", np.zeros(size, np.int64)) for name in ("sex", "prediction_time")]
+    columns += [Column("patient_id", "bytes", [name.encode() for name in ids]),
+                Column.of_matrix("long_stay_labels", "float", labels),
+                Column.of_matrix("long_stay_weights", "float", np.ones_like(labels))]  # fmt: skip
+    with DatasetWriter(path, 1, about) as writer:
+        writer.examples_in = size
+        writer.write(columns, counts, ids, {"long_stay": labels}, {"long_stay": np.ones_like(labels)})
+    return read_dataset(path)
