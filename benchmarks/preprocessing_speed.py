@@ -91,8 +91,8 @@ def compare(data, folder, patients, rounds, start):
 def main():
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num_patients", default="20000", help="one number, or several with --ours_only")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--num_patients", default="20000,100000", help="one number, or several")
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--ours_only", action="store_true", help="growth and peak memory instead of the ratio")
     parser.add_argument("--data", help="a table made before by make_synthetic_cohort.py --layout=medbert, comma list")
     parser.add_argument("--folder", help="where to work; default: the system's temporary folder")

@@ -21,15 +21,15 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 CONTENDERS = {
     # name: (module, settings, steps in a round)
-    "(a) HuggingFace, padded to 512, logits everywhere": ("speed_hugging_face", {"kind": "padded"}, 1),
-    "(b) HuggingFace, grouped, masked only, fused": ("speed_hugging_face", {"kind": "grouped"}, 32),
-    "(b) the same, torch.compile": ("speed_hugging_face", {"kind": "grouped", "compiled": True}, 32),
-    "(b) the same, bfloat16": ("speed_hugging_face", {"kind": "grouped", "precision": "bfloat16"}, 32),
-    "(c) medtop, padded": ("speed_ours", {"kind": "padded"}, 1),
-    "(c) medtop, bucketed": ("speed_ours", {"kind": "bucketed"}, 32),
-    "(c) medtop, packed": ("speed_ours", {"kind": "packed"}, 32),
-    "(c) medtop, bucketed, XLA": ("speed_ours", {"kind": "bucketed", "jit_compile": True}, 32),
-    "(c) medtop, bucketed, bfloat16": ("speed_ours", {"kind": "bucketed", "precision": "bfloat16"}, 32),
+    "(a) HuggingFace, padded to 512, logits everywhere": ("speed.hugging_face", {"kind": "padded"}, 1),
+    "(b) HuggingFace, grouped, masked only, fused": ("speed.hugging_face", {"kind": "grouped"}, 32),
+    "(b) the same, torch.compile": ("speed.hugging_face", {"kind": "grouped", "compiled": True}, 32),
+    "(b) the same, bfloat16": ("speed.hugging_face", {"kind": "grouped", "precision": "bfloat16"}, 32),
+    "(c) medtop, padded": ("speed.ours", {"kind": "padded"}, 1),
+    "(c) medtop, bucketed": ("speed.ours", {"kind": "bucketed"}, 32),
+    "(c) medtop, packed": ("speed.ours", {"kind": "packed"}, 32),
+    "(c) medtop, bucketed, XLA": ("speed.ours", {"kind": "bucketed", "jit_compile": True}, 32),
+    "(c) medtop, bucketed, bfloat16": ("speed.ours", {"kind": "bucketed", "precision": "bfloat16"}, 32),
 }
 
 
@@ -37,7 +37,7 @@ def serve(module, model, settings, count, fixed_length):
     """A contender's process: says when it is ready, then does what each line asks for."""
     import importlib
 
-    from speed_data import MODELS, make_patients, useful_flops
+    from speed.data import MODELS, make_patients, useful_flops
 
     config = MODELS[model]
     patients = make_patients(count, config.vocab_size, fixed_length=fixed_length)

@@ -31,6 +31,7 @@ NOT_COMPARED = (
     "save_checkpoints_minutes",
     "keep_checkpoints",
     "telemetry_steps",
+    "plot",
 )
 """Options that do not change what is trained: they may differ when a run is continued or evaluated again. Of the
 configuration, its content is compared, not where it lies."""
@@ -54,6 +55,7 @@ class TrainingOptions:
         balancing_learning_rate: of the balancer's own optimizer.
         telemetry_steps: steps between log rows that tell of the tasks' gradients at the last shared layer; 0 = never.
         max_seq_length, max_predictions_per_seq, masked_lm_prob: None = the default stored with the data.
+        whole_word_masking: mask all pieces of a word together (notes).
         train_batch_size, eval_batch_size: patients in a batch.
         learning_rate, weight_decay: AdamW's; the rate is the peak after warm-up.
         num_train_steps: 0 = `num_train_epochs` times the steps of an epoch.
@@ -80,6 +82,7 @@ class TrainingOptions:
         baselines: fit count baselines and compare.
         true_risk_file: true risks of a generated cohort; empty = none.
         num_bootstrap: resamples for intervals.
+        plot: draw losses, weights and gradients over steps after each epoch, as training.html.
     """
 
     input_file: str = ""
@@ -100,6 +103,7 @@ class TrainingOptions:
     max_seq_length: int | None = None
     max_predictions_per_seq: int | None = None
     masked_lm_prob: float | None = None
+    whole_word_masking: bool = False
     train_batch_size: int = 32
     eval_batch_size: int = 64
     learning_rate: float = 5e-5
@@ -126,6 +130,7 @@ class TrainingOptions:
     baselines: bool = True
     true_risk_file: str = ""
     num_bootstrap: int = 1000
+    plot: bool = False
 
     def settings(self):
         """What a run is compared by when it is continued: JSON-able, paths as given."""
@@ -227,7 +232,7 @@ def _datasets(options):
         raise DataError("--input_file: expected TFRecord files, received none")
     first = next(iter(present.values()))
     for name, info in present.items():
-        for what in ("layout", "tasks", "time_gap", "visit_separator"):
+        for what in ("layout", "tasks", "time_gap", "visit_separator", "tokenizer"):
             if getattr(info, what) != getattr(first, what):
                 raise DataError(
                     f"--{name}: expected the same {what} as {first.names[0]}, received {getattr(info, what)!r:.100}"
@@ -256,6 +261,16 @@ def _check_tables(config, info, options):
         )
 
 
+def _check_windows(infos, options):
+    """Refuses rows that are shorter than windows of notes: of codes the oldest are left out, text must not be."""
+    for info in infos:
+        if info is not None and info.layout == "notes" and options.max_seq_length < info.lengths["max"]:
+            raise DataError(
+                f"--max_seq_length: expected at least {info.lengths['max']} (the longest window of {info.names[0]}: "
+                f"shorter rows would cut text off), received {options.max_seq_length}"
+            )
+
+
 def make_plan(options, config=None, tasks=None):
     """Checks options against the files that they name.
 
@@ -274,6 +289,7 @@ def make_plan(options, config=None, tasks=None):
         for name in ("max_seq_length", "max_predictions_per_seq", "masked_lm_prob")
     }
     options = dataclasses.replace(options, **filled)
+    _check_windows((train, valid, test), options)
     if config is None:
         _require(options.bert_config_file, "bert_config_file", "a model configuration (JSON)", options.bert_config_file)
         config = BertConfig.from_file(options.bert_config_file)

@@ -18,7 +18,7 @@ from medtop.evaluation import masked_lines, result_rows
 from medtop.files import write_text
 from medtop.predictions import POOLED
 
-_CURVES_SUFFIXES = ("loss", "roc_auc")
+_CURVES_SUFFIXES = ("loss", "roc_auc", "_weight", "_gradient_norm", "_gradient_cosine")
 _MOST_CURVES = 24
 _SMOOTHED = 200
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -37,8 +37,8 @@ def write_report(path, *, title, metrics, split, results=None, baselines=None, u
         baselines: dict name -> dict task -> (Predictions, probabilities), drawn beside; None: none.
         uncalibrated: dict task -> probabilities before calibration, drawn in the calibration plots; None: none.
         comparison: as `medtop.evaluation.compare` gives for that split, or None.
-        train_log: rows (dicts) of train_log.jsonl, and of validation measures; every numeric series whose name ends
-            with `loss` or `roc_auc` is drawn over `step`, `valid_<name>` beside `<name>`.
+        train_log: rows (dicts) of train_log.jsonl, and of validation measures; losses, AUROC, weights of the losses
+            and what is known of the tasks' gradients are drawn over `step`, `valid_<name>` beside `<name>`.
         manifest: the preprocessing manifest (dict), or None. What it lacks is left out.
         facts: dict of names and values shown at the top (run directory, data, seed, step, ...).
         notes: sentences that a reader needs; the manifest's `statements` are added.
@@ -51,14 +51,28 @@ def write_report(path, *, title, metrics, split, results=None, baselines=None, u
         ("dropped", "What was dropped", _dropped(manifest or {})),
         ("labels", "Labels by split", _labels(manifest or {})),
     ]
+    write_page(path, title, sections, facts or {}, [*notes, *(manifest or {}).get("statements", ())])
+
+
+def write_training_page(path, title, train_log):
+    """Writes a page with the training's curves only: losses, weights, gradients over steps, while it still runs.
+
+    Args:
+        path, title, train_log: as for `write_report`.
+    """
+    charts = _training(list(train_log)) or "<p>No step is in the log yet.</p>"
+    write_page(path, title, [("training", "Training", charts)], {}, [])
+
+
+def write_page(path, title, sections, facts, notes):
+    """Writes one self-contained page of sections (name, heading, HTML); empty ones are left out."""
     sections = [section for section in sections if section[2]]
     links = "".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in sections)
-    notes = [*notes, *(manifest or {}).get("statements", ())]
     head = (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
             f'<style>{resources.files(medtop).joinpath("templates/report.css").read_text(encoding="utf-8")}</style></head>')
-    body = [f"<h1>{_text(title)}</h1>", f'<p class="soft">medtop {_text(medtop.__version__)}</p>', _facts(facts or {}),
+    body = [f"<h1>{_text(title)}</h1>", f'<p class="soft">medtop {_text(medtop.__version__)}</p>', _facts(facts),
             f"<nav>{links}</nav>", _list(notes)]
     body += [f'<section id="{name}"><h2>{heading}</h2>{content}</section>' for name, heading, content in sections]
     write_text(path, f"{head}<body>{''.join(body)}</body></html>\n")

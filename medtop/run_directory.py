@@ -41,6 +41,7 @@ class RunDirectory:
         self.predictions_file = self.path / "predictions.csv"
         self.eval_results_file = self.path / "eval_results.txt"
         self.report_file = self.path / "report.html"
+        self.training_page = self.path / "training.html"
         self.card_file = self.path / "README.md"
 
     @contextlib.contextmanager
@@ -97,7 +98,7 @@ class RunDirectory:
             info: `DatasetInfo`.
         """
         trained = self.settings()["data"]["train"]
-        for name in ("layout", "time_gap", "visit_separator"):
+        for name in ("layout", "time_gap", "visit_separator", "tokenizer"):
             if getattr(info, name) != trained.get(name):
                 raise DataError(
                     f"{info.names[0]}: expected {name}={trained.get(name)!r} as in training, "

@@ -24,10 +24,11 @@ from medtop.options import balanced_label
 from medtop.packing import best_row_lengths
 from medtop.pipeline import BatchOptions, TrainBatches
 from medtop.predictions import sigmoid
+from medtop.report import write_training_page
 from medtop.scoring import Scorer, task_losses
 from medtop.tensorboard_events import write_scalars
 from medtop.train_step import TrainStep
-from medtop.training_log import TrainingLog
+from medtop.training_log import TrainingLog, read_log
 
 logger = logging.getLogger(__name__)
 
@@ -187,6 +188,9 @@ class Trainer:
             self._validate()
         self._share()
         self._checkpoint()
+        if self.options.plot and self.distribution.is_chief:
+            rows = [*read_log(self.run.log_file), *read_log(self.run.eval_log_file)]
+            write_training_page(self.run.training_page, f"Training of {self.run.path.name}", rows)
         self._stop_if_asked()
 
     def step_done(self, logs, stop=False):
@@ -309,6 +313,7 @@ def batch_options(plan, batch_size):
         max_seq_length=options.max_seq_length,
         masked_lm_prob=options.masked_lm_prob,
         max_predictions=options.max_predictions_per_seq,
+        whole_words=options.whole_word_masking,
     )
 
 

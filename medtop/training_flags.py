@@ -42,6 +42,7 @@ def define(tasks=None):
     flags.DEFINE_integer("max_seq_length", None, "Longest row; longer histories keep [CLS] and the latest codes.")
     flags.DEFINE_integer("max_predictions_per_seq", None, "Most masked codes of a patient.")
     flags.DEFINE_float("masked_lm_prob", None, "Share of codes that are selected for prediction.")
+    flags.DEFINE_bool("whole_word_masking", False, "Notes: mask all pieces of a word together.")
     flags.DEFINE_integer("train_batch_size", 32, "Patients in a training batch.")
     flags.DEFINE_integer("eval_batch_size", 64, "Patients in an evaluation batch.")
     flags.DEFINE_float("learning_rate", 5e-5, "Peak learning rate of AdamW.")
@@ -85,6 +86,7 @@ def define(tasks=None):
     flags.DEFINE_bool("strict", False, "Refuse what is otherwise clipped and counted.")
     flags.DEFINE_bool("baselines", True, "Fit count baselines on the same splits and compare.")
     flags.DEFINE_string("true_risk_file", "", "True risks of a generated cohort: adds the best reachable ROC AUC.")
+    flags.DEFINE_bool("plot", False, "Draw losses, weights and gradients over steps after each epoch: training.html.")
     flags.DEFINE_integer("num_bootstrap", 1000, "Resamples of patients for the intervals.")
 
 
@@ -136,6 +138,7 @@ def options_from(values):
         "max_seq_length",
         "max_predictions_per_seq",
         "masked_lm_prob",
+        "whole_word_masking",
         "train_batch_size",
         "eval_batch_size",
         "learning_rate",
@@ -163,6 +166,7 @@ def options_from(values):
         "baselines",
         "true_risk_file",
         "num_bootstrap",
+        "plot",
     )
     return TrainingOptions(
         **{name: getattr(values, name) for name in same},

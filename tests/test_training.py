@@ -399,3 +399,44 @@ def test_settings_and_events_can_be_read_back(whole):
     for name in ("loss", "masked_lm_loss", "learning_rate"):
         assert found[10, name] == pytest.approx(rows[-1][name], rel=1e-6)
     assert json.loads(json.dumps(rows)) == rows and small_config().vocab_size == 60
+
+
+def test_telemetry_weights_and_their_plot(options, tmp_path):
+    """--loss_balancing, --telemetry_steps and --plot: what moves is logged, drawn, and stored in the checkpoint."""
+    about = replaced(options, loss_balancing="gradnorm", balancing_learning_rate=0.1, telemetry_steps=5, plot=True)
+    done = trainer(about, tmp_path)
+    done.train()
+    rows = read_log(done.run.log_file)
+    weights = np.array([[row[f"{name}_weight"] for name in ("masked_lm", "long_stay")] for row in rows])
+    assert not weights[0].any()  # the first losses only tell where to start
+    np.testing.assert_allclose(weights[1:] @ [2, 1], 2.0, rtol=1e-5)  # behind task weights they sum to their number
+    assert np.ptp(weights[1:], axis=0).min() > 0.01
+    told = [row for row in rows if "masked_lm_gradient_norm" in row]
+    assert [row["step"] for row in told] == [5, 10]
+    assert all(-1 <= row["masked_lm_long_stay_gradient_cosine"] <= 1 for row in told)
+    assert all(row["long_stay_gradient_norm"] > 0 for row in told)
+    page = done.run.training_page.read_text()
+    for name in ("masked_lm_loss", "long_stay_weight", "masked_lm_gradient_norm"):
+        assert f">{name}<" in page
+    arrays, _ = read_arrays(done.checkpoints.paths()[-1])
+    assert any("balancer_log_weights" in name for name in arrays)
+
+
+@pytest.mark.parametrize("balancing", ["uncertainty", "gradnorm", "random"])
+def test_a_killed_run_goes_on_to_the_same_bits_with_each_balancer(options, tmp_path, balancing):
+    about = replaced(options, loss_balancing=balancing, packing=True, row_lengths="16,64")
+    whole = trainer(about, tmp_path / "whole")
+    whole.train()
+
+    def kill(_):
+        raise Killed
+
+    first = trainer(about, tmp_path / "killed")
+    interrupted_at(first, 8, kill)
+    with pytest.raises(Killed):
+        first.train()
+    second = trainer(about, tmp_path / "killed")
+    second.train()
+    assert read_log(second.run.log_file) == read_log(whole.run.log_file)
+    for mine, theirs in zip(second.variables, whole.variables, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), theirs.numpy())

@@ -6,9 +6,10 @@ strongest fair way: batches of like lengths, padded to their longest, logits at 
 
 import numpy as np
 import torch
-from speed_data import BATCH, LONGEST, batches_by_length, mask
 from torch.nn import functional
 from transformers import BertConfig, BertForPreTraining
+
+from speed.data import BATCH, LONGEST, batches_by_length, mask
 
 
 class Contender:

@@ -6,7 +6,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from speed_data import BATCH, LONGEST, MASKED_SHARE, MOST_MASKED, WINDOW_BATCHES
 
 from medtop.balancing import make_balancer
 from medtop.distribution import Distribution
@@ -21,6 +20,7 @@ from medtop.scoring import patient_model
 from medtop.tasks import choose_tasks
 from medtop.train_step import TrainStep
 from medtop.vocabulary import SPECIAL_TOKENS, Vocabulary
+from speed.data import BATCH, LONGEST, MASKED_SHARE, MOST_MASKED, WINDOW_BATCHES
 
 TASKS = {"long_stay": ["long_stay"]}
 

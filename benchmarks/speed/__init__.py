@@ -1,0 +1,1 @@
+"""The contenders of training_speed.py, and what they train on."""
