@@ -35,7 +35,8 @@ setup(
         "spark": ["pyspark>=3.5,<5"],
         "test": ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.12,<1"],
         # What the tests of [torch] hold the results against: HuggingFace's own classes and its Trainer.
-        "test-extras": ["accelerate>=1.1,<2", "transformers>=4.48,<6"],
+        # and Kubernetes' schema, for deploy/.
+        "test-extras": ["accelerate>=1.1,<2", "kubernetes>=37,<38", "transformers>=4.48,<6"],
         "torch": ["torch>=2.4", "safetensors>=0.4"],
     },
 )

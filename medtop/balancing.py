@@ -69,10 +69,12 @@ class Adam:
         )
         for variable, before, after in zip(self.variables, (mean, square_mean, count), means, strict=True):
             variable.assign(ops.where(active, after, before))
-        first = means[0] / (1 - ops.power(ops.cast(self.beta_1, value.dtype), means[2]))
-        second = means[1] / (1 - ops.power(ops.cast(self.beta_2, value.dtype), means[2]))
-        rate = self.learning_rate(step) if callable(self.learning_rate) else self.learning_rate
-        moved = value - ops.cast(rate, value.dtype) * first / (ops.sqrt(second) + self.epsilon)
+        first = means[0] / (1 - ops.power(ops.convert_to_tensor(self.beta_1, value.dtype), means[2]))
+        second = means[1] / (1 - ops.power(ops.convert_to_tensor(self.beta_2, value.dtype), means[2]))
+        rate = self.learning_rate
+        if callable(rate):  # a number stays one: made a tensor, it would be float32 first
+            rate = ops.cast(rate(step), value.dtype)
+        moved = value - rate * first / (ops.sqrt(second) + self.epsilon)
         return ops.where(active, moved, value)
 
 
@@ -246,7 +248,7 @@ class GradNorm(Balancer):
         """mean(G) r^alpha, [n]."""
         ratios = losses / _or_one(first, active)
         mean = _mean(ratios, active)
-        return _mean(weighted, active) * ops.power(ratios / _or_one(mean, mean > 0), ops.cast(self.alpha, self.dtype))
+        return _mean(weighted, active) * ops.power(ratios / _or_one(mean, mean > 0), self.alpha)
 
 
 class RandomWeights(Balancer):

@@ -120,7 +120,7 @@ def plan(settings):
             with other flags (unless `settings.overwrite`).
     """
     check(settings)
-    inputs = _inputs(settings.input_file)
+    inputs = find_inputs(settings.input_file)
     vocabulary = Vocabulary.read(settings.vocab_file)
     headers = {path: read_header(path) for path in inputs}
     manifests = {path: _manifest(path) for path in inputs}
@@ -154,7 +154,7 @@ def plan(settings):
         "flags": flags,
         "source_manifest": manifests[inputs[0]] if same else list(manifests.values()),
     }
-    return Plan(settings, inputs, description, done=_is_done(settings, flags))
+    return Plan(settings, inputs, description, done=is_done(settings, flags))
 
 
 def write(a_plan):
@@ -180,15 +180,20 @@ def write(a_plan):
     return read_dataset(a_plan.settings.output_file)
 
 
-def _inputs(pattern):
+def find_inputs(pattern, what="pickled sequences (.bencs.*)"):
+    """The files that `--input_file` names: a name, a glob or a comma list, each file once.
+
+    Raises:
+        DataError: for a missing or doubled file; `what` says what was expected.
+    """
     names = []
     for item in filter(None, (item.strip() for item in pattern.split(","))):
         found = [item] if Path(item).is_file() else sorted(name for name in glob.glob(item) if Path(name).is_file())
         if not found:
-            raise DataError(f"{item}: expected pickled sequences (.bencs.*), found no such file")
+            raise DataError(f"{item}: expected {what}, found no such file")
         names += found
     if not names:
-        raise DataError(f"--input_file: expected pickled sequences (.bencs.*), received {pattern!r}")
+        raise DataError(f"--input_file: expected {what}, received {pattern!r}")
     double = [name for name in names if names.count(name) > 1]
     if double:
         raise DataError(f"--input_file: expected each file once, received {double[0]} twice")
@@ -245,8 +250,16 @@ def _check_vocabulary(name, vocabulary, path, header, manifest):
             )
 
 
-def _is_done(settings, flags):
-    """Whether the same dataset stands there whole; files without a description are of a run that was stopped."""
+def is_done(settings, flags):
+    """Whether the same dataset stands there whole; files without a description are of a run that was stopped.
+
+    Args:
+        settings: has `output_file`, `num_shards`, `overwrite`.
+        flags: what the earlier data set is compared by.
+
+    Raises:
+        DataError: for a data set made with other flags, or another kind of file, unless `settings.overwrite`.
+    """
     output = settings.output_file
     if not Path(f"{output}{SUFFIX}").is_file():
         for name in shard_names(output, settings.num_shards):

@@ -78,6 +78,8 @@ def check_source(plan, folder, remap_vocab):
 
     Raises:
         DataError: for another encoder, or another vocabulary without `remap_vocab`.
+
+    Segments that are all zero there may be first and second texts here (BERT's token types): the table is the same.
     """
     config, vocabulary, tasks = RunDirectory(folder).read()
     if vocabulary != plan.vocabulary and not remap_vocab:
@@ -91,6 +93,7 @@ def check_source(plan, folder, remap_vocab):
         if not field.name.endswith(("dropout_prob", "initializer_range"))
         and field.name != "vocab_size"
         and getattr(config, field.name) != getattr(plan.config, field.name)
+        and not (field.name == "segment" and {config.segment, plan.config.segment} == {"zero", "sentence"})
     ]
     if differences:
         raise DataError(f"--init_checkpoint: expected the encoder of {folder}: {'; '.join(differences)}")

@@ -180,7 +180,8 @@ class BatchMaker:
         for task in self.patient:
             for kind in ("labels", "weights"):
                 name = f"{task.name}_{kind}"  # new patients come without labels: all unknown
-                window[name] = parsed[name] if name in parsed else tf.zeros([tf.size(parsed["example"]), task.num_outputs])
+                unknown = tf.zeros([tf.size(parsed["example"]), task.num_outputs])
+                window[name] = parsed.get(name, unknown)
         window["example"] = parsed["example"]
         if "sexes" in self.config.inputs:
             window["sexes"] = tf.reshape(parsed["sex"], [-1])

@@ -59,7 +59,7 @@ class DatasetWriter:
         self.output_file, self.description = Path(output_file), description
         self.names = shard_names(output_file, num_shards)
         self.examples_in, self.records, self.tokens = 0, [0] * num_shards, 0
-        self.patients, self.dropped, self._failed = set(), {}, True
+        self.patients, self.dropped, self.more_counts, self._failed = set(), {}, {}, True
         self.lengths, self.longest = np.zeros(len(LENGTH_BINS), np.int64), 0
         self.labels = {task: np.zeros((2, len(labels)), np.int64) for task, labels in description["tasks"].items()}
 
@@ -138,6 +138,7 @@ class DatasetWriter:
                 "patients": len(self.patients),
                 "tokens": self.tokens,
                 "dropped": self.dropped,
+                **self.more_counts,
             },
             "labels": {
                 task: {

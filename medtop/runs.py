@@ -117,6 +117,7 @@ def _fingerprint(info):
             "layout": info.layout,
             "time_gap": info.time_gap,
             "visit_separator": info.visit_separator,
+            **({} if info.tokenizer is None else {"tokenizer": info.tokenizer}),
         }
     )
 
@@ -180,6 +181,7 @@ def _evaluate_only(options, run):
         for name in ("max_seq_length", "max_predictions_per_seq", "masked_lm_prob")
         if getattr(options, name) is None
     }
+    as_trained["whole_word_masking"] = settings.get("whole_word_masking", False)
     plan = make_plan(dataclasses.replace(options, tasks=None, **as_trained), config, tasks)
     if plan.vocabulary != vocabulary:
         raise DataError(

@@ -1,5 +1,6 @@
 """Which patient is for training, validation and test: by patient, always."""
 
+import csv
 import hashlib
 
 import numpy as np
@@ -90,6 +91,37 @@ def read_splits(connection, path):
         "LEFT JOIN given_splits USING (patient_id) GROUP BY patient_index ORDER BY patient_index"
     ).to_arrow_table()
     return numbers(places["split"], np.int8)
+
+
+def read_split_file(path):
+    """Reads `patient_id,split` alone, where no cohort is at hand: dict patient id -> "train", "valid" or "test".
+
+    Raises:
+        DataError: for a missing file or column, another split's name, or a patient in two splits; names the line.
+    """
+    found = {}
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            header = [name.strip().lower() for name in next(reader, [])]
+            if not {"patient_id", "split"} <= set(header):
+                raise DataError(f"{path}: line 1: expected columns patient_id, split, received {', '.join(header)!r:.80}")
+            patient, split = header.index("patient_id"), header.index("split")
+            for row in filter(None, reader):
+                if len(row) <= max(patient, split) or not row[patient] or row[split] not in SPLITS:
+                    raise DataError(
+                        f"{path}: line {reader.line_num}: expected a patient and one of {', '.join(SPLITS)}, "
+                        "received another value"
+                    )
+                if found.setdefault(row[patient], row[split]) != row[split]:
+                    raise DataError(
+                        f"{path}: line {reader.line_num}: expected each patient in one split, received a patient in two"
+                    )
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected a file of patient_id,split, found no such file") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: expected UTF-8 CSV of patient_id,split, received another content") from error
+    return found
 
 
 def write_splits(path, chunks):

@@ -90,7 +90,7 @@ class Vocabulary:
         """
         if self.is_wordpiece:
             raise DataError(
-                f"vocabulary: expected {' '.join(SPECIAL_TOKENS)} first (codes), received the vocabulary of a text model"
+                f"vocabulary: expected {' '.join(SPECIAL_TOKENS)} first (codes), received a text model's vocabulary"
             )
         return 1 if self.is_medbert else len(SPECIAL_TOKENS)
 

@@ -22,7 +22,7 @@ def metrics(flags):
              "brier": {"value": 0.2, "low": 0.1, "high": 0.3}, "calibration_error": {"value": 0.05},
              "n": 100, "positives": 20, "unknown": 5, "reason": None}  # fmt: skip
     masked = {"loss": {"value": 2.5}, "accuracy": {"value": 0.25}, "n": 50, "positives": None, "unknown": None}
-    tasks = {"long_stay": {"long_stay": entry}, "complications": {name: entry for name in ("MACE", "CKD", "macro")},
+    tasks = {"long_stay": {"long_stay": entry}, "complications": {name: entry for name in ("MACE", "CKD", "micro", "macro")},
              "masked_lm": {"masked_lm": masked}}  # fmt: skip
     return {"valid": {"long_stay": {"long_stay": entry}}, "test": tasks}
 

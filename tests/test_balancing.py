@@ -58,6 +58,19 @@ def follow(balancer, history, first=0):
     return np.array(seen)
 
 
+def settle(balancer, losses, gram, count):
+    """The weights after `count` steps with the same losses and gradients, in a graph."""
+    losses, gram, here = tf.constant(losses), tf.constant(gram), tf.constant([True] * len(losses))
+
+    @tf.function(autograph=False)
+    def step(number):
+        balancer.update(losses, here, gram, number)
+
+    for number in range(count):
+        step(tf.constant(number))
+    return np.asarray(balancer.weights(count))
+
+
 class ScalarAdam:
     """Kingma and Ba 2015, algorithm 1, for one number."""
 
@@ -176,12 +189,12 @@ def small_network(seed):
 def test_gradnorm_equals_autodiff_through_the_gradient_norms():
     """Chen et al.'s algorithm 1 as printed: L_grad is differentiated through the norms of the weighted gradients."""
     ours = GradNorm(NAMES, learning_rate=0.05, dtype="float64", balanced_start=False)
-    log_w, adam = keras.Variable(np.zeros(3), dtype="float64"), keras.optimizers.Adam(0.05, epsilon=1e-7)
+    log_w, adam = tf.Variable(np.zeros(3)), [ScalarAdam(0.05) for _ in NAMES]
     shared, heads, losses = small_network(0)
     first = None
     for step in range(15):
         with tf.GradientTape() as outer:
-            w = tf.exp(log_w.value)
+            w = tf.exp(log_w)
             with tf.GradientTape(persistent=True) as inner:
                 L = losses()
                 weighted = [w[i] * L[i] for i in range(3)]
@@ -190,27 +203,30 @@ def test_gradnorm_equals_autodiff_through_the_gradient_norms():
             r = tf.stack([one / start for one, start in zip(L, first, strict=True)])
             target = tf.stop_gradient(tf.reduce_mean(G) * (r / tf.reduce_mean(r)) ** 1.5)
             L_grad = tf.reduce_sum(tf.abs(G - target))
-        gradients = [tf.reshape(inner.gradient(one, shared), [-1]) for one in L]
-        gram = tf.stack([[tf.reduce_sum(a * b) for b in gradients] for a in gradients])
-        np.testing.assert_allclose(np.asarray(ours.weights(step)), w, rtol=1e-6)
+        flat = [tf.reshape(inner.gradient(one, shared), [-1]) for one in L]
+        gram = tf.stack([[tf.reduce_sum(a * b) for b in flat] for a in flat])
+        np.testing.assert_allclose(np.asarray(ours.weights(step)), w, rtol=1e-9)
         ours.update(tf.stack(L), tf.constant([True] * 3), gram, step)
         for variable in (shared, *heads):
-            variable.assign_sub(1e-3 * tf.add_n([inner.gradient(one, variable, "zero") for one in weighted]))
-        adam.apply([outer.gradient(L_grad, log_w.value)], [log_w])
-        log_w.assign(log_w - tf.math.log(tf.reduce_sum(tf.exp(log_w.value)) / 3))
+            gradients = [inner.gradient(one, variable, unconnected_gradients="zero") for one in weighted]
+            variable.assign_sub(1e-3 * tf.add_n(gradients))
+        slope = outer.gradient(L_grad, log_w).numpy()
+        moved = [one.moved(*pair) for one, *pair in zip(adam, log_w.numpy(), slope, strict=True)]
+        log_w.assign(moved - np.log(np.exp(moved).sum() / 3))
 
 
 def test_uncertainty_equals_autodiff_of_its_objective():
     ours = Uncertainty(NAMES, KINDS, learning_rate=0.05, dtype="float64", balanced_start=False)
-    s, adam = keras.Variable(np.zeros(3), dtype="float64"), keras.optimizers.Adam(0.05, epsilon=1e-7)
+    s, adam = tf.Variable(np.zeros(3)), [ScalarAdam(0.05) for _ in NAMES]
     for step, (losses, _, _) in enumerate(steps(10)):
         with tf.GradientTape() as tape:
-            variance = tf.exp(s.value)
+            variance = tf.exp(s)
             total = sum(L / variance[i] / (2 if kind == "regression" else 1) + tf.math.log(variance[i]) / 2
                         for i, (L, kind) in enumerate(zip(losses, KINDS, strict=True)))  # fmt: skip
         ours.update(losses, [True] * 3, None, step)
-        adam.apply([tape.gradient(total, s.value)], [s])
-        np.testing.assert_allclose(np.asarray(ours.log_variances), np.asarray(s), rtol=1e-6, atol=1e-9)
+        slope = tape.gradient(total, s).numpy()
+        s.assign([one.moved(*pair) for one, *pair in zip(adam, s.numpy(), slope, strict=True)])
+        np.testing.assert_allclose(np.asarray(ours.log_variances), s, rtol=1e-9)
 
 
 def test_uncertainty_weights_are_the_objectives_gradient():
@@ -251,22 +267,18 @@ def test_learning_rate_may_be_a_schedule():
 
 
 def test_uncertainty_rests_at_the_inverse_losses():
-    losses = np.array([3.0, 40.0, 0.02])
+    losses = np.array([3.0, 6.0, 0.02])
     balancer = make("uncertainty", learning_rate=0.02, balanced_start=False)
-    for step in range(800):
-        balancer.update(losses, np.ones(3, bool), None, step)
-    np.testing.assert_allclose(np.asarray(balancer.weights(800)), 1 / (2 * losses), rtol=1e-3)
+    np.testing.assert_allclose(settle(balancer, losses, np.eye(3), 800), 1 / (2 * losses), rtol=1e-3)
 
 
 @pytest.mark.parametrize("balanced_start", [True, False])
 def test_gradnorm_rests_at_equal_norms(balanced_start):
     norms = np.array([1.0, 30.0, 0.1])
     balancer = make("gradnorm", learning_rate=0.01, balanced_start=balanced_start)
-    for step in range(900):
-        balancer.update(np.ones(3), np.ones(3, bool), np.diag(norms**2), step)
-    weighted = np.asarray(balancer.weights(900)) * norms
-    np.testing.assert_allclose(weighted, weighted.mean(), rtol=0.05)
-    np.testing.assert_allclose(np.asarray(balancer.weights(900)).sum(), 3.0, rtol=1e-12)
+    weights = settle(balancer, np.ones(3), np.diag(norms**2), 900)
+    np.testing.assert_allclose(weights * norms, (weights * norms).mean(), rtol=0.05)
+    np.testing.assert_allclose(weights.sum(), 3.0, rtol=1e-12)
 
 
 @pytest.mark.parametrize("balanced_start", [True, False])
@@ -294,11 +306,11 @@ def test_a_tasks_weight_has_an_effect(name, task):
 @pytest.mark.parametrize("task", range(3))
 @pytest.mark.parametrize("name, balanced_start", STATEFUL_STARTS)
 def test_every_tasks_numbers_move_its_weight(name, balanced_start, task):
-    history = steps(8)
+    history = steps(8, scales=(1.0, 1.0, 1.0))
     other = [(losses * np.where(np.arange(3) == task, 2.0**number, 1.0), present, gram)
              for number, (losses, present, gram) in enumerate(history)]  # fmt: skip
     weights = [follow(make(name, balanced_start=balanced_start), one)[-1] for one in (history, other)]
-    assert abs(weights[0] - weights[1])[task] > 1e-3
+    assert abs(weights[0] / weights[1] - 1)[task] > 1e-3
 
 
 @pytest.mark.parametrize("name, balanced_start", STATEFUL_STARTS)
@@ -327,7 +339,7 @@ def test_no_weight_before_the_first_labels(name):
 def test_nothing_is_present_at_all(name, balanced_start):
     balancer = make(name, balanced_start=balanced_start)
     follow(balancer, steps(3))
-    before = [np.array(variable) for variable in balancer.variables]
+    before = [variable.numpy().copy() for variable in balancer.variables]
     balancer.update(np.zeros(3), np.zeros(3, bool), np.zeros((3, 3)), 3)
     assert all(np.array_equal(a, b) for a, b in zip(before, balancer.variables, strict=True))
 
@@ -336,9 +348,7 @@ def test_nothing_is_present_at_all(name, balanced_start):
 def test_losses_and_gradients_of_zero_end_in_no_infinity(name, balanced_start):
     balancer = make(name, balanced_start=balanced_start, learning_rate=1.0, dtype="float32")
     follow(balancer, [(np.array([1.0, 1.0, 1.0]), np.ones(3, bool), np.diag([1.0, 0.0, 1.0]))])
-    for step in range(200):
-        balancer.update(np.array([0.0, 1.0, 1e30]), np.ones(3, bool), np.diag([0.0, 0.0, 1.0]), step)
-    assert np.isfinite(np.asarray(balancer.weights(200))).all()
+    assert np.isfinite(settle(balancer, np.array([0.0, 1.0, 1e30]), np.diag([0.0, 0.0, 1.0]), 200)).all()
 
 
 # A run that is stopped, and replicas
@@ -387,14 +397,15 @@ def test_in_a_graph_as_outside(name):
 
 def test_random_weights():
     balancer = RandomWeights(NAMES, seed=3, dtype="float64")
-    weights = np.array([balancer.weights(step) for step in range(2000)])
+    draw = tf.function(balancer.weights, autograph=False)
+    weights = np.array([draw(tf.constant(step)) for step in range(1000)])
     np.testing.assert_allclose(weights.sum(1), 3.0, rtol=1e-12)
     assert (weights > 0).all() and len(np.unique(weights)) == weights.size
-    np.testing.assert_allclose(weights.mean(0), 1.0, atol=0.06)
+    np.testing.assert_allclose(weights.mean(0), 1.0, atol=0.09)
     logs = np.log(weights)  # the logarithms' differences are those of normals: variance 2
     np.testing.assert_allclose(np.var(logs[:, 0] - logs[:, 1]), 2.0, rtol=0.1)
     again = RandomWeights(NAMES, seed=3, dtype="float64")
-    assert np.array_equal(np.asarray(again.weights(1234)), weights[1234])
+    assert np.array_equal(np.asarray(again.weights(123)), weights[123])
     assert not np.array_equal(np.asarray(RandomWeights(NAMES, seed=4, dtype="float64").weights(0)), weights[0])
 
 
@@ -451,8 +462,9 @@ def test_two_replicas_are_one():
     ({"kinds": ["classification", "ranking"]}, "task b: expected a kind among classification, regression, received"),
     ({"kinds": ["regression"]}, "expected a kind for each of 2 tasks, received 1"),
     ({"task_weights": {"c": 1.0}}, "task weights: expected names among a, b, received 'c'"),
-    ({"task_weights": [1.0, 0.0]}, "task weights: expected 2 numbers above 0, received"),
-    ({"task_weights": [1.0, float("nan")]}, "task weights: expected 2 numbers above 0, received"),
+    ({"task_weights": [1.0, -1.0]}, "task weights: expected 2 numbers of 0 or more, received"),
+    ({"task_weights": [1.0, float("nan")]}, "task weights: expected 2 numbers of 0 or more, received"),
+    ({"task_weights": [1.0]}, "task weights: expected 2 numbers of 0 or more, received [1.0]"),
     ({"learning_rate": 0.0}, "balancing: expected a learning rate above 0, received 0.0"),
     ({"name": "gradnorm", "alpha": -1.0}, "balancing: expected alpha of 0 or more, received -1.0"),
 ])  # fmt: skip

@@ -410,7 +410,7 @@ def test_telemetry_weights_and_their_plot(options, tmp_path):
     weights = np.array([[row[f"{name}_weight"] for name in ("masked_lm", "long_stay")] for row in rows])
     assert not weights[0].any()  # the first losses only tell where to start
     np.testing.assert_allclose(weights[1:] @ [2, 1], 2.0, rtol=1e-5)  # behind task weights they sum to their number
-    assert np.ptp(weights[1:], axis=0).min() > 0.01
+    assert np.ptp(weights[1:], axis=0).min() > 0.005
     told = [row for row in rows if "masked_lm_gradient_norm" in row]
     assert [row["step"] for row in told] == [5, 10]
     assert all(-1 <= row["masked_lm_long_stay_gradient_cosine"] <= 1 for row in told)

@@ -276,9 +276,11 @@ def token_type_meaning(config):
     if kind == "visit" or config.segment == "visit":
         what = "the number of each code's visit, from 1; [CLS] and padding 0"
     else:
-        what = {"zero": "0 everywhere", "alternating": "the visit's number modulo 2; [CLS] and padding 0"}[
-            config.segment
-        ]
+        what = {
+            "zero": "0 everywhere",
+            "alternating": "the visit's number modulo 2; [CLS] and padding 0",
+            "sentence": "0 in the first text, 1 in the second",
+        }[config.segment]
     return f"token types (`token_type_ids`; beyond {size - 1} to be cut to it): {what}"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from medtop.config import EMBEDDINGS
 from medtop.convert.names import token_type
 from medtop.errors import DataError
-from medtop.vocabulary import CLS_ID
+from medtop.vocabulary import CLS, CLS_ID
 
 LIMIT = 1e-5
 """Largest difference, as a share of the largest absolute value, that counts as parity (float32 on a CPU)."""
@@ -20,6 +20,12 @@ INSTALL = 'pip install "medtop[torch]" transformers'
 """What a comparison needs."""
 REFUSED = 1e-3
 """Beyond this two gelus, eps or weights differ: no rounding does that."""
+_SEGMENTS = {
+    "zero": np.zeros_like,
+    "alternating": lambda visits: visits % 2,
+    "visit": lambda visits: visits,
+    "sentence": lambda visits: (visits > visits.mean()).astype(visits.dtype),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,17 +72,17 @@ def sample_inputs(config, vocabulary, rows=6, tokens=24, seed=0):
     lengths = np.linspace(2, tokens, rows).astype(int)
     shape = (rows, tokens)
     slots = (np.arange(tokens) < lengths[:, None]).astype(np.int32)
-    ids = rng.integers(vocabulary.first_code_id, len(vocabulary), shape)
+    ids = vocabulary.ordinary_ids[rng.integers(0, len(vocabulary.ordinary_ids), shape)]
     visits = 1 + np.cumsum(rng.random(shape) < 0.3, axis=1)
     if not vocabulary.is_medbert:
-        ids[:, 0], visits[:, 0] = CLS_ID, 0
+        ids[:, 0], visits[:, 0] = vocabulary.ids.get(CLS, CLS_ID), 0
     first_age = rng.integers(0, 90 * 365, (rows, 1))
     x = {
         "token_ids": ids,
         "positions": np.broadcast_to(np.arange(tokens), shape),
         "visits": visits,
         "visit_positions": rng.integers(0, 5, shape),
-        "segments": {"zero": np.zeros_like(visits), "alternating": visits % 2, "visit": visits}[config.segment],
+        "segments": _SEGMENTS[config.segment](visits),
         "ages": first_age + 200 * visits,
         "gaps": rng.integers(0, 2000, shape),
         "stays": rng.integers(0, 60, shape),
