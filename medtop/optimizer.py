@@ -83,7 +83,9 @@ class AdamW:
 
         def update(weight, gradient, mean, square_mean, decayed):
             if decayed:
-                weight.assign_sub(weight * (rate * self.weight_decay))
+                tf.raw_ops.ResourceApplyGradientDescent(
+                    var=weight.handle, alpha=rate * self.weight_decay, delta=weight.read_value()
+                )
             tf.raw_ops.ResourceApplyAdam(
                 var=weight.handle,
                 m=mean.handle,

@@ -37,10 +37,10 @@ HOUSE = [  # from the ground up; a room imports rooms of its own layer or of low
         "synthetic_risk": PLAIN, "preprocess": PLAIN,
     },
     {
-        "record_fields": PLAIN, "records": TENSORFLOW, "create_features": LATE, "tasks": LATE, "losses": KERAS, "dropout": KERAS,
+        "record_fields": PLAIN, "records": TENSORFLOW, "create_features": LATE, "tasks": LATE, "losses": KERAS, "dropout": LATE,
         "encoder": KERAS,
     },
-    {"masking": TENSORFLOW, "pipeline": TENSORFLOW, "model": KERAS, "options": LATE, "notes": TENSORFLOW},
+    {"masking": TENSORFLOW, "pipeline": TENSORFLOW, "model": KERAS, "options": LATE},
     {
         "balancing": KERAS, "optimizer": TENSORFLOW, "distribution": TENSORFLOW, "train_step": TENSORFLOW,
         "checkpoints": PLAIN,
@@ -49,8 +49,9 @@ HOUSE = [  # from the ground up; a room imports rooms of its own layer or of low
         "initialisation": LATE, "estimate": TENSORFLOW, "first_look": TENSORFLOW, "model_card": PLAIN,
         "runs": TENSORFLOW, "prediction": TENSORFLOW,
         "predictions": PLAIN, "bootstrap": PLAIN, "evaluation": PLAIN, "calibration": PLAIN, "baselines": PLAIN,
-        "report": PLAIN, "charts": PLAIN,
-        "grid": PLAIN, "grid_runner": PLAIN, "grid_results": PLAIN,
+        "report": PLAIN, "charts": PLAIN, "curves": PLAIN,
+        "tabular": TENSORFLOW,
+        "grid": PLAIN, "grid_runner": PLAIN, "grid_results": PLAIN, "notes": TENSORFLOW, "plots": PLAIN,
     },
 ]  # fmt: skip
 LAYER = {room: number for number, layer in enumerate(HOUSE) for room in layer}
