@@ -76,7 +76,7 @@ test-slow: $(STAMP)
 test-extras: $(STAMP)
 	$(RUN) -m pip install --quiet $(PIP_FLAGS) '$(TORCH)'
 	$(RUN) -m pip install --quiet $(PIP_FLAGS) --editable '.[$(EXTRAS),torch,onnx,test-extras]'
-	$(RUN) -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile tests/test_convert_*.py tests/test_onnx.py \
+	$(RUN) -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile tests/test_convert_*.py tests/test_notes_tokens.py tests/test_onnx.py \
 	  tests/test_serving_docs.py tests/test_deploy.py
 
 lint: $(STAMP)

@@ -19,7 +19,8 @@ setup(
     install_requires=[
         "absl-py>=2.1,<3",
         "duckdb>=1.4,<3",
-        "keras>=3.12,<3.16",
+        "keras>=3.15,<3.16",
+        "matplotlib>=3.9.2,<4",  # plots as PNG
         "numpy>=2.1,<3",
         "pandas>=2.2.3,<4",
         "pyarrow>=18",

@@ -53,8 +53,7 @@ class Dropout(keras.layers.Layer):
         dropped = min(max(round(self.rate * LEVELS), 1 if self.rate else 0), LEVELS - 1)
         if not training or not dropped:
             return x
-        kept = random_bytes(ops.shape(x), self.noise) >= dropped
-        return ops.where(kept, x * (LEVELS / (LEVELS - dropped)), ops.zeros((), x.dtype))
+        return ops.where(_kept(x, dropped, self.noise), x * (LEVELS / (LEVELS - dropped)), ops.zeros((), x.dtype))
 
     def compute_output_spec(self, x, training=False):
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
@@ -63,20 +62,16 @@ class Dropout(keras.layers.Layer):
         return {**super().get_config(), "rate": self.rate}
 
 
-def random_bytes(shape, noise):
-    """Integers from 0 to 255, evenly distributed, of a shape."""
-    if keras.backend.backend() == "tensorflow":
-        return _tensorflow_bytes(shape, noise.next())
-    return keras.random.randint(shape, 0, LEVELS, seed=noise)
+def _kept(x, dropped, noise):
+    """bool of x's shape, False for a share of dropped / 256; each random 32-bit number decides on four values.
 
-
-def _tensorflow_bytes(shape, seed):
-    """uint8, four from each 32-bit number: Keras has no function for random bits."""
-    import tensorflow as tf
-
-    size = tf.reduce_prod(shape)
-    words = tf.random.stateless_uniform([(size + 3) // 4], seed, minval=None, maxval=None, dtype=tf.uint32)
-    return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:size], shape)
+    Each of its bytes is compared where it stands; the highest one by the number's own order, from -2^31.
+    """
+    size = ops.size(x)
+    words = keras.random.randint(((size + 3) // 4,), -(2**31), 2**31 - 1, dtype="int32", seed=noise)
+    quarters = [ops.bitwise_and(words, 255 << shift) >= dropped << shift for shift in (0, 8, 16)]
+    quarters.append(words >= (dropped << 24) - 2**31)
+    return ops.reshape(ops.concatenate(quarters)[:size], ops.shape(x))
 
 
 def dropouts(model):

@@ -1,7 +1,7 @@
 """A script that stands for the trainer in the tests of the grid: resumable steps, SIGTERM saves, and faults on demand.
 
-It obeys `<output_dir>/../../faults.json`: cell name -> list of what happens at its next starts: "error", "kill" or
-"crash", the first of them at the first start.
+It obeys `<output_dir>/../../faults.json`: cell name -> list of what happens at its starts, the first of them at the
+first start: "error", "crash", "kill" (after two steps) or "early" (killed before it has looked at anything).
 """
 
 import json
@@ -22,7 +22,8 @@ def metrics(flags):
              "brier": {"value": 0.2, "low": 0.1, "high": 0.3}, "calibration_error": {"value": 0.05},
              "n": 100, "positives": 20, "unknown": 5, "reason": None}  # fmt: skip
     masked = {"loss": {"value": 2.5}, "accuracy": {"value": 0.25}, "n": 50, "positives": None, "unknown": None}
-    tasks = {"long_stay": {"long_stay": entry}, "complications": {name: entry for name in ("MACE", "CKD", "micro", "macro")},
+    labels = {name: entry for name in ("MACE", "CKD", "micro", "macro")}
+    tasks = {"long_stay": {"long_stay": entry}, "complications": labels,
              "masked_lm": {"masked_lm": masked}}  # fmt: skip
     return {"valid": {"long_stay": {"long_stay": entry}}, "test": tasks}
 
@@ -41,6 +42,8 @@ def main():
     faults_file = folder.parent.parent / "faults.json"
     faults = json.loads(faults_file.read_text()).get(folder.parent.name, []) if faults_file.exists() else []
     fault = faults[starts - 1] if starts <= len(faults) else None
+    if fault == "early":
+        os.kill(os.getpid(), signal.SIGKILL)
     settings = folder / "settings.json"
     mine = {name: value for name, value in flags.items() if name not in ("output_dir", "bert_config_file")}
     if settings.exists() and json.loads(settings.read_text()) != mine:

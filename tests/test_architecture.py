@@ -37,8 +37,8 @@ HOUSE = [  # from the ground up; a room imports rooms of its own layer or of low
         "synthetic_risk": PLAIN, "preprocess": PLAIN,
     },
     {
-        "record_fields": PLAIN, "records": TENSORFLOW, "create_features": LATE, "tasks": LATE, "losses": KERAS, "dropout": LATE,
-        "encoder": KERAS,
+        "record_fields": PLAIN, "records": TENSORFLOW, "create_features": LATE, "tasks": LATE, "losses": KERAS,
+        "dropout": KERAS, "encoder": KERAS,
     },
     {"masking": TENSORFLOW, "pipeline": TENSORFLOW, "model": KERAS, "options": LATE},
     {
@@ -68,7 +68,9 @@ NEVER_A_FRAMEWORK = {"sources", "cohort", "sequences", "vocabulary", "synthetic"
 KNOWS_FLAGS = {"commands", "training_flags"}  # they serve the scripts, and no other room imports them
 SPEAKS = {"commands", "quiet"}  # what scripts print when they end, and standard error while TensorFlow loads
 SCRIPT_FOLDERS = ("preprocessing", "run_scripts", "benchmarks")
-WITHOUT_ANY_FRAMEWORK = ("preprocess_pretrain_data", "make_synthetic_cohort")
+WITHOUT_ANY_FRAMEWORK = (
+    "preprocess_pretrain_data", "make_synthetic_cohort", "preprocess_notes", "make_synthetic_notes",
+)  # fmt: skip
 
 
 def module_name(path):

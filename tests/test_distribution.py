@@ -38,7 +38,7 @@ def start(name, folder, results, cases, devices=1, more=None):
     )  # fmt: skip
 
 
-def finished(processes, seconds=240):
+def finished(processes, seconds=900):
     for process in processes:
         output, _ = process.communicate(timeout=seconds)
         assert process.returncode == 0, output[-3000:]

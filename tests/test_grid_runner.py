@@ -68,9 +68,9 @@ def start(grid, *flags, **more):
 
 
 @contextlib.contextmanager
-def begun(grid, cell, *flags):
-    """A run_grid.py whose `cell` has taken a step; no process outlives the test."""
-    process = start(grid, *flags)
+def begun(grid, cell, *flags, group=False):
+    """A run_grid.py, in a process group of its own or not, whose `cell` has taken a step; no process is left behind."""
+    process = start(grid, *flags, start_new_session=group)
     try:
         wait_for(lambda: (cell.run_folder / "step").exists(), "the first step")
         yield process
@@ -236,6 +236,42 @@ def test_one_cell_shows_its_output_and_hands_on_its_exit_code(tmp_path):
     assert [one.run_one(grid.cells[1]) for _ in range(3)] == [1, 70, 128 + 9]
     assert runner(grid, restarts=1)[0].run_one(grid.cells[1]) == 0
     assert starts(grid.cells[0]) == 1 and starts(grid.cells[1]) == 5
+
+
+def test_overwrite_knows_whose_run_is_there_after_a_kill(tmp_path):
+    """The killed attempt had not yet looked at the run, which is still the earlier settings'."""
+    runner(grid_in(tmp_path, (1,), lr=0.1))[0].run_all()
+    grid = grid_in(tmp_path, (1,), lr=0.2)
+    faults(tmp_path, seed1=["", "early"])
+    runner(grid, restarts=0)[0].run_all()
+    assert states(grid) == ["stopped"] and starts(grid.cells[0]) == 2
+    faults(tmp_path, seed1=[])
+    assert runner(grid, overwrite=True)[0].run_all() == [] and starts(grid.cells[0]) == 1
+
+
+def test_ctrl_c_reaches_the_grid_alone(tmp_path):
+    """A terminal sends SIGINT to every process of the group; the script must be asked to save instead."""
+    grid = grid_in(tmp_path, (1,), steps=400)
+    with begun(grid, grid.cells[0], group=True) as process:
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=SECONDS)
+        assert process.returncode == 75, errors
+    assert status_of(grid.cells[0]).exit_code == 75
+    assert "Traceback" not in (grid.cells[0].folder / "log.txt").read_text()
+
+
+def test_nohup_keeps_the_grid_running(tmp_path):
+    """SIGHUP stays ignored where it was ignored."""
+    grid = grid_in(tmp_path, (1,), steps=30)
+    earlier = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the new process inherits it
+    try:
+        with begun(grid, grid.cells[0]) as process:
+            process.send_signal(signal.SIGHUP)
+            process.communicate(timeout=SECONDS)
+            assert process.returncode == 0
+    finally:
+        signal.signal(signal.SIGHUP, earlier)
+    assert states(grid) == ["finished"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -1,0 +1,126 @@
+"""Runs a grid of runs (horizons x embeddings x seeds, ...): all of them here, or one of them in a cluster's job.
+
+Example:
+  python run_scripts/run_grid.py --grid_file=deploy/grid.yaml --dry_run
+  python run_scripts/run_grid.py --grid_file=deploy/grid.yaml
+  python run_scripts/run_grid.py --grid_file=deploy/grid.yaml --index=3
+  python run_scripts/run_grid.py --grid_file=deploy/grid.yaml --collect --mean_over=seed
+
+Without --index all cells run here, one after another; the same command goes on after a stop, skips what is finished,
+and may run several times at once to share the work. --index=N runs one cell, --index=env the one that Kubernetes names
+in JOB_COMPLETION_INDEX. --collect puts the results of all cells into one table. docs/scaling.md describes the file.
+"""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from absl import flags
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from medtop import commands
+from medtop.errors import DataError
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("grid_file", None, "Grid file, YAML or JSON.", required=True)
+flags.DEFINE_string("index", None, "Run one cell: its number from 0, or env for the one in JOB_COMPLETION_INDEX.")
+flags.DEFINE_bool("dry_run", False, "List the cells with their state and command; run nothing.")
+flags.DEFINE_bool("collect", False, "Put the cells' results into one table; run nothing.")
+flags.DEFINE_string("output_file", None, "With --collect: CSV of every value; default grid.csv in the grid's folder.")
+flags.DEFINE_string("split", None, "With --collect: the split to print; default test.")
+flags.DEFINE_string("mean_over", None, "With --collect: also print mean and SD over this list, such as seed.")
+flags.DEFINE_string("metric", "roc_auc", "With --mean_over: a metric's name in metrics.json.")
+flags.DEFINE_bool("overwrite", False, "Start cells anew that failed, or that were run with other settings.")
+flags.DEFINE_integer("restarts", 2, "How often a cell that was killed is started again at once.", lower_bound=0)
+
+
+def _check():
+    """Refuses flags that would have no effect."""
+    modes = [name for name in ("dry_run", "collect") if FLAGS[name].value] + (["index"] if FLAGS.index else [])
+    if len(modes) > 1:
+        raise DataError(f"flags: expected one of --dry_run, --collect and --index, received --{' and --'.join(modes)}")
+    for name in ("output_file", "split", "mean_over"):
+        if FLAGS[name].value is not None and not FLAGS.collect:
+            raise DataError(f"--{name}: expected it with --collect, received it without")
+    if FLAGS["metric"].present and not FLAGS.mean_over:
+        raise DataError("--metric: expected it with --mean_over, received it without")
+    for name in ("overwrite", "restarts"):
+        if FLAGS[name].present and (FLAGS.collect or FLAGS.dry_run):
+            raise DataError(f"--{name}: expected it where cells run, received --{modes[0]}")
+
+
+def _index(text):
+    if text == "env":
+        if "JOB_COMPLETION_INDEX" not in os.environ:
+            raise DataError("--index=env: expected JOB_COMPLETION_INDEX in the environment (an Indexed Job sets it)")
+        text = os.environ["JOB_COMPLETION_INDEX"]
+    if not (text.isascii() and text.isdigit()):
+        raise DataError(f"--index: expected a number from 0, or env, received {text!r}")
+    return int(text)
+
+
+def _say(line):
+    print(line, flush=True)
+
+
+def _list_cells(grid):
+    from medtop.grid_runner import status_of
+
+    for cell in grid.cells:
+        _say(f"cell {cell.index}: {cell.name}, {status_of(cell).state}")
+        _say("  " + shlex.join(["python", os.path.relpath(grid.script), *cell.arguments()]))
+    _say(f"{len(grid.cells)} cells, numbers 0 to {len(grid.cells) - 1} (completions: {len(grid.cells)})")
+
+
+def _collect(grid):
+    from medtop.grid_results import Collection
+
+    found = Collection(grid)
+    split = found.split(FLAGS.split)
+    output_file = FLAGS.output_file or str(grid.output_dir / "grid.csv")
+    found.write_csv(output_file)
+    if table := found.table(split):
+        _say(f"split {split}")
+        _say(table)
+    if FLAGS.mean_over and (means := found.means(split, FLAGS.mean_over, FLAGS.metric)):
+        _say(f"\nover {FLAGS.mean_over}")
+        _say(means)
+    for cell, what in found.missing:
+        _say(f"missing: cell {cell.index} {cell.name} ({what})")
+    _say(f"{len(grid.cells) - len(found.missing)} of {len(grid.cells)} cells: {output_file}")
+
+
+def _run_all(grid, runner):
+    failed = runner.run_all()
+    for cell, status in failed:
+        print(f"cell {cell.index} {cell.name}: {status.reason} ({cell.folder / 'log.txt'})", file=sys.stderr)
+    if failed:
+        raise DataError(f"{grid.path}: expected all {len(grid.cells)} cells to end well, {len(failed)} did not")
+    _say(f"next: python run_scripts/run_grid.py --grid_file={grid.path} --collect")
+
+
+def main(_):
+    """Flags in, library calls, cells out."""
+    from medtop.grid import read_grid
+
+    _check()
+    index = None if FLAGS.index is None else _index(FLAGS.index)
+    grid = read_grid(FLAGS.grid_file, Path(__file__).resolve().parent)
+    cell = None if index is None else grid.cell(index)
+    if FLAGS.collect:
+        return _collect(grid)
+
+    from medtop.grid_runner import Runner, check_flags, offered_flags
+
+    check_flags(grid, offered_flags(grid.script))
+    if FLAGS.dry_run:
+        return _list_cells(grid)
+    runner = Runner(grid, say=_say, overwrite=FLAGS.overwrite, restarts=FLAGS.restarts)
+    return _run_all(grid, runner) if cell is None else runner.run_one(cell)
+
+
+if __name__ == "__main__":
+    commands.run(main)
