@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy import sparse
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
@@ -24,6 +25,8 @@ from medtop.sequences import SEXES
 from medtop.vocabulary import CLS_ID, UNK_ID
 
 LOGISTIC_REGRESSION, GRADIENT_BOOSTING = BASELINES = ("logistic_regression", "gradient_boosting")
+TFIDF = "tfidf_logistic_regression"
+"""The baseline of notes (`medtop.notes.tfidf`)."""
 
 CONTEXT = ("age_years", "age_unknown", "female", "male", "visits", "codes", "days_since_last_discharge",
            "gap_before_last_visit", "days_since_first_admission", "stay_days_max", "stay_days_mean", "stay_days_last",
@@ -33,6 +36,7 @@ CONTEXT = ("age_years", "age_unknown", "female", "male", "visits", "codes", "day
 LONG_STAY_DAYS = 7
 C_GRID = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 DEFAULT_C = 0.1
+TFIDF_C_GRID = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # rows of length 1 bear less penalty
 TOP_CODES = 500
 MAX_EXAMPLES = 100_000
 _MAX_CELLS = 40_000_000  # of the dense matrix for trees: per label at work 320 MB as scikit-learn's float64
@@ -230,7 +234,7 @@ def fit_baselines(splits, tasks, *, names=BASELINES, predict=("valid", "test"), 
     Args:
         splits: dict split -> `BaselineFeatures`; "train" is needed, "valid" chooses C and the number of trees.
         tasks: dict task -> label names.
-        names: which of `BASELINES`.
+        names: which of `BASELINES`, or `TFIDF`, which takes counts of words and no context.
         predict: splits to predict; those that are not in `splits` are left out.
         max_examples: bound on training examples.
         seed: of the subset and of the trees' binning.
@@ -243,8 +247,8 @@ def fit_baselines(splits, tasks, *, names=BASELINES, predict=("valid", "test"), 
     """
     if "train" not in splits:
         raise DataError(f"baselines: expected a training split, received {', '.join(splits) or 'none'}")
-    if set(names) - set(BASELINES):
-        raise DataError(f"baselines: expected names among {', '.join(BASELINES)}, received {', '.join(names)}")
+    if set(names) - set(_METHODS):
+        raise DataError(f"baselines: expected names among {', '.join(_METHODS)}, received {', '.join(names)}")
     train = splits["train"]
     rows = np.arange(len(train))
     if len(rows) > max_examples:
@@ -332,11 +336,26 @@ def _encode_linear(train, rows, used):
     return {"fit": finish(counts, context), **{split: finish(*plain(part)) for split, part in used.items()}}
 
 
-def _fit_linear(matrices, known, targets, valid, seed):
+def _encode_tfidf(train, rows, used):
+    """Per split CSR float64 [N, V]: (1 + log count) * (1 + log((1 + N) / (1 + N of the word))), rows of length 1."""
+    transformer = TfidfTransformer(sublinear_tf=True).fit(train.counts[rows].astype(np.float64))
+
+    def finish(counts):
+        return sparse.csr_array(transformer.transform(counts.astype(np.float64)))
+
+    return {"fit": finish(train.counts[rows]), **{split: finish(part.counts) for split, part in used.items()}}
+
+
+def _fit_tfidf(matrices, known, targets, valid, seed):
+    """`_fit_linear` with less penalty; gradients are smaller where rows have length 1, and so is the tolerance."""
+    return _fit_linear(matrices, known, targets, valid, seed, TFIDF_C_GRID, 1.0, 1e-6)
+
+
+def _fit_linear(matrices, known, targets, valid, seed, grid=C_GRID, default=DEFAULT_C, tolerance=1e-3):
     """L2-penalised logistic regression; C of the lowest validation log loss, tried upwards until it rises twice."""
     matrix = matrices["fit"][known]
-    grid = C_GRID if valid is not None else (DEFAULT_C,)
-    model = LogisticRegression(C=grid[0], max_iter=300, tol=1e-3, warm_start=True, random_state=seed)
+    grid = grid if valid is not None else (default,)
+    model = LogisticRegression(C=grid[0], max_iter=300, tol=tolerance, warm_start=True, random_state=seed)
     best, worse = (np.inf, None, None), 0
     for strength in grid:
         model.set_params(C=strength).fit(matrix, targets)
@@ -395,4 +414,8 @@ def _fit_trees(matrices, known, targets, valid, seed):
     return {"iterations": best}, found
 
 
-_METHODS = {LOGISTIC_REGRESSION: (_encode_linear, _fit_linear), GRADIENT_BOOSTING: (_encode_trees, _fit_trees)}
+_METHODS = {
+    LOGISTIC_REGRESSION: (_encode_linear, _fit_linear),
+    GRADIENT_BOOSTING: (_encode_trees, _fit_trees),
+    TFIDF: (_encode_tfidf, _fit_tfidf),
+}

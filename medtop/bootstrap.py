@@ -11,11 +11,13 @@ Letters: E known elements, P patients, R resamples in a block, G groups of equal
 import numpy as np
 from scipy import sparse
 
-RANKING = ("roc_auc", "average_precision")
+RANKING = ("roc_auc", "average_precision", "recall_at_precision_80")
 ERRORS = ("brier", "calibration_error")
 DECISIONS = ("precision", "recall", "f1")
 
 CALIBRATION_BINS = 15
+PRECISION = 0.8
+"""Of recall_at_precision_80, ClinicalBERT's RP80."""
 _ELEMENTS_PER_BIN = 10
 _CELLS_PER_BLOCK = 4_000_000  # of the largest array in a block: 32 MB each
 
@@ -131,11 +133,13 @@ class LabelStatistics:
         self._negatives_tied = adder(rows, tied, len(self._tied_groups))
 
     def _ranking(self, counts):
-        """AUROC and average precision, float64 [R] each.
+        """AUROC, average precision and recall at precision 80%, float64 [R] each.
 
         With w the drawn counts and groups of equal scores in falling order: AUROC is the share of (positive, negative)
         pairs in which the positive scores higher, ties counting half; average precision is
-        sum over groups of (recall gained in the group) * (precision at the group's end), as in scikit-learn.
+        sum over groups of (recall gained in the group) * (precision at the group's end), as in scikit-learn. Recall at
+        precision 80% (Huang, Altosaar, Ranganath 2019) is the highest recall at the end of a group where precision is
+        at least 80%, 0 where it never is. A threshold that lies in a group without positives gives no higher recall.
         """
         positives = self._positives_in @ counts  # [G, R]
         negatives = np.cumsum(self._negatives_to @ counts, axis=0)  # [G + 1, R]
@@ -146,10 +150,12 @@ class LabelStatistics:
         all_positives = found[-1]
         precision = np.divide(found, found + negatives, out=np.zeros_like(found), where=found > 0)
         gained = np.einsum("gr,gr->r", positives, precision)
+        reached = np.max(np.where(precision >= PRECISION, found, 0), axis=0)
         defined = (all_positives > 0) & (all_negatives > 0)
         missing = np.full(len(wins), np.nan)
         return {"roc_auc": np.divide(wins, all_positives * all_negatives, out=missing.copy(), where=defined),
-                "average_precision": np.divide(gained, all_positives, out=missing, where=defined)}
+                "average_precision": np.divide(gained, all_positives, out=missing.copy(), where=defined),
+                "recall_at_precision_80": np.divide(reached, all_positives, out=missing, where=defined)}
 
     def values(self, counts):
         """All metrics under each resample.

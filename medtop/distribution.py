@@ -43,6 +43,10 @@ class Distribution:
         """The context in which model and optimizer are made."""
         return self.strategy.scope()
 
+    def compiles(self, jit_compile):
+        """Whether `--jit_compile` = "auto", "on" or "off" means XLA here; auto: on GPUs alone (docs/speed.md)."""
+        return jit_compile == "on" or jit_compile == "auto" and bool(tf.config.list_logical_devices("GPU"))
+
     def broadcast(self, arrays):
         """The chief's arrays on every worker; all workers call it at the same time.
 

@@ -221,8 +221,8 @@ def paired_bootstrap(first, first_probabilities, second, second_probabilities, *
         raise DataError(f"{where}: expected labels {', '.join(first.labels)}, received {', '.join(second.labels)}")
     first_probabilities = check_probabilities(first, first_probabilities)
     second_probabilities = check_probabilities(second, second_probabilities)
-    place = match_examples(first.patient_ids, first.prediction_times, second.patient_ids, second.prediction_times,
-                           where)
+    times, other_times = _occasions(first, second)
+    place = match_examples(first.patient_ids, times, second.patient_ids, other_times, where)
     common = place >= 0
     if not common.any():
         raise DataError(f"{where}: expected common examples (patient_id, prediction_time), received none")
@@ -246,6 +246,20 @@ def paired_bootstrap(first, first_probabilities, second, second_probabilities, *
         drawn = np.empty(0) if single else replicates[0][row][metric] - replicates[1][row][metric]
         result[name] = _difference(difference, drawn) | {"n": int(first.known[:, columns].sum())}
     return result
+
+
+def _occasions(first, second):
+    """What tells a patient's examples apart, int64 [N] and [M]: prediction time, and admission if both know it.
+
+    A ClinicalBERT data folder names admissions but no times.
+    """
+    if first.admission_ids is None or second.admission_ids is None:
+        return first.prediction_times, second.prediction_times
+    both = [np.concatenate(pair) for pair in ((first.admission_ids, second.admission_ids),
+                                              (first.prediction_times, second.prediction_times))]
+    numbers = [np.unique(values, return_inverse=True)[1].reshape(-1) for values in both]
+    codes = numbers[0] * (numbers[1].max(initial=0) + 1) + numbers[1]
+    return codes[: len(first)], codes[len(first):]
 
 
 def _difference(difference, drawn):

@@ -52,7 +52,7 @@ def initialise(model, plan, folder, remap_vocab):
     other, same_vocabulary = RunDirectory(folder), vocabulary == plan.vocabulary
     arrays, _ = read_arrays(other.best_weights)
     arrays = {path: array for path, array in arrays.items() if not _head_differs(path, tasks, plan.tasks)}
-    known = [token in vocabulary.ids for token in plan.vocabulary.tokens[plan.vocabulary.first_code_id :]]
+    known = [plan.vocabulary.tokens[number] in vocabulary.ids for number in plan.vocabulary.ordinary_ids]
     taken = Taken([], [], sum(known), len(known))
     for weight in model.weights:
         if weight.path not in arrays:

@@ -11,6 +11,8 @@ from medtop.errors import DataError
 from medtop.tasks import choose_tasks
 
 LOSS_BALANCING = ("fixed", "uncertainty", "gradnorm", "random")
+AGGREGATIONS = ("none", "max_mean", "mean", "max")
+JIT_COMPILE = ("auto", "on", "off")
 STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored")
 
 NOT_COMPARED = (
@@ -22,6 +24,7 @@ NOT_COMPARED = (
     "max_eval_steps",
     "test_file",
     "baselines",
+    "codes_predictions",
     "true_risk_file",
     "num_bootstrap",
     "distribution_strategy",
@@ -31,6 +34,8 @@ NOT_COMPARED = (
     "save_checkpoints_minutes",
     "keep_checkpoints",
     "telemetry_steps",
+    "steps_per_execution",
+    "profile",
     "plot",
 )
 """Options that do not change what is trained: they may differ when a run is continued or evaluated again. Of the
@@ -74,12 +79,19 @@ class TrainingOptions:
         row_lengths: allowed lengths of training rows, a comma list; "auto": many close ones without packing, and with
             it those that need the least work for lengths like the data's.
         precision: float32 or mixed_bfloat16.
+        jit_compile: one of `JIT_COMPILE`: whether XLA compiles the step, once for each shape of a batch; auto: on GPUs.
+        steps_per_execution: steps that are started before the results of the first are read; the same results.
+        profile: measure where the time of some steps goes, and write a trace for TensorBoard.
         distribution_strategy: one of `STRATEGIES`.
         num_gpus: GPUs of this machine to use; None = all.
         gradient_accumulation_steps: parts that a replica computes its rows in, one after another; the same result.
         balanced_sampling: `<task>.<label>` whose positives and negatives are seen equally often; empty = none.
+        aggregation: notes: how the windows of an admission become one prediction, one of `AGGREGATIONS`; "none": each
+            record is an example.
+        aggregation_c: of the aggregation "max_mean"; 0 = the best one on validation (while training, the default).
         strict: refuse what is otherwise clipped and counted.
         baselines: fit count baselines and compare.
+        codes_predictions: predictions.csv of another run on the same examples, as codes alone; empty = none.
         true_risk_file: true risks of a generated cohort; empty = none.
         num_bootstrap: resamples for intervals.
         plot: draw losses, weights and gradients over steps after each epoch, as training.html.
@@ -122,12 +134,18 @@ class TrainingOptions:
     packing: bool = False
     row_lengths: str = "auto"
     precision: str = "float32"
+    jit_compile: str = "auto"
+    steps_per_execution: int = 1
+    profile: bool = False
     distribution_strategy: str = "one_device"
     num_gpus: int | None = None
     gradient_accumulation_steps: int = 1
     balanced_sampling: str = ""
+    aggregation: str = "none"
+    aggregation_c: float = 2.0
     strict: bool = False
     baselines: bool = True
+    codes_predictions: str = ""
     true_risk_file: str = ""
     num_bootstrap: int = 1000
     plot: bool = False
@@ -167,7 +185,7 @@ def _require(good, flag, expected, received):
 def _check_numbers(options):
     for name in (
         "train_batch_size", "eval_batch_size", "save_checkpoints_steps", "keep_checkpoints",
-        "gradient_accumulation_steps",
+        "gradient_accumulation_steps", "steps_per_execution",
     ):  # fmt: skip
         _require(getattr(options, name) >= 1, name, "1 or more", getattr(options, name))
     for name in ("num_train_steps", "num_train_epochs", "max_eval_steps", "patience", "seed", "num_bootstrap",
@@ -186,6 +204,9 @@ def _check_numbers(options):
     rate = options.balancing_learning_rate
     _require(0 < rate < float("inf"), "balancing_learning_rate", "a number above 0", rate)
     balancing = options.loss_balancing
+    _require(options.aggregation in AGGREGATIONS, "aggregation", ", ".join(AGGREGATIONS), options.aggregation)
+    c = options.aggregation_c
+    _require(0 <= c < float("inf"), "aggregation_c", "a number above 0, or 0 (validation chooses)", c)
     _require(balancing in LOSS_BALANCING, "loss_balancing", ", ".join(LOSS_BALANCING), balancing)
     strategy = options.distribution_strategy
     _require(strategy in STRATEGIES, "distribution_strategy", ", ".join(STRATEGIES), strategy)
@@ -196,6 +217,7 @@ def _check_numbers(options):
     _require(
         options.num_warmup_steps >= -1, "num_warmup_steps", "0 or more, or -1 for a tenth", options.num_warmup_steps
     )
+    _require(options.jit_compile in JIT_COMPILE, "jit_compile", ", ".join(JIT_COMPILE), options.jit_compile)
     _require(
         options.precision in ("float32", "mixed_bfloat16"), "precision", "float32 or mixed_bfloat16", options.precision
     )
@@ -213,6 +235,9 @@ def _check_files(options):
     )
     if options.true_risk_file:
         _require(Path(options.true_risk_file).is_file(), "true_risk_file", "an existing file", options.true_risk_file)
+    if options.codes_predictions:
+        where = options.codes_predictions
+        _require(Path(where).is_file(), "codes_predictions", "an existing predictions.csv", where)
     if options.patience or options.best_metric:
         _require(options.valid_file, "valid_file", "a validation file for early stopping", options.valid_file)
 
@@ -271,6 +296,23 @@ def _check_windows(infos, options):
             )
 
 
+def _check_aggregation(info, tasks, options):
+    """Refuses to aggregate what has no windows or no risk, and to choose c without a validation split."""
+    if options.aggregation != "max_mean":
+        _require(options.aggregation_c == 2, "aggregation_c", "it with --aggregation=max_mean only",
+                 options.aggregation_c)
+    if options.aggregation == "none":
+        where = options.codes_predictions
+        _require(not where, "codes_predictions", "it with admissions only (--aggregation)", where)
+        return
+    names = ", ".join(task.name for task in tasks)
+    _require(any(task.labels for task in tasks), "aggregation", f"none without a patient-level task ({names})",
+             options.aggregation)  # fmt: skip
+    _require(info.layout == "notes", "aggregation", f"none, for {info.names[0]} holds no notes", options.aggregation)
+    if options.aggregation_c == 0 and options.do_eval and options.do_train:
+        _require(options.valid_file, "aggregation_c", "a number above 0, or --valid_file to choose it", 0)
+
+
 def make_plan(options, config=None, tasks=None):
     """Checks options against the files that they name.
 
@@ -297,6 +339,7 @@ def make_plan(options, config=None, tasks=None):
         config = dataclasses.replace(config, vocab_size=len(first.vocabulary))
     if tasks is None:
         tasks = choose_tasks(options.tasks, first.tasks, options.task_weights, options.class_weights)
+    _check_aggregation(first, tasks, options)
     for task in tasks:
         if task.level == "patient" and list(first.tasks.get(task.name, ())) != list(task.labels):
             raise DataError(

@@ -6,6 +6,7 @@ from medtop.calibration import Calibration, read_calibrations
 from medtop.dataset_info import read_dataset
 from medtop.errors import DataError
 from medtop.model import build_model
+from medtop.notes.admission_results import read_aggregation
 from medtop.pipeline import BatchOptions
 from medtop.predictions import write_predictions
 from medtop.run_directory import RunDirectory
@@ -49,7 +50,7 @@ def predict(run_dir, input_file, output_file, batch_size=64, max_seq_length=None
         max_seq_length: longest row; None = as in training.
 
     Returns:
-        Number of examples.
+        Number of examples (admissions, where the run joins the windows of notes).
     """
     config, tasks, info = check_input(run_dir, input_file)
     run = RunDirectory(run_dir)
@@ -57,7 +58,9 @@ def predict(run_dir, input_file, output_file, batch_size=64, max_seq_length=None
     model = build_model(config, run.read()[2])
     load_best(model, run)
     options = BatchOptions(batch_size=batch_size, max_seq_length=max_seq_length or settings["max_seq_length"])
-    predictions = Scorer(model, info, config, tasks, options, seed=0).predictions()
+    # notes of a run that was evaluated by admission: one row per admission, as in its own results
+    aggregation = read_aggregation(run.aggregation_file) if run.aggregation_file.is_file() else None
+    predictions = Scorer(model, info, config, tasks, options, 0, aggregation).predictions()
     if run.calibration_file.is_file():
         calibrations = read_calibrations(run.calibration_file)
     else:
@@ -67,4 +70,4 @@ def predict(run_dir, input_file, output_file, batch_size=64, max_seq_length=None
             for task in tasks
         }
     write_predictions(output_file, [(one, calibrations[task].apply(one)) for task, one in predictions.items()])
-    return info.num_examples
+    return len(next(iter(predictions.values())))

@@ -27,6 +27,9 @@ REASONS = (
 )
 """Why a patient, or a given prediction time, is left out; the place in this tuple is the reason's number."""
 
+CARRIED = ("admission_id", "reason")
+"""Columns of a file of prediction times that are no labels: they are there for those who read it."""
+
 _NUMBER = {reason: number for number, reason in enumerate(REASONS)}
 
 
@@ -184,7 +187,9 @@ def read_given_times(connection, path):
         DataError: for a time or label that cannot be read, or two rows of one patient and time whose labels differ.
     """
     columns = read_text_table(connection, path, "given_times", ["patient_id", "prediction_time"])
-    tasks, sources = _label_columns([name for name in columns if name not in ("patient_id", "prediction_time")], path)
+    tasks, sources = _label_columns(
+        [name for name in columns if name not in ("patient_id", "prediction_time", *CARRIED)], path
+    )
     stamp = "TRY_CAST(prediction_time AS TIMESTAMP)"
     _refuse(
         connection,

@@ -34,6 +34,7 @@ class Predictions:
         targets: float32 [N, K], 1 or 0; any finite value where unknown.
         weights: float32 [N, K]; 0 = unknown. Any other value means known and counts as one: metrics are by example.
         logits: float32 [N, K].
+        admission_ids: str [N], or None: which admission each example is of, where examples are admissions.
 
     Raises:
         DataError: for another shape, a target other than 0 and 1 where known, or a logit that is not finite.
@@ -46,6 +47,7 @@ class Predictions:
     targets: np.ndarray
     weights: np.ndarray
     logits: np.ndarray
+    admission_ids: np.ndarray | None = None
 
     def __post_init__(self):
         self.labels = tuple(self.labels)
@@ -60,6 +62,10 @@ class Predictions:
         count = len(self.patient_ids)
         if self.prediction_times.shape != (count,):
             raise DataError(f"{where}: expected {count} prediction times, received {self.prediction_times.shape}")
+        if self.admission_ids is not None:
+            self.admission_ids = np.asarray(self.admission_ids, str)
+            if self.admission_ids.shape != (count,):
+                raise DataError(f"{where}: expected {count} admission ids, received {self.admission_ids.shape}")
         for name in ("targets", "weights", "logits"):
             shape = getattr(self, name).shape
             if shape != (count, len(self.labels)):
@@ -89,6 +95,7 @@ class Predictions:
         """The examples at `index` (integers or bool [N])."""
         parts = {name: getattr(self, name)[index] for name in
                  ("patient_ids", "prediction_times", "targets", "weights", "logits")}
+        parts["admission_ids"] = None if self.admission_ids is None else self.admission_ids[index]
         return dataclasses.replace(self, **parts)
 
 

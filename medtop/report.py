@@ -9,11 +9,10 @@ import math
 from importlib import resources
 
 import numpy as np
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 import medtop
-from medtop.bootstrap import calibration_bins
 from medtop.charts import Series, chart
+from medtop.curves import calibration, precision_recall, roc
 from medtop.evaluation import masked_lines, result_rows
 from medtop.files import write_text
 from medtop.predictions import POOLED
@@ -168,65 +167,12 @@ def _plots(results, baselines, uncalibrated):
                     known = other.known[:, column]
                     curves.append((name, other.targets[known, column] > 0, tasks[task][1][known, column]))
             before = uncalibrated[task][rows, place] if task in uncalibrated else None
-            svgs = [_roc(curves), _precision_recall(curves), _calibration(targets, probabilities[rows, place], before)]
+            panels = [roc(curves), precision_recall(curves), calibration(targets, probabilities[rows, place], before)]
+            svgs = [chart(panel.title, panel.series, **panel.axes) for panel in panels]
             parts.append(f'<section class="label"><h3>{heading} '
                          f'<span class="soft">({int(targets.sum())} of {len(targets)} positive)</span></h3>'
                          f'<div class="plots">{"".join(svgs)}</div></section>')
     return "".join(parts)
-
-
-def _roc(curves):
-    series = []
-    for name, targets, scores in curves:
-        if targets.any() and not targets.all():
-            false, true, _ = roc_curve(targets, scores)
-            series.append(Series(name, false, true))
-    series.append(Series("", [0, 1], [0, 1], style=5, faint=True))
-    return chart("ROC", series, x_label="1 - specificity", y_label="sensitivity", x_range=(0, 1), y_range=(0, 1))
-
-
-def _precision_recall(curves):
-    series = []
-    for name, targets, scores in curves:
-        if targets.any():
-            precision, recall, _ = precision_recall_curve(targets, scores)
-            precision[-1] = precision[-2]  # scikit-learn closes the curve at precision 1, which nothing was measured at
-            series.append(Series(name, recall[::-1], precision[::-1], kind="step"))
-    share = float(np.mean(curves[0][1]))
-    series.append(Series("", [0, 1], [share, share], style=5, faint=True))
-    return chart("Precision and recall", series, x_label="recall", y_label="precision", x_range=(0, 1), y_range=(0, 1))
-
-
-def reliability(targets, scores):
-    """Points of a calibration plot: mean score and share of positives per equal-mass bin, with 95% Wilson intervals.
-
-    Returns:
-        (mean score, share, low, high), float64 [bins] each.
-    """
-    bins = calibration_bins(scores)
-    sizes = np.bincount(bins)
-    used = sizes > 0
-    count = sizes[used]
-    mean = np.bincount(bins, scores)[used] / count
-    share = np.bincount(bins, np.asarray(targets, float))[used] / count
-    z = 1.959963984540054
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return mean, share, centre - half, centre + half
-
-
-def _calibration(targets, scores, before):
-    mean, share, low, high = reliability(targets, scores)
-    series = [Series("calibrated", mean, share, "points", low, high)]
-    edge = max(mean.max(), high.max())
-    if before is not None:
-        raw, observed, _, _ = reliability(targets, before)
-        series.append(Series("before calibration", raw, observed, "points"))
-        edge = max(edge, raw.max(), observed.max())
-    edge = min(1.0, math.ceil(edge * 20 + 0.2) / 20)
-    series.append(Series("", [0, edge], [0, edge], style=5, faint=True))
-    return chart("Calibration", series, x_label="predicted probability", y_label="observed share", x_range=(0, edge),
-                 y_range=(0, edge))
 
 
 def _training(rows):

@@ -10,12 +10,13 @@ import numpy as np
 
 from medtop import records
 from medtop.baselines import features_from_records, fit_baselines
+from medtop.batch_choice import batch_options
 from medtop.calibration import Calibration, fit_calibration, read_calibrations, write_calibrations
 from medtop.evaluation import compare, evaluate, masked_metrics, results_table, write_metrics
 from medtop.files import write_json, write_text
+from medtop.notes.admission_results import Windows, choose_aggregation, rivals, write_admission_files
 from medtop.predictions import write_predictions
 from medtop.scoring import Scorer
-from medtop.training import batch_options
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class Results:
         comparison: split -> what `medtop.evaluation.compare` gives: baselines, paired differences, best reachable.
         calibrations: task -> `Calibration`.
         baselines: split -> baseline -> task -> (`Predictions`, calibrated probabilities).
-        baseline_reasons: sentences, why a baseline has a constant prediction or default settings for a label.
+        baseline_reasons: sentences on the baselines: constant predictions, default settings, how windows were joined.
     """
 
     metrics: dict
@@ -54,15 +55,16 @@ class Results:
 
 
 def _score(model, plan):
-    """(split -> task -> Predictions, split -> task -> masked measures)."""
-    predictions, masked = {}, {}
+    """By split: task -> `Predictions` of the records; task -> masked measures; `Admissions` or None."""
+    predictions, masked, admissions = {}, {}, {}
     options = batch_options(plan, plan.options.eval_batch_size)
     for split, info in (("valid", plan.valid), ("test", plan.test)):
         if info is not None:
             scorer = Scorer(model, info, plan.config, plan.tasks, options, plan.options.seed)
             predictions[split], masked[split] = scorer.predictions(), scorer.masked_measures()
+            admissions[split] = scorer.admissions
             logger.info("%s split scored: %d examples", split, info.num_examples)
-    return predictions, masked
+    return predictions, masked, admissions
 
 
 def _calibrations(plan, run, predictions):
@@ -139,12 +141,20 @@ def evaluate_run(model, plan, run, step):
         `Results`.
     """
     options = plan.options
-    predictions, masked = _score(model, plan)
+    predictions, masked, admissions = _score(model, plan)
+    windows = {}
+    if options.aggregation != "none":
+        windows = {split: Windows(one, admissions[split]) for split, one in predictions.items()}
+        aggregation = choose_aggregation(options, run, windows)
+        predictions = {split: one.aggregate(aggregation) for split, one in windows.items()}
     results = Results({}, predictions, {}, {}, _calibrations(plan, run, predictions))
     can_compare = plan.train is not None and plan.valid is not None and plan.train.layout == "default"
     thresholds = {}
     if options.baselines and can_compare and any(task.level == "patient" for task in plan.tasks):
         results.baselines, thresholds, results.baseline_reasons = _baselines(plan, list(predictions))
+    if windows:
+        found = rivals(plan, windows, aggregation, predictions)
+        results.baselines, thresholds, results.baseline_reasons = found
     for split, one in predictions.items():
         results.metrics[split], results.probabilities[split] = _evaluate_all(one, results.calibrations, options)
         for task, found in masked[split].items():
@@ -168,6 +178,8 @@ def evaluate_run(model, plan, run, step):
     )
     write_json(run.comparison_file, results.comparison)
     write_text(run.eval_results_file, eval_results(results, step))
+    if windows:
+        write_admission_files(run, results, windows)
     write_metrics(run.metrics_file, results.metrics)
     return results
 

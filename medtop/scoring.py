@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from medtop import records
 from medtop.errors import DataError
+from medtop.notes.aggregation import Admissions
 from medtop.pipeline import eval_batches
 from medtop.predictions import Predictions
 
@@ -31,6 +32,7 @@ class Examples:
         patient_ids: str [N].
         prediction_times: int64 [N], seconds since 1970-01-01.
         labels, weights: dict task -> float32 [N, K] of the given patient-level tasks.
+        admissions: notes only: `medtop.notes.aggregation.Admissions`, which examples (windows) belong together.
     """
 
     def __init__(self, info, tasks):
@@ -54,6 +56,7 @@ class Examples:
                             {task: columns.get(f"{task}_{kind}", blank[task]) for task in labels}
                             for kind in ("labels", "weights")
                         ),
+                        columns.get("admission_id"),
                     )
                 )
         if not parts:
@@ -67,6 +70,10 @@ class Examples:
         else:
             self.patient_ids = np.concatenate([np.asarray(part[0], str) for part in parts])
             self.prediction_times = np.concatenate([part[1] for part in parts])
+        self.admissions = None
+        if info.layout == "notes":
+            ids = np.concatenate([np.asarray(part[4], str) for part in parts])
+            self.admissions = Admissions.of(self.patient_ids, ids, self.prediction_times)
 
     def __len__(self):
         return len(self.patient_ids)
@@ -80,9 +87,12 @@ class Scorer:
         info: `records.DatasetInfo`.
         config, tasks, options: `BertConfig`, list of `Task`, `BatchOptions`.
         seed: seed of the masks, which are the same at every call.
+        aggregation: notes: `medtop.notes.aggregation.Aggregation` that makes one prediction per admission; None: one
+            per record.
     """
 
-    def __init__(self, model, info, config, tasks, options, seed):
+    def __init__(self, model, info, config, tasks, options, seed, aggregation=None):
+        self.aggregation = aggregation
         self.patient = [task for task in tasks if task.level == "patient"]
         self.masked = [task for task in tasks if task.level == "masked"]
         self.examples = Examples(info, self.patient) if self.patient else None
@@ -107,8 +117,20 @@ class Scorer:
                 for task in self.masked
             }
 
+    @property
+    def admissions(self):
+        """The `Admissions` of the records; None where they are no notes, or no task is of patients."""
+        return self.examples and self.examples.admissions
+
     def predictions(self):
-        """dict task -> `Predictions`, examples in file order; codes are not masked."""
+        """dict task -> `Predictions`, one per record, or per admission with an `aggregation`; codes are not masked."""
+        found = self.record_predictions()
+        if self.aggregation is None:
+            return found
+        return {task: self.admissions.aggregate(one, self.aggregation) for task, one in found.items()}
+
+    def record_predictions(self):
+        """dict task -> `Predictions`, one per record, in file order."""
         if not self.patient:
             return {}
         logits = {

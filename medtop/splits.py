@@ -105,7 +105,7 @@ def read_split_file(path):
             reader = csv.reader(file)
             header = [name.strip().lower() for name in next(reader, [])]
             if not {"patient_id", "split"} <= set(header):
-                raise DataError(f"{path}: line 1: expected columns patient_id, split, received {', '.join(header)!r:.80}")
+                raise DataError(f"{path}: line 1: expected columns patient_id, split, received {', '.join(header):.80}")
             patient, split = header.index("patient_id"), header.index("split")
             for row in filter(None, reader):
                 if len(row) <= max(patient, split) or not row[patient] or row[split] not in SPLITS:

@@ -31,8 +31,13 @@ _MOVING = "moving.json"
 
 
 def output_path(prefix, name):
-    """`<prefix>.<name>`."""
-    return Path(f"{prefix}.{name}")
+    """`<prefix>.<name>`; a name that begins with a slash stands in the folder `<prefix>/`."""
+    return Path(f"{prefix}{name}" if name.startswith("/") else f"{prefix}.{name}")
+
+
+def made_path(work, name):
+    """Where an output is made before it is moved to `output_path`: `out.<name>` in the folder `work`."""
+    return work / f"out.{name.replace('/', 'folder.')}"
 
 
 def _folder(prefix):
@@ -125,11 +130,11 @@ def clear_left(prefix):
         shutil.rmtree(folder)
 
 
-def check_free(prefix, overwrite):
+def check_free(prefix, overwrite, outputs=OUTPUTS):
     """Refuses to replace files that no manifest claims, unless a killed run was moving them here, or `overwrite`."""
     moving = _folder(prefix) / _MOVING
     own = json.loads(moving.read_text(encoding="utf-8")) if moving.is_file() else []
-    strange = [output_path(prefix, name) for name in OUTPUTS if output_path(prefix, name).exists() and name not in own]
+    strange = [output_path(prefix, name) for name in outputs if output_path(prefix, name).exists() and name not in own]
     if strange and not overwrite:
         raise DataError(
             f"{strange[0]}: expected no such file, found one that no manifest claims; "
@@ -137,18 +142,20 @@ def check_free(prefix, overwrite):
         )
 
 
-def publish(prefix, work):
-    """Moves the outputs in `work` (files called `out.<name>`) to their names.
+def publish(prefix, work, outputs=OUTPUTS):
+    """Moves the outputs in `work` (at their `made_path`) to their names.
 
     Earlier outputs that this run did not make again are removed, so that no file of another run stays among them.
     """
-    made = [name for name in OUTPUTS if (work / f"out.{name}").exists()]
+    made = [name for name in outputs if made_path(work, name).exists()]
     moving = _folder(prefix) / _MOVING
     write_json(moving, made)
     output_path(prefix, "manifest.json").unlink(missing_ok=True)
-    for name in OUTPUTS:
+    for name in outputs:
+        path = output_path(prefix, name)
         if name in made:
-            os.replace(work / f"out.{name}", output_path(prefix, name))
+            path.parent.mkdir(exist_ok=True)
+            os.replace(made_path(work, name), path)
         else:
-            output_path(prefix, name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
     moving.unlink()

@@ -3,6 +3,8 @@
 Letters: B rows in a batch, R replicas, n tasks, S weights of the shared layer.
 """
 
+import functools
+
 import tensorflow as tf
 
 from medtop.balancing import norms_and_cosines
@@ -56,19 +58,27 @@ class TrainStep:
             now and then `<task>_gradient_norm` and `<task>_<other>_gradient_cosine`, of the unweighted losses'
             gradients at the shared layer.
         """
+        return self.read(self.start(step, batch, stop))
+
+    def start(self, step, batch, stop=False):
+        """Takes a step as `__call__`, without waiting for a GPU: what it gives is for `read`."""
         told = bool(self.telemetry_steps) and (step + 1) % self.telemetry_steps == 0
         function = self._function(self.balancer.needs_gram or told, batch)
         with self.distribution.peers():
-            values = function(tf.constant(step, tf.int64), tf.constant(float(stop)), *batch)
+            return function(tf.constant(step, tf.int64), tf.constant(float(stop)), *batch), told
+
+    def read(self, started):
+        """What `__call__` gives, of a step that `start` took."""
+        values, told = started
+        with self.distribution.peers():
             values = {name: value.numpy() for name, value in values.items()}
         return self._logs(values, told), bool(values["stop"] > 0)
 
     def _function(self, with_gram, batch):
         if with_gram not in self._functions:
-            specs = tf.nest.map_structure(lambda part: tf.TensorSpec(_free(part.shape), part.dtype), batch)
             self._functions[with_gram] = tf.function(
                 lambda *arguments: self._step(with_gram, *arguments),
-                input_signature=[tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.float32), *specs],
+                input_signature=[tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.float32), *_signature(batch)],
                 autograph=False,
             )
         return self._functions[with_gram]
@@ -112,17 +122,10 @@ class TrainStep:
 
     def _replica(self, with_gram, step, stop, weights, x, y, w):
         """A replica's part, summed over the replicas: (gradients, clipped; dict of what `_measured` gives and stop)."""
-        context = tf.distribute.get_replica_context()
-        replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
-        parts = self.distribution.replicas * self.accumulation
-        total = None
-        for number in range(self.accumulation):
-            place = replica * self.accumulation + number
-            self._set_noise(step, place)
-            found = self._part(with_gram)(weights, *_rows((x, y, w), place, parts))
-            total = found if total is None else tf.nest.map_structure(tf.add, total, found)
+        total = self._parts(functools.partial(self._measured, with_gram), step, weights, x, y, w)
         total["stop"] = tf.identity(stop)  # a tensor of this replica, as all that is summed
         if self.distribution.replicas > 1:
+            context = tf.distribute.get_replica_context()
             summed = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.nest.flatten(total))
             total = tf.nest.pack_sequence_as(total, summed)
         gradients = total.pop("gradients")
@@ -130,13 +133,40 @@ class TrainStep:
             gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
         return gradients, total
 
-    def _part(self, with_gram):
-        """`_measured`, compiled where that is asked for."""
+    def _parts(self, compute, step, weights, x, y, w):
+        """What `compute(weights, x, y, w)` gives for this replica's rows, summed over the parts they are cut into."""
+        if self.jit_compile:
+            compute = tf.function(compute, jit_compile=True, autograph=False)
+        replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
+        total = None
+        for number in range(self.accumulation):
+            place = replica * self.accumulation + number
+            self._set_noise(step, place)
+            found = compute(weights, *_rows((x, y, w), place, self.distribution.replicas * self.accumulation))
+            total = found if total is None else tf.nest.map_structure(tf.add, total, found)
+        return total
 
-        def measured(*arguments):
-            return self._measured(with_gram, *arguments)
+    def without_update(self, backward, batch):
+        """A tf.function of (x, y, w) like `batch` that computes the losses, with `backward` the gradients too, and
+        changes nothing: for measuring how long that takes."""
 
-        return tf.function(measured, jit_compile=True, autograph=False) if self.jit_compile else measured
+        def forward(weights, x, y, w):
+            return {"losses": self._losses(x, y, w)[0]}
+
+        def replica(*batch):
+            compute = functools.partial(self._measured, False) if backward else forward
+            weights = tf.cast(self.balancer.weights(0), tf.float32)
+            return tf.nest.flatten(self._parts(compute, tf.constant(0, tf.int64), weights, *batch))
+
+        def run(*batch):
+            return self.distribution.strategy.run(replica, args=self._padded(batch))
+
+        return tf.function(run, input_signature=_signature(batch), autograph=False)
+
+    def _losses(self, x, y, w):
+        """(the tasks' losses, a list of n; the model's outputs)."""
+        outputs = self.model(x, training=True)
+        return [self.losses[task.name](y[task.name], outputs[task.name], w[task.name]) for task in self.tasks], outputs
 
     def _measured(self, with_gram, weights, x, y, w):
         """dict: gradients; losses, accuracies, present (sums of weights) [n]; with `with_gram`, shared [n, S], the
@@ -144,8 +174,7 @@ class TrainStep:
         variables = [weight.value for weight in self.model.trainable_weights]
         with tf.GradientTape(persistent=with_gram, watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            outputs = self.model(x, training=True)
-            each = [self.losses[task.name](y[task.name], outputs[task.name], w[task.name]) for task in self.tasks]
+            each, outputs = self._losses(x, y, w)
             total = tf.reduce_sum(weights * tf.stack(each))
         zero = tf.UnconnectedGradients.ZERO
         gradients = tape.gradient(total, variables, unconnected_gradients=zero)
@@ -179,9 +208,9 @@ def last_shared_layer(model):
     return blocks[-1].kernel.value
 
 
-def _free(shape):
-    """The shape without its first two dimensions: B, and T, P or M, which differ by batch."""
-    return [None, None, *shape[2:]]
+def _signature(batch):
+    """`TensorSpec`s of batches like this one, without the first two dimensions: B, and T, P or M, differ by batch."""
+    return tf.nest.map_structure(lambda part: tf.TensorSpec([None, None, *part.shape[2:]], part.dtype), batch)
 
 
 def _rows(batch, place, parts):

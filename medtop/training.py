@@ -14,21 +14,21 @@ import tensorflow as tf
 from medtop import distribution as distributions
 from medtop import records
 from medtop.balancing import make_balancer
+from medtop.batch_choice import batch_options, training_batch_options
 from medtop.checkpoints import CheckpointFolder, read_arrays, set_weights, weights_of, write_arrays
 from medtop.errors import DataError, Stopped
 from medtop.estimate import training_seconds
-from medtop.evaluation import evaluate
 from medtop.model import build_model
 from medtop.optimizer import AdamW, WarmupLinearDecay
 from medtop.options import balanced_label
-from medtop.packing import best_row_lengths
-from medtop.pipeline import BatchOptions, TrainBatches
-from medtop.predictions import sigmoid
+from medtop.pipeline import TrainBatches
 from medtop.report import write_training_page
-from medtop.scoring import Scorer, task_losses
+from medtop.scoring import Scorer
+from medtop.step_profile import StepProfile
 from medtop.tensorboard_events import write_scalars
 from medtop.train_step import TrainStep
 from medtop.training_log import TrainingLog, read_log
+from medtop.validation import aggregation_of, best_metric_name, better, validation_measures
 
 logger = logging.getLogger(__name__)
 
@@ -102,11 +102,13 @@ class Trainer:
             options.seed,
             options.gradient_accumulation_steps,
             telemetry_steps=options.telemetry_steps if len(plan.tasks) > 1 else 0,
+            jit_compile=self.distribution.compiles(options.jit_compile),
         )
         self.log, self.eval_log = TrainingLog(run.log_file), TrainingLog(run.eval_log_file)
         self.checkpoints = CheckpointFolder(run.checkpoints, options.keep_checkpoints)
         self.state = State()
         self.scorer = None
+        self.profile = StepProfile(self, run.profile_file) if options.profile and self.distribution.is_chief else None
         self._stop = None
 
     @property
@@ -132,6 +134,7 @@ class Trainer:
                 self.plan.tasks,
                 batch_options(self.plan, self.options.eval_batch_size),
                 self.options.seed,
+                aggregation_of(self.options),
             )
         with contextlib.ExitStack() as stack:
             stack.enter_context(_CatchSignal(signal.SIGTERM, self._on_signal))
@@ -176,9 +179,7 @@ class Trainer:
         steps = min(self.steps_per_epoch - state.batch, self.total_steps - state.step)
         if steps > 0:
             with records.reading(self.plan.train):
-                for batch in self.batches.epoch(state.epoch, state.batch).take(steps):
-                    logs, stop = self.take_step(state.step, batch, self._stop is not None)
-                    self.step_done(logs, stop)
+                self._take(self.batches.epoch(state.epoch, state.batch).take(steps), steps)
         state.epoch, state.batch = state.epoch + 1, 0
         state.finished = state.step >= self.total_steps
         if self.plan.valid is None:
@@ -193,8 +194,28 @@ class Trainer:
             write_training_page(self.run.training_page, f"Training of {self.run.path.name}", rows)
         self._stop_if_asked()
 
-    def step_done(self, logs, stop=False):
-        """One optimizer step is taken; `logs` are its loss and metrics; `stop`: some worker wants to stop."""
+    def _take(self, batches, steps):
+        """Takes so many steps; reads several at once, the last one of them always where a checkpoint is due."""
+        state, options, started = self.state, self.options, []
+        if self.profile is not None:
+            batches = self.profile.watch(batches)
+        for batch in batches:
+            step, steps = state.step + len(started), steps - 1
+            started.append(self.take_step.start(step, batch, self._stop is not None))
+            due = (step + 1) % options.save_checkpoints_steps == 0 or self.profile is not None
+            if len(started) == options.steps_per_execution or steps == 0 or due:
+                for number, one in enumerate(started, 1):
+                    self.step_done(*self.take_step.read(one), last=number == len(started))
+                started.clear()
+
+    def step_done(self, logs, stop=False, last=True):
+        """One optimizer step is taken.
+
+        Args:
+            logs: its loss and metrics.
+            stop: whether some worker wants to stop.
+            last: whether the weights are those after this step, not after a later one.
+        """
         state, options = self.state, self.options
         rate = float(self.rate(state.step))
         state.step, state.batch = state.step + 1, state.batch + 1
@@ -207,6 +228,8 @@ class Trainer:
         self._progress(logs)
         if stop and self._stop is None:
             self._stop = "SIGTERM of another worker"
+        if not last:
+            return
         if self._stop is not None and (stop or self.distribution.workers == 1):
             self._checkpoint()
             self._stop_if_asked(agreed=True)
@@ -305,42 +328,6 @@ class _CatchSignal:
             signal.signal(self.number, self.earlier)
 
 
-def batch_options(plan, batch_size):
-    """`BatchOptions` of a plan for batches of a size."""
-    options = plan.options
-    return BatchOptions(
-        batch_size=batch_size,
-        max_seq_length=options.max_seq_length,
-        masked_lm_prob=options.masked_lm_prob,
-        max_predictions=options.max_predictions_per_seq,
-        whole_words=options.whole_word_masking,
-    )
-
-
-def training_batch_options(plan):
-    """`BatchOptions` for training: patients share rows and rows have other lengths where the plan says so."""
-    options = plan.options
-    made = batch_options(plan, options.train_batch_size)
-    if options.row_lengths == "auto" and not options.packing:
-        return made
-    if options.row_lengths == "auto":
-        config, sample = plan.config, sample_lengths(plan.train.lengths)
-        width = config.hidden_size
-        linear = 8 * width * width + 4 * width * config.intermediate_size
-        lengths = best_row_lengths(sample, options.max_seq_length, options.train_batch_size, linear, 4 * width)
-    else:
-        lengths = tuple(int(length) for length in options.row_lengths.split(","))
-    logger.info("row lengths: %s", ", ".join(map(str, lengths)))
-    return dataclasses.replace(made, packing=options.packing, row_lengths=lengths)
-
-
-def sample_lengths(histogram, size=4096):
-    """Lengths of patients like those of a data set: int [about size], from the middle of each bin of its histogram."""
-    upper, counts = np.array(histogram["upper"]), np.array(histogram["counts"], float)
-    middle = (np.concatenate([[0], upper[:-1]]) + np.minimum(upper, histogram["max"])) // 2
-    return np.repeat(np.maximum(middle, 1), np.round(counts / max(counts.sum(), 1) * size).astype(int))
-
-
 def describe_places(places):
     """`file: records 3, 17 and 5 more` for (file, record) pairs, records counted from 0."""
     by_file = {}
@@ -351,47 +338,6 @@ def describe_places(places):
         shown, more = sorted(numbers)[:8], len(numbers) - 8
         texts.append(f"{file}: records {', '.join(map(str, shown))}{f' and {more} more' if more > 0 else ''}")
     return "; ".join(texts)
-
-
-def better(name, value, best):
-    """Whether a measure improved: lower is better for losses and errors, higher for the rest."""
-    lower = name.endswith(("loss", "perplexity", "brier", "calibration_error"))
-    return value < best if lower else value > best
-
-
-def best_metric_name(options, tasks):
-    """The validation measure that chooses the best weights."""
-    return options.best_metric or ("roc_auc" if any(task.level == "patient" for task in tasks) else "loss")
-
-
-def validation_measures(scorer, tasks, max_batches=0):
-    """Point values on one split: dict name -> float, None where undefined (one class only).
-
-    Names: `loss` (weighted sum of the tasks' losses), `<task>.loss`, `<task>.<label>.<metric>`, `<task>.accuracy` and
-    the like for masked codes, and `roc_auc`: the mean over the patient-level tasks of their macro ROC AUC.
-    """
-    measures, areas = {}, []
-    predictions = scorer.predictions()
-    losses = task_losses(predictions, tasks)
-    for name, values in scorer.masked_measures(max_batches).items():
-        losses[name] = values["loss"]
-        measures |= {f"{name}.{metric}": values[metric] for metric in ("accuracy", "top10_accuracy", "perplexity")}
-    for name, one in predictions.items():
-        for label, entry in evaluate(one, sigmoid(one.logits), num_bootstrap=0).items():
-            measures |= {
-                f"{name}.{label}.{metric}": value["value"]
-                for metric, value in entry.items()
-                if isinstance(value, dict) and metric in ("roc_auc", "average_precision", "brier")
-            }
-        if measures[f"{name}.macro.roc_auc"] is not None:
-            areas.append(measures[f"{name}.macro.roc_auc"])
-    known = {task.name: losses[task.name] for task in tasks if math.isfinite(losses[task.name])}
-    total = sum(task.weight * known[task.name] for task in tasks if task.name in known)
-    first = {
-        "loss": total if known else None,
-        **({"roc_auc": float(np.mean(areas)) if areas else None} if predictions else {}),
-    }
-    return {**first, **{f"{task.name}.loss": known.get(task.name) for task in tasks}, **measures}
 
 
 def load_best(model, run):

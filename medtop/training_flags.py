@@ -5,7 +5,7 @@ import dataclasses
 from absl import flags
 
 from medtop.errors import DataError
-from medtop.options import LOSS_BALANCING, STRATEGIES, TrainingOptions, make_plan
+from medtop.options import AGGREGATIONS, JIT_COMPILE, LOSS_BALANCING, STRATEGIES, TrainingOptions, make_plan
 from medtop.run_directory import RunDirectory
 
 
@@ -69,6 +69,13 @@ def define(tasks=None):
     flags.DEFINE_bool("deterministic", False, "Bit-identical results on the same machine and versions; slower.")
     flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16"], "Number format of the computations.")
     flags.DEFINE_enum(
+        "jit_compile", "auto", JIT_COMPILE, "Compile the step with XLA, once for each shape of a batch; auto: on GPUs."
+    )
+    flags.DEFINE_integer(
+        "steps_per_execution", 1, "Steps that are started before the first one's results are read: keeps a GPU busy."
+    )
+    flags.DEFINE_bool("profile", False, "Measure where a step's time goes: profile.json, and a trace for TensorBoard.")
+    flags.DEFINE_enum(
         "distribution_strategy",
         "one_device",
         STRATEGIES,
@@ -81,10 +88,16 @@ def define(tasks=None):
     flags.DEFINE_string(
         "balanced_sampling", "", "<task>.<label> whose positives and negatives are seen equally often in training."
     )
+    flags.DEFINE_enum(
+        "aggregation", "none", AGGREGATIONS,
+        "Notes: how windows become one prediction per admission; none: each window is an example.",
+    )  # fmt: skip
+    flags.DEFINE_float("aggregation_c", 2.0, "Of the aggregation max_mean; 0 = the best one on validation.")
     flags.DEFINE_bool("resume", True, "Go on with a run that is in --output_dir; --noresume refuses.")
     flags.DEFINE_bool("overwrite", False, "Remove a run that is in --output_dir first.")
     flags.DEFINE_bool("strict", False, "Refuse what is otherwise clipped and counted.")
     flags.DEFINE_bool("baselines", True, "Fit count baselines on the same splits and compare.")
+    flags.DEFINE_string("codes_predictions", "", "predictions.csv of another run on the same examples, to compare.")
     flags.DEFINE_string("true_risk_file", "", "True risks of a generated cohort: adds the best reachable ROC AUC.")
     flags.DEFINE_bool("plot", False, "Draw losses, weights and gradients over steps after each epoch: training.html.")
     flags.DEFINE_integer("num_bootstrap", 1000, "Resamples of patients for the intervals.")
@@ -156,14 +169,20 @@ def options_from(values):
         "packing",
         "row_lengths",
         "precision",
+        "jit_compile",
+        "steps_per_execution",
+        "profile",
         "save_checkpoints_minutes",
         "keep_checkpoints",
         "distribution_strategy",
         "num_gpus",
         "gradient_accumulation_steps",
         "balanced_sampling",
+        "aggregation",
+        "aggregation_c",
         "strict",
         "baselines",
+        "codes_predictions",
         "true_risk_file",
         "num_bootstrap",
         "plot",

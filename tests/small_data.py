@@ -167,7 +167,7 @@ def finished_run():
     config = small_config(embeddings=("code", "visit"), pooling="mean", initializer_range=0.3)  # it learns in few steps
     options = training_options(
         folder, files, config, tasks=("long_stay", "complications"), do_eval=True, train_batch_size=32,
-        max_seq_length=24, learning_rate=1e-2, num_train_epochs=6, best_metric="long_stay.loss",
+        max_seq_length=24, learning_rate=1.3e-2, num_train_epochs=6, best_metric="long_stay.loss",
         num_bootstrap=100)  # fmt: skip
     train = runs.Trainer.train
     test_file = Path(files["test_file"])

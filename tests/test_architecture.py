@@ -43,7 +43,7 @@ HOUSE = [  # from the ground up; a room imports rooms of its own layer or of low
     {"masking": TENSORFLOW, "pipeline": TENSORFLOW, "model": KERAS, "options": LATE},
     {
         "balancing": KERAS, "optimizer": TENSORFLOW, "distribution": TENSORFLOW, "train_step": TENSORFLOW,
-        "checkpoints": PLAIN,
+        "checkpoints": PLAIN, "batch_choice": TENSORFLOW, "validation": TENSORFLOW, "step_profile": TENSORFLOW,
         "tensorboard_events": TENSORFLOW, "training_log": PLAIN, "run_directory": LATE, "scoring": TENSORFLOW,
         "training": TENSORFLOW, "training_flags": LATE, "results": TENSORFLOW, "convert": ANY,
         "initialisation": LATE, "estimate": TENSORFLOW, "first_look": TENSORFLOW, "model_card": PLAIN,

@@ -129,8 +129,8 @@ def test_a_shard_that_is_harmed_while_training_is_named(options, tmp_path, harm)
     done = Trainer(plan, RunDirectory(tmp_path / "run"))
     shard = dataset_info.shard_names(tmp_path / "shards", 4)[2]
 
-    def step_done(logs, stop, original=done.step_done):
-        original(logs, stop)
+    def step_done(logs, stop, last, original=done.step_done):
+        original(logs, stop, last)
         if done.state.step == 5:
             harm(shard)
 
@@ -182,17 +182,17 @@ def test_places_are_listed_by_file():
 def test_a_loss_that_is_no_number_names_step_file_and_records(options, tmp_path):
     """Injected: from the seventh step on every loss is NaN."""
     done = Trainer(runs.make_plan(options), RunDirectory(tmp_path / "run"))
-    take_step = done.take_step
+    read = done.take_step.read
     located = []
 
-    def wild(step, batch, stop):
-        logs, stop = take_step(step, batch, stop)
-        if step >= 6:
+    def wild(started):
+        logs, stop = read(started)
+        if done.state.step >= 6:
             located.append(sorted(record for _, record in done.batches.locate(1, 1)))
             logs |= {"loss": float("nan")}
         return logs, stop
 
-    done.take_step = wild
+    done.take_step.read = wild
     with pytest.raises(DataError) as caught:
         done.train()
     message = str(caught.value)

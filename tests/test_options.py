@@ -230,11 +230,15 @@ OTHER_FORMS = {
     "task_weights": ("--task_weights=x:2", {"x": 2.0}),
     "class_weights": ("--class_weights=x:2,3", {"x": (2.0, 3.0)}),
     "precision": ("--precision=mixed_bfloat16", "mixed_bfloat16"),
+    "jit_compile": ("--jit_compile=off", "off"),
+    "steps_per_execution": ("--steps_per_execution=8", 8),
+    "profile": ("--profile", True),
     "patience": ("--early_stopping=loss:7", 7),
     "distribution_strategy": ("--distribution_strategy=mirrored", "mirrored"),
     "loss_balancing": ("--loss_balancing=random", "random"),
     "num_gpus": ("--num_gpus=2", 2),
     "row_lengths": ("--row_lengths=32,64", "32,64"),
+    "aggregation": ("--aggregation=max", "max"),
 }
 
 

@@ -181,8 +181,8 @@ def test_positions_restart_and_slots_tell_patients_apart(info):
 def test_trainer_flags_reach_the_batches(tmp_path):
     from small_data import training_options, write_splits
 
+    from medtop.batch_choice import sample_lengths, training_batch_options
     from medtop.options import make_plan
-    from medtop.training import sample_lengths, training_batch_options
 
     files = write_splits(tmp_path, (40, 4, 4))
     plan = make_plan(training_options(tmp_path, files, packing=True, row_lengths="32,64"))

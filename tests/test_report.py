@@ -9,8 +9,9 @@ import pytest
 
 from medtop import charts, evaluation, report
 from medtop.calibration import fit_calibration
+from medtop.curves import reliability
 from medtop.predictions import Predictions, sigmoid
-from medtop.report import reliability, write_report
+from medtop.report import write_report
 
 HOSTILE = '<script>alert("x")</script>&\'"'
 VOID = {"meta", "link", "br", "hr", "img", "input"}

@@ -27,7 +27,8 @@ from small_data import (  # noqa: E402
 )
 from tensorflow.python.framework import config as tf_config  # noqa: E402  # the only way to switch determinism off again
 
-from medtop import training  # noqa: E402
+from medtop import distribution, step_profile, training  # noqa: E402
+from medtop.batch_choice import batch_options  # noqa: E402
 from medtop.checkpoints import read_arrays, weights_of  # noqa: E402
 from medtop.errors import DataError, Stopped  # noqa: E402
 from medtop.options import TrainingOptions, make_plan, measure_names  # noqa: E402
@@ -35,8 +36,9 @@ from medtop.pipeline import BatchOptions  # noqa: E402
 from medtop.predictions import Predictions  # noqa: E402
 from medtop.run_directory import RunDirectory  # noqa: E402
 from medtop.scoring import task_losses  # noqa: E402
-from medtop.training import Trainer, batch_options, best_metric_name, better, duration  # noqa: E402
+from medtop.training import Trainer, duration  # noqa: E402
 from medtop.training_log import read_log  # noqa: E402
+from medtop.validation import best_metric_name, better  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the .tf.config.experimental_run_functions_eagerly")
 
@@ -47,6 +49,14 @@ def without_graphs():
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def graphs():
+    """Graphs all the same, for what is about them."""
+    tf.config.run_functions_eagerly(False)
+    yield
+    tf.config.run_functions_eagerly(True)
 
 
 @pytest.fixture(autouse=True)
@@ -119,10 +129,10 @@ def test_without_validation_the_last_weights_are_the_best(whole):
 def interrupted_at(done, step, act):
     """Calls `act` when step `step` is taken, before its checkpoint."""
 
-    def step_done(logs, stop, original=done.step_done):
+    def step_done(logs, stop, last, original=done.step_done):
         if done.state.step + 1 == step:
             act(done)
-        original(logs, stop)
+        original(logs, stop, last)
 
     done.step_done = step_done
 
@@ -164,6 +174,65 @@ def test_a_killed_run_goes_on_to_the_same_bits(options, whole, tmp_path):
         np.testing.assert_array_equal(array, weights[path], err_msg=path)
     for path, array in read_arrays(third.run.best_weights)[0].items():
         np.testing.assert_array_equal(array, best[path], err_msg=path)
+
+
+@pytest.mark.parametrize("number", [2, 4, 100])
+def test_steps_that_are_read_together_give_the_same_run(options, whole, tmp_path, number):
+    """Also killed between: what is saved are the weights after the step that it names."""
+
+    def kill(_):
+        raise Killed
+
+    several = replaced(options, steps_per_execution=number)
+    first = trainer(several, tmp_path)
+    interrupted_at(first, 8, kill)
+    with pytest.raises(Killed):
+        first.train()
+    assert [path.name for path in first.checkpoints.paths()] == [f"step-00000000{step}.npz" for step in (3, 5, 6)]
+    again = trainer(several, tmp_path)
+    again.train()
+    _, rows, weights, _ = whole
+    assert read_log(again.run.log_file) == rows
+    for path, array in weights_of(again.model).items():
+        np.testing.assert_array_equal(array, weights[path], err_msg=path)
+
+
+@pytest.mark.parametrize("values", [{}, {"packing": True, "row_lengths": "24", "gradient_accumulation_steps": 2}])
+def test_xla_computes_the_same(options, tmp_path, values, graphs):
+    """Without dropout, whose noise XLA draws otherwise."""
+    config = small_config(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    logs = {}
+    for jit_compile in ("off", "on"):
+        still = training_options(tmp_path, {}, config, input_file=options.input_file, tasks=("masked_lm", "long_stay"),
+                                 num_train_steps=3, jit_compile=jit_compile, **values)  # fmt: skip
+        done = trainer(still, tmp_path / jit_compile)
+        done.train()
+        assert done.take_step.jit_compile == (jit_compile == "on")
+        logs[jit_compile] = [row["loss"] for row in read_log(done.run.log_file)]
+    assert len(set(logs["off"])) == 3
+    np.testing.assert_allclose(logs["on"], logs["off"], rtol=1e-4)
+
+
+def test_xla_is_for_gpus_unless_asked_for(options, tmp_path, monkeypatch):
+    for gpus, word, expected in (([], "auto", False), (["GPU:0"], "auto", True), (["GPU:0"], "off", False),
+                                 ([], "on", True)):  # fmt: skip
+        monkeypatch.setattr(distribution.tf.config, "list_logical_devices", lambda kind, gpus=gpus: gpus)
+        assert distribution.Distribution(None).compiles(word) is expected
+
+
+def test_a_profile_tells_the_parts_and_changes_nothing(options, whole, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(step_profile, "FIRST", 1)
+    monkeypatch.setattr(step_profile, "STEPS", 2)
+    monkeypatch.setattr(step_profile, "TRACED", 1)
+    caplog.set_level("INFO")
+    done = trainer(replaced(options, profile=True), tmp_path)
+    done.train()
+    assert read_log(done.run.log_file) == whole[1]
+    seconds = json.loads(done.run.profile_file.read_text())["seconds"]
+    assert seconds.keys() == {"input_wait", "forward", "backward", "optimizer", "step", "input_alone"}
+    assert all(value >= 0 for value in seconds.values()) and seconds["forward"] > 0 and seconds["step"] > 0
+    assert "waiting for input" in caplog.text and "ms a step" in caplog.text
+    assert list(tmp_path.glob("plugins/profile/*/*.xplane.pb"))
 
 
 def test_each_option_reaches_the_part_that_it_names(options, tmp_path, monkeypatch):
@@ -239,7 +308,8 @@ def scripted(tmp_path, monkeypatch):
             return {"loss": 1.0, "roc_auc": None, metric: values[len(seen) - 1]}
 
         class NoScorer:
-            def __init__(self, model, info, config, tasks, options, seed):
+            def __init__(self, model, info, config, tasks, options, seed, aggregation):
+                assert aggregation is None
                 assert info.names[0] == Path(f"{files['valid_file']}.dataset.json")  # fault 9: not the training file
                 assert options.batch_size == 5 and seed == 0
                 self.model = model

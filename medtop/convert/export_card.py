@@ -1,5 +1,7 @@
 """The model card of exported weights: how the folder is used, and what stayed behind."""
 
+import itertools
+
 from medtop.convert.cards import write_export_card
 from medtop.convert.names import token_type
 
@@ -18,8 +20,9 @@ def write_card(folder, done):
         done: `medtop.convert.export_weights.Exported`.
     """
     plan, config = done.plan, done.config
+    what = "pieces of words" if _of_notes(plan) else "medical codes"
     summary = (
-        f"A BERT encoder over medical codes ({config.num_hidden_layers} layers, width {config.hidden_size}, "
+        f"A BERT encoder over {what} ({config.num_hidden_layers} layers, width {config.hidden_size}, "
         f"{config.vocab_size} tokens, embeddings {', '.join(config.embeddings)}), exported by medtop as "
         f"{_KINDS[plan.layout]}: {done.num_arrays} arrays, {done.num_numbers:,} numbers, head `{plan.head}`."
     )
@@ -44,8 +47,15 @@ def write_card(folder, done):
     )
 
 
+def _of_notes(plan):
+    """Whether the run was trained on notes."""
+    trained = (plan.run.settings().get("data") or {}).get("train") or {}
+    return trained.get("layout") == "notes"
+
+
 def _usage(plan, config):
-    codes = [token for token in plan.vocabulary.tokens[plan.vocabulary.first_code_id :] if token.split() == [token]][:3]
+    tokens = (plan.vocabulary.tokens[number] for number in plan.vocabulary.ordinary_ids)
+    codes = list(itertools.islice((token for token in tokens if token.split() == [token]), 3))
     if plan.layout == "tf1":
         return [
             "`--init_checkpoint=bert_model.ckpt --bert_config_file=bert_config.json` of google-research/bert; ids are "
@@ -54,13 +64,14 @@ def _usage(plan, config):
     if plan.layout == "medtop":
         return ["```python", *_twin_usage(plan, config, codes), "```"]
     first = 0 if plan.vocabulary.is_medbert else 1
+    what = "a text" if _of_notes(plan) else "codes, oldest first"
     lines = [
         "```python",
         f"from transformers import AutoTokenizer, {plan.class_name}",
         "",
         'tokenizer = AutoTokenizer.from_pretrained(".")  # this folder',
         f'model = {plan.class_name}.from_pretrained(".").eval()',
-        f'inputs = tokenizer("{" ".join(codes)}", return_tensors="pt")  # codes, oldest first',
+        f'inputs = tokenizer("{" ".join(codes)}", return_tensors="pt")  # {what}',
     ]
     kind = token_type(config)
     if kind == "visit" or (kind == "segment" and config.segment == "visit"):

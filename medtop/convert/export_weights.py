@@ -342,6 +342,9 @@ def _write(folder, plan, config, theirs, order):
         tokenizer.copy_tokenizer(source, folder)
     elif plan.layout == "tf1":
         vocabulary.write_text(folder / "vocab.txt")
+    elif about := ((plan.run.settings().get("data") or {}).get("train") or {}).get("tokenizer"):  # trained on notes
+        length = min(length, config.max_position_embeddings)
+        tokenizer.write_wordpiece(folder, vocabulary, length, about["lower_case"])
     else:
         tokenizer.write_tokenizer(folder, vocabulary, min(length, config.max_position_embeddings))
     if calibration := _calibration(plan):

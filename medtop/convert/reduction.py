@@ -83,7 +83,7 @@ def cost_on_data(models, configs, tasks, info, max_seq_length):
     """
     from medtop.pipeline import BatchOptions
     from medtop.scoring import Scorer
-    from medtop.training import validation_measures
+    from medtop.validation import validation_measures
 
     options = BatchOptions(batch_size=64, max_seq_length=max_seq_length)
     measured = []

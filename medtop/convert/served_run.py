@@ -193,6 +193,11 @@ def is_export(folder):
 def _records_of(run, settings, vocabulary):
     """`time_gap` and `visit_separator` of the records that the run was trained on."""
     trained = (settings.get("data") or {}).get("train")
+    if trained is not None and trained.get("layout") == "notes":
+        raise DataError(
+            f"{run.path}: expected a run that was trained on codes, received one of notes; "
+            "run_scripts/score_notes.py scores texts, convert_tf_to_pytorch.py writes a HuggingFace folder"
+        )
     if trained is None:  # weights that came from elsewhere
         return {"time_gap": "after" if vocabulary.is_medbert else "before", "visit_separator": False}
     missing = [name for name in ("time_gap", "visit_separator") if name not in trained]

@@ -67,6 +67,57 @@ def write_tokenizer(folder, vocabulary, max_length):
     vocabulary.write_text(folder / "vocab.txt")
 
 
+def write_wordpiece(folder, vocabulary, max_length, lower_case):
+    """The same files for a model of notes: BERT's tokenizer, as `medtop.notes.wordpiece` cuts texts.
+
+    Args:
+        folder: existing folder.
+        vocabulary: `Vocabulary` of word pieces.
+        max_length: longest row, for truncation.
+        lower_case: whether texts are lower-cased and accents taken off.
+    """
+    folder, ids = Path(folder), vocabulary.ids
+    special = {"pad_token": PAD, "unk_token": UNK, "cls_token": CLS, "sep_token": SEP, "mask_token": MASK}
+    added = [
+        {"id": ids[token], "content": token, "special": True, "single_word": False, "lstrip": False, "rstrip": False,
+         "normalized": False}
+        for token in special.values()
+    ]  # fmt: skip
+
+    def one(kind, name, number):
+        return {kind: {"id": name, "type_id": number}}
+
+    first = [one("SpecialToken", CLS, 0), one("Sequence", "A", 0), one("SpecialToken", SEP, 0)]
+    tokenizer = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added,
+        "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True,
+                       "strip_accents": None, "lowercase": bool(lower_case)},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": first,
+            "pair": [*first, one("Sequence", "B", 1), one("SpecialToken", SEP, 1)],
+            "special_tokens": {name: {"id": name, "ids": [ids[name]], "tokens": [name]} for name in (CLS, SEP)},
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {"type": "WordPiece", "unk_token": UNK, "continuing_subword_prefix": "##",
+                  "max_input_chars_per_word": 100, "vocab": ids},
+    }  # fmt: skip
+    write_json(folder / "tokenizer.json", tokenizer)
+    about = {
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": bool(lower_case),
+        "model_max_length": max_length,
+        "clean_up_tokenization_spaces": False,
+    }
+    write_json(folder / "tokenizer_config.json", {**about, **special})
+    write_json(folder / "special_tokens_map.json", special)
+    vocabulary.write_text(folder / "vocab.txt")
+
+
 def _with_cls(cls_id):
     """[CLS] before the text, and nothing after it: ours is `[CLS] codes`."""
     first, text = {"SpecialToken": {"id": CLS, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}

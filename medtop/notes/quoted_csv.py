@@ -1,8 +1,8 @@
 """Reading a large CSV whose texts span lines: cut into records and fields with NumPy, block by block.
 
-DuckDB reads such files in parts at once and can lose count where a quote stands alone; Python's `csv` takes ten times as
-long. Here every quote is looked at: one that opens must stand at the beginning of a field, one that closes before a
-delimiter or a line end; whatever else is an error that names its line. R records, C columns.
+DuckDB reads such files in parts at once and can lose count where a quote stands alone; Python's `csv` takes several
+times as long. Here every quote is looked at: one that opens must stand at the beginning of a field, one that closes
+before a delimiter or a line end; whatever else is an error that names its line. R records, C columns.
 """
 
 import dataclasses
@@ -56,10 +56,10 @@ def table_header(path):
     return delimiter, header_line(head, delimiter)
 
 
-def iterate_blocks(path, block_bytes=BLOCK_BYTES):
+def iterate_blocks(path, block_bytes=None):
     """Yields the records below the header as `Block`s, in order; blank lines are passed over.
 
-    Memory holds a few times `block_bytes`, and the longest record.
+    Memory holds a few times `block_bytes` (default `BLOCK_BYTES`), and the longest record.
 
     Raises:
         DataError: for NUL bytes, a damaged gzip file, line ends that are carriage returns alone, and quotes that are
@@ -67,7 +67,7 @@ def iterate_blocks(path, block_bytes=BLOCK_BYTES):
     """
     delimiter, headers = table_header(path)
     cutter = _Cutter(path, ord(delimiter), len(headers))
-    for piece in _pieces(path, block_bytes):
+    for piece in _pieces(path, block_bytes or BLOCK_BYTES):
         if (block := cutter.cut(piece)) is not None:
             yield block
     if (block := cutter.end()) is not None:

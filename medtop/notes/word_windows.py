@@ -11,8 +11,8 @@ from medtop.notes.cleaning import batches
 WINDOW_WORDS = 318
 SHORTEST_REMAINDER = 10
 
-_SPACE = np.array([chr(code).isspace() or code == 0 for code in range(256)])
-_TO_BLANK = bytes(32 if code < 128 and _SPACE[code] else code for code in range(256))
+_IS_SPACE = bytes(chr(code).isspace() for code in range(128)) + bytes(128)
+_TO_BLANK = bytes(32 if _IS_SPACE[code] else code for code in range(256))
 
 
 def word_windows(text, size=WINDOW_WORDS, shortest=SHORTEST_REMAINDER):
@@ -43,35 +43,36 @@ def all_word_windows(texts, size=WINDOW_WORDS, shortest=SHORTEST_REMAINDER):
     """`word_windows` of each of many texts without NUL characters: list of lists of str."""
     found = []
     for batch in batches(texts):
-        text = "\0".join(batch)
-        found += _ascii_windows(text, len(batch), size, shortest) if text.isascii() else [
-            word_windows(each, size, shortest) for each in batch
-        ]
+        text = "\0".join([each.strip() for each in batch])
+        if text.isascii():
+            found += _ascii_windows(text.encode(), size, shortest)
+        else:
+            found += [word_windows(each, size, shortest) for each in batch]
     return found
 
 
-def _ascii_windows(text, count, size, shortest):
-    """The windows of `count` texts joined by NUL; no word is looked at alone."""
-    raw = text.encode()
-    values = np.frombuffer(raw, np.uint8)
-    blank = _SPACE[values]
-    after_blank = np.concatenate([[True], blank[:-1]])
-    begins = np.flatnonzero(after_blank & ~blank)
-    finishes = np.flatnonzero(blank & ~after_blank)
-    if len(finishes) < len(begins):
-        finishes = np.append(finishes, len(raw))
-    # the same text with one blank after each word, and where its words begin there
-    packed = values[~(blank & after_blank)].tobytes().translate(_TO_BLANK).decode()
-    places = np.concatenate([[0], np.cumsum(finishes - begins + 1)])
-    ends = np.append(np.flatnonzero(values == 0), len(raw))
-    words_until = np.searchsorted(begins, ends)
-    windows, first = [], 0
-    for after in words_until.tolist():
-        cuts = list(range(first, after + 1, size))
-        if after - cuts[-1] > shortest:
-            cuts.append(after)
-        stops = places[cuts].tolist()
-        windows.append([packed[start : stop - 1] for start, stop in zip(stops, stops[1:], strict=False)])
-        first = after
-    assert len(windows) == count
+def _ascii_windows(raw, size, shortest):
+    """The windows of stripped texts joined by NUL; no word is looked at alone."""
+    space = np.frombuffer(raw.translate(_IS_SPACE), bool)
+    kept = np.ones(len(raw), bool)
+    np.logical_and(space[1:], space[:-1], out=kept[1:])  # of several blanks the first one stays
+    np.logical_not(kept[1:], out=kept[1:])
+    packed = np.frombuffer(raw, np.uint8)[kept].tobytes().translate(_TO_BLANK)
+    values = np.frombuffer(packed, np.uint8)
+    stops = np.flatnonzero((values == ord(" ")) | (values == 0))  # where each word ends, but for the last one
+    begins = np.concatenate([[0], stops + 1])
+    last_words = np.append(np.flatnonzero(values[stops] == 0), len(stops))
+    stops = np.append(stops, len(values))
+    packed, windows, first = packed.decode(), [], 0
+    for last in last_words.tolist():
+        words = last + 1 - first if stops[last] > begins[first] else 0  # an empty text has one empty word
+        whole = words // size * size
+        cuts = [*range(first, first + whole, size)]
+        ends = [place + size - 1 for place in cuts]
+        if words - whole > shortest:
+            cuts.append(first + whole)
+            ends.append(last)
+        spans = zip(begins[cuts].tolist(), stops[ends].tolist(), strict=True)
+        windows.append([packed[start:stop] for start, stop in spans])
+        first = last + 1
     return windows

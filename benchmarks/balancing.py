@@ -1,0 +1,99 @@
+"""Which way of balancing losses is best, and does training tasks together help? On common, unweighted, held-out measures.
+
+Cases: ckd (the UCI kidney table), hemodialysis (generated rows), scale (one loss 1,000 times the others), and
+cohort_<patients>: top-BERT's three tasks on a generated cohort. Methods: fixed (weights chosen by hand), equal,
+uncertainty, gradnorm and random train all tasks together; the controls are single_task (a network for each task) and,
+for cohorts, pretrained (masked codes first, then the two patient-level tasks). Each finished cell (case, seed, method)
+is a file in --work_dir; run the command again to go on after a stop, or with more seeds.
+
+Example:
+  python benchmarks/balancing.py --work_dir=checkpoints/balancing --ckd_file=kidney_disease.csv \\
+    --cases=ckd,scale,cohort_1000 --seeds=1,2,3
+"""
+
+import logging
+import re
+import sys
+from pathlib import Path
+
+from absl import flags
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+from comparison import cohort_runs  # noqa: E402
+from comparison.cells import Cells  # noqa: E402
+
+from medtop import commands  # noqa: E402
+from medtop.errors import DataError  # noqa: E402
+
+TABULAR = ("ckd", "hemodialysis", "scale")
+COHORTS = ("cohort_1000", "cohort_5000", "cohort_20000")
+
+flags.DEFINE_string("work_dir", None, "Folder for cells, cohorts and runs.", required=True)
+flags.DEFINE_list("cases", [*TABULAR, *COHORTS], "Cases, in this order; cohort_<patients> may have any size.")
+flags.DEFINE_list("seeds", ["1", "2", "3"], "Seeds of generated data, folds and training.")
+flags.DEFINE_list("methods", [], "Methods; default: each case's (cohorts of 20,000 or more: fixed, uncertainty, "
+                  "gradnorm).")  # fmt: skip
+flags.DEFINE_list("against", ["single_task", "fixed"], "Methods that the others are compared with, pair by pair.")
+flags.DEFINE_string("ckd_file", "", "The UCI kidney table, for the case ckd.")
+flags.DEFINE_integer("num_train_epochs", cohort_runs.EPOCHS, "Cohorts: passes of each training stage.")
+flags.DEFINE_multi_string("trainer_flag", [], "Cohorts: a further flag of the trainer, for all runs.")
+flags.DEFINE_bool("table_only", False, "Compute nothing: the table of what is finished.")
+flags.DEFINE_bool("all_measures", False, "Tables: also accuracy, macro-F1, mean absolute error and R2 of each target.")
+
+
+def _case(name, values):
+    if name in TABULAR:
+        if name == "ckd" and not Path(values.ckd_file).is_file():
+            raise DataError(f"--ckd_file: expected the kidney table for the case ckd, received {values.ckd_file!r}")
+        from comparison.tabular_case import TabularCase
+
+        return TabularCase(name, values.work_dir, values.ckd_file)
+    if not re.fullmatch(r"cohort_[1-9]\d*", name):
+        raise DataError(f"--cases: expected {', '.join(TABULAR)} or cohort_<patients>, received {name!r}")
+    from comparison.cohort_case import CohortCase
+
+    return CohortCase(values.work_dir, int(name.removeprefix("cohort_")), values.num_train_epochs, values.trainer_flag)
+
+
+def _methods(case, values, possible):
+    """The case's methods that are wanted, in its order: those that are not usual for its size only when named."""
+    return [method for method in (possible if values.methods else case.methods)
+            if not values.methods or method in values.methods]  # fmt: skip
+
+
+def main(_):
+    """Computes the cells and prints the table."""
+    values = flags.FLAGS
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if not all(seed.isdigit() for seed in values.seeds):
+        raise DataError(f"--seeds: expected whole numbers, received {','.join(values.seeds)!r}")
+    from comparison.cohort_case import METHODS
+    from comparison.seed_table import aligned, rows_of
+
+    cases = [_case(name, values) for name in values.cases]
+    unknown = sorted({*values.methods, *values.against} - {*METHODS, *(one for case in cases for one in case.methods)})
+    if unknown:
+        raise DataError(f"--methods, --against: expected methods of the cases, received {unknown[0]!r}")
+    cells, rows = Cells(values.work_dir), []
+    for case in cases:
+        methods = _methods(case, values, METHODS if case.name.startswith("cohort") else case.methods)
+        for seed in () if values.table_only else values.seeds:
+            for method in methods:
+                cells.measured(case, seed, method)
+        for seed in () if values.table_only else values.seeds:
+            for method in methods:
+                for other in values.against:
+                    if other != method:
+                        cells.difference(case, seed, method, other)
+        every = values.all_measures or case.name not in TABULAR
+        rows += rows_of(case, cells, values.seeds, methods, values.against,
+                        lambda name, every=every: every or name.endswith("skill"))  # fmt: skip
+    header = ["case", "measure", "method", "seeds", "held-out value [95%]",
+              *(f"minus {other} [95%]" for other in values.against), "seconds"]  # fmt: skip
+    print(aligned([header, *rows]))
+
+
+if __name__ == "__main__":
+    commands.run(main)

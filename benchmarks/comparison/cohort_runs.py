@@ -1,0 +1,115 @@
+"""Generated cohorts, and training on them through the project's own scripts; what is done is not done again."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from medtop.commands import STOPPED
+from medtop.errors import DataError, Stopped
+from medtop.files import write_json
+from medtop.splits import SHARES
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL_CONFIG = str(ROOT / "medtop/configs/small.json")
+MIN_CODE_SHARE = 0.01
+"""Codes that occur less often than this share of the training patients' number are [UNK]."""
+
+TRAINER = ["--train_batch_size=32", "--learning_rate=1.5e-3", "--weight_decay=1"]
+EPOCHS = 20
+TASK_WEIGHTS = "masked_lm:0.1,long_stay:0.2"
+"""These settings were chosen on validation of seed 1 at 20,000 patients; docs/training.md says what was tried."""
+
+
+def call(script, *arguments):
+    """Runs one of the project's scripts; its output goes to standard error.
+
+    Raises:
+        Stopped: when it was stopped and can go on.
+        DataError: when it failed; its own line stands on standard error.
+    """
+    code = subprocess.run([sys.executable, str(ROOT / script), *map(str, arguments)], stdout=sys.stderr).returncode
+    if code == STOPPED:
+        raise Stopped(f"{script}: run the same command again to go on")
+    if code:
+        raise DataError(f"{script}: expected exit code 0, received {code}")
+
+
+def cohort_folder(work_dir, patients, seed):
+    """Where a cohort and the runs on it lie."""
+    return Path(work_dir) / f"patients{patients}_seed{seed}"
+
+
+def prepare(folder, patients, seed, min_code_share=MIN_CODE_SHARE):
+    """Generates, preprocesses and writes TFRecords; the scripts themselves skip what is done."""
+    raw, cohort = folder / "raw", folder / "cohort"
+    call(
+        "preprocessing/make_synthetic_cohort.py",
+        f"--output_prefix={raw}",
+        f"--num_patients={patients}",
+        f"--seed={seed}",
+    )
+    call(
+        "preprocessing/preprocess_pretrain_data.py",
+        f"{raw}.csv",
+        "NA",
+        cohort,
+        0,
+        f"--prediction_times={raw}.prediction_times.csv",
+        f"--seed={seed}",
+        f"--min_code_count={max(2, round(min_code_share * SHARES[0] * patients))}",
+    )
+    for split in ("train", "valid", "test"):
+        call(
+            "preprocessing/create_BERTpretrain_EHRfeatures.py",
+            f"--input_file={cohort}.bencs.{split}",
+            f"--output_file={folder / split}.tfrecord",
+            f"--vocab_file={cohort}.types",
+            f"--num_shards={4 if split == 'train' else 1}",
+        )
+
+
+def train(folder, name, seed, *flags, config=SMALL_CONFIG, script="run_scripts/run_toppretraining.py"):
+    """Trains and evaluates one run in `folder / name` on the cohort in `folder`, unless that is done.
+
+    Args:
+        folder: of `prepare`.
+        name: of the run.
+        seed: of the training.
+        flags: of the trainer, besides; a later one counts.
+        config: model configuration.
+        script: the trainer.
+
+    Returns:
+        seconds of wall-clock time, of the call that ended the training; None where they are not known.
+    """
+    run = folder / name
+    if not (run / "metrics.json").is_file():
+        started = time.perf_counter()
+        call(
+            script,
+            f"--input_file={folder / 'train'}.tfrecord",
+            f"--valid_file={folder / 'valid'}.tfrecord",
+            f"--test_file={folder / 'test'}.tfrecord",
+            f"--output_dir={run}",
+            f"--bert_config_file={config}",
+            f"--true_risk_file={folder / 'raw'}.true_risk.csv",
+            f"--seed={seed}",
+            "--do_train",
+            "--do_eval",
+            *TRAINER,
+            f"--num_train_epochs={EPOCHS}",
+            *flags,
+        )
+        write_json(run / "seconds.json", time.perf_counter() - started)
+    seconds = run / "seconds.json"
+    return json.loads(seconds.read_text(encoding="utf-8")) if seconds.is_file() else None
+
+
+def test_results(run):
+    """(metrics of the test split: task -> label -> entry; its comparison: baselines, differences, best_reachable)."""
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["test"]
+    compared = run / "comparison.json"
+    comparison = json.loads(compared.read_text(encoding="utf-8"))["test"] if compared.is_file() else {}
+    return metrics, comparison

@@ -1,0 +1,260 @@
+"""Admissions -> examples: who is predicted when, and whether an unplanned readmission follows within 30 days.
+
+All SQL of the labels stands here; what it takes from DuckDB alone is `FILTER (WHERE ...)` and `epoch`.
+"""
+
+import dataclasses
+
+from medtop.errors import DataError
+from medtop.notes.layouts import NEWBORN, PATIENT_COLUMNS, admission_columns
+from medtop.sources.reading import (
+    TableReader,
+    discharge_sql,
+    is_blank_sql,
+    is_given_sql,
+    out_of_range_sql,
+    quote_text,
+    timestamp_sql,
+)
+from medtop.sources.rejects import iterate_rejects
+from medtop.sources.tables import read_table
+from medtop.stream import first_row
+
+REASONS = {
+    "patient_id_empty": "patient_id",
+    "admission_id_empty": "admission_id",
+    "admit_empty": "admit",
+    "admit_unparsable": "admit",
+    "admit_out_of_range": "admit",
+    "discharge_empty": "discharge",
+    "discharge_unparsable": "discharge",
+    "discharge_out_of_range": "discharge",
+    "discharge_before_admit": "discharge",
+}
+"""Why a row of ADMISSIONS cannot be used -> the column it speaks of; a reason's number is its place, from 1."""
+
+DAY = 86_400
+
+NOT_EXAMPLES = (
+    "newborn", "died_in_hospital", "ended_before_prediction_time", "same_prediction_time", "not_in_splits_file",
+)  # fmt: skip
+UNKNOWN = ("in_other_stay_at_discharge", "death_without_readmission", "censored")
+"""Why a label is unknown, in this order."""
+
+
+@dataclasses.dataclass
+class Admissions:
+    """What was read.
+
+    Attributes:
+        rows_in: rows of ADMISSIONS.
+        repeated: rows that repeat an earlier admission id of their patient.
+        rejected: dict reason -> rows that cannot be used.
+        rejects: list of (file, line, column, reason) of them.
+        counts: dict name -> number: what a reader of the labels should know.
+    """
+
+    rows_in: int
+    repeated: int
+    rejected: dict
+    rejects: list
+    counts: dict
+
+
+def load_admissions(connection, layout, date_format=None):
+    """Reads ADMISSIONS and PATIENTS into the tables `admissions` (one row per admission) and `deaths`.
+
+    Args:
+        connection: DuckDB connection.
+        layout: `medtop.notes.layouts.Layout`.
+        date_format: strptime format of all times, or None for the ISO forms.
+
+    Returns:
+        `Admissions`.
+
+    Raises:
+        DataError: for a missing column, a table that cannot be read, or no usable row.
+    """
+    for table in ("notes_admissions", "notes_patients"):
+        connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
+    reader = TableReader(connection)
+    columns = admission_columns(layout.admissions)
+    number, headers = read_table(reader, layout.admissions, "notes_admissions", columns)
+    headers |= {"patient_id": columns["patient"], "admission_id": columns["admission"],
+                "admit": columns["raw_admit"], "discharge": columns["raw_discharge"]}
+    _judge(connection, "expired" in columns, date_format)
+    rejected = dict(connection.execute(
+        "SELECT reason, count(*) FROM medtop_structural GROUP BY reason ORDER BY reason").fetchall())
+    names = list(REASONS)
+    rejected |= {names[reason - 1]: count for reason, count in connection.execute(
+        "SELECT reason, count(*) FROM judged WHERE reason > 0 GROUP BY reason ORDER BY reason").fetchall()}
+    rejects = []
+    if rejected:
+        bad = f"SELECT {number} AS file, record, reason FROM judged WHERE reason > 0"
+        rejects = list(iterate_rejects(reader, bad, [headers], REASONS))
+    rows = first_row(connection, "SELECT count(*) FROM judged")[0] + reader.structural_count()
+    if rows == sum(rejected.values()):
+        commonest = max(rejected, key=rejected.get)
+        hint = "; give the form with --date_format" if "unparsable" in commonest else ""
+        raise DataError(f"{layout.admissions}: expected usable admissions, received none: {rejected[commonest]} of "
+                        f"{rows} rows dropped for {commonest}{hint}")
+    connection.execute(
+        """CREATE OR REPLACE TABLE admissions AS SELECT * EXCLUDE (reason, copy) FROM (
+            SELECT *, row_number() OVER (PARTITION BY patient_id, admission_id ORDER BY record) AS copy
+            FROM judged WHERE reason = 0) WHERE copy = 1""")
+    repeated = rows - sum(rejected.values()) - first_row(connection, "SELECT count(*) FROM admissions")[0]
+    counts = _load_deaths(connection, reader, layout, date_format) | _counts(connection)
+    connection.execute("DROP TABLE judged; DROP TABLE temp.notes_admissions; DROP TABLE medtop_structural")
+    return Admissions(rows, repeated, rejected, rejects, {name: count for name, count in counts.items() if count})
+
+
+def _judge(connection, with_flag, date_format):
+    """Makes the table `judged`: admissions parsed, each with a reason (0: good)."""
+    place = {reason: number for number, reason in enumerate(REASONS, 1)}
+    tests = [(is_blank_sql("patient_id"), "patient_id_empty"), (is_blank_sql("admission_id"), "admission_id_empty")]
+    for name in ("admit", "discharge"):
+        tests += [(f"NOT {is_given_sql('raw_' + name)}", f"{name}_empty"), (f"{name} IS NULL", f"{name}_unparsable"),
+                  (out_of_range_sql(name), f"{name}_out_of_range")]
+    tests.append(("discharge < admit", "discharge_before_admit"))
+    branches = " ".join(f"WHEN {test} THEN {place[reason]}" for test, reason in tests)
+    expired = "coalesce(trim(expired) = '1', false)" if with_flag else "false"
+    admit, discharge, death = (timestamp_sql(f"raw_{name}", date_format) for name in ("admit", "discharge", "death"))
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE judged AS SELECT patient_id, admission_id, admit, discharge, death,
+            has_deathtime, has_deathtime OR expired AS died, kind, kind_as_written, record,
+            CASE {branches} ELSE 0 END AS reason
+        FROM (SELECT * EXCLUDE (read_discharge),
+                     {discharge_sql('admit', 'read_discharge', 'raw_discharge')} AS discharge
+              FROM (SELECT trim(patient) AS patient_id, {admission_id_sql('admission')} AS admission_id,
+                           {admit} AS admit, {discharge} AS read_discharge, {death} AS death,
+                           {is_given_sql('raw_death')} AS has_deathtime, {expired} AS expired,
+                           upper(trim(kind)) AS kind, coalesce(kind, '') AS kind_as_written,
+                           raw_admit, raw_discharge, rowid AS record
+                    FROM notes_admissions))""")
+
+
+def admission_id_sql(column):
+    """SQL: an admission's id; `123.0`, which exports write where some ids are missing, is 123."""
+    return f"regexp_replace(trim({column}), '^([0-9]+)[.]0+$', '\\1')"
+
+
+def _load_deaths(connection, reader, layout, date_format):
+    """Makes `deaths`: one row per patient known to have died, with the day; returns counts."""
+    connection.execute("CREATE OR REPLACE TABLE deaths (patient_id VARCHAR, died_on DATE)")
+    source = "SELECT NULL AS patient_id, NULL::DATE AS died_on WHERE false"
+    unreadable = 0
+    if layout.patients:
+        read_table(reader, layout.patients, "notes_patients", PATIENT_COLUMNS)
+        died = timestamp_sql("raw_death", date_format)
+        source = f"SELECT trim(patient) AS patient_id, CAST({died} AS DATE) AS died_on FROM notes_patients"
+        unreadable = first_row(connection, f"SELECT count(*) FROM notes_patients "
+                                           f"WHERE {is_given_sql('raw_death')} AND {died} IS NULL")[0]
+    connection.execute(
+        f"""INSERT INTO deaths SELECT patient_id, coalesce(min(died_on), min(seen)) FROM (
+            SELECT patient_id, died_on, NULL::DATE AS seen FROM ({source})
+            UNION ALL SELECT patient_id, NULL, CAST(death AS DATE) FROM admissions)
+        GROUP BY patient_id HAVING coalesce(min(died_on), min(seen)) IS NOT NULL""")
+    connection.execute("DROP TABLE IF EXISTS temp.notes_patients")
+    return {"patients_with_unreadable_day_of_death": unreadable}
+
+
+def _counts(connection):
+    row = connection.execute(
+        """SELECT count(*) FILTER (has_deathtime AND death IS NULL), count(*) FILTER (kind IS NULL OR kind = ''),
+            (SELECT count(*) FROM admissions a JOIN deaths USING (patient_id) WHERE died_on < CAST(discharge AS DATE)),
+            (SELECT count(*) FROM (
+                SELECT discharge, lead(admit) OVER (PARTITION BY patient_id ORDER BY admit, discharge, record) AS next
+                FROM admissions) WHERE next < discharge)
+        FROM admissions""").fetchone()
+    names = ("deathtimes_unreadable", "admissions_without_type", "admissions_after_death", "negative_gaps")
+    return dict(zip(names, row, strict=True))
+
+
+def label_admissions(connection, layout, options):
+    """Makes the table `labelled`: one row per admission with its prediction time, label, and why it is no example.
+
+    Columns: patient_id, admission_id, admit, discharge, prediction_time TIMESTAMP, label TINYINT (null: unknown),
+    unknown VARCHAR (why), dropped VARCHAR (why it is no example, null: it is one).
+
+    Args:
+        connection: DuckDB connection with `admissions` and `deaths`.
+        layout: `medtop.notes.layouts.Layout`.
+        options: `medtop.notes.options.NotesOptions`.
+
+    Returns:
+        dict name -> number of gaps and overlaps that the rules decided.
+    """
+    early = f"admit + INTERVAL {int(options.early_days)} DAY"
+    time = "discharge" if options.mode == "discharge" else early
+    rows = _legacy_sql(options) if options.legacy else _default_sql(layout, options)
+    ended = options.mode == "early" and not options.legacy
+    connection.execute(
+        f"""CREATE OR REPLACE TABLE labelled AS
+        SELECT patient_id, admission_id, admit, discharge, {time} AS prediction_time, label, unknown, after_overlap,
+               CASE WHEN newborn THEN 'newborn' WHEN died THEN 'died_in_hospital'
+                    {f"WHEN discharge <= {early} THEN 'ended_before_prediction_time'" if ended else ""} END AS dropped
+        FROM ({rows})""")
+    if not options.legacy:  # one example for a patient and a time: of two stays the one that ends last, begun first
+        connection.execute(
+            """UPDATE labelled SET dropped = 'same_prediction_time' FROM (
+                SELECT patient_id, admission_id, row_number() OVER (
+                    PARTITION BY patient_id, prediction_time ORDER BY discharge DESC, admit, admission_id) AS place
+                FROM labelled WHERE dropped IS NULL) copies
+            WHERE copies.place > 1 AND copies.patient_id = labelled.patient_id
+                AND copies.admission_id = labelled.admission_id""")
+    passed = first_row(connection, "SELECT count(*) FILTER (after_overlap AND dropped IS NULL) FROM labelled")[0]
+    connection.execute("ALTER TABLE labelled DROP COLUMN after_overlap")
+    return {"labels_with_negative_gap": passed} if passed else {}
+
+
+def _default_sql(layout, options):
+    """SQL: the admissions with our labels.
+
+    In this order: the patient is in another stay at the discharge (it began by then and ends later): unknown; an
+    unplanned admission begins after the discharge, less than `readmission_days` later: 1; death in that time: unknown
+    (or 0); observed for a shorter time: unknown; else 0.
+    """
+    planned = ", ".join(quote_text(kind) for kind in layout.not_readmissions)
+    window = int(options.readmission_days) * DAY
+    death = "0" if options.deaths == "negative" else "NULL"
+    censored = (f"discharge + INTERVAL {int(options.readmission_days)} DAY > "
+                f"TIMESTAMP {quote_text(options.observation_end)} + INTERVAL 1 DAY"
+                if options.observation_end else "false")
+    died = (f"died_on >= CAST(discharge AS DATE) AND epoch(CAST(died_on AS TIMESTAMP)) - epoch(discharge) < {window}")
+    return f"""
+        SELECT *, CASE WHEN inside THEN NULL WHEN readmitted THEN 1 WHEN died_after THEN {death} WHEN censored THEN NULL
+                       ELSE 0 END::TINYINT AS label,
+            CASE WHEN inside THEN 'in_other_stay_at_discharge' WHEN readmitted THEN NULL
+                 WHEN died_after THEN {"NULL" if death == "0" else "'death_without_readmission'"}
+                 WHEN censored THEN 'censored' END AS unknown
+        FROM (
+            SELECT a.*, kind = '{NEWBORN}' AS newborn, inside, overlap AND NOT inside AS after_overlap,
+                coalesce(epoch(next) - epoch(discharge) < {window}, false) AS readmitted,
+                coalesce({died}, false) AS died_after, {censored} AS censored
+            FROM (
+                SELECT a.patient_id, a.admission_id, any_value(a.admit) AS admit, any_value(a.discharge) AS discharge,
+                    any_value(a.died) AS died, any_value(coalesce(a.kind, '')) AS kind,
+                    min(b.admit) FILTER (b.admit > a.discharge AND coalesce(b.kind, '') NOT IN ({planned})) AS next,
+                    bool_or(b.admit <= a.discharge AND b.discharge > a.discharge
+                            AND b.admission_id <> a.admission_id) AS inside,
+                    bool_or(b.admit < a.discharge
+                            AND (b.admit, b.discharge, b.record) > (a.admit, a.discharge, a.record)
+                            AND b.admission_id <> a.admission_id) AS overlap
+                FROM admissions a JOIN admissions b USING (patient_id) GROUP BY a.patient_id, a.admission_id) a
+            LEFT JOIN deaths USING (patient_id))"""
+
+
+def _legacy_sql(options):
+    """SQL: ClinicalBERT's labels: sort by patient and admission, shift, blank ELECTIVE, back-fill, `days < 30`."""
+    order = "PARTITION BY patient_id ORDER BY admit, record"
+    return f"""
+        SELECT patient_id, admission_id, admit, discharge, kind_as_written = '{NEWBORN}' AS newborn,
+            death IS NOT NULL AS died, NULL::VARCHAR AS unknown,
+            coalesce(epoch(filled) - epoch(discharge) < {int(options.readmission_days) * DAY}, false)::TINYINT AS label,
+            coalesce(filled < discharge, false) AS after_overlap
+        FROM (
+            SELECT *, first_value(next IGNORE NULLS) OVER (
+                {order} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS filled
+            FROM (SELECT *, CASE WHEN lead(kind_as_written) OVER ({order}) = 'ELECTIVE' THEN NULL
+                                 ELSE lead(admit) OVER ({order}) END AS next
+                  FROM admissions))"""

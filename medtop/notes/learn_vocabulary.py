@@ -1,0 +1,187 @@
+"""Learning a WordPiece vocabulary from texts: the pieces that occur together most often are joined, again and again.
+
+It is what HuggingFace's `WordPieceTrainer` does (byte-pair merges over characters, continuing pieces with `##`), with
+ties decided by place in the vocabulary, so that the same texts give the same file, of exactly the wanted size
+(tensorflow-text's own learner, a search over thresholds, meets it only roughly and reads all words many times).
+"""
+
+import collections
+import dataclasses
+import heapq
+
+from medtop.create_features import find_inputs
+from medtop.errors import DataError
+from medtop.notes.texts import check_texts, read_texts, split_of
+from medtop.notes.wordpiece import LONGEST_WORD
+from medtop.notes.words import WordSplitter
+from medtop.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+CONTINUES = "##"
+MOST_WORDS = 5_000_000
+"""Distinct words that are counted at a time; beyond, those seen once so far are forgotten (numbers, misspellings)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VocabularySettings:
+    """What the script is asked for.
+
+    Attributes:
+        input_file: texts of the training split; a glob, a comma list.
+        output_file: the vocabulary, one piece a line.
+        vocab_size: most pieces, the five special tokens included.
+        lower_case: whether texts are lower-cased and accents taken off.
+        min_count: joins that occur less often are not made.
+        alphabet: most characters; words with rarer ones take no part.
+    """
+
+    input_file: str
+    output_file: str
+    vocab_size: int = 30_000
+    lower_case: bool = True
+    min_count: int = 2
+    alphabet: int = 1000
+
+
+def learn(settings):
+    """Counts words, learns pieces and writes the vocabulary.
+
+    Returns:
+        (`Vocabulary`, number of texts, number of distinct words).
+
+    Raises:
+        DataError: for missing files, texts of the validation or test split, or texts without words.
+    """
+    if settings.vocab_size <= len(SPECIAL_TOKENS) or settings.min_count < 1 or settings.alphabet < 1:
+        raise DataError(
+            "flags: expected --vocab_size above 5, --min_count and --alphabet of at least 1, received "
+            f"{settings.vocab_size}, {settings.min_count}, {settings.alphabet}"
+        )
+    paths = find_inputs(settings.input_file, "texts of the training split (.parquet or .csv)")
+    for path in paths:
+        if split_of(path) in ("valid", "test"):
+            raise DataError(f"{path}: expected texts of the training split, received the {split_of(path)} split's")
+        check_texts(path)
+    texts = (batch.texts for path in paths for batch in read_texts(path))
+    counts, number = count_words(texts, settings.lower_case)
+    if not counts:
+        raise DataError(f"--input_file: expected texts with words, received {number} without any")
+    pieces = learn_pieces(counts, settings.vocab_size - len(SPECIAL_TOKENS), settings.min_count, settings.alphabet)
+    vocabulary = Vocabulary((*SPECIAL_TOKENS, *pieces))
+    vocabulary.write_text(settings.output_file)
+    return vocabulary, number, len(counts)
+
+
+def count_words(batches, lower_case, most_words=MOST_WORDS):
+    """How often each word occurs.
+
+    Args:
+        batches: iterable of lists of str.
+        lower_case: as the tokenizer will be.
+        most_words: distinct words held in memory, see `MOST_WORDS`.
+
+    Returns:
+        (dict word -> count, number of texts).
+    """
+    splitter, counts, texts = WordSplitter(lower_case), collections.Counter(), 0
+    for batch in batches:
+        counts.update(splitter.split(batch).words)
+        texts += len(batch)
+        if len(counts) > most_words:
+            counts = collections.Counter({word: count for word, count in counts.items() if count > 1})
+    return counts, texts
+
+
+def learn_pieces(counts, size, min_count=2, alphabet=1000):
+    """The pieces of a vocabulary.
+
+    First the characters, each both as the beginning of a word and as its continuation; then joined pieces, in the order
+    in which they are made.
+
+    Args:
+        counts: dict word -> count.
+        size: most pieces; characters beyond it are the rarest.
+        min_count: how often two neighbours must occur to be joined.
+        alphabet: most characters.
+
+    Returns:
+        list of str.
+
+    >>> learn_pieces({"ab": 5, "abb": 2}, 10)
+    ['a', 'b', '##a', '##b', 'ab', 'abb']
+    """
+    letters = collections.Counter()
+    for word, count in counts.items():
+        if len(word) <= LONGEST_WORD:
+            for letter in word:
+                letters[letter] += count
+    kept = sorted(sorted(letters, key=lambda letter: (-letters[letter], letter))[: min(alphabet, size // 2)])
+    tokens = [*kept, *(CONTINUES + letter for letter in kept)]
+    ids = {token: number for number, token in enumerate(tokens)}
+    words, weights = [], []
+    for word in sorted(counts):  # sorted: the result does not depend on the order of the texts
+        if len(word) <= LONGEST_WORD and ids.keys() >= set(word):
+            words.append([ids[word[0]], *(ids[CONTINUES + letter] for letter in word[1:])])
+            weights.append(counts[word])
+    joins = _Joins(words, weights)
+    while len(tokens) < size and (pair := joins.best(min_count)) is not None:
+        joined = tokens[pair[0]] + tokens[pair[1]].removeprefix(CONTINUES)
+        if joined not in ids:
+            ids[joined] = len(tokens)
+            tokens.append(joined)
+        joins.join(pair, ids[joined])
+    return tokens
+
+
+class _Joins:
+    """Neighbouring pieces in words, how often each pair occurs, and the most frequent one.
+
+    Args:
+        words: list of lists of ids; changed in place.
+        weights: how often each word occurs.
+    """
+
+    def __init__(self, words, weights):
+        self.words, self.weights = words, weights
+        self.counts, self.where = collections.Counter(), collections.defaultdict(set)
+        for place, word in enumerate(words):
+            self._add(place, word, 1)
+        self._heap = [(-count, pair) for pair, count in self.counts.items()]
+        heapq.heapify(self._heap)
+
+    def _add(self, place, word, sign):
+        changed = list(zip(word, word[1:], strict=False))
+        for pair in changed:
+            self.counts[pair] += sign * self.weights[place]
+            if sign > 0:
+                self.where[pair].add(place)
+        return changed
+
+    def best(self, min_count):
+        """The most frequent pair, of equals the one with the lowest ids; None when all are rarer than `min_count`."""
+        while self._heap:
+            count, pair = heapq.heappop(self._heap)
+            now = self.counts[pair]
+            if now == -count and now >= min_count:
+                return pair
+            if now != -count and now > 0:  # it has become rarer since it was put there
+                heapq.heappush(self._heap, (-now, pair))
+        return None
+
+    def join(self, pair, joined):
+        """Joins a pair in all words."""
+        changed = set()
+        for place in self.where.pop(pair):
+            word = self.words[place]
+            self._add(place, word, -1)
+            done, number = [], 0
+            while number < len(word):
+                if tuple(word[number : number + 2]) == pair:
+                    done.append(joined)
+                    number += 2
+                else:
+                    done.append(word[number])
+                    number += 1
+            self.words[place] = done
+            changed.update(self._add(place, done, 1))
+        for other in changed:
+            heapq.heappush(self._heap, (-self.counts[other], other))

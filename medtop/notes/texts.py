@@ -1,0 +1,199 @@
+"""Texts of admissions with their labels, batch by batch, from the files that `preprocess_notes.py` writes.
+
+Two kinds are read: `<prefix>.notes.<split>.parquet`, one row per admission; and the CSV of a ClinicalBERT data folder
+(`TEXT`, `ID`, `Label`), one row per piece of an admission's notes.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import itertools
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medtop.errors import DataError
+
+ROWS = 256
+"""Texts read at a time: some megabytes."""
+
+SPLIT_NAMES = {"train": "train", "val": "valid", "valid": "valid", "test": "test"}
+"""ClinicalBERT's name of a split, or ours -> ours."""
+
+_COLUMNS = ("patient_id", "admission_id", "prediction_time", "text")
+_LONGEST_FIELD = 1 << 30
+
+
+@dataclasses.dataclass
+class TextBatch:
+    """Some texts in the order of the file.
+
+    Attributes:
+        patient_ids, admission_ids, texts: lists of N str.
+        prediction_times: int64 [N], seconds since 1970-01-01.
+        labels: float64 [N], 1, 0 or NaN (unknown).
+        first: row number in the file of the first one, from 0.
+    """
+
+    patient_ids: list
+    admission_ids: list
+    texts: list
+    prediction_times: np.ndarray
+    labels: np.ndarray
+    first: int = 0
+
+
+def split_of(path):
+    """The split that a file's name says: `x.notes.train.parquet`, `train.csv`, `val.csv`; None where it says none."""
+    parts = Path(path).name.split(".")
+    names = [SPLIT_NAMES[part] for part in parts[:-1] if part in SPLIT_NAMES]
+    return names[-1] if names else None
+
+
+def manifest_of(path):
+    """The manifest that `preprocess_notes.py` wrote beside `<prefix>.notes.<split>.parquet`, or None.
+
+    Raises:
+        DataError: for a manifest that is not JSON.
+    """
+    prefix = re.sub(r"\.notes\.[^.]+\.parquet$", "", str(path))
+    name = Path(f"{prefix}.manifest.json")
+    if prefix == str(path) or not name.is_file():
+        return None
+    try:
+        return json.loads(name.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{name}: expected JSON, received another content ({error})") from error
+
+
+def read_texts(path):
+    """Yields `TextBatch`es of a `.parquet` or `.csv` file.
+
+    Raises:
+        DataError: for another kind of file, a missing column, a wrong value, bytes that are not UTF-8; names file, row
+            and column, never the text.
+    """
+    if Path(path).suffix == ".parquet":
+        return _read_parquet(path)
+    if Path(path).suffix == ".csv":
+        return _read_csv(path)
+    raise DataError(f"{path}: expected texts of admissions (.parquet, or .csv with TEXT, ID and Label)")
+
+
+def check_texts(path):
+    """Refuses a file of texts whose columns are not the expected ones; reads its header only."""
+    if Path(path).suffix == ".parquet":
+        _open_parquet(path)
+    elif Path(path).suffix == ".csv":
+        with open(path, encoding="utf-8-sig", newline="") as file, _csv_errors(path):
+            _csv_columns(path, next(csv.reader(file), []))
+    else:
+        read_texts(path)
+
+
+def _open_parquet(path):
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, pa.ArrowException) as error:
+        line = " ".join(str(error).split())
+        raise DataError(f"{path}: expected a Parquet file, received another content ({line:.100})") from error
+    missing = [name for name in _COLUMNS if name not in file.schema_arrow.names]
+    if missing:
+        raise DataError(
+            f"{path}: expected columns {', '.join(_COLUMNS)}, received {', '.join(file.schema_arrow.names)[:200]}"
+        )
+    return file
+
+
+def _read_parquet(path):
+    file = _open_parquet(path)
+    wanted = [name for name in (*_COLUMNS, "readmission") if name in file.schema_arrow.names]
+    first = 0
+    for batch in file.iter_batches(ROWS, columns=wanted):
+        found = {name: batch.column(name) for name in wanted}
+        for name in _COLUMNS:
+            if found[name].null_count:
+                place = first + int(np.flatnonzero(found[name].is_null().to_numpy(zero_copy_only=False))[0])
+                raise DataError(f"{path}: row {place}: expected a value in column {name}, received none")
+        labels = np.full(len(batch), np.nan)
+        if "readmission" in found:
+            labels = found["readmission"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        known = labels[~np.isnan(labels)]
+        if not np.isin(known, (0, 1)).all():
+            raise DataError(f"{path}: column readmission: expected 1, 0 or null, received another value")
+        yield TextBatch(
+            [str(name) for name in found["patient_id"].to_pylist()],
+            [str(name) for name in found["admission_id"].to_pylist()],
+            found["text"].to_pylist(),
+            _seconds(found["prediction_time"]),
+            labels,
+            first,
+        )
+        first += len(batch)
+
+
+def _seconds(column):
+    """int64 seconds of an Arrow column of timestamps, dates or whole seconds."""
+    if pa.types.is_temporal(column.type):
+        column = column.cast(pa.timestamp("us")).cast(pa.timestamp("s"), safe=False).cast(pa.int64())
+    return column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+
+
+@contextlib.contextmanager
+def _csv_errors(path):
+    """Turns what Python's CSV reader and decoder say into one line."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected UTF-8 text, received other bytes ({error.reason})") from error
+    except csv.Error as error:
+        raise DataError(f"{path}: expected CSV with quoted texts: {error}") from error
+
+
+def _csv_columns(path, header):
+    """dict of what is read -> place in the header; `ID` is the admission's."""
+    places = {name.strip().lower(): place for place, name in enumerate(header)}
+    missing = [name for name in ("TEXT", "ID", "Label") if name.lower() not in places]
+    if missing:
+        raise DataError(f"{path}: line 1: expected columns TEXT, ID, Label, received {', '.join(header)[:200]!r}")
+    found = {"text": places["text"], "admission": places["id"], "label": places["label"]}
+    for name in ("patient_id", "subject_id"):
+        if name in places:
+            found["patient"] = places[name]
+    return found
+
+
+def _read_csv(path):
+    csv.field_size_limit(_LONGEST_FIELD)
+    with open(path, encoding="utf-8-sig", newline="") as file, _csv_errors(path):
+        reader = csv.reader(file)
+        columns, first = _csv_columns(path, next(reader, [])), 0
+        while rows := list(itertools.islice(reader, ROWS)):
+            for number, row in enumerate(rows, first):
+                _check_row(path, number, row, columns)
+            admissions = [plain_number(row[columns["admission"]]) for row in rows]
+            # ClinicalBERT's folders name no patients; the admission then stands for its patient
+            patients = [row[columns["patient"]] for row in rows] if "patient" in columns else admissions
+            labels = np.array([float(row[columns["label"]] or "nan") for row in rows])
+            texts = [row[columns["text"]] for row in rows]
+            yield TextBatch(patients, admissions, texts, np.zeros(len(rows), np.int64), labels, first)
+            first += len(rows)
+
+
+def _check_row(path, number, row, columns):
+    last = max(columns.values())
+    if len(row) <= last:
+        raise DataError(f"{path}: row {number}: expected at least {last + 1} columns, received {len(row)}")
+    if not row[columns["admission"]]:
+        raise DataError(f"{path}: row {number}: expected an admission in column ID, received none")
+    if row[columns["label"]] not in ("", "0", "1", "0.0", "1.0"):
+        raise DataError(f"{path}: row {number}: column Label: expected 1, 0 or nothing, received another value")
+
+
+def plain_number(text):
+    """`161088.0`, as pandas writes the whole numbers of a column with gaps, is `161088`."""
+    return text.removesuffix(".0") if text.removesuffix(".0").isdigit() else text

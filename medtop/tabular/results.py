@@ -1,0 +1,115 @@
+"""What a cross-validation leaves: metrics.json, predictions.csv, train_log.jsonl, TensorBoard, curves, two tables."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from medtop.files import atomic_path, write_json, write_text
+from medtop.report import write_training_page
+from medtop.tabular.cross_validation import SINGLE_TASK
+from medtop.tabular.measures import measures_of
+from medtop.tensorboard_events import write_scalars
+
+
+def write_results(folder, data, folds, predictions, histories, measured, plot=False):
+    """Writes all files of a finished cross-validation.
+
+    Args:
+        folder: where.
+        data: `medtop.tabular.cross_validation.Data`.
+        folds: int [N], fold of each row.
+        predictions, histories: of `CrossValidation.run`.
+        measured: of `medtop.tabular.measures.measure`.
+        plot: draw losses, weights and gradients over epochs, `training-<method>.html`, of the first fold.
+    """
+    folder = Path(folder)
+    write_json(folder / "metrics.json", {
+        "rows": {"used": len(data.table), "dropped": data.dropped},
+        "held_out": {method: {("mean_skill" if name == "" else name): entry.get("mean_skill", entry)
+                              for name, entry in entries.items()} for method, entries in measured.items()},
+    })  # fmt: skip
+    _write_predictions(folder / "predictions.csv", data, folds, predictions)
+    rows = [{"method": method, "fold": one["fold"], "targets": one["targets"], "step": row["epoch"], **row}
+            for method, found in histories.items() for one in found for row in one["epochs"]]  # fmt: skip
+    write_text(folder / "train_log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    for method, found in histories.items():
+        if method != SINGLE_TASK:
+            for one in found:
+                _write_events(folder / "tensorboard" / f"{method}-fold{one['fold']}", one["epochs"])
+            if plot and found:
+                curves = [{"step": row["epoch"], **row} for row in found[0]["epochs"]]
+                write_training_page(folder / f"training-{method}.html", f"{method}: fold 1, by epoch", curves)
+
+
+def _write_events(folder, rows):
+    for earlier in folder.glob("events.out.tfevents.*"):
+        earlier.unlink()
+    with tf.summary.create_file_writer(str(folder)).as_default():
+        for row in rows:
+            write_scalars({name: value for name, value in row.items() if name != "epoch"}, row["epoch"])
+
+
+def _write_predictions(path, data, folds, predictions):
+    """`line,group,fold,target,method,value,predicted,probability`: the known rows of each target; the probability is
+    that of the predicted class, empty for a regression."""
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("line", "group", "fold", "target", "method", "value", "predicted", "probability"))
+        for number, target in enumerate(data.targets):
+            for method, arrays in predictions.items():
+                for row in np.flatnonzero(target.known):
+                    value, found = target.values[row], arrays[number][row]
+                    if target.is_classification:
+                        best = int(found.argmax())
+                        shown = target.classes[int(value)], target.classes[best], f"{found[best]:.6g}"
+                    else:
+                        shown = f"{value:.8g}", f"{found:.8g}", ""
+                    place = data.table.lines[row], data.groups[row], folds[row] + 1
+                    writer.writerow((*place, target.name, method, *shown))
+
+
+def table(data, measured):
+    """The measures as text: a line per target and measure, a column per method, 95% intervals in brackets."""
+    methods = list(measured)
+    lines = [("target", "measure", "n", *methods)]
+    for target in data.targets:
+        for name in measures_of(target):
+            entries = [measured[method][target.name] for method in methods]
+            lines.append((target.name, name, str(entries[0]["n"]), *(_shown(entry[name]) for entry in entries)))
+    lines.append(("all", "mean_skill", "", *(_shown(measured[method][""]["mean_skill"]) for method in methods)))
+    return _aligned(lines)
+
+
+def differences(data, measured, against):
+    """The same of each network's measures minus those of the method `against`; None where nothing is compared."""
+    methods = [method for method in measured if "difference" in measured[method][""]["mean_skill"]]
+    if not methods:
+        return None
+    lines = [("target", f"minus {against}", *methods)]
+    for target in data.targets:
+        for name in measures_of(target):
+            values = [_shown(measured[method][target.name][name]["difference"], "+") for method in methods]
+            lines.append((target.name, name, *values))
+    values = [_shown(measured[method][""]["mean_skill"]["difference"], "+") for method in methods]
+    return _aligned([*lines, ("all", "mean_skill", *values)])
+
+
+def _shown(entry, sign=""):
+    if entry["value"] is None:
+        return "undefined"
+    numbers = [entry["value"], entry["low"], entry["high"]]
+    value, *ends = ("-" if number is None else _number(number, sign) for number in numbers)
+    return f"{value} [{', '.join(ends)}]"
+
+
+def _number(number, sign):
+    return f"{number:{sign}.3f}" if abs(number) < 1000 else f"{number:{sign}.4g}"
+
+
+def _aligned(lines):
+    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+                     for line in lines)  # fmt: skip

@@ -1,0 +1,210 @@
+"""Trains the network for tables on one device, with any balancer; small data, so an epoch is one call of a graph.
+
+Letters: N rows, F inputs, n targets, B rows in a batch, S steps in an epoch.
+"""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from medtop.balancing import make_balancer, norms_and_cosines
+from medtop.errors import DataError
+from medtop.tabular.network import build_network, element_losses, head_outputs, last_shared_kernel
+
+
+class Trainer:
+    """One network for several targets; `fit` begins anew each time, so that one graph serves all folds.
+
+    Args:
+        num_inputs: F.
+        targets: n `TargetValues`.
+        options: `TabularOptions`.
+        balancing: key of `medtop.balancing.BALANCERS`.
+
+    Attributes:
+        network: `keras.Model`, after `fit` with the best epoch's weights.
+        constants: n arrays, see `TargetValues.constant`.
+        history: list of dict, one row per epoch: `epoch`, per target `<name>_loss` (unweighted, over the epoch),
+            `<name>_weight`, `<name>_gradient_norm`, `<name>_<other>_gradient_cosine` (of the epoch's last step), and
+            `valid_loss` (`relative_loss`).
+        best_epoch: the row, from 1, whose weights are kept.
+    """
+
+    def __init__(self, num_inputs, targets, options, balancing="fixed"):
+        self.targets, self.options, self.balancing = targets, options, balancing
+        self.names = [target.name for target in targets]
+        self.network = build_network(num_inputs, [target.outputs for target in targets], options.hidden, options.seed,
+                                     options.dropout)  # fmt: skip
+        settings = {"alpha": options.gradnorm_alpha} if balancing == "gradnorm" else {}
+        self.balancer = make_balancer(
+            balancing, self.names, [target.target.kind for target in targets],
+            [target.target.weight for target in targets], options.balancing_learning_rate, options.seed, **settings,
+        )  # fmt: skip
+        self.optimizer = keras.optimizers.AdamW(options.learning_rate, weight_decay=options.weight_decay)
+        self.optimizer.build(self.network.trainable_weights)
+        self._start = [variable.numpy().copy() for variable in self._variables]
+        self._graph = tf.function(self._epoch, autograph=False, input_signature=[
+            tf.TensorSpec([None, num_inputs]), tf.TensorSpec([None, len(targets)]), tf.TensorSpec([None, len(targets)]),
+            tf.TensorSpec([len(targets)]), tf.TensorSpec([None, options.batch_size], tf.int32),
+            tf.TensorSpec([], tf.int32)])  # fmt: skip
+
+    @property
+    def _variables(self):
+        """Everything that training changes."""
+        return [*_all_weights(self.network), *self.optimizer.variables, *self.balancer.variables]
+
+    def fit(self, x, train, valid):
+        """Trains from the start, and keeps the weights of the epoch that is best on the rows `valid`.
+
+        Args:
+            x: float32 [N, F].
+            train, valid: row numbers.
+
+        Raises:
+            DataError: when a loss is no number any more.
+        """
+        for variable, value in zip(self._variables, self._start, strict=True):
+            variable.assign(value)
+        self.constants = [target.constant(train) for target in self.targets]
+        self.history, self.best_epoch, best, kept = [], 0, math.inf, None
+        arrays = [tf.constant(part) for part in self._arrays(x, train)]
+        for epoch in range(1, self.options.epochs + 1):
+            row = self._run(epoch, arrays)
+            loss = relative_loss(_outputs(self.network, x[valid]), self.targets, self.constants, valid)
+            self.history.append(row | {"valid_loss": loss})
+            if not math.isfinite(loss):
+                raise DataError(f"training: expected finite losses, received {loss} in epoch {epoch} "
+                                f"({self.balancing}); a lower --learning_rate may help")  # fmt: skip
+            if loss < best:
+                best, self.best_epoch = loss, epoch
+                kept = [weight.numpy().copy() for weight in self.network.weights]
+            elif self.options.patience and epoch - self.best_epoch >= self.options.patience:
+                break
+        for weight, value in zip(self.network.weights, kept, strict=True):
+            weight.assign(value)
+
+    def predict(self, x):
+        """n arrays: probabilities float64 [N, K], or values float64 [N] in the data's units."""
+        found = []
+        for target, constant, output in zip(self.targets, self.constants, _outputs(self.network, x), strict=True):
+            if target.is_classification:
+                found.append(np.exp(_log_softmax(output)))
+            else:
+                found.append(constant[0] + constant[1] * output[:, 0].astype(np.float64))
+        return found
+
+    def _arrays(self, x, rows):
+        """(x [N, F], y [N, n], known [N, n], units [n]) float32; a regression's y is standardised, and its unit is what
+        one standardised unit of squared error counts."""
+        y, units = [], []
+        for target, constant in zip(self.targets, self.constants, strict=True):
+            values = target.values[rows]
+            y.append(values if target.is_classification else (values - constant[0]) / constant[1])
+            in_data = target.target.loss_units == "data" and not target.is_classification
+            units.append(constant[1] ** 2 if in_data else 1.0)
+        known = np.stack([target.known[rows] for target in self.targets], 1)
+        y = np.where(known, np.stack(y, 1), 0.0)
+        return [np.asarray(part, np.float32) for part in (x[rows], y, known, units)]
+
+    def _run(self, epoch, arrays):
+        """One pass over the training rows in a new order; returns its row of the history."""
+        rows, size = len(arrays[0]), self.options.batch_size
+        steps = -(-rows // size)
+        order = np.full(steps * size, -1, np.int32)  # -1: no row
+        order[:rows] = np.random.default_rng([self.options.seed, epoch]).permutation(rows)
+        found = self._graph(*arrays, tf.constant(order.reshape(steps, size)), tf.constant((epoch - 1) * steps))
+        losses, weights, norms, cosines = (part.numpy() for part in found)
+        row = {"epoch": epoch}
+        for number, name in enumerate(self.names):
+            row[f"{name}_loss"] = float(losses[number])
+            row[f"{name}_weight"] = float(weights[number])
+            row[f"{name}_gradient_norm"] = float(norms[number])
+            for other in range(number + 1, len(self.names)):
+                row[f"{name}_{self.names[other]}_gradient_cosine"] = float(cosines[number, other])
+        return row
+
+    def _epoch(self, x, y, known, units, order, first):
+        """(unweighted losses [n] over all known targets; weights [n], gradient norms [n] and cosines [n, n] at the
+        shared layer in the last step)."""
+        n = len(self.names)
+
+        def body(number, sums, counts, weights, gram):
+            rows = order[number]
+            here = tf.cast(rows >= 0, tf.float32)[:, None]
+            rows = tf.maximum(rows, 0)
+            batch = tf.gather(x, rows), tf.gather(y, rows), tf.gather(known, rows) * here
+            losses, weights, gram = self._step(*batch, units, first + number)
+            count = tf.reduce_sum(batch[2], 0)
+            return number + 1, sums + losses * count, counts + count, weights, gram
+
+        start = (tf.constant(0), tf.zeros(n), tf.zeros(n), tf.zeros(n), tf.zeros((n, n)))
+        _, sums, counts, weights, gram = tf.while_loop(lambda number, *_: number < tf.shape(order)[0], body, start)
+        return sums / tf.maximum(counts, 1.0), weights, *norms_and_cosines(gram)
+
+    def _step(self, x, y, known, units, step):
+        """One batch: (unweighted losses [n], weights [n], Gram matrix [n, n] of their gradients)."""
+        trained, counts = self.network.trainable_weights, tf.reduce_sum(known, 0)
+        weights = tf.cast(self.balancer.weights(step), tf.float32)
+        with tf.GradientTape(persistent=True) as tape:
+            losses = []
+            for number, output in enumerate(head_outputs(self.network, x, training=True)):
+                each = element_losses(self.targets[number].is_classification, y[:, number], output)
+                mean = tf.reduce_sum(known[:, number] * each) / tf.maximum(counts[number], 1.0)
+                losses.append(units[number] * mean)
+            total = tf.reduce_sum(weights * tf.stack(losses))
+        zero = tf.UnconnectedGradients.ZERO
+        gradients = tape.gradient(total, [weight.value for weight in trained], unconnected_gradients=zero)
+        kernel = last_shared_kernel(self.network).value
+        shared = tf.stack([tf.reshape(tape.gradient(loss, kernel, unconnected_gradients=zero), [-1])
+                           for loss in losses])  # fmt: skip
+        gram = tf.matmul(shared, shared, transpose_b=True)
+        self.optimizer.apply(gradients, trained)
+        self.balancer.update(tf.stack(losses), counts > 0, gram, step)
+        return tf.stack(losses), weights, gram
+
+
+def relative_loss(outputs, targets, constants, rows):
+    """Mean over targets of (loss of the network) / (loss of the constant model); lower is better, 1 = no better than
+    without inputs.
+
+    Free of units and of the balancer's weights, so it compares all methods: the one common measure. A target without
+    a known value among the rows is left out. For a regression it is 1 - R2 with the training rows' mean.
+
+    Args:
+        outputs: n arrays float32, the heads' outputs on the rows.
+        targets: n `TargetValues`.
+        constants: n arrays of `TargetValues.constant`.
+        rows: row numbers.
+    """
+    shares = []
+    for target, constant, output in zip(targets, constants, outputs, strict=True):
+        known = target.known[rows]
+        if known.any():
+            y, output = target.values[rows][known], np.asarray(output, np.float64)[known]
+            if target.is_classification:
+                chosen = y.astype(int)
+                loss = -np.mean(_log_softmax(output)[np.arange(len(y)), chosen])
+                base = -np.mean(np.log(constant)[chosen])
+            else:
+                z = (y - constant[0]) / constant[1]
+                loss, base = np.mean((output[:, 0] - z) ** 2), max(np.mean(z**2), 1e-12)
+            shares.append(loss / base)
+    return float(np.mean(shares)) if shares else math.nan
+
+
+def _all_weights(network):
+    """The network's weights, dropout's counters included."""
+    return [variable for layer in network.layers for variable in layer.variables]
+
+
+def _outputs(network, x):
+    """n arrays float32."""
+    return [np.asarray(output) for output in head_outputs(network, tf.constant(x), training=False)]
+
+
+def _log_softmax(logits):
+    shifted = np.asarray(logits, np.float64)
+    shifted = shifted - shifted.max(1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
