@@ -1,4 +1,4 @@
-"""Which way of balancing losses is best, and does training tasks together help? On common, unweighted, held-out measures.
+"""Which way of balancing losses is best, and does joint training help? On common, unweighted, held-out measures.
 
 Cases: ckd (the UCI kidney table), hemodialysis (generated rows), scale (one loss 1,000 times the others), and
 cohort_<patients>: top-BERT's three tasks on a generated cohort. Methods: fixed (weights chosen by hand), equal,

@@ -7,6 +7,7 @@ from medtop.files import atomic_path
 _COLOURS = ("#1f6fb4", "#c8501e", "#2e8540", "#7d4aa8", "#8a6d00", "#777777")  # also legible to the colour-blind
 _DASHES = ("-", (0, (7, 3)), (0, (2, 3)), (0, (9, 3, 2, 3)), (0, (4, 2)), (0, (1, 2)))
 _DPI = 150
+_HALF_DAY = np.timedelta64(12, "h")
 
 
 def write_plot(path, panels, columns=3):
@@ -56,6 +57,12 @@ def _draw(axes, panel):
     axes.grid(True, linewidth=0.4, alpha=0.5)
     axes.tick_params(labelsize="small")
     if dates:
-        axes.tick_params(axis="x", labelrotation=30)
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+        places = AutoDateLocator(minticks=3, maxticks=7)
+        axes.xaxis.set(major_locator=places, major_formatter=ConciseDateFormatter(places))
+        moments = np.concatenate([series.x for series in panel.series]).astype("datetime64[s]")
+        if len(moments) and moments.min() == moments.max():  # one moment alone: a day around it, not years
+            axes.set(xlim=(moments[0] - _HALF_DAY, moments[0] + _HALF_DAY))
     if any(series.name for series in panel.series):
         axes.legend(fontsize="small", frameon=False)

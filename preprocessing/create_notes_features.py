@@ -37,6 +37,8 @@ flags.DEFINE_integer("random_seed", 12345, "Seed that is stored with the data.")
 flags.DEFINE_integer("num_shards", 1, "Number of files; more than one are named <output_file>-00000-of-000NN.")
 flags.DEFINE_bool("overwrite", False, "Replace a dataset that was made with other flags.")
 
+OTHER_FLAGS = {"valid": "--valid_file", "test": "--test_file"}
+
 
 def main(_):
     """Flags in, library calls, files out."""
@@ -55,7 +57,9 @@ def main(_):
     if counts["pieces_cut"]:
         print(f"left out (--legacy): {counts['pieces_cut']} pieces after the first window of their text")
     script = "python run_scripts/run_readmission.py --do_train --bert_config_file=<config.json> --output_dir=<folder>"
-    print(f"next: {script} --input_file={FLAGS.output_file}")
+    flag = OTHER_FLAGS.get(plan.description["split"], "--input_file")
+    also = "" if flag == "--input_file" else " --input_file=<training records>"
+    print(f"next: {script}{also} {flag}={FLAGS.output_file}")
 
 
 if __name__ == "__main__":

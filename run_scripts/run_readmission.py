@@ -88,7 +88,6 @@ def main(_):
     values, command = flags.FLAGS, shlex.join(["python", *sys.argv])
     options, texts = _options(values)
     options = readmission_run.prepare(options, texts, _importer(command), values.overwrite)
-    readmission_run.check_mode(options, texts.readmission_mode)
     run = RunDirectory(options.output_dir)
     if options.do_train:
         options = _with_warmup(options, make_plan(options), values.warmup_proportion)

@@ -94,8 +94,9 @@ def main(_):
     from medtop.tabular.measures import measure
     from medtop.tabular.results import differences, table, write_results
 
-    cells = open_folder(values.output_dir, schema, values.data_file, options, values.folds, values.overwrite)
-    validation = CrossValidation(data, options, methods, values.folds, cells)
+    validation = CrossValidation(data, options, methods, values.folds)  # refuses wrong folds before a folder is there
+    validation.folder = open_folder(values.output_dir, schema, values.data_file, options, values.folds,
+                                    values.overwrite)  # fmt: skip
     predictions, histories = validation.run()
     measured = measure(data.targets, predictions, data.groups, values.num_bootstrap, values.seed, SINGLE_TASK)
     write_results(values.output_dir, data, validation.folds, predictions, histories, measured, values.plot)

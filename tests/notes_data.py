@@ -78,3 +78,37 @@ def write_note_splits(folder, sizes=(120, 40, 40), **changes):
         write_note_dataset(paths[name], planted_notes(size, seed, **changes), split=name.removesuffix("_file"))
     (folder / "config.json").write_text(json.dumps(note_config()))
     return paths | {"bert_config_file": str(folder / "config.json")}
+
+
+def generated_texts(folder, patients=40, seed=3):
+    """Generated notes as a user has them: tables in `raw`, texts at the prefix `n`, `vocab.txt`, `config.json`."""
+    from medtop.notes.learn_vocabulary import VocabularySettings, learn
+    from medtop.notes.options import NotesOptions
+    from medtop.notes.preprocess_notes import NotesInput, preprocess_notes
+    from medtop.notes.synthetic import GeneratorSettings, write_notes
+
+    settings = GeneratorSettings(num_patients=patients, seed=seed, min_words=20, max_words=80)
+    write_notes(folder / "raw", settings)
+    preprocess_notes(NotesInput(str(folder / "raw")), NotesOptions(seed=1), folder / "n")
+    learn(VocabularySettings(str(folder / "n.notes.train.parquet"), str(folder / "vocab.txt"), 600))
+    (folder / "config.json").write_text(json.dumps(note_config()))
+
+
+def train_readmission(folder, output="run", *, data_dir="n", import_folder=None, texts=None, **changes):
+    """Trains a run on `generated_texts` in this process, as run_readmission.py does; gives its directory."""
+    from medtop import runs
+    from medtop.notes import readmission_run
+    from medtop.options import TrainingOptions
+    from medtop.run_directory import RunDirectory
+
+    defaults = dict(
+        output_dir=str(folder / output), do_train=True, do_eval=True, tasks=("readmission",), train_batch_size=16,
+        learning_rate=5e-3, num_train_epochs=2, num_bootstrap=20, aggregation="max_mean", max_seq_length=32,
+        row_lengths="32", bert_config_file=str(folder / "config.json"),
+    )  # fmt: skip
+    given = readmission_run.TextInput(str(folder / data_dir), **(texts or {"vocab_file": str(folder / "vocab.txt")}))
+    options = readmission_run.prepare(TrainingOptions(**defaults | changes), given, import_folder)
+    runs.execute(options)
+    run = RunDirectory(options.output_dir)
+    readmission_run.write_text_settings(run, readmission_run.text_settings(options))
+    return run

@@ -59,6 +59,17 @@ def test_the_curves_of_a_classifier_and_times_can_be_drawn(tmp_path):
     assert image.imread(tmp_path / "plot.png").std() > 0.05
 
 
+@pytest.mark.filterwarnings("error")
+def test_dates_of_every_span_find_their_ticks(tmp_path):
+    """From one note alone to a year of them, without a complaint of matplotlib's."""
+    start = float(np.datetime64("2101-10-20T19:08", "s").astype(int))
+    hours = (0, 1, 5, 13, 26, 40, 55, 80, 100, 150, 250, 400, 700, 1500, 9000)
+    panels = [Panel("dates", [Series("", np.linspace(start, start + 3600 * span, 3), [0, 0.5, 1], "points")],
+                    {**AXES, "x_dates": True}) for span in hours]  # fmt: skip
+    write_plot(tmp_path / "plot.png", panels)
+    assert rows_of_colour(tmp_path / "plot.png", BLUE)[1].sum() > 15 * 3 * 50  # every point is in its picture
+
+
 def test_a_plot_that_fails_leaves_the_earlier_one(tmp_path):
     path = tmp_path / "plot.png"
     path.write_bytes(b"earlier")

@@ -1,5 +1,6 @@
 """Schema files and tables: what is read, what is left out and counted, and every mistake as one line."""
 
+import csv
 import gzip
 import json
 
@@ -13,6 +14,7 @@ from medtop.tabular.hemodialysis import CLASSES, make_rows
 from medtop.tabular.rows import choose_rows, read_table
 from medtop.tabular.schema import Condition, parse_condition, read_schema
 from medtop.tabular.table_data import load
+from medtop.tabular.table_files import read_columns
 
 CONFIGS = ["ckd_schema.json", "hemodialysis_schema.json", "yaib_schema.json"]
 
@@ -205,5 +207,52 @@ def test_no_table(tmp_path):
     with pytest.raises(DataError, match="expected a table .CSV or Parquet., found no such file"):
         read_table(tmp_path / "none.csv", schema)
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(DataError, match="bad.parquet: expected a table with a header line, received another content"):
+    with pytest.raises(DataError, match="bad.parquet: expected a Parquet file, received another content"):
         read_table(tmp_path / "bad.parquet", schema)
+
+
+def test_lines_are_those_of_the_file(tmp_path):
+    """Quoted fields over two lines, blank lines, a byte order mark, blanks in the header, a column nobody asked for."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(b'\xef\xbb\xbf a ;note; b \r\n1;"x;\ny";"2"\n\n3;"say ""no""";4\r\n5;;\n')
+    rows, lines = read_columns(path, ["b", "a"], ";", "me")
+    assert rows == [("2", "1"), ("4", "3"), ("", "5")] and lines == [2, 5, 6]
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        plain = list(csv.DictReader(file, delimiter=";"))
+    assert [(row[" b "], row[" a "]) for row in plain] == rows
+
+
+SECRET = b"P17;secret"
+
+
+@pytest.mark.parametrize("content, expected", [
+    (b"a;b\n1;2\n" + SECRET + b";3\n", "line 3: expected 2 fields as in the header, received 3"),
+    (b"a;b\n1;2\nsecret\n", "line 3: expected 2 fields as in the header, received 1"),
+    (b'a;b\n1;"secret\n3;4\n', "line 2: expected fields between separators or quotes, received another content"),
+    (b'a;b\n1;"secret"x\n', "line 2: expected fields between separators or quotes, received another content"),
+    (b"a;b\n1;2\n3;secret\xe9\n", "expected text in UTF-8, received other bytes"),
+    (SECRET + b"\n18;3\n", "line 1: expected a header with the columns of schema.json, received 2 fields without any"),
+    (b"secret", "line 1: expected a header with the columns of schema.json, received 1 field without any of them (is"),
+    (b"", "line 1: expected a header with the columns of schema.json, received 0 fields without any of them"),
+    (b"a;c\n1;secret\n", "line 1: expected the column b (schema.json), received a, c"),
+    (b"a;b;a\n1;2;secret\n", "line 1: expected each column once, received a twice"),
+    (b"a;b\n", "expected 1 to 2000000 rows, received none"),
+])  # fmt: skip
+@pytest.mark.parametrize("zipped", [False, True])
+def test_damaged_tables_are_one_line_without_values(tmp_path, content, expected, zipped):
+    path = tmp_path / f"t.csv{'.gz' if zipped else ''}"
+    path.write_bytes(gzip.compress(content) if zipped else content)
+    with pytest.raises(DataError) as caught:
+        read_columns(path, ["a", "b"], ";", "schema.json")
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and expected in message and "\n" not in message
+    assert "secret" not in message and "P17" not in message
+
+
+def test_a_cut_gzip_file(tmp_path):
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a;b\n" + b"1;2\n" * 10000)[:-20])
+    with pytest.raises(DataError, match="behind line .*: expected a whole gzip file, received a damaged one"):
+        read_columns(tmp_path / "t.csv.gz", ["a", "b"], ";", "schema.json")
+    (tmp_path / "t.csv.gz").write_bytes(b"a;b\n1;2\n")
+    with pytest.raises(DataError, match="expected a whole gzip file, received a damaged one"):
+        read_columns(tmp_path / "t.csv.gz", ["a", "b"], ";", "schema.json")

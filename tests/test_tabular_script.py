@@ -63,6 +63,7 @@ def test_the_files(finished):
         folds.setdefault(row["group"], set()).add(row["fold"])
     assert all(len(numbers) == 1 for numbers in folds.values()) and len(folds) == 30
     log = [json.loads(line) for line in (run / "train_log.jsonl").read_text().splitlines()]
+    assert {row["fold"] for row in log} == {1, 2} == {int(row["fold"]) for row in rows}
     networks = {(row["method"], row["fold"], tuple(row["targets"])) for row in log}
     assert len(networks) == 2 * (2 + 2) and len(log) == 2 * len(networks)
     assert {"mode_weight", "flow_gradient_norm", "mode_flow_gradient_cosine", "valid_loss"} <= set(log[0])
@@ -84,7 +85,7 @@ def test_the_same_command_trains_nothing_again(finished, run_script):
 def test_a_stopped_run_goes_on_and_ends_as_one_that_never_stopped(finished, run_script):
     folder, run, first = finished
     kept = {path: path.read_bytes() for path in (run / "cells").iterdir()}
-    lost = [path for path in kept if path.name in ("gradnorm-fold1.npz", "single_task-fold0.npz")]
+    lost = [path for path in kept if path.name in ("gradnorm-fold2.npz", "single_task-fold1.npz")]
     for path in lost:
         path.unlink()
     done = again(run_script, folder, "--loss_balancing=fixed,gradnorm", "--plot")
@@ -122,6 +123,7 @@ def test_a_wrong_schema_ends_in_one_line(tmp_path, run_script, schema, rows, exp
 def test_wrong_flags_end_in_one_line(finished, run_script, flag, expected):
     done = again(run_script, finished[0], flag, run="other")
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and expected in done.stderr
+    assert not (finished[0] / "other").exists()
 
 
 def test_a_dry_run_writes_nothing(tmp_path, run_script):

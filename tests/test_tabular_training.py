@@ -115,6 +115,39 @@ def test_telemetry(data):
         assert -1 <= row["mode_flow_gradient_cosine"] <= 1 and row["mode_gradient_norm"] > 0
 
 
+def gradients_by_hand(network, x, targets, rows):
+    """Losses' gradients at the last trunk layer's kernel, [n, W * V], by the chain rule in NumPy; a trunk of two."""
+    layers = {layer.name: [np.asarray(part, np.float64) for part in layer.weights] for layer in network.layers}
+    first = np.maximum(x[rows] @ layers["shared_0"][0] + layers["shared_0"][1], 0)
+    last = np.maximum(first @ layers["shared_1"][0] + layers["shared_1"][1], 0)
+    found = []
+    for number, target in enumerate(targets):
+        kernel, bias = layers[f"head_{number}"]
+        known, output = target.known[rows], last @ kernel + bias
+        if target.is_classification:
+            shares = np.exp(output) / np.exp(output).sum(1, keepdims=True)
+            slope = shares - np.eye(target.outputs)[target.values[rows].astype(int)]
+        else:
+            mean, scale = target.constant(rows)
+            slope = 2 * (output - (target.values[rows] - mean)[:, None] / scale)
+        behind = (slope * known[:, None] / known.sum()) @ kernel.T * (last > 0)
+        found.append((first.T @ behind).ravel())
+    return np.array(found)
+
+
+def test_gradients_at_the_last_shared_layer_by_hand(data):
+    """What GradNorm balances, and what the log tells: one batch of all rows, and a network that stands still."""
+    still = dataclasses.replace(SMALL, learning_rate=1e-12, weight_decay=0.0, epochs=1, batch_size=len(TRAIN))
+    trainer, x = trainer_of(data, still)
+    trainer.fit(x, TRAIN, VALID)
+    mode, flow = gradients_by_hand(trainer.network, x, data.targets, TRAIN)
+    row = trainer.history[0]
+    assert row["mode_gradient_norm"] == pytest.approx(np.linalg.norm(mode), rel=1e-4)
+    assert row["flow_gradient_norm"] == pytest.approx(np.linalg.norm(flow), rel=1e-4)
+    cosine = mode @ flow / (np.linalg.norm(mode) * np.linalg.norm(flow))
+    assert row["mode_flow_gradient_cosine"] == pytest.approx(cosine, rel=1e-4)
+
+
 @pytest.mark.parametrize("task", ["mode", "flow"])
 @pytest.mark.parametrize("balancing", BALANCERS)
 def test_a_tasks_weight_changes_what_the_network_learns(data, balancing, task):
@@ -133,6 +166,9 @@ def test_early_stopping_keeps_the_best_epoch(data):
     trainer, x = trainer_of(data, fast)
     trainer.fit(x, TRAIN, VALID)
     assert len(trainer.history) == trainer.best_epoch + 2 < 60
+    outputs = [np.asarray(part) for part in trainer.network(x[VALID]).values()]
+    kept, best = relative_loss(outputs, data.targets, trainer.constants, VALID), trainer.history[-3]["valid_loss"]
+    assert kept == pytest.approx(best, rel=1e-6) and best < trainer.history[-1]["valid_loss"]
 
 
 def test_a_loss_that_is_no_number(data):
@@ -158,6 +194,39 @@ def test_single_task_and_shared_trunk_see_the_same_rows(tmp_path):
     np.testing.assert_array_equal(predictions["fixed"][0], predictions["single_task"][0])
     assert [row["best_epoch"] for row in histories["fixed"]] == [row["best_epoch"] for row in histories["single_task"]]
     assert histories["constant"] == []
+
+
+def test_held_out_rows_are_not_looked_at(tmp_path):
+    """Other targets in a fold, and other inputs in one of its rows: its other predictions stay the same bits.
+
+    Nothing is fitted on the fold: no weight, scale, constant, and no choice of the epoch.
+    """
+    methods, rows = ["gradnorm", "single_task", "linear", "gradient_boosting", "constant"], rows_of(60)
+    validation = CrossValidation(loaded(tmp_path, rows), SMALL, methods, 2)
+    first = np.flatnonzero(validation.folds == 0)
+    before, histories = validation.run()
+    for number in first:
+        _, _, _, _, _, _, mode, flow = rows[number]
+        rows[number][6:] = [mode and {"HD": "HDF", "HDF": "HD"}[mode], flow and str(900 - float(flow))]
+    rows[first[0]][2:6] = ["900", "M", "1", "1"]
+    after, changed = CrossValidation(loaded(tmp_path, rows), SMALL, methods, 2).run()
+    for method in methods:
+        for one, other in zip(before[method], after[method], strict=True):
+            np.testing.assert_array_equal(one[first[1:]], other[first[1:]], err_msg=method)
+    assert histories["gradnorm"][0] == changed["gradnorm"][0] and histories["gradnorm"][1] != changed["gradnorm"][1]
+
+
+@pytest.mark.parametrize("balancing", BALANCERS)
+def test_a_stopped_cross_validation_goes_on_to_the_same_bits(data, tmp_path, balancing):
+    """A run that was killed in its second fold; a fold is trained as a whole, and takes seconds."""
+    whole = CrossValidation(data, SMALL, [balancing], 3, tmp_path).run()
+    (tmp_path / f"{balancing}-fold2.npz").unlink()
+    (tmp_path / f"{balancing}-fold3.npz").unlink()
+    kept = (tmp_path / f"{balancing}-fold1.npz").stat().st_mtime_ns
+    predictions, histories = CrossValidation(data, SMALL, [balancing], 3, tmp_path).run()
+    assert histories == whole[1] and (tmp_path / f"{balancing}-fold1.npz").stat().st_mtime_ns == kept
+    for one, other in zip(predictions[balancing], whole[0][balancing], strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_losses_a_thousandfold_apart(tmp_path):

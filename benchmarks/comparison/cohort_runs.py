@@ -6,9 +6,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from medtop.commands import STOPPED
 from medtop.errors import DataError, Stopped
-from medtop.files import write_json
+from medtop.files import write_json, write_text
+from medtop.predictions import read_columns
 from medtop.splits import SHARES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,15 +44,29 @@ def cohort_folder(work_dir, patients, seed):
     return Path(work_dir) / f"patients{patients}_seed{seed}"
 
 
-def prepare(folder, patients, seed, min_code_share=MIN_CODE_SHARE):
-    """Generates, preprocesses and writes TFRecords; the scripts themselves skip what is done."""
+def prepare(folder, patients, seed, min_code_share=MIN_CODE_SHARE, test_patients=None):
+    """Generates, preprocesses and writes TFRecords; the scripts themselves skip what is done.
+
+    Args:
+        folder: where.
+        patients: of the cohort; 70% of them train, 10% validate, and 20% test.
+        seed: of the cohort and the split.
+        min_code_share: see `MIN_CODE_SHARE`.
+        test_patients: test on so many instead of on 20%: what a small cohort taught is then measured without the
+            noise of a small test split.
+    """
     raw, cohort = folder / "raw", folder / "cohort"
+    train, valid = (round(share * patients) for share in SHARES[:2])
     call(
         "preprocessing/make_synthetic_cohort.py",
         f"--output_prefix={raw}",
-        f"--num_patients={patients}",
+        f"--num_patients={patients if test_patients is None else train + valid + test_patients}",
         f"--seed={seed}",
     )
+    splits = []
+    if test_patients is not None:
+        splits = [f"--splits={folder / 'given_splits.csv'}"]
+        _write_splits(folder / "given_splits.csv", f"{raw}.csv", train, valid, seed)
     call(
         "preprocessing/preprocess_pretrain_data.py",
         f"{raw}.csv",
@@ -58,7 +75,8 @@ def prepare(folder, patients, seed, min_code_share=MIN_CODE_SHARE):
         0,
         f"--prediction_times={raw}.prediction_times.csv",
         f"--seed={seed}",
-        f"--min_code_count={max(2, round(min_code_share * SHARES[0] * patients))}",
+        f"--min_code_count={max(2, round(min_code_share * train))}",
+        *splits,
     )
     for split in ("train", "valid", "test"):
         call(
@@ -68,6 +86,15 @@ def prepare(folder, patients, seed, min_code_share=MIN_CODE_SHARE):
             f"--vocab_file={cohort}.types",
             f"--num_shards={4 if split == 'train' else 1}",
         )
+
+
+def _write_splits(path, data_file, train, valid, seed):
+    """`patient_id,split`: the first patients of a random order train, the next validate, all others test."""
+    patients = np.unique(read_columns(data_file, ["patient_id"])["patient_id"].to_numpy())
+    order = np.random.default_rng(int(seed)).permutation(len(patients))
+    names = np.repeat(["train", "valid", "test"], [train, valid, len(patients) - train - valid])
+    lines = [f"{patients[place]},{name}" for place, name in zip(order, names, strict=True)]
+    write_text(path, "\n".join(["patient_id,split", *lines]) + "\n")
 
 
 def train(folder, name, seed, *flags, config=SMALL_CONFIG, script="run_scripts/run_toppretraining.py"):

@@ -2,6 +2,7 @@
 
 `padded`: as the lineage trains: BertForPreTraining, rows of 512, vocabulary logits at every position. `grouped`: the
 strongest fair way: batches of like lengths, padded to their longest, logits at masked positions only, fused AdamW.
+On a GPU where PyTorch finds one.
 """
 
 import numpy as np
@@ -11,12 +12,16 @@ from transformers import BertConfig, BertForPreTraining
 
 from speed.data import BATCH, LONGEST, batches_by_length, mask
 
+MOST_LOGITS = 500_000_000
+"""Logits at once of the padded way, 2 GB; more of them are computed in several parts, as a user would have to."""
+
 
 class Contender:
     """Steps over batches that lie ready in memory."""
 
-    def __init__(self, config, patients, kind, precision="float32", compiled=False, device="cpu"):
+    def __init__(self, config, patients, kind, precision="float32", compiled=False):
         torch.manual_seed(0)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
         self.kind, self.device, self.precision = kind, device, precision
         act = {"gelu": "gelu", "gelu_tanh": "gelu_new"}[config.activation]
         self.model = BertForPreTraining(
@@ -42,6 +47,9 @@ class Contender:
         self.codes = [int(lengths[some].sum()) - BATCH for some in places]
         self.lengths = [lengths[some] for some in places]
         self.place = 0
+        self.parts = 1
+        while kind == "padded" and BATCH // self.parts * LONGEST * config.vocab_size > MOST_LOGITS:
+            self.parts *= 2
 
     def _batch(self, patients, some, vocab_size, rng):
         width = LONGEST if self.kind == "padded" else -(-max(len(patients.tokens[i]) for i in some) // 8) * 8
@@ -74,9 +82,10 @@ class Contender:
         for _ in range(count):
             batch = self.batches[self.place % len(self.batches)]
             places = torch.nonzero(batch[3].flatten() >= 0).flatten()
-            with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bfloat16"):
-                loss = self.loss(*batch, places)
-            loss.backward()
+            for rows in zip(*(part.chunk(self.parts) for part in batch), strict=True):
+                with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bfloat16"):
+                    loss = self.loss(*rows, places)
+                loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)

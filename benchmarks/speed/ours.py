@@ -20,7 +20,7 @@ from medtop.scoring import patient_model
 from medtop.tasks import choose_tasks
 from medtop.train_step import TrainStep
 from medtop.vocabulary import SPECIAL_TOKENS, Vocabulary
-from speed.data import BATCH, LONGEST, MASKED_SHARE, MOST_MASKED, WINDOW_BATCHES
+from speed.data import BATCH, LONGEST, MASKED_SHARE, MOST_MASKED, WINDOW_BATCHES, Patients
 
 TASKS = {"long_stay": ["long_stay"]}
 
@@ -50,6 +50,7 @@ class Contender:
             self.batches = list(batches.epoch(0).take(wanted))
             scored = eval_batches(info, config, tasks[1:], options, seed=1, masking=False)
             self.visible = [x for x, *_ in scored.take(wanted)]
+        np.random.default_rng(3).shuffle(self.visible)  # they come sorted by length
         self.model = build_model(config, tasks)
         optimizer = AdamW(self.model.trainable_weights, WarmupLinearDecay(5e-5, 100, 100_000))
         balancer = make_balancer("fixed", [task.name for task in tasks])
@@ -91,25 +92,43 @@ def _lengths(x):
     return np.array([np.sum(row == slot) for row in slots for slot in range(1, row.max() + 1)])
 
 
-def write_records(path, patients, vocab_size):
-    """A data set of these patients, without the fields that the models here do not read."""
+def write_records(path, patients, vocab_size, num_shards=1):
+    """A data set of these patients, without the fields that the models here do not read.
+
+    Args:
+        path: its name.
+        patients: `Patients`, or an iterable of several.
+        vocab_size: special tokens included.
+        num_shards: number of files.
+
+    Returns:
+        its `DatasetInfo`.
+    """
     vocabulary = Vocabulary((*SPECIAL_TOKENS, *(f"C{number}" for number in range(vocab_size - len(SPECIAL_TOKENS)))))
     about = dict(layout="default", split="train", vocabulary=vocabulary, tasks=TASKS, time_gap="before",
                  visit_separator=False, flags={}, source_manifest=None,
                  defaults=dict(max_seq_length=LONGEST, max_predictions_per_seq=MOST_MASKED,
                                masked_lm_prob=MASKED_SHARE, random_seed=1))  # fmt: skip
-    counts = patients.lengths
+    with DatasetWriter(path, num_shards, about) as writer:
+        for some in [patients] if isinstance(patients, Patients) else patients:
+            columns, ids = _columns(some, writer.examples_in)
+            labels = {"long_stay": some.labels[:, None]}
+            writer.examples_in += len(ids)
+            writer.write(columns, some.lengths, ids, labels, {"long_stay": np.ones_like(labels["long_stay"])})
+    return read_dataset(path)
+
+
+def _columns(patients, first):
+    """(list of `Column`, patient ids, counted from `first`)."""
+    counts, labels = patients.lengths, patients.labels[:, None]
     flat = {name: np.zeros(counts.sum(), np.int64) for name in TOKEN_COLUMNS}
     flat["token_ids"], flat["visits"] = np.concatenate(patients.tokens), np.concatenate(patients.visits)
     names = {name: "gap_before_days" if name == "gap_days" else name for name in TOKEN_COLUMNS}
-    size, labels = len(counts), patients.labels[:, None]
-    ids = [str(number) for number in range(size)]
+    size = len(counts)
+    ids = [str(first + number) for number in range(size)]
     columns = [Column(names[name], "int64", flat[name], counts) for name in TOKEN_COLUMNS]
     columns += [Column(name, "int64", np.zeros(size, np.int64)) for name in ("sex", "prediction_time")]
     columns += [Column("patient_id", "bytes", [name.encode() for name in ids]),
                 Column.of_matrix("long_stay_labels", "float", labels),
                 Column.of_matrix("long_stay_weights", "float", np.ones_like(labels))]  # fmt: skip
-    with DatasetWriter(path, 1, about) as writer:
-        writer.examples_in = size
-        writer.write(columns, counts, ids, {"long_stay": labels}, {"long_stay": np.ones_like(labels)})
-    return read_dataset(path)
+    return columns, ids

@@ -131,7 +131,8 @@ def prepare(options, texts, import_folder, overwrite=False):
         `TrainingOptions` that name records and configuration.
 
     Raises:
-        DataError: for what is missing or does not fit, before anything is written.
+        DataError: for what is missing or does not fit (also texts of another `readmission_mode`), before anything is
+            written.
     """
     named = [name for name in FILE_OPTIONS.values() if getattr(options, name)]
     if texts.data_dir and named:
@@ -149,13 +150,15 @@ def prepare(options, texts, import_folder, overwrite=False):
     config = options.bert_config_file or (str(RunDirectory(start).config_file) if start else "")
     options = dataclasses.replace(options, init_checkpoint=start if options.do_train else "", bert_config_file=config)
     if not found:
+        _check_mode(options, texts.readmission_mode)
         return options
     plans = _record_plans(found, options, texts, start, overwrite)
+    Path(options.output_dir, RECORDS).mkdir(parents=True, exist_ok=True)
     for split, a_plan in plans.items():
         info = create_features.write(a_plan)
         logger.info("%s: %d windows of %d texts%s", split, info.num_examples, info.counts["examples_in"],
                     " (made before)" if a_plan.done else "")
-    if texts.data_dir and any(path.suffix == ".csv" for path in found.values()):
+    if any(path.suffix == ".csv" for path in found.values()):
         _warn_of_patients(plans)
     made = {FILE_OPTIONS[split]: str(a_plan.settings.output_file) for split, a_plan in plans.items()}
     return dataclasses.replace(options, **made)
@@ -168,6 +171,9 @@ def _record_plans(found, options, texts, start, overwrite):
         raise DataError("--bert_config_file: expected a model configuration (JSON) or --bert_model, received neither")
     most = BertConfig.from_file(options.bert_config_file).max_position_embeddings
     length = options.max_seq_length or min(LONGEST, most)
+    if length > most:
+        raise DataError(f"--max_seq_length: expected at most {most} (max_position_embeddings of "
+                        f"{options.bert_config_file}), received {length}")
     folder = Path(options.output_dir) / RECORDS
     plans = {}
     for split, path in found.items():
@@ -176,7 +182,7 @@ def _record_plans(found, options, texts, start, overwrite):
             texts.legacy, overwrite=overwrite,
         )  # fmt: skip
         plans[split] = create_features.plan(settings)
-    folder.mkdir(parents=True, exist_ok=True)
+        _compare_modes(texts.readmission_mode, "--data_dir", plans[split].description["source_manifest"])
     return plans
 
 
@@ -194,22 +200,19 @@ def _warn_of_patients(plans):
             return
 
 
-def check_mode(options, mode):
-    """Refuses records that were made for the other prediction time.
-
-    Args:
-        options: `TrainingOptions` that name records.
-        mode: "discharge", "early" or "".
-
-    Raises:
-        DataError: where the manifest of a data set says another mode.
-    """
+def _check_mode(options, mode):
+    """Refuses named records that were made for the other prediction time."""
     for name in FILE_OPTIONS.values():
-        if mode and getattr(options, name):
+        if getattr(options, name):
             for manifest in read_dataset(getattr(options, name)).source_manifests:
-                said = _settings(manifest).get("mode", mode)
-                if said != mode:
-                    raise DataError(f"--readmission_mode: expected {said} (--{name} was made so), received {mode}")
+                _compare_modes(mode, f"--{name}", manifest)
+
+
+def _compare_modes(mode, flag, manifest):
+    """Refuses texts whose manifest says another mode than the user; "" and texts without a manifest say none."""
+    said = _settings(manifest).get("mode", mode)
+    if mode and said != mode:
+        raise DataError(f"--readmission_mode: expected {said} (the texts of {flag} were made so), received {mode}")
 
 
 def _settings(manifest):

@@ -99,8 +99,10 @@ def timeline_panels(moments, labels, most=MOST_PANELS):
         series = []
         for place, label in enumerate(labels):
             steps = np.repeat(times, 2)[1:], np.repeat(risks[:, place], 2)[:-1]
-            series += [Series("", *steps, style=place), Series(label, times, risks[:, place], "points", style=place)]
-        axes = dict(x_label="note written", y_label="predicted risk", x_dates=True, y_range=(0, 1))
+            name = label if len(labels) > 1 else ""
+            series += [Series("", *steps, style=place), Series(name, times, risks[:, place], "points", style=place)]
+        what = f"risk of {labels[0]}" if len(labels) == 1 else "risk"
+        axes = dict(x_label="note written", y_label=what, x_dates=True, y_range=(0, 1))
         panels.append(Panel(f"Admission {admission}", series, axes))
     return panels
 

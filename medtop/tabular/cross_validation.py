@@ -74,7 +74,7 @@ class CrossValidation:
 
         Returns:
             (dict method -> n arrays of held-out predictions of all rows, in `TargetValues`' order; dict method ->
-            list of histories, one for each trained network, with `fold` and `best_epoch` besides).
+            list of histories, one for each trained network, with `fold` (from 1) and `best_epoch` besides).
         """
         predictions, histories = {}, {}
         for method in self.methods:
@@ -92,7 +92,7 @@ class CrossValidation:
 
     def _cell(self, method, fold):
         """(n arrays of the fold's predictions, list of histories)."""
-        path = self.folder and self.folder / f"{method}-fold{fold}.npz"
+        path = self.folder and self.folder / f"{method}-fold{fold + 1}.npz"
         if path is None or not path.is_file():
             arrays, history = self._computed(method, fold)
             if path is None:
@@ -119,7 +119,7 @@ class CrossValidation:
             trainer = self._trainer(x.shape[1], some, "fixed" if method == SINGLE_TASK else method)
             trainer.fit(x, rows, valid)
             arrays += trainer.predict(x[test])
-            histories.append({"fold": fold, "targets": trainer.names, "best_epoch": trainer.best_epoch,
+            histories.append({"fold": fold + 1, "targets": trainer.names, "best_epoch": trainer.best_epoch,
                               "epochs": trainer.history})  # fmt: skip
         return arrays, histories
 

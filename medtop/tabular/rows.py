@@ -6,16 +6,14 @@ Letters: N rows.
 import dataclasses
 from pathlib import Path
 
-import duckdb
 import numpy as np
 
 from medtop.errors import DataError
-from medtop.stream import quote
 from medtop.tabular.schema import CLASSIFICATION, COMPARISONS, MULTI_HOT, NUMERIC
+from medtop.tabular.table_files import read_columns
 
 YES = frozenset(("1", "1.0", "yes", "y", "true", "t", "present"))
 NO = frozenset(("0", "0.0", "no", "n", "false", "f", "notpresent", "absent"))
-_MOST_ROWS = 2_000_000  # a table is held in memory, as text first
 
 
 @dataclasses.dataclass
@@ -44,30 +42,9 @@ def read_table(path, schema):
     """Reads the schema's columns of a CSV (plain or `.gz`) or Parquet file.
 
     Raises:
-        DataError: for a missing file, text that is no table, or a column that is not there.
+        DataError: see `medtop.tabular.table_files.read_columns`.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: expected a table (CSV or Parquet), found no such file")
-    separator = f", header = true, all_varchar = true, sep = {quote(schema.separator)}"
-    reader = "read_parquet" if path.suffix == ".parquet" else "read_csv"
-    source = f"{reader}({quote(path)}{separator if reader == 'read_csv' else ''})"
-    try:
-        with duckdb.connect() as connection:
-            described = connection.execute(f"SELECT * FROM {source} LIMIT 0").description
-            names = {column[0].strip(): column[0] for column in described}
-            unknown = [name for name in schema.columns if name not in names]
-            if unknown:
-                raise DataError(f"{path}: expected the column {unknown[0]} ({schema.path}), received "
-                                f"{', '.join(names)[:200]}")  # fmt: skip
-            chosen = ", ".join(f'CAST("{names[name].replace(chr(34), chr(34) * 2)}" AS VARCHAR)'
-                               for name in schema.columns)  # fmt: skip
-            rows = connection.execute(f"SELECT {chosen} FROM {source}").fetchmany(_MOST_ROWS + 1)
-    except duckdb.Error as error:
-        first = str(error).splitlines()[0]
-        raise DataError(f"{path}: expected a table with a header line, received another content ({first})") from error
-    if not 0 < len(rows) <= _MOST_ROWS:
-        raise DataError(f"{path}: expected 1 to {_MOST_ROWS} rows, received {'more' if rows else 'none'}")
+    rows, lines = read_columns(path, schema.columns, schema.separator, schema.path)
     missing = {*schema.missing}
 
     def clean(value):
@@ -78,7 +55,7 @@ def read_table(path, schema):
     for number, name in enumerate(schema.columns):
         columns[name] = np.empty(len(rows), object)
         columns[name][:] = [clean(row[number]) for row in rows]
-    return Table(path, columns, np.arange(len(rows)) + 2)
+    return Table(Path(path), columns, np.array(lines, np.int64))
 
 
 def choose_rows(table, schema):
