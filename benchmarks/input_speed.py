@@ -9,6 +9,7 @@ Example:
 """
 
 import argparse
+import resource
 import statistics
 import sys
 import time
@@ -21,9 +22,8 @@ CHUNK = 20_000
 
 
 def memory():
-    """Resident memory of this process, MiB."""
-    with open("/proc/self/status", encoding="ascii") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) / 1024
+    """Most memory that this process had so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def dataset(options, config):
@@ -66,7 +66,7 @@ def tell(what, rates, sizes):
     rest = rates[1:] or rates
     parts = " ".join(f"{rate:,.0f}" for rate in rates)
     print(f"{what:28} {statistics.median(rest):9,.0f} patients/s; by parts {parts}; "
-          f"memory {sizes[0]:,.0f} MiB after the first part, {sizes[-1]:,.0f} after the last", flush=True)  # fmt: skip
+          f"peak memory {sizes[0]:,.0f} MiB after the first part, {sizes[-1]:,.0f} at the end", flush=True)  # fmt: skip
     return statistics.median(rest)
 
 

@@ -6,7 +6,8 @@ Example:
 
 It writes ADMISSIONS.csv, PATIENTS.csv and NOTEEVENTS.csv, true_risk.csv (the risk of each admission given its notes)
 and generator.json, and prints the best AUROC that any model can reach. --signal=one_window: the phrase that tells
-stands in one place of each text (with --max_words=1500, in one window of many). --random_labels: nothing tells.
+stands in one place of each text (with --max_words=1500, in one window of many); mixed: so does the strongest one, the
+others in every stretch. --random_labels: nothing tells.
 --cohort=<prefix> takes patients and stays of make_synthetic_cohort.py: codes and notes then speak of the same people.
 """
 
@@ -29,7 +30,7 @@ flags.DEFINE_integer("num_patients", 2000, "Number of patients; with --cohort th
 flags.DEFINE_integer("seed", 1, "Seed; the same seed gives the same bytes.")
 flags.DEFINE_float("prevalence", 0.3, "Share of admissions that a readmission follows (not with --cohort).")
 flags.DEFINE_enum("signal", "everywhere", SIGNALS, "The telling phrase in every stretch of a note, in one place only, "
-                  "or without a bearing on the label.")
+                  "mixed, or without a bearing on the label.")
 flags.DEFINE_bool("random_labels", False, "Draw phrases without looking at labels.")
 flags.DEFINE_integer("min_words", 60, "Shortest discharge summary, in words.")
 flags.DEFINE_integer("max_words", 240, "Longest discharge summary, in words.")

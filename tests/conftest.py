@@ -14,8 +14,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if "PYTEST_XDIST_WORKER" in os.environ:  # one thread pool per core, not one per core and worker
     for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(variable, "1")
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as under `nohup ... &`; children would ignore Ctrl-C too
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, lambda *_: None)):
+    if signal.getsignal(number) == signal.SIG_IGN:  # as under `nohup ... &`: the scripts that tests start would too
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,10 @@ def generated_texts(folder, patients=40, seed=3):
 
     settings = GeneratorSettings(num_patients=patients, seed=seed, min_words=20, max_words=80)
     write_notes(folder / "raw", settings)
-    preprocess_notes(NotesInput(str(folder / "raw")), NotesOptions(seed=1), folder / "n")
+    names = [line.split(",")[1] for line in (folder / "raw/PATIENTS.csv").read_text().splitlines()[1:]]
+    splits = [f"{name},{('train', 'train', 'valid', 'test')[place % 4]}" for place, name in enumerate(names)]
+    (folder / "given.csv").write_text("\n".join(["patient_id,split", *splits]) + "\n")
+    preprocess_notes(NotesInput(str(folder / "raw")), NotesOptions(splits=str(folder / "given.csv")), folder / "n")
     learn(VocabularySettings(str(folder / "n.notes.train.parquet"), str(folder / "vocab.txt"), 600))
     (folder / "config.json").write_text(json.dumps(note_config()))
 

@@ -26,7 +26,7 @@ def rows_of(path):
 def folder(tmp_path_factory):
     """A finished run on generated notes, with a calibration."""
     path = tmp_path_factory.mktemp("scoring")
-    generated_texts(path)
+    generated_texts(path, 80)
     train_readmission(path, num_train_steps=8, baselines=False)
     return path
 
@@ -53,6 +53,7 @@ def test_windows_add_up_to_the_risk(folder, scorer):
     scored = scorer.score([stay.text for stay in stays])
     c = read_aggregation(folder / "run/aggregation.json").c
     entry = read_calibrations(folder / "run/calibration.json")["readmission"].labels["readmission"]
+    assert entry.reason is None and abs(entry.slope - 1) + abs(entry.intercept) > 0.01, "one that does something"
     for row, stay in enumerate(stays):
         mine = scored.texts == row
         found, n = scored.window_probabilities[mine, 0], mine.sum()
@@ -100,18 +101,21 @@ def test_a_table_of_notes_is_read_as_mimic_writes_it(tmp_path):
     """Errors are left out; a note without an hour is known at the end of its day; 7.0 is admission 7."""
     path = write(tmp_path / "n.csv", [
         ["SUBJECT_ID", "HADM_ID", "CHARTDATE", "CHARTTIME", "ISERROR", "TEXT"],
-        ["1", "7.0", "2101-01-02", "", "", "second"],
-        ["1", "7", "2101-01-02", "2101-01-02 08:30:00", "", "first"],
+        ["1", "7", "2101-01-02", "2101-01-02 08:30:00", "", "second"],
+        ["1", "7.0", "2101-01-02", "", "", "third"],
+        ["1", "7", "2101-01-01", "2101-01-01 00:00:00", "", "first"],
         ["1", "7", "2101-01-02", "", "1", "of another patient"],
         ["2", "8", "2101-01-01", "2101-01-01T00:00:05", "", "   "],
         ["3", "9", "2101-01-01", "2101-01-01 00:00:05", "", "alone"]])  # fmt: skip
     notes = read_notes(path, need_times=True)
     morning = int(np.datetime64("2101-01-02T08:30:00", "s").astype(int))
     midnight = int(np.datetime64("2101-01-02T23:59:59", "s").astype(int))
-    assert notes[:2] == [Note("1", "7", "second", midnight), Note("1", "7", "first", morning)] and len(notes) == 4
+    begin = int(np.datetime64("2101-01-01", "s").astype(int))
+    assert notes[:3] == [Note("1", "7", "second", morning), Note("1", "7", "third", midnight),
+                         Note("1", "7", "first", begin)] and len(notes) == 5  # fmt: skip
     stays = stays_of_notes(notes, lambda texts: texts, Stay)
-    assert stays == [Stay("1", "7", "first second", [0, 6], [morning, midnight]),
-                     Stay("3", "9", "alone", [0], [notes[3].time])]  # fmt: skip
+    assert stays == [Stay("1", "7", "first second third", [0, 6, 13], [begin, morning, midnight]),
+                     Stay("3", "9", "alone", [0], [notes[4].time])]  # fmt: skip
     assert [note.admission_id for note in read_notes(path, admissions=["9"])] == ["9"]
     plain = read_notes(write(tmp_path / "plain.csv", [["text"], ["one"], ["two"]]))
     assert [(note.admission_id, note.time) for note in plain] == [("1", None), ("2", None)]

@@ -50,6 +50,13 @@ def test_published_equals_the_steps_one_by_one(fragments):
     ("x[**a[**]b**]c", "xb**]c", "xb**]c"),
     ("", "", ""),
     (" \r\n\t", "", ""),
+    # each step sees what the one before it has left
+    ("1[x]2. y", " y", "1[x]2. y"),
+    ("d[1]r. A m[x].d. B", "doctor a md b", "d[1]r. a m[x].d. b"),
+    ("d3.r. x m.d4.. y", "doctor x md y", "d3.r. x m.d4.. y"),
+    ("admission 1.date: x", " x", "admission 1.date: x"),
+    ("-[x]- -1.- a", "  a", "-[x]- -1.- a"),
+    ("admission --date: x", "admission date: x", "admission  date: x"),
 ])  # fmt: skip
 def test_by_hand(text, published, careful):
     assert clean([text], "published") == [published] == [one_by_one(text)]

@@ -107,6 +107,7 @@ def test_early_texts_by_hand(tables, tmp_path):
         name: label for name, label in labels_of(LABELS).items() if name not in ENDED_IN_THREE_DAYS}  # fmt: skip
     assert all(rows[name]["readmission"] == LABELS[name] for name in rows)
     assert manifest["admissions_dropped"]["ended_before_prediction_time"] == len(ENDED_IN_THREE_DAYS)
+    assert manifest["prediction_times"] == {"index": "3 days after the admission"}
     assert manifest["rows_dropped"]["marked_as_error"] == 2 and manifest["source"]["counts"][
         "notes_before_admission"] == 1  # fmt: skip
     starts, text = rows[11]["note_starts"], rows[11]["text"]

@@ -162,6 +162,18 @@ def test_one_window_holds_the_phrase_once_and_texts_differ_in_length(tmp_path):
     assert np.histogram(places, 4, (0, 1))[0].min() > 0.15 * len(places), "anywhere in the text"
 
 
+def test_mixed_holds_the_strong_phrase_once_and_others_everywhere(tmp_path):
+    settings = GeneratorSettings(num_patients=200, signal="mixed", min_words=200, max_words=400, daily_notes=False)
+    write_notes(tmp_path, settings)
+    levels = {row["admission_id"]: row["level"] for row in rows_of(tmp_path / "true_risk.csv")}
+    counts = {level: set() for level in PHRASES}
+    for note in rows_of(tmp_path / "NOTEEVENTS.csv"):
+        level = levels.get(note["HADM_ID"], "none")
+        if not note["ISERROR"] and level != "none":
+            counts[level].add(sum(note["TEXT"].count(phrase) for phrase in PHRASES[level]))
+    assert counts["strong"] == {1} and min(counts["weak"] | counts["protective"]) >= 6
+
+
 def test_everywhere_means_in_each_stretch():
     rng = np.random.default_rng(2)
     writer = NoteWriter(rng)

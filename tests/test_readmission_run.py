@@ -132,6 +132,7 @@ def test_a_patient_in_two_splits_is_refused(folder, tmp_path):
 RESULTS = ("metrics.json", "readmission_predictions.csv", "notes.json", "best/weights.npz")
 
 
+@pytest.mark.slow
 def test_evaluation_alone_gives_the_same(trained, run_script):
     """It takes vocabulary, configuration and aggregation from the run, and has no training texts to fit a baseline."""
     folder, _ = trained
@@ -222,6 +223,7 @@ def test_a_huggingface_folder_is_imported_once(trained, tmp_path):
         vocabulary_source(start, str(tmp_path / "other.txt"))
 
 
+@pytest.mark.slow
 def test_codes_alone_stand_beside_the_notes(trained, tmp_path):
     """Predictions of another run for some of the admissions: the difference is over those."""
     folder, _ = trained

@@ -117,7 +117,7 @@ def test_other_settings_are_refused_with_the_list_of_differences(copied, no_trai
     message = str(caught.value)
     differences = [
         "class_weights: {} then, {'long_stay': [2.0]} now",
-        "learning_rate: 0.01 then, 0.5 now",
+        "learning_rate: 0.013 then, 0.5 now",
         "max_seq_length: 24 then, 48 now",
         "tasks: ['long_stay', 'complications'] then, ['long_stay'] now",
     ]

@@ -17,10 +17,11 @@ CONTROLS = ("single_task", "linear", "gradient_boosting")
 SETTINGS = {
     "ckd": {"folds": 5, "options": {}},
     "hemodialysis": {"folds": 3, "rows": 1000, "options": {}},
-    "scale": {"folds": 2, "rows": 2000,
-              "options": {"hidden": (32, 16), "epochs": 60, "patience": 0, "learning_rate": 3e-3}},
+    "scale": {"folds": 2, "rows": 6000, "options": {"hidden": (64, 32), "epochs": 30, "patience": 0,
+                                                    "learning_rate": 3e-3, "gradnorm_alpha": 0.12}},
 }  # fmt: skip
-"""Case -> its settings, options where they are not the defaults."""
+"""Case -> its settings, options where they are not the defaults. The targets of `scale` are equally hard, for which
+Chen et al. take a small alpha (0.12)."""
 
 
 class TabularCase:

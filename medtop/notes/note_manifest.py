@@ -63,6 +63,8 @@ def build(connection, settings, options, layout, admissions, notes, unusable, ch
         "dates": dict(zip(("first_admission", "last_discharge"), connection.execute(
             "SELECT min(admit)::DATE::VARCHAR, max(discharge)::DATE::VARCHAR FROM admissions").fetchone(),
             strict=True)),
+        "prediction_times": {"index": "discharge of the admission" if options.mode == "discharge"
+                             else f"{options.early_days} days after the admission"},
         "tasks": {"readmission": ["readmission"]},
         "splits": _splits(connection, chosen, written),
         "labels": _labels(connection),

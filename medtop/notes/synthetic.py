@@ -42,8 +42,9 @@ class GeneratorSettings:
         num_patients: made-up patients; with `cohort`, the most that are taken of it (0 = all).
         seed: the same seed gives the same bytes.
         prevalence: share of admissions that a readmission follows (made-up patients).
-        signal: one of `SIGNALS`: the phrase in every stretch of the notes, in one place of each, or (like
-            `random_labels`) in every stretch but drawn without looking at the label.
+        signal: one of `SIGNALS`: the phrase in every stretch of the notes; in one place of each; "mixed": the strong
+            one in one place, others in every stretch; or (like `random_labels`) in every stretch but drawn without
+            looking at the label.
         min_words, max_words: length of discharge summaries, uniform on a logarithmic scale.
         daily_notes: write a note for each day of the stay beside the discharge summary.
         cohort: prefix of a generated cohort whose patients and stays are used, or "".
@@ -193,7 +194,7 @@ def _notes_of(stay, level, settings, writer, rng):
     The phrase stands in the discharge summary and in one note of the first day. Notes marked as errors hold another
     level's phrase: whoever reads them is misled.
     """
-    everywhere = settings.signal != "one_window"
+    everywhere = settings.signal != "one_window" and (settings.signal != "mixed" or level != "strong")
     phrase = str(rng.choice(PHRASES[level])) if level in PHRASES else ""
     if settings.daily_notes:
         days = max(1, (stay.discharge - stay.admit) // DAY)

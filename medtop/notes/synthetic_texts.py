@@ -6,8 +6,9 @@ Nothing here is taken from a patient: every sentence stands in this file. What d
 
 import numpy as np
 
-SIGNALS = ("everywhere", "one_window", "none")
-"""Where a note's phrase stands: in each stretch of text, in one place only, or without a bearing on the label."""
+SIGNALS = ("everywhere", "one_window", "mixed", "none")
+"""Where a note's phrase stands: in each stretch of text; in one place only; the strong one in one place only, others in
+each stretch; or in each stretch without a bearing on the label."""
 
 LEVELS = ("none", "protective", "weak", "strong")
 SHARES = np.array([[0.57, 0.30, 0.10, 0.03], [0.40, 0.05, 0.15, 0.40]])
