@@ -27,6 +27,7 @@ setup(
         "pyyaml>=6.0.2,<7",
         "scikit-learn>=1.7,<2",
         "scipy>=1.14.1,<2",
+        "threadpoolctl>=3.5,<4",  # scikit-learn needs it too
         "tensorflow>=2.21,<2.22",
         # Notes only. It has no builds for Windows; everything but the notes works there without it.
         "tensorflow-text>=2.21,<2.22; platform_system != 'Windows'",

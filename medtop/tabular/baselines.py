@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
+from threadpoolctl import threadpool_limits
 
 BASELINES = ("constant", "linear", "gradient_boosting")
 """constant: the classes' shares or the mean; linear: logistic or ridge regression (L2, scikit-learn's defaults);
@@ -16,7 +17,8 @@ gradient_boosting: histogram gradient boosting, 100 trees, no early stopping."""
 
 
 def predict(name, x, target, train, test, seed):
-    """Fits a baseline on the known rows of `train`, predicts the rows `test`.
+    """Fits a baseline on the known rows of `train`, predicts the rows `test`; on one thread, as threads mostly wait for
+    each other over tables this small.
 
     Args:
         name: one of `BASELINES`.
@@ -35,6 +37,12 @@ def predict(name, x, target, train, test, seed):
     if name == "constant" or alone:
         return np.tile(constant if target.is_classification else constant[0],
                        (len(test), 1) if target.is_classification else len(test))  # fmt: skip
+    with threadpool_limits(1):
+        return _fitted(name, x, target, rows, y, constant, test, seed)
+
+
+def _fitted(name, x, target, rows, y, constant, test, seed):
+    """What scikit-learn's model of the rows says on the rows `test`."""
     if not target.is_classification:
         model = Ridge() if name == "linear" else HistGradientBoostingRegressor(early_stopping=False, random_state=seed)
         scaled = (y - constant[0]) / constant[1]
