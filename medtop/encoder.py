@@ -12,10 +12,7 @@ from keras import ops
 from medtop.config import DAYS_PER_YEAR, EMBEDDINGS, BertConfig
 from medtop.dropout import Dropout
 from medtop.errors import DataError
-
-
-def _initializer(config):
-    return keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+from medtop.tokenwise import affine, dense, initializer, layer_norm
 
 
 @keras.saving.register_keras_serializable("medtop")
@@ -45,19 +42,6 @@ class SmoothRows(keras.initializers.Initializer):
 
     def get_config(self):
         return {"stddev": self.stddev, "seed": self.seed}
-
-
-def activation(name):
-    """`gelu(x) = x Phi(x)`, with Phi written with erf ("gelu") or its tanh approximation ("gelu_tanh"); Hendrycks and
-    Gimpel 2016, section 2."""
-
-    def exact(x):
-        return 0.5 * x * (1.0 + ops.erf(x * ops.cast(1.0 / math.sqrt(2.0), x.dtype)))
-
-    def tanh(x):
-        return 0.5 * x * (1.0 + ops.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
-
-    return {"gelu": exact, "gelu_tanh": tanh}[name]
 
 
 def table_rows(values, kind, rows, day_scale):
@@ -96,7 +80,7 @@ class Embeddings(keras.layers.Layer):
         self.tables = {}
         for name in self.config.embeddings:
             _, size, kind = EMBEDDINGS[name]
-            start = _initializer(self.config) if kind == "identity" else SmoothRows(self.config.initializer_range)
+            start = (initializer if kind == "identity" else SmoothRows)(self.config.initializer_range)
             self.tables[name] = self.add_weight(
                 name=f"{name}_embeddings",
                 shape=(getattr(self.config, size), self.config.hidden_size),
@@ -151,14 +135,14 @@ class SelfAttention(keras.layers.Layer):
         self.dropout = Dropout(self.config.attention_probs_dropout_prob)
 
     def build(self, x_shape, mask_shape=None):
-        width = self.config.hidden_size
+        width, stddev = self.config.hidden_size, self.config.initializer_range
         # An initializer each: one used twice gives both kernels the same numbers.
         self.qkv_kernel = self.add_weight(
-            name="qkv_kernel", shape=(width, 3 * width), initializer=_initializer(self.config)
+            name="qkv_kernel", shape=(width, 3 * width), initializer=initializer(stddev)
         )
         self.qkv_bias = self.add_weight(name="qkv_bias", shape=(3 * width,), initializer="zeros")
         self.output_kernel = self.add_weight(
-            name="output_kernel", shape=(width, width), initializer=_initializer(self.config)
+            name="output_kernel", shape=(width, width), initializer=initializer(stddev)
         )
         self.output_bias = self.add_weight(name="output_bias", shape=(width,), initializer="zeros")
 
@@ -167,17 +151,15 @@ class SelfAttention(keras.layers.Layer):
         width = self.config.hidden_size
         depth = width // heads
         tokens = ops.shape(x)[1]
-        qkv = ops.matmul(x, self.qkv_kernel) + self.qkv_bias  # [B, T, 3H]
-        # Split, not sliced: the gradient of a split is one concatenation, that of three slices three padded sums.
-        query, key, value = (
-            ops.transpose(ops.reshape(part, (-1, tokens, heads, depth)), (0, 2, 1, 3))
-            for part in ops.split(qkv, 3, axis=-1)
-        )  # [B, N, T, D]
+        qkv = ops.reshape(affine(x, self.qkv_kernel, self.qkv_bias), (-1, tokens, 3, heads, depth))
+        # One transposition, and parts that need no copy; their gradients are stacked again at once.
+        query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3, axis=0)  # [B, N, T, D]
         query = query * (1.0 / math.sqrt(depth))
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) + ops.cast(mask, x.dtype)  # [B, N, T, T]
         weights = self.dropout(ops.softmax(scores, axis=-1), training=training)
         context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # [B, T, N, D]
-        return ops.matmul(ops.reshape(context, (-1, tokens, width)), self.output_kernel) + self.output_bias
+        context = ops.reshape(context, (-1, width))
+        return ops.reshape(affine(context, self.output_kernel, self.output_bias), (-1, tokens, width))
 
     def compute_output_spec(self, x, mask, training=None):
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
@@ -228,22 +210,12 @@ class PatientPooling(keras.layers.Layer):
         return {**super().get_config(), "kind": self.kind}
 
 
-def layer_norm(config, name):
-    """LayerNorm over the width, starting at 1 and 0."""
-    return keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, name=name)
-
-
-def dense(config, units, name, act=None):
-    """A dense layer with BERT's initialisation."""
-    return keras.layers.Dense(units, activation=act, kernel_initializer=_initializer(config), name=name)
-
-
 def _block(config, x, mask, prefix):
     """One transformer block; post-norm: LN(x + f(x)) twice (Devlin et al. 2018); pre-norm: x + f(LN(x)) twice."""
     dropout = Dropout(config.hidden_dropout_prob, name=f"{prefix}_dropout")
     attention = SelfAttention(config, name=f"{prefix}_attention")
     attention_norm = layer_norm(config, f"{prefix}_attention_norm")
-    intermediate = dense(config, config.intermediate_size, f"{prefix}_intermediate", activation(config.activation))
+    intermediate = dense(config, config.intermediate_size, f"{prefix}_intermediate", config.activation)
     output = dense(config, config.hidden_size, f"{prefix}_output")
     output_norm = layer_norm(config, f"{prefix}_output_norm")
     if config.norm == "post":

@@ -7,7 +7,8 @@ import keras
 from keras import ops
 
 from medtop.dropout import Dropout
-from medtop.encoder import GatherPositions, activation, build_encoder, dense, encoder_inputs, layer_norm
+from medtop.encoder import GatherPositions, build_encoder, encoder_inputs
+from medtop.tokenwise import dense, initializer, layer_norm
 
 
 @keras.saving.register_keras_serializable("medtop")
@@ -42,7 +43,7 @@ def _masked_head(task, config, encoder, inputs, outputs):
     """BERT's prediction head, at the masked positions only."""
     inputs["mask_positions"] = inputs.get("mask_positions", keras.Input((None,), dtype="int32", name="mask_positions"))
     x = GatherPositions(name=f"{task.name}_gather")(outputs["sequence_output"], inputs["mask_positions"])
-    x = dense(config, config.hidden_size, f"{task.name}_transform", activation(config.activation))(x)
+    x = dense(config, config.hidden_size, f"{task.name}_transform", config.activation)(x)
     x = layer_norm(config, f"{task.name}_transform_norm")(x)
     return TiedLogits(encoder.get_layer("embeddings"), name=f"{task.name}_logits", dtype="float32")(x)
 
@@ -54,7 +55,7 @@ def _patient_head(task, config, encoder, inputs, outputs):
         task.num_outputs,
         name=f"{task.name}_logits",
         dtype="float32",
-        kernel_initializer=keras.initializers.TruncatedNormal(stddev=config.initializer_range),
+        kernel_initializer=initializer(config.initializer_range),
     )(x)
 
 

@@ -6,8 +6,8 @@ Example:
 
 It writes ADMISSIONS.csv, PATIENTS.csv and NOTEEVENTS.csv, true_risk.csv (the risk of each admission given its notes)
 and generator.json, and prints the best AUROC that any model can reach. --signal=one_window: the phrase that tells
-stands in one place of each text (with --max_words=1500, in one window of many); mixed: so does the strongest one, the
-others in every stretch. --random_labels: nothing tells.
+stands in one place of each text (with --max_words=1500, in one window of many); mixed: so does the strongest one, in
+texts whose every stretch holds what other people's hold there. --random_labels: nothing tells.
 --cohort=<prefix> takes patients and stays of make_synthetic_cohort.py: codes and notes then speak of the same people.
 """
 

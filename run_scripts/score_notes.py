@@ -7,12 +7,13 @@ Example:
   python run_scripts/score_notes.py --run_dir=checkpoints/early --input_file=notes.csv --timeline \\
     --output_file=timeline.csv
 
---input_file is a CSV of notes (columns text, and admission_id, patient_id, note_time or MIMIC's names for them), whose
-notes are joined by admission, or <prefix>.notes.<split>.parquet of preprocess_notes.py. --timeline gives the risk after
-each new note of an admission, as CSV and as a plot (.png beside it).
+--input_file is a CSV of notes, plain or gzipped (columns text, and admission_id, patient_id, note_time or MIMIC's names
+for them), whose notes are joined by admission, or <prefix>.notes.<split>.parquet of preprocess_notes.py. --timeline
+gives the risk after each new note of an admission, as CSV and as a plot (.png beside it).
 """
 
 import itertools
+import logging
 import sys
 from pathlib import Path
 
@@ -32,6 +33,7 @@ flags.DEFINE_string("run_dir", None, "Run directory of run_readmission.py.", req
 flags.DEFINE_string("text_file", "", "A file with one note; - reads standard input.")
 flags.DEFINE_string("input_file", "", "CSV of notes, or a .parquet file of preprocess_notes.py.")
 flags.DEFINE_string("output_file", "", "CSV to write; <name>.windows.csv beside it lists the windows.")
+flags.DEFINE_enum("encoding", "utf-8", ["utf-8", "latin-1", "cp1252"], "Encoding of the notes.")
 flags.DEFINE_list("admission_id", [], "Admissions of --input_file to score; default: all.")
 flags.DEFINE_bool("timeline", False, "The risk after each new note of an admission.")
 flags.DEFINE_string("plot_file", "", "PNG of --timeline; default: the name of --output_file with .png.")
@@ -70,9 +72,9 @@ def _one_text():
     else:
         raw, name = Path(FLAGS.text_file).read_bytes(), FLAGS.text_file
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig" if FLAGS.encoding == "utf-8" else FLAGS.encoding)
     except UnicodeDecodeError as error:
-        raise DataError(f"{name}: expected UTF-8 text; byte {error.start} is not") from None
+        raise DataError(f"{name}: expected {FLAGS.encoding.upper()} text; byte {error.start} is not") from None
     if "\0" in text:
         raise DataError(f"{name}: expected text, received a NUL byte at character {text.index(chr(0))}")
     if not text.strip():
@@ -95,12 +97,13 @@ def _show(scorer, text):
 
 def main(_):
     """Checks, scores, says where the files lie."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     out, beside = _check()
     notes = None
     if FLAGS.text_file:
         text = _one_text()
     elif not FLAGS.input_file.endswith(".parquet"):
-        notes = note_input.read_notes(FLAGS.input_file, FLAGS.timeline, FLAGS.admission_id)
+        notes = note_input.read_notes(FLAGS.input_file, FLAGS.timeline, FLAGS.admission_id, FLAGS.encoding)
     from medtop.notes import score_files
     from medtop.notes.note_scoring import NoteScorer, Stay
 

@@ -38,7 +38,7 @@ HOUSE = [  # from the ground up; a room imports rooms of its own layer or of low
     },
     {
         "record_fields": PLAIN, "records": TENSORFLOW, "create_features": LATE, "tasks": LATE, "losses": KERAS,
-        "dropout": KERAS, "encoder": KERAS,
+        "dropout": KERAS, "tokenwise": KERAS, "encoder": KERAS,
     },
     {"masking": TENSORFLOW, "pipeline": TENSORFLOW, "model": KERAS, "options": LATE},
     {
@@ -63,7 +63,7 @@ ALLOWED = {
     TENSORFLOW: {"tensorflow", "tensorflow_text", "keras"},
     ANY: FRAMEWORKS,
 }
-ALWAYS_KERAS_ONLY = {"encoder", "model", "tasks", "balancing"}
+ALWAYS_KERAS_ONLY = {"tokenwise", "encoder", "model", "tasks", "balancing"}
 NEVER_A_FRAMEWORK = {"sources", "cohort", "sequences", "vocabulary", "synthetic", "evaluation", "baselines", "report"}
 KNOWS_FLAGS = {"commands", "training_flags"}  # they serve the scripts, and no other room imports them
 SPEAKS = {"commands", "quiet"}  # what scripts print when they end, and standard error while TensorFlow loads

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import gzip
 
 import numpy as np
 import pyarrow.parquet as parquet
@@ -106,7 +107,7 @@ def test_a_table_of_notes_is_read_as_mimic_writes_it(tmp_path):
         ["1", "7", "2101-01-01", "2101-01-01 00:00:00", "", "first"],
         ["1", "7", "2101-01-02", "", "1", "of another patient"],
         ["2", "8", "2101-01-01", "2101-01-01T00:00:05", "", "   "],
-        ["3", "9", "2101-01-01", "2101-01-01 00:00:05", "", "alone"]])  # fmt: skip
+        ["3", "9", "2101-01-01", "2101-01-01", "", "alone"]])  # fmt: skip
     notes = read_notes(path, need_times=True)
     morning = int(np.datetime64("2101-01-02T08:30:00", "s").astype(int))
     midnight = int(np.datetime64("2101-01-02T23:59:59", "s").astype(int))
@@ -115,7 +116,7 @@ def test_a_table_of_notes_is_read_as_mimic_writes_it(tmp_path):
                          Note("1", "7", "first", begin)] and len(notes) == 5  # fmt: skip
     stays = stays_of_notes(notes, lambda texts: texts, Stay)
     assert stays == [Stay("1", "7", "first second third", [0, 6, 13], [begin, morning, midnight]),
-                     Stay("3", "9", "alone", [0], [notes[4].time])]  # fmt: skip
+                     Stay("3", "9", "alone", [0], [begin + 86_399])]  # fmt: skip
     assert [note.admission_id for note in read_notes(path, admissions=["9"])] == ["9"]
     plain = read_notes(write(tmp_path / "plain.csv", [["text"], ["one"], ["two"]]))
     assert [(note.admission_id, note.time) for note in plain] == [("1", None), ("2", None)]
@@ -126,13 +127,56 @@ def test_a_table_of_notes_is_read_as_mimic_writes_it(tmp_path):
     ([["text", "id"], ["secret", "1"]], True, "expected a column note_time"),
     ([["text", "note_time"], ["secret", "soon"]], True, "line 2: expected a time such as"),
     ([["text", "note_time"], ["secret", ""]], True, "line 2: expected a time for each note"),
-    ([["id", "text"], ["1"]], False, "line 2: expected at least 2 columns, received 1"),
+    ([["text", "note_time"], ["secret", "NaT"]], True, "line 2: expected a time such as"),
+    ([["text", "note_time"], ["secret", "2101-01-01 00:00:00+02:00"]], True, "line 2: expected a time such as"),
+    ([["text", "charttime"], ["secret", "2101"]], False, "line 2: expected a time such as"),
+    ([["id", "text"], ["1"]], False, "line 2: expected 2 columns, received fewer"),
+    ([["id", "text"], ["1", "secret", "x"]], False, "line 2: expected 2 columns, received more"),
     ([["id", "text"]], False, "expected notes below the header, received none"),
+    ([["hadm_id", "text"], ["", "secret"]], False, "expected notes below the header, received none"),
+    ([["text", "TEXT"], ["secret", "x"]], False, "line 1: expected one column text, received several"),
 ])  # fmt: skip
 def test_bad_tables_end_in_one_line_without_text(tmp_path, rows, times, message):
     with pytest.raises(DataError, match=message) as caught:
         read_notes(write(tmp_path / "n.csv", rows), times)
     assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content, message", [
+    (b'id,text\n1,"sec\0ret"\n', "NUL byte at byte 14"),
+    (b'id,text\n1,"secret\n2,other\n', "line 2: .* never closed"),  # it would take other patients' notes
+    (b'id,text\n1,"secret\n2,"other"\n', "line 3: .* closed"),
+    ("id,text\n1,secret\n".encode("utf-16"), "received UTF-16"),
+    (gzip.compress(b"id,text\n1,secret\n")[:-9], "whole gzip file"),
+    (b"", "received an empty file"),
+])  # fmt: skip
+def test_damaged_files_end_in_one_line_without_text(tmp_path, content, message):
+    (tmp_path / "n.csv").write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_notes(tmp_path / "n.csv")
+    assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_notes_without_an_admission_are_passed_over_and_counted(tmp_path, caplog):
+    """They are of no admission: one of the patient's id would join notes of different times."""
+    header = ["SUBJECT_ID", "HADM_ID", "TEXT"]
+    path = write(tmp_path / "n.csv", [header, ["1", "", "of no stay"], ["1", "7", 'said ""ouch""'], ["1", " ", "x"]])
+    assert read_notes(path) == [Note("1", "7", 'said ""ouch""', None)]
+    assert "2 notes without an admission id" in caplog.text and "of no stay" not in caplog.text
+    by_patient = read_notes(write(tmp_path / "p.csv", [["SUBJECT_ID", "TEXT"], ["1", "a"], ["2", "b"], ["1", "c"]]))
+    assert [(note.patient_id, note.admission_id) for note in by_patient] == [("1", "1"), ("2", "2"), ("1", "1")]
+    caplog.clear()
+    stays = stays_of_notes([Note("1", "7", "a", None), Note("1", "8", " \n", None)], lambda texts: texts, Stay)
+    assert stays == [Stay("1", "7", "a", [0], [0])] and "1 of 2 notes without a word" in caplog.text
+    with pytest.raises(DataError, match="expected texts with words, received none in 1 notes"):
+        stays_of_notes([Note("1", "8", " \n", None)], lambda texts: texts, Stay)
+
+
+def test_a_gzipped_table_in_another_encoding(tmp_path):
+    (tmp_path / "n.csv.gz").write_bytes(gzip.compress("id;text\n1;\"fi\xe8vre; \"\"x\"\"\"\n".encode("latin-1")))
+    assert read_notes(tmp_path / "n.csv.gz", encoding="latin-1") == [Note("1", "1", 'fi\xe8vre; "x"', None)]
+    with pytest.raises(DataError, match="line 2: expected UTF-8 text"):
+        read_notes(tmp_path / "n.csv.gz")
 
 
 def test_other_bad_inputs(tmp_path, folder):

@@ -176,7 +176,7 @@ def test_masks_know_special_tokens_by_name():
     vocabulary = Vocabulary(["[PAD]", *unused, *SPECIAL_TOKENS[1:], "the", "##s", "fever"])
     assert (vocabulary.special_ids, vocabulary.mask_id) == ((0, 100, 101, 102, 103), 103)
     assert vocabulary.ordinary_ids.tolist() == [104, 105, 106] and vocabulary.is_wordpiece
-    ids = tf.ragged.constant([[101, *[104, 105, 106, 100] * 50, 102]] * 20, tf.int64)
+    ids = tf.ragged.constant([[101, *[104, 105, 106, 100] * 50, 103, 102]] * 20, tf.int64)
     options = dataclasses.replace(BATCH, masked_lm_prob=0.5, max_predictions=100)
     hidden, selected = draw_masks(ids, tf.constant([0, 0]), vocabulary, options)
     after, before, chosen = hidden.flat_values.numpy(), ids.flat_values.numpy(), selected.numpy()

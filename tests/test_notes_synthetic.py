@@ -8,6 +8,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from medtop.errors import DataError
+from medtop.evaluation import paired_bootstrap
+from medtop.notes.aggregation import Aggregation
 from medtop.notes.synthetic import FILES, GeneratorSettings, write_notes
 from medtop.notes.synthetic_texts import (
     LEVELS,
@@ -18,6 +20,7 @@ from medtop.notes.synthetic_texts import (
     draw_levels,
     risk_of_levels,
 )
+from medtop.predictions import Predictions, logit
 
 
 def rows_of(path):
@@ -162,26 +165,74 @@ def test_one_window_holds_the_phrase_once_and_texts_differ_in_length(tmp_path):
     assert np.histogram(places, 4, (0, 1))[0].min() > 0.15 * len(places), "anywhere in the text"
 
 
-def test_mixed_holds_the_strong_phrase_once_and_others_everywhere(tmp_path):
-    settings = GeneratorSettings(num_patients=200, signal="mixed", min_words=200, max_words=400, daily_notes=False)
-    write_notes(tmp_path, settings)
-    levels = {row["admission_id"]: row["level"] for row in rows_of(tmp_path / "true_risk.csv")}
-    counts = {level: set() for level in PHRASES}
-    for note in rows_of(tmp_path / "NOTEEVENTS.csv"):
-        level = levels.get(note["HADM_ID"], "none")
-        if not note["ISERROR"] and level != "none":
-            counts[level].add(sum(note["TEXT"].count(phrase) for phrase in PHRASES[level]))
-    assert counts["strong"] == {1} and min(counts["weak"] | counts["protective"]) >= 6
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Rows of (true_risk.csv row, how often each level's phrases stand in its text, the text)."""
+    folder = tmp_path_factory.mktemp("mixed")
+    write_notes(folder, GeneratorSettings(1000, signal="mixed", min_words=200, max_words=600, daily_notes=False))
+    rows = {row["admission_id"]: row for row in rows_of(folder / "true_risk.csv") if row["readmission"]}
+    notes = [note for note in rows_of(folder / "NOTEEVENTS.csv") if note["HADM_ID"] in rows and not note["ISERROR"]]
+    return [(rows[note["HADM_ID"]], counts_of(note["TEXT"]), note["TEXT"]) for note in notes]
+
+
+def counts_of(text):
+    return {level: sum(text.count(phrase) for phrase in phrases) for level, phrases in PHRASES.items()}
+
+
+def test_mixed_holds_the_strong_phrase_once_among_what_others_hold_everywhere(mixed):
+    beside, labels = {"none": 0, "protective": 0, "weak": 0}, {"none": [], "protective": [], "weak": []}
+    for row, counts, _ in mixed:
+        around = [level for level in ("protective", "weak") if counts[level]]
+        assert all(counts[level] >= 6 for level in around) and len(around) < 2
+        if row["level"] == "strong":
+            assert counts["strong"] == 1
+            beside[(around or ["none"])[0]] += 1
+            labels[(around or ["none"])[0]].append(int(row["readmission"]))
+        else:
+            assert counts["strong"] == 0 and around == [row["level"]] * (row["level"] != "none")
+    total = sum(beside.values())
+    for share, (level, count) in zip((0.57 / 0.97, 0.30 / 0.97, 0.10 / 0.97), beside.items(), strict=True):
+        assert abs(count / total - share) < 4 * np.sqrt(share * (1 - share) / total), level
+    # what stands beside it says nothing more: the risk stays that of the strong phrase
+    for found in labels.values():
+        assert abs(np.mean(found) - risk_of_levels(0.3)[3]) < 4 * np.sqrt(0.85 * 0.15 / len(found))
+
+
+def test_in_mixed_the_mean_of_perfect_windows_loses_what_the_aggregation_finds(mixed):
+    """A scorer that knows P(label | a window's phrases), as training on windows would learn it at best.
+
+    The mean sinks the one telling window among n, so that it ranks the rest of the chart first; the published
+    aggregation comes closer to the best reachable AUROC the larger c is.
+    """
+    labels = np.array([int(row["readmission"]) for row, _, _ in mixed])
+    windows = [[counts_of(" ".join(part)) for part in np.array_split(text.split(), len(text.split()) // 40)]
+               for _, _, text in mixed]  # fmt: skip
+    groups = np.repeat(np.arange(len(mixed)), [len(one) for one in windows])
+    seen = np.array([3 if one["strong"] else 2 if one["weak"] else 1 if one["protective"] else 0
+                     for text in windows for one in text])  # fmt: skip
+    rate = np.bincount(seen, labels[groups]) / np.bincount(seen)
+    ways = {"mean": Aggregation("mean"), 2: Aggregation(), 32: Aggregation(c=32)}
+    joint = {name: way.combine(rate[seen][:, None], groups, len(mixed)) for name, way in ways.items()}
+    areas = {name: roc_auc_score(labels, found[:, 0]) for name, found in joint.items()}
+    assert areas["mean"] + 0.02 < areas[2] and areas[2] + 0.01 < areas[32], areas
+    assert areas[32] > best_roc_auc() - 0.03 and areas["mean"] < best_roc_auc() - 0.05, areas
+    patients, stays = (np.array([row[name] for row, _, _ in mixed]) for name in ("patient_id", "admission_id"))
+    known = np.ones((len(mixed), 1))
+    predictions = Predictions("readmission", ("readmission",), patients, np.zeros(len(mixed)), labels[:, None], known,
+                              logit(joint["mean"]), stays)  # fmt: skip
+    for c in (2, 32):
+        of = paired_bootstrap(predictions, joint[c], predictions, joint["mean"], num_bootstrap=200)["readmission"]
+        assert of["low"] > 0 and of["difference"] == pytest.approx(areas[c] - areas["mean"])
 
 
 def test_everywhere_means_in_each_stretch():
     rng = np.random.default_rng(2)
     writer = NoteWriter(rng)
     for _ in range(20):
-        words = writer.note(400, "xx yy zz", rng, everywhere=True).split()
+        words = writer.note(400, rng, throughout="xx yy zz").split()
         found = np.flatnonzero(np.array(words) == "xx")
         assert np.diff(found).max() < 55 and found[0] < 40 and len(words) - found[-1] < 60
-    assert "xx" not in writer.note(400, "", rng, everywhere=True)
+    assert "xx" not in writer.note(400, rng)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_others_are_refused(tmp_path):

@@ -304,11 +304,15 @@ def test_texts_are_read_from_a_clinicalbert_folder(tmp_path):
 
 @pytest.mark.parametrize("name, content, message", [
     ("x.csv", b"TEXT,ID\na,1\n", "TEXT, ID, Label"),
-    ("x.csv", b"TEXT,ID,Label\nsecret,1,maybe\n", "row 0: column Label"),
-    ("x.csv", b"TEXT,ID,Label\nsecret,,1\n", "row 0: expected an admission"),
-    ("x.csv", b"TEXT,ID,Label\nsecret,1,1\nsecret\n", "row 1: expected at least 3 columns"),
-    ("x.csv", b"TEXT,ID,Label\nsecret \xff,1,1\n", "UTF-8"),
-    ("x.csv", b"", "TEXT, ID, Label"),
+    ("x.csv", b"TEXT,ID,Label\nsecret,1,maybe\n", "line 2: column Label"),
+    ("x.csv", b"TEXT,ID,Label\nsecret,,1\n", "line 2: expected an admission"),
+    ("x.csv", b"TEXT,ID,Label\nsecret,1,1\nsecret\n", "line 3: expected 3 columns, received fewer"),
+    ("x.csv", b"TEXT,ID,Label\nsecret,1,1,1\n", "line 2: expected 3 columns, received more"),
+    ("x.csv", b"TEXT,ID,Label\nsecret \xff,1,1\n", "line 2: expected UTF-8 text"),
+    ("x.csv", b"TEXT,ID,Label\nsecret \0,1,1\n", "NUL byte at byte 21"),
+    ("x.csv", b'TEXT,ID,Label\n"secret,1,1\nb,2,0\n', "line 2: .* never closed"),  # it would swallow admission 2
+    ("x.csv", b"", "received an empty file"),
+    ("x.csv", b"\n", "received a blank line"),
     ("x.txt", b"secret", "parquet"),
     ("x.parquet", b"secret", "Parquet"),
 ])  # fmt: skip

@@ -165,6 +165,9 @@ def test_strict_stops_at_the_first(folder):
 def test_latin_1(folder):
     (folder / "NOTEEVENTS.csv").write_bytes(
         (HEAD + "1,11,2150-01-05,Discharge summary,fi\xe8vre\n").encode("latin-1"))
+    with pytest.raises(DataError, match="received none: 1 of 1 rows dropped for text_not_in_encoding; .*--encoding"):
+        run(folder)
+    assert [path.name for path in folder.parent.iterdir()] == ["tables"]
     manifest = run(folder, encoding="latin-1")
     assert manifest["rows_out"] == 1
     import pyarrow.parquet as parquet
@@ -180,6 +183,8 @@ def test_latin_1(folder):
     ("NOTEEVENTS.csv", "SUBJECT_ID,CHARTDATE,CATEGORY,TEXT\n1,2,3,4\n", "expected a column hadm_id"),
     ("NOTEEVENTS.csv", HEAD[:-1] + ",TEXT\n1,11,2150-01-05,Discharge summary,a,b\n", "expected one column text"),
     ("NOTEEVENTS.csv", HEAD + "1,11,2150-01-05,Discharge summary,a\0b\n", "NUL byte"),
+    ("NOTEEVENTS.csv", HEAD + "1,11,5/1/2150,Discharge summary,a\n1,11,\n1,11,6/1/2150,Discharge summary,a\n",
+     "received none: 2 of 3 rows dropped for time_unparsable; give the form with --date_format"),
     ("ADMISSIONS.csv", "SUBJECT_ID,HADM_ID,ADMITTIME,DISCHTIME,ADMISSION_TYPE\n1,2,3,4,5\n", "column deathtime"),
     ("ADMISSIONS.csv", "SUBJECT_ID,HADM_ID,ADMITTIME,DISCHTIME,DEATHTIME,ADMISSION_TYPE\n1,2,3/4/2150,,,URGENT\n",
      "received none: 1 of 1 rows dropped for admit_unparsable; give the form with --date_format"),

@@ -242,6 +242,32 @@ def test_codes_alone_stand_beside_the_notes(trained, tmp_path):
     assert f"for {len(some)} of {len(rows)} test admissions" in (tmp_path / "run/report.html").read_text()
 
 
+def test_a_folder_without_a_run_cannot_be_evaluated(tmp_path):
+    """ClinicalBERT's command names the finished model as --bert_model and a new output folder."""
+    write_folder(tmp_path / "data", [])
+    texts, message = TextInput(str(tmp_path / "data")), "--output_dir: expected the folder of a run to evaluate .*"
+    for start, hint in (("", "none'$"), ("model", "--bert_model is where training starts$")):
+        options = TrainingOptions(output_dir=str(tmp_path / "none"), do_eval=True, init_checkpoint=start)
+        with pytest.raises(DataError, match=message + hint):
+            prepare(options, texts, None)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("do_train", [True, False])
+def test_a_run_of_the_other_mode_is_refused_whatever_the_texts_say(tmp_path, do_train):
+    """ClinicalBERT's folders say nothing; the run does."""
+    write_folder(tmp_path / "data", [])
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    run.run_file.write_text("{}")
+    settings = {"mode": "discharge", "cleaning": "careful", "lower_case": True, "window_overlap": 0, "legacy": False}
+    readmission_run.write_text_settings(run, settings)
+    options = TrainingOptions(output_dir=str(run.path), do_train=do_train, do_eval=True)
+    texts = TextInput(str(tmp_path / "data"), readmission_mode="early")
+    with pytest.raises(DataError, match=r"--readmission_mode: expected discharge \(the run in .*\), received early"):
+        prepare(options, texts, None)
+
+
 def test_texts_without_a_training_split_are_refused(tmp_path):
     write_folder(tmp_path / "data", [])
     (tmp_path / "data/train.csv").unlink()

@@ -1,5 +1,6 @@
 """A whole run on notes: earlier outputs, admissions, labels, splits, notes, texts, manifest, files at their names."""
 
+import collections
 import csv
 import dataclasses
 import os
@@ -118,6 +119,7 @@ def _run(source, options, settings, folder, write, progress):
         _make_examples(connection, options)
         notes = load_notes(connection, layout, source.encoding, source.date_format, progress)
         unusable = judge_admissions(connection)
+        _check_usable(layout, notes, unusable)
         _rejects(connection, source, admissions, notes, layout, folder if write else None)
         chosen = choose_notes(connection, options)
         chosen.counts |= decided | ({"note_times_unusable": n} if (n := unusable_times(connection)) else {})
@@ -131,6 +133,18 @@ def _run(source, options, settings, folder, write, progress):
             _write_splits(connection, folder, patients)
         return note_manifest.build(
             connection, settings, options, layout, admissions, notes, unusable, chosen, written, patients)
+
+
+def _check_usable(layout, notes, unusable):
+    """Refuses tables of notes of which no row can be used: the encoding or the form of times is another one, then."""
+    reasons = collections.Counter(unusable) + collections.Counter(reason for *_, reason in notes.rejects)
+    if reasons.total() < notes.rows_in:
+        return
+    (commonest, count), = reasons.most_common(1)
+    hint = {"text_not_in_encoding": "; give the encoding with --encoding",
+            "time_unparsable": "; give the form with --date_format"}.get(commonest, "")
+    raise DataError(f"{layout.notes[0][0]}: expected usable notes, received none: {count} of {notes.rows_in} rows "
+                    f"dropped for {commonest}{hint}")
 
 
 def _split(connection, options):

@@ -6,6 +6,7 @@ before a delimiter or a line end; whatever else is an error that names its line.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -48,6 +49,11 @@ class Block:
     def __len__(self):
         return len(self.lines)
 
+    def text(self, row, column, encoding="utf-8"):
+        """One field, decoded: str. UnicodeDecodeError for bytes outside the encoding."""
+        raw = self.content[self.starts[row, column] : self.ends[row, column]]
+        return (raw.replace(b'""', b'"') if self.quoted[row, column] else raw).decode(encoding)
+
 
 def table_header(path):
     """(delimiter, headers) of a text table: one character and a list of str."""
@@ -72,6 +78,31 @@ def iterate_blocks(path, block_bytes=None):
             yield block
     if (block := cutter.end()) is not None:
         yield block
+
+
+def iterate_rows(path, encoding="utf-8"):
+    """Yields (line, function of a column's place that gives the row's field as str) of each record, in order.
+
+    Raises:
+        DataError: as `iterate_blocks`; for a record with another number of fields than the header; and, when the field
+            is asked for, for bytes outside the encoding.
+    """
+    columns = len(table_header(path)[1])
+    for block in iterate_blocks(path):
+        if block.rejects:
+            line, reason = block.rejects[0]
+            raise DataError(f"{path}: line {line}: expected {columns} columns, received "
+                            f"{'fewer' if reason == 'too_few_columns' else 'more'}")  # fmt: skip
+        for row, line in enumerate(block.lines.tolist()):
+            yield line, functools.partial(_field, path, encoding, block, row)
+
+
+def _field(path, encoding, block, row, column):
+    try:
+        return block.text(row, column, encoding)
+    except UnicodeDecodeError:
+        line = int(block.lines[row])
+        raise DataError(f"{path}: line {line}: expected {encoding.upper()} text, received other bytes") from None
 
 
 def _pieces(path, size):

@@ -139,6 +139,7 @@ def prepare(options, texts, import_folder, overwrite=False):
         raise DataError(f"--data_dir: expected it without --{named[0]}, received both")
     if not options.output_dir:
         raise DataError("--output_dir: expected a folder, received ''")
+    _check_run(options, texts.readmission_mode, overwrite)
     found = find_texts(texts.data_dir) if texts.data_dir else {}
     if options.do_train:
         if found and "train" not in found:
@@ -162,6 +163,19 @@ def prepare(options, texts, import_folder, overwrite=False):
         _warn_of_patients(plans)
     made = {FILE_OPTIONS[split]: str(a_plan.settings.output_file) for split, a_plan in plans.items()}
     return dataclasses.replace(options, **made)
+
+
+def _check_run(options, mode, overwrite):
+    """Refuses to evaluate where no run is, and a run that was made for the other prediction time."""
+    run = RunDirectory(options.output_dir)
+    if not options.do_train and not run.exists():
+        hint = "; --bert_model is where training starts" if options.init_checkpoint else ""
+        raise DataError(f"--output_dir: expected the folder of a run to evaluate (--do_train makes one), found none in "
+                        f"{options.output_dir!r}{hint}")
+    if mode and run.notes_file.is_file() and not (options.do_train and overwrite):
+        said = read_text_settings(run)["mode"] or mode
+        if said != mode:
+            raise DataError(f"--readmission_mode: expected {said} (the run in {run.path} was made so), received {mode}")
 
 
 def _record_plans(found, options, texts, start, overwrite):

@@ -17,7 +17,16 @@ from medtop.errors import DataError
 from medtop.files import atomic_path, write_json
 from medtop.notes.records import TASK
 from medtop.notes.synthetic_stays import DAY, cohort_people, made_up_people, text_of
-from medtop.notes.synthetic_texts import LEVELS, PHRASES, SIGNALS, NoteWriter, best_roc_auc, draw_levels, risk_of_levels
+from medtop.notes.synthetic_texts import (
+    BACKGROUND,
+    LEVELS,
+    PHRASES,
+    SIGNALS,
+    NoteWriter,
+    best_roc_auc,
+    draw_levels,
+    risk_of_levels,
+)
 
 VERSION = 1
 ADMISSIONS_HEADER = ("ROW_ID", "SUBJECT_ID", "HADM_ID", "ADMITTIME", "DISCHTIME", "DEATHTIME", "ADMISSION_TYPE",
@@ -42,9 +51,9 @@ class GeneratorSettings:
         num_patients: made-up patients; with `cohort`, the most that are taken of it (0 = all).
         seed: the same seed gives the same bytes.
         prevalence: share of admissions that a readmission follows (made-up patients).
-        signal: one of `SIGNALS`: the phrase in every stretch of the notes; in one place of each; "mixed": the strong
-            one in one place, others in every stretch; or (like `random_labels`) in every stretch but drawn without
-            looking at the label.
+        signal: one of `SIGNALS`: the phrase in every stretch of the notes; in one place of each; "mixed": others in
+            every stretch, the strong one in one place among such stretches; or (like `random_labels`) in every stretch
+            but drawn without looking at the label.
         min_words, max_words: length of discharge summaries, uniform on a logarithmic scale.
         daily_notes: write a note for each day of the stay beside the discharge summary.
         cohort: prefix of a generated cohort whose patients and stays are used, or "".
@@ -194,16 +203,29 @@ def _notes_of(stay, level, settings, writer, rng):
     The phrase stands in the discharge summary and in one note of the first day. Notes marked as errors hold another
     level's phrase: whoever reads them is misled.
     """
-    everywhere = settings.signal != "one_window" and (settings.signal != "mixed" or level != "strong")
-    phrase = str(rng.choice(PHRASES[level])) if level in PHRASES else ""
+    planted = _planted(level, settings.signal, rng)
     if settings.daily_notes:
         days = max(1, (stay.discharge - stay.admit) // DAY)
         for day in range(days):
-            text = writer.note(_DAILY_WORDS, phrase if day == 0 else "", rng, everywhere)
+            text = writer.note(_DAILY_WORDS, rng, **(planted if day == 0 else {}))
             time = stay.admit + day * DAY + int(rng.integers(1, 12)) * 3600
             yield min(time, stay.discharge), ("Nursing", "Physician ")[day % 2], False, text
     if rng.random() < _ERRONEOUS:
-        wrong = str(rng.choice(PHRASES["protective" if level == "strong" else "strong"]))
-        yield stay.discharge, "Discharge summary", True, writer.note(_DAILY_WORDS, wrong, rng, everywhere)
+        wrong = _planted("protective" if level == "strong" else "strong", settings.signal, rng)
+        yield stay.discharge, "Discharge summary", True, writer.note(_DAILY_WORDS, rng, **wrong)
     words = round(float(np.exp(rng.uniform(np.log(settings.min_words), np.log(settings.max_words)))))
-    yield stay.discharge, "Discharge summary", False, writer.note(words, phrase, rng, everywhere)
+    yield stay.discharge, "Discharge summary", False, writer.note(words, rng, **planted)
+
+
+def _planted(level, signal, rng):
+    """What `NoteWriter.note` plants for a level: dict of `once` or `throughout`, or both."""
+    phrase = _phrase(level, rng)
+    if signal == "one_window":
+        return {"once": phrase}
+    if signal == "mixed" and level == "strong":
+        return {"once": phrase, "throughout": _phrase(LEVELS[rng.choice(len(BACKGROUND), p=BACKGROUND)], rng)}
+    return {"throughout": phrase}
+
+
+def _phrase(level, rng):
+    return str(rng.choice(PHRASES[level])) if level in PHRASES else ""

@@ -7,12 +7,16 @@ Nothing here is taken from a patient: every sentence stands in this file. What d
 import numpy as np
 
 SIGNALS = ("everywhere", "one_window", "mixed", "none")
-"""Where a note's phrase stands: in each stretch of text; in one place only; the strong one in one place only, others in
-each stretch; or in each stretch without a bearing on the label."""
+"""Where a note's phrase stands: in each stretch of text; in one place only; the strong one in one place of a note that
+holds in each stretch what other people's notes hold there; or in each stretch without a bearing on the label."""
 
 LEVELS = ("none", "protective", "weak", "strong")
 SHARES = np.array([[0.57, 0.30, 0.10, 0.03], [0.40, 0.05, 0.15, 0.40]])
 """How often each level occurs among admissions without (row 0) and with (row 1) readmission."""
+
+BACKGROUND = SHARES[0, :3] / SHARES[0, :3].sum()
+"""What stands in each stretch of a "mixed" note beside the strong phrase, none, protective or weak: as often as in the
+notes of those who are not readmitted. It does not look at the label, so the risk is that of the strong phrase."""
 
 PHRASES = {
     "protective": ("daughter will stay with her and manage all pills", "visiting nurse is arranged for every morning"),
@@ -76,22 +80,25 @@ class NoteWriter:
         values["temp"] = f"{rng.uniform(96, 103):.1f}"
         return _TEMPLATES[rng.integers(len(_TEMPLATES))].format(**values)
 
-    def note(self, words, phrase, rng, everywhere=False):
+    def note(self, words, rng, once="", throughout=""):
         """One note of about `words` words (at least one sentence).
 
         Args:
             words: int.
-            phrase: sentence to plant, or "".
             rng: NumPy generator.
-            everywhere: plant it once in every `STRETCH` words, else once, anywhere.
+            once: sentence to plant in one place, anywhere, or "".
+            throughout: sentence to plant in every `STRETCH` words, or "".
         """
         drawn = rng.integers(len(self.bank), size=max(1, round(words / float(self.words.mean()))))
         lines = [self.bank[number] for number in drawn]
-        if phrase:
-            sizes = np.cumsum(self.words[drawn])
-            wanted = np.arange(0, sizes[-1], STRETCH) if everywhere else rng.integers(0, sizes[-1] + 1, 1)
-            for place in np.searchsorted(sizes, wanted)[::-1].tolist():  # from the end: earlier places stay
-                lines.insert(place, f"{phrase}.")
+        sizes, planted = np.cumsum(self.words[drawn]), []
+        if throughout:
+            wanted = np.arange(0, sizes[-1], STRETCH)
+            planted += [(place, throughout) for place in np.searchsorted(sizes, wanted).tolist()]
+        if once:
+            planted.append((int(np.searchsorted(sizes, rng.integers(0, sizes[-1] + 1))), once))
+        for place, phrase in sorted(planted, reverse=True):  # from the end: earlier places stay
+            lines.insert(place, f"{phrase}.")
         for place in range(len(lines) - len(lines) % 12, -1, -12):
             lines.insert(place, f"\n{_HEADINGS[rng.integers(len(_HEADINGS))]}\n")
         return " ".join(lines)

@@ -4,8 +4,6 @@ Two kinds are read: `<prefix>.notes.<split>.parquet`, one row per admission; and
 (`TEXT`, `ID`, `Label`), one row per piece of an admission's notes.
 """
 
-import contextlib
-import csv
 import dataclasses
 import itertools
 import json
@@ -17,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medtop.errors import DataError
+from medtop.notes.quoted_csv import iterate_rows, table_header
 
 ROWS = 256
 """Texts read at a time: some megabytes."""
@@ -25,7 +24,6 @@ SPLIT_NAMES = {"train": "train", "val": "valid", "valid": "valid", "test": "test
 """ClinicalBERT's name of a split, or ours -> ours."""
 
 _COLUMNS = ("patient_id", "admission_id", "prediction_time", "text")
-_LONGEST_FIELD = 1 << 30
 
 
 @dataclasses.dataclass
@@ -74,8 +72,8 @@ def read_texts(path):
     """Yields `TextBatch`es of a `.parquet` or `.csv` file.
 
     Raises:
-        DataError: for another kind of file, a missing column, a wrong value, bytes that are not UTF-8; names file, row
-            and column, never the text.
+        DataError: for another kind of file, a missing column, a wrong value, bytes that are not UTF-8, and in a CSV NUL
+            bytes and open quotes; names file, row (of a CSV the line) and column, never the text.
     """
     if Path(path).suffix == ".parquet":
         return _read_parquet(path)
@@ -89,8 +87,7 @@ def check_texts(path):
     if Path(path).suffix == ".parquet":
         _open_parquet(path)
     elif Path(path).suffix == ".csv":
-        with open(path, encoding="utf-8-sig", newline="") as file, _csv_errors(path):
-            _csv_columns(path, next(csv.reader(file), []))
+        _csv_columns(path, table_header(path)[1])
     else:
         read_texts(path)
 
@@ -143,17 +140,6 @@ def _seconds(column):
     return column.cast(pa.int64()).to_numpy(zero_copy_only=False)
 
 
-@contextlib.contextmanager
-def _csv_errors(path):
-    """Turns what Python's CSV reader and decoder say into one line."""
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected UTF-8 text, received other bytes ({error.reason})") from error
-    except csv.Error as error:
-        raise DataError(f"{path}: expected CSV with quoted texts: {error}") from error
-
-
 def _csv_columns(path, header):
     """dict of what is read -> place in the header; `ID` is the admission's."""
     places = {name.strip().lower(): place for place, name in enumerate(header)}
@@ -168,30 +154,23 @@ def _csv_columns(path, header):
 
 
 def _read_csv(path):
-    csv.field_size_limit(_LONGEST_FIELD)
-    with open(path, encoding="utf-8-sig", newline="") as file, _csv_errors(path):
-        reader = csv.reader(file)
-        columns, first = _csv_columns(path, next(reader, [])), 0
-        while rows := list(itertools.islice(reader, ROWS)):
-            for number, row in enumerate(rows, first):
-                _check_row(path, number, row, columns)
-            admissions = [plain_number(row[columns["admission"]]) for row in rows]
-            # ClinicalBERT's folders name no patients; the admission then stands for its patient
-            patients = [row[columns["patient"]] for row in rows] if "patient" in columns else admissions
-            labels = np.array([float(row[columns["label"]] or "nan") for row in rows])
-            texts = [row[columns["text"]] for row in rows]
-            yield TextBatch(patients, admissions, texts, np.zeros(len(rows), np.int64), labels, first)
-            first += len(rows)
+    columns, rows, first = _csv_columns(path, table_header(path)[1]), iterate_rows(path), 0
+    while some := [_row(path, line, field, columns) for line, field in itertools.islice(rows, ROWS)]:
+        patients, admissions, texts, labels = zip(*some, strict=True)
+        times = np.zeros(len(some), np.int64)
+        yield TextBatch(list(patients), list(admissions), list(texts), times, np.array(labels, np.float64), first)
+        first += len(some)
 
 
-def _check_row(path, number, row, columns):
-    last = max(columns.values())
-    if len(row) <= last:
-        raise DataError(f"{path}: row {number}: expected at least {last + 1} columns, received {len(row)}")
-    if not row[columns["admission"]]:
-        raise DataError(f"{path}: row {number}: expected an admission in column ID, received none")
-    if row[columns["label"]] not in ("", "0", "1", "0.0", "1.0"):
-        raise DataError(f"{path}: row {number}: column Label: expected 1, 0 or nothing, received another value")
+def _row(path, line, field, columns):
+    """(patient, admission, text, label); where a folder names no patients, as ClinicalBERT's, the admission is one."""
+    admission, label = plain_number(field(columns["admission"])), field(columns["label"])
+    if not admission:
+        raise DataError(f"{path}: line {line}: expected an admission in column ID, received none")
+    if label not in ("", "0", "1", "0.0", "1.0"):
+        raise DataError(f"{path}: line {line}: column Label: expected 1, 0 or nothing, received another value")
+    patient = field(columns["patient"]) if "patient" in columns else admission
+    return patient, admission, field(columns["text"]), float(label or "nan")
 
 
 def plain_number(text):
