@@ -108,11 +108,14 @@ class AttentionMask(keras.layers.Layer):
     """Additive mask: 0 where both tokens are of one patient, a large negative number elsewhere.
 
     Call:
-        patient_slots int [B, T] (0 = padding) -> float [B, 1, T, T].
+        patient_slots int [B, T] (0 = padding) -> float [B, 1, T, T]; with places int [B, P] these rows, [B, 1, P, T].
     """
 
-    def call(self, patient_slots):
-        same = ops.equal(patient_slots[:, :, None], patient_slots[:, None, :])
+    def call(self, patient_slots, places=None):
+        rows = patient_slots
+        if places is not None:
+            rows = ops.take_along_axis(patient_slots, ops.cast(places, "int32"), axis=1)
+        same = ops.equal(rows[:, :, None], patient_slots[:, None, :])
         keys = ops.not_equal(patient_slots, 0)[:, None, :]
         allowed = ops.cast(ops.logical_and(same, keys), self.compute_dtype)
         # -1e9 would be -inf in float16; -30000 fits all and leaves exp() = 0 beside any logit.
@@ -126,7 +129,7 @@ class SelfAttention(keras.layers.Layer):
     Query, key and value are one [H, 3H] kernel: one matrix product instead of three.
 
     Call:
-        x [B, T, H], mask [B, 1, T, T] -> [B, T, H].
+        x [B, T, H], mask [B, 1, T, T] -> [B, T, H]; with queries [B, P, H] and their mask [B, 1, P, T] -> [B, P, H].
     """
 
     def __init__(self, config, **kwargs):
@@ -134,7 +137,7 @@ class SelfAttention(keras.layers.Layer):
         self.config = config if isinstance(config, BertConfig) else BertConfig(**config)
         self.dropout = Dropout(self.config.attention_probs_dropout_prob)
 
-    def build(self, x_shape, mask_shape=None):
+    def build(self, x_shape, mask_shape=None, queries_shape=None):
         width, stddev = self.config.hidden_size, self.config.initializer_range
         # An initializer each: one used twice gives both kernels the same numbers.
         self.qkv_kernel = self.add_weight(
@@ -146,23 +149,33 @@ class SelfAttention(keras.layers.Layer):
         )
         self.output_bias = self.add_weight(name="output_bias", shape=(width,), initializer="zeros")
 
-    def call(self, x, mask, training=None):
-        heads = self.config.num_attention_heads
-        width = self.config.hidden_size
-        depth = width // heads
-        tokens = ops.shape(x)[1]
-        qkv = ops.reshape(affine(x, self.qkv_kernel, self.qkv_bias), (-1, tokens, 3, heads, depth))
+    def _heads(self, x, first, last):
+        """Parts first to last - 1 of (query, key, value): tuple of [B, N, T, D]."""
+        width, heads = self.config.hidden_size, self.config.num_attention_heads
+        kernel, bias = self.qkv_kernel, self.qkv_bias
+        if (first, last) != (0, 3):
+            kernel, bias = kernel[:, first * width : last * width], bias[first * width : last * width]
+        parts = affine(x, kernel, bias)
+        parts = ops.reshape(parts, (-1, ops.shape(x)[1], last - first, heads, width // heads))
         # One transposition, and parts that need no copy; their gradients are stacked again at once.
-        query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3, axis=0)  # [B, N, T, D]
-        query = query * (1.0 / math.sqrt(depth))
+        return ops.unstack(ops.transpose(parts, (2, 0, 3, 1, 4)), last - first, axis=0)
+
+    def call(self, x, mask, queries=None, training=None):
+        width = self.config.hidden_size
+        if queries is None:
+            query, key, value = self._heads(x, 0, 3)
+        else:
+            (query,), (key, value) = self._heads(queries, 0, 1), self._heads(x, 1, 3)
+        query = query * (1.0 / math.sqrt(width // self.config.num_attention_heads))
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) + ops.cast(mask, x.dtype)  # [B, N, T, T]
         weights = self.dropout(ops.softmax(scores, axis=-1), training=training)
         context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # [B, T, N, D]
+        rows = ops.shape(context)[1]
         context = ops.reshape(context, (-1, width))
-        return ops.reshape(affine(context, self.output_kernel, self.output_bias), (-1, tokens, width))
+        return ops.reshape(affine(context, self.output_kernel, self.output_bias), (-1, rows, width))
 
-    def compute_output_spec(self, x, mask, training=None):
-        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
+    def compute_output_spec(self, x, mask, queries=None, training=None):
+        return keras.KerasTensor((x if queries is None else queries).shape, dtype=self.compute_dtype)
 
     def get_config(self):
         return {**super().get_config(), "config": self.config.to_dict()}
@@ -210,19 +223,35 @@ class PatientPooling(keras.layers.Layer):
         return {**super().get_config(), "kind": self.kind}
 
 
-def _block(config, x, mask, prefix):
-    """One transformer block; post-norm: LN(x + f(x)) twice (Devlin et al. 2018); pre-norm: x + f(LN(x)) twice."""
-    dropout = Dropout(config.hidden_dropout_prob, name=f"{prefix}_dropout")
-    attention = SelfAttention(config, name=f"{prefix}_attention")
-    attention_norm = layer_norm(config, f"{prefix}_attention_norm")
-    intermediate = dense(config, config.intermediate_size, f"{prefix}_intermediate", config.activation)
-    output = dense(config, config.hidden_size, f"{prefix}_output")
-    output_norm = layer_norm(config, f"{prefix}_output_norm")
+_PARTS = ("dropout", "attention", "attention_norm", "intermediate", "output", "output_norm")
+
+
+def _new_block(config, prefix):
+    """The layers of one transformer block: dict part -> layer, its name `<prefix>_<part>`."""
+    return {
+        "dropout": Dropout(config.hidden_dropout_prob, name=f"{prefix}_dropout"),
+        "attention": SelfAttention(config, name=f"{prefix}_attention"),
+        "attention_norm": layer_norm(config, f"{prefix}_attention_norm"),
+        "intermediate": dense(config, config.intermediate_size, f"{prefix}_intermediate", config.activation),
+        "output": dense(config, config.hidden_size, f"{prefix}_output"),
+        "output_norm": layer_norm(config, f"{prefix}_output_norm"),
+    }
+
+
+def _block(config, layers, x, mask, queries=None):
+    """One transformer block; post-norm: LN(x + f(x)) twice (Devlin et al. 2018); pre-norm: x + f(LN(x)) twice.
+
+    With queries [B, P, H], some rows of x, and their mask: the block's output for these only.
+    """
+    attention, dropout = layers["attention"], layers["dropout"]
+    attention_norm, output_norm = layers["attention_norm"], layers["output_norm"]
+    rows = x if queries is None else queries
     if config.norm == "post":
-        x = attention_norm(x + dropout(attention(x, mask)))
-        return output_norm(x + dropout(output(intermediate(x))))
-    x = x + dropout(attention(attention_norm(x), mask))
-    return x + dropout(output(intermediate(output_norm(x))))
+        rows = attention_norm(rows + dropout(attention(x, mask, queries)))
+        return output_norm(rows + dropout(layers["output"](layers["intermediate"](rows))))
+    queries = None if queries is None else attention_norm(queries)
+    rows = rows + dropout(attention(attention_norm(x), mask, queries))
+    return rows + dropout(layers["output"](layers["intermediate"](output_norm(rows))))
 
 
 def encoder_inputs(config):
@@ -251,7 +280,7 @@ def build_encoder(config):
     x = Dropout(config.hidden_dropout_prob, name="embeddings_dropout")(x)
     mask = AttentionMask(name="attention_mask")(inputs["patient_slots"])
     for number in range(config.num_hidden_layers):
-        x = _block(config, x, mask, f"layer_{number}")
+        x = _block(config, _new_block(config, f"layer_{number}"), x, mask)
     if config.norm == "pre":
         x = layer_norm(config, "final_norm")(x)
     if config.pooling == "cls":
@@ -260,3 +289,25 @@ def build_encoder(config):
     else:
         pooled = PatientPooling(config.pooling, name="pooling")(x, inputs["patient_slots"], inputs["cls_positions"])
     return keras.Model(inputs, {"sequence_output": x, "pooled_output": pooled}, name="encoder")
+
+
+def build_pooled_encoder(encoder):
+    """An encoder for scoring patients: the same layers, `pooled_output` [B, P, H] alone.
+
+    Where [CLS] stands for a patient, the last block is computed at these tokens only: nobody reads its others.
+
+    Args:
+        encoder: `build_encoder`'s.
+    """
+    config = encoder.get_layer("embeddings").config
+    if config.pooling != "cls":
+        return keras.Model(encoder.input, encoder.output["pooled_output"])
+    prefix = f"layer_{config.num_hidden_layers - 1}"
+    layers = {part: encoder.get_layer(f"{prefix}_{part}") for part in _PARTS}
+    x = layers["attention"].input[0] if config.norm == "post" else layers["attention_norm"].input
+    slots, places = (encoder.input[name] for name in ("patient_slots", "cls_positions"))
+    mask = AttentionMask(name="cls_attention_mask")(slots, places)
+    first = _block(config, layers, x, mask, GatherPositions(name="cls_queries")(x, places))
+    if config.norm == "pre":
+        first = encoder.get_layer("final_norm")(first)
+    return keras.Model(encoder.input, encoder.get_layer("pooler")(first))

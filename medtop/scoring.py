@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from medtop import records
+from medtop.encoder import build_pooled_encoder
 from medtop.errors import DataError
 from medtop.notes.aggregation import Admissions
 from medtop.pipeline import eval_batches
@@ -19,10 +20,13 @@ TOP = 10
 
 
 def patient_model(model, tasks):
-    """The part of a model that ends in the patient-level tasks; it needs no masks."""
-    names = [task.name for task in tasks if task.level == "patient"]
-    inputs = {key: value for key, value in model.input.items() if key != "mask_positions"}
-    return keras.Model(inputs, {name: model.output[name] for name in names})
+    """The part of a model that scores patients: x without masks -> {patient-level task: float32 logits [B, P, K]}.
+
+    It has the model's own layers, without dropout; of the last block only what the heads read (`build_pooled_encoder`).
+    """
+    encoder = build_pooled_encoder(model.encoder)
+    heads = {task.name: model.get_layer(f"{task.name}_logits") for task in tasks if task.level == "patient"}
+    return keras.Model(encoder.input, {name: head(encoder.output) for name, head in heads.items()})
 
 
 class Examples:

@@ -17,6 +17,7 @@ from medtop.config import EMBEDDINGS  # noqa: E402
 from medtop.encoder import SmoothRows, build_encoder, table_rows  # noqa: E402
 from medtop.errors import DataError  # noqa: E402
 from medtop.model import build_model, compile_arguments  # noqa: E402
+from medtop.scoring import patient_model  # noqa: E402
 from medtop.vocabulary import CLS_ID, MASK_ID, PAD_ID  # noqa: E402
 
 LENGTHS = (5, 1, 9, 3, 7, 4)
@@ -124,6 +125,33 @@ def test_equals_numpy_packed_and_unpacked_whatever_stands_in_the_padding(built, 
             asked = [m for m, p in enumerate(x["mask_positions"][b]) if start < p < start + LENGTHS[i]]
             guesses = oracle.masked_logits(alone[i], MASKED[i])
             np.testing.assert_allclose(logits["masked_lm"][b, asked], guesses, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+def test_the_model_that_scores_equals_numpy(built, kind):
+    """`patient_model` computes its last block at [CLS] only: packed rows, noise in the padding, empty slots."""
+    _, model, oracle = built[kind]
+    scorer = patient_model(model, TASKS)
+    rows = (*PACKED, (5, 2))
+    logits = outputs_of(scorer, batch(rows, 19, junk=np.random.default_rng(4)))
+    assert sorted(logits) == ["complications", "long_stay"]
+    for b, row in enumerate(rows):
+        for slot, i in enumerate(row):
+            for task, found in logits.items():
+                expected = oracle.patient_logits(task, oracle.sequence(PATIENTS[i]))
+                np.testing.assert_allclose(found[b, slot], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_scoring_computes_of_the_last_block_what_is_read(built):
+    """Rows of the products: 2 x 17 tokens in the first block; in the last one keys and values only, the rest 2 x 3."""
+    tf = pytest.importorskip("tensorflow")
+    scorer = patient_model(built[KINDS[0]][1], TASKS)
+    x = {name: tf.constant(value) for name, value in batch(PACKED, 17).items() if name in scorer.input}
+    run = tf.function(lambda some: scorer(some, training=False), autograph=False)
+    graph = run.get_concrete_function(x).graph
+    rows = [one.outputs[0].shape[0] for one in graph.get_operations() if one.type == "MatMul"]
+    # query with key and value, output, intermediate, output of the first block; then the last one, pooler and two heads
+    assert sorted(rows) == sorted([34] * 4 + [34] + [6] * 4 + [6] * 3)
 
 
 def targets(rows, x):

@@ -41,8 +41,8 @@ class Contender:
         rng = np.random.default_rng(2)
         lengths = patients.lengths
         places = batches_by_length(lengths)
-        if kind == "padded":
-            places = places[:4]  # each takes seconds
+        if kind == "padded":  # in any order, as the lineage reads them; four batches, because each takes seconds
+            places = np.split(rng.permutation(len(lengths))[: 4 * BATCH], 4)
         self.batches = [self._batch(patients, some, config.vocab_size, rng) for some in places]
         self.codes = [int(lengths[some].sum()) - BATCH for some in places]
         self.lengths = [lengths[some] for some in places]
@@ -77,9 +77,9 @@ class Contender:
         )
 
     def steps(self, count):
-        """Takes so many steps; (real codes, list of the patients' lengths)."""
+        """Takes so many steps, 0: a pass over all batches; (real codes, list of the patients' lengths)."""
         codes, lengths = 0, []
-        for _ in range(count):
+        for _ in range(count or len(self.batches)):
             batch = self.batches[self.place % len(self.batches)]
             places = torch.nonzero(batch[3].flatten() >= 0).flatten()
             for rows in zip(*(part.chunk(self.parts) for part in batch), strict=True):
@@ -96,11 +96,11 @@ class Contender:
         return codes, lengths
 
     def score(self, count):
-        """Scores so many batches, nothing masked: forward pass to the patients' logits."""
+        """Scores so many batches, 0: all of them once, nothing masked: forward pass to the patients' logits."""
         self.model.eval()
         lengths = []
         with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            for _ in range(count):
+            for _ in range(count or len(self.batches)):
                 place = self.place % len(self.batches)
                 ids, visits, seen, *_ = self.batches[place]
                 pooled = self.model.bert(input_ids=ids, token_type_ids=visits, attention_mask=seen).pooler_output
@@ -108,4 +108,4 @@ class Contender:
                 lengths.append(self.lengths[place])
                 self.place += 1
         self.model.train()
-        return BATCH * count, lengths
+        return sum(map(len, lengths)), lengths

@@ -65,9 +65,9 @@ class Contender:
         self.place = 0
 
     def steps(self, count):
-        """Takes so many steps; (real codes, list of the patients' lengths)."""
+        """Takes so many steps, 0: a pass over all batches; (real codes, list of the patients' lengths)."""
         codes, lengths = 0, []
-        for _ in range(count):
+        for _ in range(count or len(self.batches)):
             place = self.place % len(self.batches)
             self.take_step(self.place, self.batches[place])
             lengths.append(self.lengths[place])
@@ -76,9 +76,9 @@ class Contender:
         return codes, lengths
 
     def score(self, count):
-        """Scores so many batches, nothing masked."""
+        """Scores so many batches, 0: all of them once, nothing masked."""
         lengths = []
-        for _ in range(count):
+        for _ in range(count or len(self.visible)):
             place = self.place % len(self.visible)
             self.logits(self.visible[place])["long_stay"].numpy()
             lengths.append(self.visible_lengths[place])
