@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from medtop import commands  # noqa: E402
+from medtop.errors import DataError  # noqa: E402
 from medtop.evaluation import share_of_way  # noqa: E402
 from medtop.files import write_json, write_text  # noqa: E402
 
@@ -101,6 +102,8 @@ def rows_of(run):
 def main(_):
     """Prints the table."""
     values = flags.FLAGS
+    if unknown := [name for name in values.scenarios if name not in SCENARIOS]:
+        raise DataError(f"--scenarios: expected {', '.join(SCENARIOS)}, received {unknown[0]!r}")
     lines = []
     for scenario in values.scenarios:
         folder = Path(values.work_dir) / f"{scenario}_patients{values.num_patients}_seed{values.seed}"

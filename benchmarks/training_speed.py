@@ -10,6 +10,8 @@ Example:
 """
 
 import argparse
+import importlib
+import importlib.util
 import json
 import statistics
 import subprocess
@@ -36,8 +38,6 @@ CONTENDERS = {
 
 def serve(module, model, settings, count, fixed_length):
     """A contender's process: says when it is ready, then does what each line asks for."""
-    import importlib
-
     from speed.data import MODELS, make_patients, useful_flops
 
     config = MODELS[model]
@@ -140,6 +140,19 @@ def compare(model, options):
         process.end()
 
 
+def check(parser, options):
+    """Ends with one line where the comparison cannot be made."""
+    from speed.data import MODELS
+
+    if unknown := [name for name in options.models.split(",") if name not in MODELS]:
+        parser.error(f"--models: expected {', '.join(MODELS)}, received {unknown[0]!r}")
+    if min(options.rounds, options.patients // 128) < 1:
+        parser.error(f"--rounds, --patients: expected at least 1, 128, received {options.rounds}, {options.patients}")
+    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+    if missing:
+        parser.error(f"expected PyTorch and transformers (the extra [torch]) to compare with, {missing[0]} is missing")
+
+
 def main():
     """Serves, or compares."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -155,6 +168,7 @@ def main():
     if options.serve:
         serve(options.serve, options.models, json.loads(options.settings), options.patients, options.fixed_length)
         return
+    check(parser, options)
     options.contenders = options.contenders.split(",")
     options.without = [word for word in options.without.split(",") if word]
     for model in options.models.split(","):

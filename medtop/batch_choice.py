@@ -6,7 +6,7 @@ import logging
 import numpy as np
 
 from medtop.packing import best_row_lengths
-from medtop.pipeline import BatchOptions
+from medtop.pipeline import FEW_ROW_LENGTHS, BatchOptions
 
 logger = logging.getLogger(__name__)
 
@@ -23,12 +23,16 @@ def batch_options(plan, batch_size):
     )
 
 
-def training_batch_options(plan):
-    """`BatchOptions` for training: patients share rows and rows have other lengths where the plan says so."""
+def training_batch_options(plan, few_shapes=False):
+    """`BatchOptions` for training: patients share rows and rows have other lengths where the plan says so.
+
+    Args:
+        few_shapes: whether batches should have few shapes, because the step is compiled for each.
+    """
     options = plan.options
-    made = batch_options(plan, options.train_batch_size)
+    made = dataclasses.replace(batch_options(plan, options.train_batch_size), few_shapes=few_shapes)
     if options.row_lengths == "auto" and not options.packing:
-        return made
+        return dataclasses.replace(made, row_lengths=FEW_ROW_LENGTHS) if few_shapes else made
     if options.row_lengths == "auto":
         config, sample = plan.config, sample_lengths(plan.train.lengths)
         width = config.hidden_size

@@ -223,9 +223,6 @@ class PatientPooling(keras.layers.Layer):
         return {**super().get_config(), "kind": self.kind}
 
 
-_PARTS = ("dropout", "attention", "attention_norm", "intermediate", "output", "output_norm")
-
-
 def _new_block(config, prefix):
     """The layers of one transformer block: dict part -> layer, its name `<prefix>_<part>`."""
     return {
@@ -302,8 +299,8 @@ def build_pooled_encoder(encoder):
     config = encoder.get_layer("embeddings").config
     if config.pooling != "cls":
         return keras.Model(encoder.input, encoder.output["pooled_output"])
-    prefix = f"layer_{config.num_hidden_layers - 1}"
-    layers = {part: encoder.get_layer(f"{prefix}_{part}") for part in _PARTS}
+    prefix = f"layer_{config.num_hidden_layers - 1}_"
+    layers = {one.name.removeprefix(prefix): one for one in encoder.layers if one.name.startswith(prefix)}
     x = layers["attention"].input[0] if config.norm == "post" else layers["attention_norm"].input
     slots, places = (encoder.input[name] for name in ("patient_slots", "cls_positions"))
     mask = AttentionMask(name="cls_attention_mask")(slots, places)

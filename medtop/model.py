@@ -8,7 +8,7 @@ from keras import ops
 
 from medtop.dropout import Dropout
 from medtop.encoder import GatherPositions, build_encoder, encoder_inputs
-from medtop.tokenwise import dense, initializer, layer_norm
+from medtop.tokenwise import dense, layer_norm
 
 
 @keras.saving.register_keras_serializable("medtop")
@@ -51,12 +51,7 @@ def _masked_head(task, config, encoder, inputs, outputs):
 def _patient_head(task, config, encoder, inputs, outputs):
     """Dropout and one dense layer on the pooled patient vector."""
     x = Dropout(config.hidden_dropout_prob, name=f"{task.name}_dropout")(outputs["pooled_output"])
-    return keras.layers.Dense(
-        task.num_outputs,
-        name=f"{task.name}_logits",
-        dtype="float32",
-        kernel_initializer=initializer(config.initializer_range),
-    )(x)
+    return dense(config, task.num_outputs, f"{task.name}_logits", dtype="float32")(x)
 
 
 HEADS = {"masked": _masked_head, "patient": _patient_head}

@@ -20,8 +20,12 @@ from medtop.masking import draw_masks
 from medtop.packing import WindowPlan, plan_window
 from medtop.record_fields import sequence_fields
 
-ROW_LENGTHS = (*range(16, 128, 8), *range(128, 256, 16), *range(256, 512, 32), 512, 768, 1024, 2048, 4096)
-"""Lengths that a batch's rows may have, close enough that little is padding: within a tenth of the row from 64 on."""
+ROW_LENGTHS = (*range(8, 128, 4), *range(128, 256, 8), *range(256, 512, 16), 512, 768, 1024, 2048, 4096)
+"""Lengths that a batch's rows may have, close enough that little is padding: within a sixteenth of the row from 64 on.
+"""
+
+FEW_ROW_LENGTHS = (*range(16, 128, 8), *range(128, 256, 16), *range(256, 512, 32), 512, 768, 1024, 2048, 4096)
+"""Half as many, for a step that is compiled anew for each shape of a batch."""
 
 plain = tf.autograph.experimental.do_not_convert
 """For functions given to tf.data: nothing here needs AutoGraph, and its conversion takes longer than the tracing."""
@@ -43,6 +47,8 @@ class BatchOptions:
         packing: whether patients share rows.
         windows_of: batches in a window; more of them give rows of more equal length.
         whole_words: whether all pieces of a word are selected together (notes).
+        few_shapes: whether M is rounded up to a multiple of 4, for a step that is compiled anew for each shape of a
+            batch; else it is the most that a row of the batch needs.
     """
 
     batch_size: int = 32
@@ -53,6 +59,7 @@ class BatchOptions:
     packing: bool = False
     windows_of: int = 64
     whole_words: bool = False
+    few_shapes: bool = False
 
     def __post_init__(self):
         for name in ("batch_size", "max_seq_length", "max_predictions", "windows_of"):
@@ -280,8 +287,9 @@ class BatchMaker:
         """mask_positions, labels, weights, each [B, M]; unused places point at 0 with weight 0."""
         selected = placed(patients["selected"].flat_values)
         most = tf.reduce_max(tf.reduce_sum(selected, axis=1))
-        most = tf.cast(tf.maximum((most + 3) // 4 * 4, 4), tf.int32)  # multiples of 4: few distinct shapes
-        most = tf.minimum(most, tf.shape(selected)[1])
+        most = tf.cast(tf.maximum(most, 1), tf.int32)
+        if self.options.few_shapes:
+            most = tf.minimum((most + 3) // 4 * 4, tf.shape(selected)[1])
         weights, positions = tf.math.top_k(selected, k=most)  # of equal values the lower place comes first
         labels = tf.gather(placed(patients["original_ids"].flat_values), positions, batch_dims=1)
         return positions * weights, labels * weights, tf.cast(weights, tf.float32)

@@ -81,8 +81,8 @@ class Dense(keras.layers.Layer):
 class LayerNorm(keras.layers.Layer):
     """`gamma (x - mean) / sqrt(variance + epsilon) + beta` over the width (Ba et al. 2016), in float32 or better.
 
-    Keras's own layer squares the differences a second time, and multiplies gamma by the root for every token: a tenth
-    more time for the whole forward pass of a small encoder.
+    Keras's own layer multiplies gamma and the mean by the root for every token: a twentieth more time for the whole
+    forward pass of a small encoder.
 
     Call:
         x [..., H] -> [..., H].
@@ -111,9 +111,9 @@ class LayerNorm(keras.layers.Layer):
         return {**super().get_config(), "epsilon": self.epsilon}
 
 
-def dense(config, units, name, act=None):
-    """`Dense` of a `BertConfig`'s encoder or head."""
-    return Dense(units, config.initializer_range, act, name=name)
+def dense(config, units, name, act=None, dtype=None):
+    """`Dense` of a `BertConfig`'s encoder or head; dtype None: Keras's policy."""
+    return Dense(units, config.initializer_range, act, name=name, dtype=dtype)
 
 
 def layer_norm(config, name):

@@ -74,9 +74,9 @@ class Trainer:
             tf.config.experimental.enable_op_determinism()
         keras.mixed_precision.set_dtype_policy(options.precision)
         balanced = balanced_label(options.balanced_sampling, plan.tasks) if options.balanced_sampling else None
-        self.batches = TrainBatches(
-            plan.train, plan.config, plan.tasks, training_batch_options(plan), options.seed, balanced
-        )
+        compiled = self.distribution.compiles(options.jit_compile)
+        batches = training_batch_options(plan, few_shapes=compiled)
+        self.batches = TrainBatches(plan.train, plan.config, plan.tasks, batches, options.seed, balanced)
         self.steps_per_epoch = self.batches.steps_per_epoch
         self.total_steps = options.num_train_steps or options.num_train_epochs * self.steps_per_epoch
         warmup = (
@@ -102,7 +102,7 @@ class Trainer:
             options.seed,
             options.gradient_accumulation_steps,
             telemetry_steps=options.telemetry_steps if len(plan.tasks) > 1 else 0,
-            jit_compile=self.distribution.compiles(options.jit_compile),
+            jit_compile=compiled,
         )
         self.log, self.eval_log = TrainingLog(run.log_file), TrainingLog(run.eval_log_file)
         self.checkpoints = CheckpointFolder(run.checkpoints, options.keep_checkpoints)

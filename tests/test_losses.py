@@ -9,7 +9,7 @@ from small_data import VOCABULARY, all_tasks, small_config
 tf = pytest.importorskip("tensorflow", reason="gradients are taken with TensorFlow")
 import keras  # noqa: E402
 
-from medtop.losses import ElementwiseAccuracy, ElementwiseCrossentropy  # noqa: E402
+from medtop.losses import ElementwiseAccuracy, ElementwiseCrossentropy, correct  # noqa: E402
 from medtop.model import build_model, compile_arguments  # noqa: E402
 
 LOGITS = np.array([-80.0, -20.0, -1.5, -1e-4, 0.0, 1e-4, 0.7, 20.0, 80.0], np.float32)
@@ -99,6 +99,16 @@ def test_accuracy_is_the_weighted_share_on_the_right_side():
     w = np.array([[[1.0, 1.0, 2.0]], [[0.0, 4.0, 1.0]]])
     metric.update_state(y, x, w)
     np.testing.assert_allclose(float(metric.result()), (1 + 1 + 4 + 1) / 9, rtol=1e-6)
+
+
+def test_a_code_is_right_where_none_is_likelier():
+    logits = np.random.default_rng(3).normal(size=(4, 5, 9)).astype(np.float32)
+    y = np.where(np.arange(20).reshape(4, 5) % 3 == 0, logits.argmax(-1), 2)
+    found = correct(True, tf.constant(y, tf.int32), tf.constant(logits)).numpy()
+    np.testing.assert_array_equal(found, (logits.argmax(-1) == y).astype(np.float32))
+    assert 0 < found.sum() < 20 and found.dtype == np.float32
+    nothing = correct(True, tf.constant([[0]]), tf.constant([[[np.nan, np.nan]]]))
+    assert nothing.numpy().tolist() == [[0.0]]
 
 
 TASKS = all_tasks(weights={"masked_lm": 0.25, "complications": 2.0}, class_weights={"complications": (3.0, 0.5)})

@@ -158,14 +158,34 @@ def test_shapes_types_and_keys_are_the_contracts(epochs):
         assert set(x) == {*CONFIG.inputs, "patient_slots", "cls_positions", "mask_positions"}
         tokens, masked = x["token_ids"].shape[1], x["mask_positions"].shape[1]
         longest = x["patient_slots"].sum(axis=1).max()
-        assert tokens == (16 if longest <= 16 else 24)  # as long as the batch needs, no longer than asked for
+        assert tokens == min(max(-(-longest // 4) * 4, 8), 24)  # as long as the batch needs, no longer than asked for
         assert all(values.dtype == np.int32 for values in x.values())
         assert all(x[key].shape == (8, tokens) for key in (*CONFIG.inputs, "patient_slots"))
-        assert x["cls_positions"].shape == (8, 1) and masked % 4 == 0 and masked <= tokens
+        assert x["cls_positions"].shape == (8, 1) and masked == (w["masked_lm"] > 0).sum(axis=1).max()
         for part in (y, w):
             assert {task: values.shape for task, values in part.items()} == {
                 "masked_lm": (8, masked), "long_stay": (8, 1, 1), "complications": (8, 1, 2)}  # fmt: skip
         assert all(values.dtype == np.float32 for values in w.values())
+
+
+def test_few_shapes_are_multiples_of_4_and_the_same_masks(info, epochs):
+    """Only places without weight come in addition: what a step compiled for each shape pays for fewer of them."""
+    options = dataclasses.replace(OPTIONS, few_shapes=True)
+    found = taken(TrainBatches(info, CONFIG, TASKS, options, seed=5).epoch(0))
+    more = 0
+    for (x, y, w), (few_x, few_y, few_w) in zip(epochs[0], found, strict=True):
+        masked, width = x["mask_positions"].shape[1], few_x["mask_positions"].shape[1]
+        assert width == -(-masked // 4) * 4
+        more += width > masked
+        few_x["mask_positions"], few_y["masked_lm"], few_w["masked_lm"], rest = (
+            few_x["mask_positions"][:, :masked], few_y["masked_lm"][:, :masked], few_w["masked_lm"][:, :masked],
+            few_w["masked_lm"][:, masked:],
+        )  # fmt: skip
+        assert not rest.any()
+        for part, few in ((x, few_x), (y, few_y), (w, few_w)):
+            assert part.keys() == few.keys()
+            assert all(np.array_equal(part[key], few[key]) for key in part)
+    assert more > 3
 
 
 def test_weights_of_a_task_sum_to_one_over_the_batch(epochs):
@@ -363,7 +383,7 @@ def test_impossible_options_are_refused(values, message):
 
 
 def test_row_lengths_end_at_the_longest_row():
-    assert BatchOptions(max_seq_length=40).row_lengths == (16, 24, 32, 40)
+    assert BatchOptions(max_seq_length=20).row_lengths == (8, 12, 16, 20)
     assert BatchOptions(max_seq_length=8).row_lengths == (8,)
     assert BatchOptions(max_seq_length=5000).row_lengths[-1] == 5000
 
@@ -434,7 +454,7 @@ def test_medberts_batches_carry_the_files_masks(tmp_path):
         features.append({key: list(getattr(value, value.WhichOneof("kind")).value) for key, value in example.items()})
     tasks = choose_tasks(None, info.tasks)
     config = small_config(vocab_size=31, embeddings=("code", "position", "segment"), segment="visit")
-    options = BatchOptions(batch_size=4, max_seq_length=12)
+    options = BatchOptions(batch_size=4, max_seq_length=12, row_lengths=(12,))
     for masking in (True, False):
         for x, y, w, examples in eval_batches(info, config, tasks, options, 0, masking).as_numpy_iterator():
             for row, place in enumerate(examples[:, 0]):

@@ -52,7 +52,7 @@ class Contender:
             self.parts *= 2
 
     def _batch(self, patients, some, vocab_size, rng):
-        width = LONGEST if self.kind == "padded" else -(-max(len(patients.tokens[i]) for i in some) // 8) * 8
+        width = LONGEST if self.kind == "padded" else -(-max(len(patients.tokens[i]) for i in some) // 4) * 4
         ids, visits, seen = (np.zeros((BATCH, width), np.int64) for _ in range(3))
         labels = np.full((BATCH, width), -100, np.int64)
         for row, patient in enumerate(some):
