@@ -7,6 +7,41 @@ import keras
 from keras import ops
 
 
+def softmax_crossentropy(y, logits):
+    """-log softmax(z)[y] = log sum_v exp(z_v - m) - (z_y - m), m the largest logit, so that no exponent overflows.
+
+    Its gradient softmax(z) - 1[y] is written down, from the exponents that the sum needs anyhow: over a large
+    vocabulary this takes less than half of the time of TensorFlow's own operation on a CPU (docs/speed.md).
+
+    Args:
+        y: int [B, M]; logits: float [B, M, V].
+
+    Returns:
+        [B, M].
+    """
+    codes = ops.shape(logits)[-1]
+    right = ops.reshape(ops.cast(y, "int32"), (-1, 1))
+
+    @ops.custom_gradient
+    def losses(logits):
+        flat = ops.reshape(logits, (-1, codes))
+        largest = ops.max(flat, axis=-1, keepdims=True)
+        exponents = ops.exp(flat - largest)
+        total = ops.sum(exponents, axis=-1, keepdims=True)
+        values = ops.log(total) + largest - ops.take_along_axis(flat, right, axis=-1)
+
+        def gradient(*arguments, upstream=None):
+            upstream = ops.reshape(arguments[0] if upstream is None else upstream, (-1, 1))
+            slopes = exponents * (upstream / total)
+            places = ops.concatenate([ops.arange(ops.shape(right)[0], dtype="int32")[:, None], right], axis=1)
+            theirs = ops.take_along_axis(slopes, right, axis=-1) - upstream
+            return ops.reshape(ops.scatter_update(slopes, places, theirs[:, 0]), ops.shape(logits))
+
+        return ops.reshape(values, ops.shape(logits)[:-1]), gradient
+
+    return losses(logits)
+
+
 @keras.saving.register_keras_serializable("medtop")
 class ElementwiseCrossentropy(keras.losses.Loss):
     """Cross-entropy per element, summed with its weights.
@@ -30,7 +65,7 @@ class ElementwiseCrossentropy(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         if self.sparse:
-            return ops.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+            return softmax_crossentropy(y_true, y_pred)
         # softplus is stable at both ends, and its gradient is right at 0 too, where max(x, 0) has none.
         positive = ops.softplus(-y_pred)  # -log s(x)
         negative = ops.softplus(y_pred)  # -log (1 - s(x))

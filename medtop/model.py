@@ -8,7 +8,7 @@ from keras import ops
 
 from medtop.dropout import Dropout
 from medtop.encoder import GatherPositions, build_encoder, encoder_inputs
-from medtop.tokenwise import dense, layer_norm
+from medtop.tokenwise import affine, dense, layer_norm
 
 
 @keras.saving.register_keras_serializable("medtop")
@@ -32,8 +32,8 @@ class TiedLogits(keras.layers.Layer):
         return self._table_of()
 
     def call(self, x):
-        logits = ops.matmul(x, ops.transpose(ops.cast(self._table, x.dtype)))
-        return ops.cast(logits, "float32") + ops.cast(self.bias, "float32")
+        logits = affine(x, ops.transpose(ops.cast(self._table, x.dtype)), ops.cast(self.bias, x.dtype))
+        return ops.cast(ops.reshape(logits, (*ops.shape(x)[:-1], self._table.shape[0])), "float32")
 
     def compute_output_spec(self, x):
         return keras.KerasTensor((*x.shape[:-1], self._table.shape[0]), dtype="float32")
