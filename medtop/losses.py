@@ -7,6 +7,13 @@ import keras
 from keras import ops
 
 
+def _right_and_largest(y, logits):
+    """(logits [n, V], n = B M; the right codes' [n, 1]; the largest [n, 1]), of y int [B, M] and logits [B, M, V]."""
+    flat = ops.reshape(logits, (-1, ops.shape(logits)[-1]))
+    right = ops.take_along_axis(flat, ops.reshape(ops.cast(y, "int32"), (-1, 1)), axis=-1)
+    return flat, right, ops.max(flat, axis=-1, keepdims=True)
+
+
 def softmax_crossentropy(y, logits):
     """-log softmax(z)[y] = log sum_v exp(z_v - m) - (z_y - m), m the largest logit, so that no exponent overflows.
 
@@ -19,25 +26,23 @@ def softmax_crossentropy(y, logits):
     Returns:
         [B, M].
     """
-    codes = ops.shape(logits)[-1]
-    right = ops.reshape(ops.cast(y, "int32"), (-1, 1))
 
     @ops.custom_gradient
     def losses(logits):
-        flat = ops.reshape(logits, (-1, codes))
-        largest = ops.max(flat, axis=-1, keepdims=True)
+        flat, right, largest = _right_and_largest(y, logits)
         exponents = ops.exp(flat - largest)
         total = ops.sum(exponents, axis=-1, keepdims=True)
-        values = ops.log(total) + largest - ops.take_along_axis(flat, right, axis=-1)
 
         def gradient(*arguments, upstream=None):
             upstream = ops.reshape(arguments[0] if upstream is None else upstream, (-1, 1))
-            slopes = exponents * (upstream / total)
-            places = ops.concatenate([ops.arange(ops.shape(right)[0], dtype="int32")[:, None], right], axis=1)
-            theirs = ops.take_along_axis(slopes, right, axis=-1) - upstream
-            return ops.reshape(ops.scatter_update(slopes, places, theirs[:, 0]), ops.shape(logits))
+            shares = upstream / total
+            codes = ops.reshape(ops.cast(y, "int32"), (-1,))
+            places = ops.stack([ops.arange(ops.shape(codes)[0], dtype="int32"), codes], axis=1)
+            theirs = ops.exp(right - largest) * shares - upstream
+            slopes = ops.scatter_update(exponents * shares, places, theirs[:, 0])
+            return ops.reshape(slopes, ops.shape(logits))
 
-        return ops.reshape(values, ops.shape(logits)[:-1]), gradient
+        return ops.reshape(ops.log(total) + largest - right, ops.shape(logits)[:-1]), gradient
 
     return losses(logits)
 
@@ -83,8 +88,8 @@ def correct(sparse, y_true, y_pred):
     """
     if sparse:
         # The largest value takes a third of the time that its place takes; of equal ones, each would be right.
-        chosen = ops.take_along_axis(y_pred, ops.cast(y_true, "int32")[..., None], axis=-1)[..., 0]
-        return ops.cast(ops.equal(chosen, ops.max(y_pred, axis=-1)), "float32")
+        _, right, largest = _right_and_largest(y_true, y_pred)
+        return ops.reshape(ops.cast(ops.equal(right, largest), "float32"), ops.shape(y_true))
     return ops.cast(ops.equal(ops.cast(y_true, "float32") > 0.5, y_pred > 0), "float32")
 
 
