@@ -101,8 +101,8 @@ CASES = {
 }  # fmt: skip
 
 
-FAST = ("all", "gradnorm", "uneven")
-"""Cases of the quick tests; a process takes seconds to trace each."""
+FAST = ("all", "uneven")
+"""Cases of the quick tests; a process takes seconds to trace each, GradNorm's on two devices half a minute."""
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +131,9 @@ def check_what_cases_say(results):
             weights = [[row[key] for key in row if key.endswith("_weight")] for row in logs]
             assert np.ptp(weights, axis=0).min() > 1e-3, name  # every task's
     assert any(row["long_stay_loss"] == 0.0 for row in results["all"][0])
-    cosines = [key for row in results["gradnorm"][0] for key in row if key.endswith("_gradient_cosine")]
-    assert len(cosines) == 4 * 3
+    if "gradnorm" in results:
+        cosines = [key for row in results["gradnorm"][0] for key in row if key.endswith("_gradient_cosine")]
+        assert len(cosines) == 4 * 3
 
 
 def check_equal(folder, expected, results, strategy, places=(None,), **about):
