@@ -149,7 +149,7 @@ def test_bad_tables_end_in_one_line_without_text(tmp_path, rows, times, message)
     ("id,text\n1,secret\n".encode("utf-16"), "received UTF-16"),
     (gzip.compress(b"id,text\n1,secret\n")[:-9], "whole gzip file"),
     (b"", "received an empty file"),
-])  # fmt: skip
+], ids=["nul", "open", "open_far", "utf16", "cut_gzip", "empty"])  # fmt: skip
 def test_damaged_files_end_in_one_line_without_text(tmp_path, content, message):
     (tmp_path / "n.csv").write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
