@@ -68,7 +68,7 @@ demo: $(STAMP)
 	fi
 
 test: $(STAMP)
-	$(RUN) -m pytest -m "not slow" --numprocesses=$(TEST_WORKERS) --dist=loadfile
+	$(RUN) -m pytest -m "not slow" --numprocesses=$(TEST_WORKERS) --dist=loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP)
 	$(RUN) -m pytest -m slow

@@ -19,6 +19,20 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
         signal.signal(number, handler)
 
 
+LONG_FILES = (
+    "test_training.py", "test_faults.py", "test_run_scripts.py", "test_readmission_run.py", "test_grid_training.py",
+    "test_notes_pretraining.py", "test_saved_model.py", "test_note_scoring.py", "test_notes_pipeline.py",
+    "test_distribution.py", "test_packing.py", "test_tabular_script.py", "test_sources.py", "test_deploy.py",
+)  # fmt: skip
+"""Files that take a minute or more come first: the last one decides how long the other workers wait for it."""
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first, the others in their order."""
+    places = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 @pytest.fixture(scope="session")
 def repo_root():
     """The repository's root, a `Path`."""

@@ -161,6 +161,26 @@ def test_packed_epochs_hold_each_patient_once_and_resume_in_the_middle(info, fir
                     np.testing.assert_array_equal(part[name], other[name])
 
 
+@pytest.mark.parametrize("packing", [False, True])
+def test_the_order_of_patients_on_disk_changes_nothing_of_the_work(tmp_path, packing):
+    """By length, the short ones first, last, or mixed: an epoch has as many steps, and as many places in its rows."""
+    from small_data import all_tasks, patients, small_config, tokens_of_patient, write_dataset
+
+    from medtop.pipeline import BatchOptions, TrainBatches
+
+    people = patients(400, seed=6)
+    by_length = sorted(people, key=lambda one: len(tokens_of_patient(one)))
+    places, least = {}, sum(min(len(tokens_of_patient(one)), 64) for one in people)
+    for name, some in {"mixed": people, "short": by_length, "long": by_length[::-1]}.items():
+        info = write_dataset(tmp_path / name, some, num_shards=4)
+        options = BatchOptions(batch_size=8, max_seq_length=64, packing=packing, windows_of=8)
+        rows = [x["patient_slots"] for x, *_ in TrainBatches(info, small_config(), all_tasks(), options, 1).epoch(0)]
+        assert len(rows) == 50 and sum(int((part > 0).numpy().sum()) for part in rows) == least
+        places[name] = sum(part.shape[0] * part.shape[1] for part in rows)
+    assert max(places.values()) < 1.04 * min(places.values())
+    assert least < min(places.values()) < 1.5 * least
+
+
 def test_positions_restart_and_slots_tell_patients_apart(info):
     from small_data import all_tasks, small_config
 
