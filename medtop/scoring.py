@@ -3,6 +3,10 @@
 Letters: N examples, B rows in a batch, P patients in a row, M masked positions, K labels, V vocabulary.
 """
 
+import collections
+import concurrent.futures
+import functools
+import itertools
 import math
 
 import keras
@@ -141,9 +145,9 @@ class Scorer:
             task.name: np.full((len(self.examples), task.num_outputs), np.nan, np.float32) for task in self.patient
         }
         with records.reading(self.info):
-            for x, _, _, examples in self._visible:
+            for (_, _, _, examples), found in side_by_side(lambda x, *_: self._logits(x), self._visible):
                 places = examples.numpy().reshape(-1)
-                for name, values in self._logits(x).items():
+                for name, values in found.items():
                     logits[name][places[places >= 0]] = values.numpy().reshape(len(places), -1)[places >= 0]
         about = self.examples
         return {
@@ -159,6 +163,9 @@ class Scorer:
             for task in self.patient
         }
 
+    def _sums_of(self, name, x, y, w, _):
+        return self._sums[name](x, y[name], w[name])
+
     def masked_measures(self, max_batches=0):
         """Measures of masked codes over the split: dict task -> loss, accuracy, top10_accuracy, perplexity, n.
 
@@ -171,8 +178,9 @@ class Scorer:
         for task in self.masked:
             total = np.zeros(4)
             with records.reading(self.info):
-                for x, y, w, _ in self._hidden.take(max_batches or -1):
-                    total += self._sums[task.name](x, y[task.name], w[task.name]).numpy()
+                batches = self._hidden.take(max_batches or -1)
+                for _, sums in side_by_side(functools.partial(self._sums_of, task.name), batches):
+                    total += sums.numpy()
             count = total[0]
             mean = total[1:] / count if count else np.full(3, math.nan)
             measures[task.name] = {
@@ -183,6 +191,30 @@ class Scorer:
                 "n": int(count),
             }
         return measures
+
+
+def side_by_side(function, batches):
+    """Yields (batch, function(*batch)) in the order of the batches, two of them computed at a time; on GPUs one.
+
+    An operation on a small batch leaves a core idle at its beginning and end, which the other batch then uses.
+
+    Args:
+        function: a tf.function, or what calls one. The first call is made alone, because it traces.
+        batches: iterable of tuples; an error of it, or of the function, is raised here.
+    """
+    batches = iter(batches)
+    for batch in itertools.islice(batches, 1):
+        yield batch, function(*batch)
+    workers = 1 if tf.config.list_logical_devices("GPU") else 2
+    waiting = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        for batch in batches:
+            waiting.append((batch, pool.submit(function, *batch)))
+            if len(waiting) > workers:
+                batch, found = waiting.popleft()
+                yield batch, found.result()
+        for batch, found in waiting:
+            yield batch, found.result()
 
 
 def _inference(model):

@@ -1,6 +1,7 @@
 """Scores of a split: means over all selected codes, against NumPy; examples in file order, whatever the layout."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ tf = pytest.importorskip("tensorflow", reason="models are Keras's")
 from numpy_bert import NumpyBert  # noqa: E402
 from small_data import DEFAULTS, all_tasks, patients, small_config, write_dataset, write_medbert_dataset  # noqa: E402
 
+from medtop import scoring  # noqa: E402
 from medtop.checkpoints import weights_of  # noqa: E402
 from medtop.errors import DataError  # noqa: E402
 from medtop.model import build_model  # noqa: E402
 from medtop.pipeline import BatchOptions, eval_batches  # noqa: E402
-from medtop.scoring import Examples, Scorer  # noqa: E402
+from medtop.scoring import Examples, Scorer, side_by_side  # noqa: E402
 from medtop.tasks import choose_tasks  # noqa: E402
 
 
@@ -82,3 +84,28 @@ def test_medberts_examples_are_known_by_their_place(tmp_path):
     assert found.patient_ids.tolist() == ["0", "1", "2", "3"]
     assert found.labels["long_stay"].tolist() == [[0], [1], [0], [1]]  # more than 7 days
     assert found.weights["long_stay"].tolist() == [[1]] * 4
+
+
+def test_batches_are_computed_two_at_a_time_and_come_in_their_order(monkeypatch):
+    """The first call is alone (it traces); then slow and quick ones run together; an error reaches the caller."""
+    running, most = [], []
+
+    def square(number, pause):
+        running.append(number)
+        most.append(len(running))
+        time.sleep(pause)
+        running.remove(number)
+        if number == 7:
+            raise ValueError("seventh")
+        return number**2
+
+    batches = [(number, 0.05 * (number % 2)) for number in range(7)]
+    assert list(side_by_side(square, iter(batches))) == [(batch, batch[0] ** 2) for batch in batches]
+    assert most[0] == 1 and max(most) == 2
+    assert list(side_by_side(square, [])) == []
+    with pytest.raises(ValueError, match="seventh"):
+        list(side_by_side(square, [*batches, (7, 0.0), (8, 0.0)]))
+    most.clear()
+    monkeypatch.setattr(scoring.tf.config, "list_logical_devices", lambda kind: [kind])
+    assert [found for _, found in side_by_side(square, batches)] == [number**2 for number in range(7)]
+    assert max(most) == 1

@@ -16,7 +16,7 @@ from medtop.optimizer import AdamW, WarmupLinearDecay
 from medtop.packing import best_row_lengths
 from medtop.pipeline import ROW_LENGTHS, BatchOptions, TrainBatches, eval_batches
 from medtop.records import DatasetWriter, read_dataset
-from medtop.scoring import patient_model
+from medtop.scoring import patient_model, side_by_side
 from medtop.tasks import choose_tasks
 from medtop.train_step import TrainStep
 from medtop.vocabulary import SPECIAL_TOKENS, Vocabulary
@@ -77,12 +77,12 @@ class Contender:
 
     def score(self, count):
         """Scores so many batches, 0: all of them once, nothing masked."""
-        lengths = []
-        for _ in range(count or len(self.visible)):
-            place = self.place % len(self.visible)
-            self.logits(self.visible[place])["long_stay"].numpy()
-            lengths.append(self.visible_lengths[place])
-            self.place += 1
+        count = count or len(self.visible)
+        places = [(self.place + number) % len(self.visible) for number in range(count)]
+        self.place += count
+        for _, logits in side_by_side(self.logits, ((self.visible[place],) for place in places)):
+            logits["long_stay"].numpy()
+        lengths = [self.visible_lengths[place] for place in places]
         return sum(map(len, lengths)), lengths
 
 
