@@ -146,6 +146,10 @@ def check(parser, options):
 
     if unknown := [name for name in options.models.split(",") if name not in MODELS]:
         parser.error(f"--models: expected {', '.join(MODELS)}, received {unknown[0]!r}")
+    for flag in ("contenders", "without"):
+        for word in filter(None, getattr(options, flag).split(",")):
+            if not any(word in name for name in CONTENDERS):
+                parser.error(f"--{flag}: expected a part of a contender's name, received {word!r}")
     if min(options.rounds, options.patients // 128) < 1:
         parser.error(f"--rounds, --patients: expected at least 1, 128, received {options.rounds}, {options.patients}")
     missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]

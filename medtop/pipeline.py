@@ -21,7 +21,7 @@ from medtop.packing import WindowPlan, plan_window
 from medtop.record_fields import sequence_fields
 
 ROW_LENGTHS = (*range(8, 128, 4), *range(128, 256, 8), *range(256, 512, 16), 512, 768, 1024, 2048, 4096)
-"""Lengths that a batch's rows may have, close enough that little is padding: within a sixteenth of the row from 64 on.
+"""Lengths that a batch's rows may have, close enough that little is padding: a sixteenth of the row from 64 to 512.
 """
 
 FEW_ROW_LENGTHS = (*range(16, 128, 8), *range(128, 256, 16), *range(256, 512, 32), 512, 768, 1024, 2048, 4096)

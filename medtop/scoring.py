@@ -16,6 +16,7 @@ import tensorflow as tf
 from medtop import records
 from medtop.encoder import build_pooled_encoder
 from medtop.errors import DataError
+from medtop.losses import softmax_crossentropy
 from medtop.notes.aggregation import Admissions
 from medtop.pipeline import eval_batches
 from medtop.predictions import Predictions
@@ -226,7 +227,7 @@ def _masked_sums(model, name):
 
     def sums(x, labels, weights):
         logits = model(x, training=False)[name]  # [B, M, V]
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        losses = softmax_crossentropy(labels, logits)
         mine = tf.gather(logits, labels, batch_dims=2)
         above = tf.reduce_sum(tf.cast(logits > mine[..., None], tf.int32), axis=-1)  # logits that beat the label's
         parts = [tf.ones_like(losses), losses, tf.cast(above < 1, tf.float32), tf.cast(above < TOP, tf.float32)]

@@ -24,7 +24,7 @@ LONG_FILES = (
     "test_notes_pretraining.py", "test_saved_model.py", "test_note_scoring.py", "test_notes_pipeline.py",
     "test_distribution.py", "test_packing.py", "test_tabular_script.py", "test_sources.py", "test_deploy.py",
 )  # fmt: skip
-"""Files that take a minute or more come first: the last one decides how long the other workers wait for it."""
+"""Files that take long come first: the last one decides how long the other workers wait for it."""
 
 
 def pytest_collection_modifyitems(items):

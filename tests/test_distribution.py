@@ -102,7 +102,7 @@ CASES = {
 
 
 FAST = ("all", "uneven")
-"""Cases of the quick tests; a process takes seconds to trace each, GradNorm's on two devices half a minute."""
+"""Cases of the quick tests; a process takes seconds to trace each, and GradNorm's much longer than the others'."""
 
 
 @pytest.fixture(scope="module")

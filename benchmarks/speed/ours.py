@@ -42,6 +42,7 @@ class Contender:
         options = BatchOptions(
             batch_size=BATCH, max_seq_length=LONGEST, masked_lm_prob=MASKED_SHARE, max_predictions=MOST_MASKED,
             row_lengths=row_lengths, packing=kind == "packed", windows_of=WINDOW_BATCHES,
+            few_shapes=jit_compile,
         )  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
             info = write_records(Path(folder) / "patients", patients, config.vocab_size)
