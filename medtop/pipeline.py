@@ -10,6 +10,7 @@ a window.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -389,8 +390,13 @@ class TrainBatches:
         """
         self._epoch.assign(epoch)
         self._first.assign(batch)
-        examples = next(iter(self._epochs(lambda x, y, w, examples: examples).take(1))).numpy().reshape(-1)
+        examples = next(iter(self._examples.take(1))).numpy().reshape(-1)
         return [self._record(epoch, int(place)) for place in examples if place >= 0]
+
+    @functools.cached_property
+    def _examples(self):
+        """The places of each batch's patients, [B, P]; like the batches, the graph is made once."""
+        return self._epochs(lambda x, y, w, examples: examples)
 
     def _record(self, epoch, place):
         """(file, record) at a place of an epoch's order; `_shuffled_windows` once more, with numbers for records."""
