@@ -40,6 +40,11 @@ class Series:
     faint: bool = False
 
 
+def is_number(value):
+    """Whether a value can be drawn: a finite number, no bool."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def nice_ticks(low, high, count=5):
     """About `count` round numbers that span [low, high].
 
@@ -163,9 +168,14 @@ def _marks(series, style, across, down, ranges):
             path += f"V{below:.1f}H{right:.1f}"
         else:
             path += f"L{right:.1f} {below:.1f}"
-    dash = f' stroke-dasharray="{DASHES[style % 6]}"' if DASHES[style % 6] else ""
+    dash = f' stroke-dasharray="{_dash(style)}"' if _dash(style) else ""
     kind = "reference" if series.faint else "curve"
     return [f'<path class="{kind}" style="stroke:var({colour})" d="{path}"{dash}/>']
+
+
+def _dash(style):
+    """Colour and dash come round together after six styles, so the dash moves on by one then: 36 differ."""
+    return DASHES[(style + style // len(DASHES)) % len(DASHES)]
 
 
 def _points(series, style, colour, across, down, ranges):
@@ -192,6 +202,6 @@ def _legend(series, style, y):
     if series.kind == "points":
         swatch = _mark(_LEFT + 12.0, y - 4.0, style, colour)
     else:
-        dash = f' stroke-dasharray="{DASHES[style % 6]}"' if DASHES[style % 6] else ""
+        dash = f' stroke-dasharray="{_dash(style)}"' if _dash(style) else ""
         swatch = f'<path class="curve" style="stroke:var({colour})" d="M{_LEFT} {y - 4}h26"{dash}/>'
     return [swatch, f'<text class="legend" x="{_LEFT + 33}" y="{y}">{html.escape(series.name)}</text>']

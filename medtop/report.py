@@ -5,21 +5,17 @@ Plain dicts and arrays go in; nothing is fetched, no script runs, and every text
 """
 
 import html
-import math
 from importlib import resources
 
-import numpy as np
-
 import medtop
-from medtop.charts import Series, chart
+from medtop.charts import chart, is_number
 from medtop.curves import calibration, precision_recall, roc
 from medtop.evaluation import masked_lines, result_rows
 from medtop.files import write_text
 from medtop.predictions import POOLED
+from medtop.training_curves import training_panels
 
-_CURVES_SUFFIXES = ("loss", "roc_auc", "_weight", "_gradient_norm", "_gradient_cosine")
-_MOST_CURVES = 24
-_SMOOTHED = 200
+_MOST_CURVES = 32
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -53,13 +49,14 @@ def write_report(path, *, title, metrics, split, results=None, baselines=None, u
     write_page(path, title, sections, facts or {}, [*notes, *(manifest or {}).get("statements", ())])
 
 
-def write_training_page(path, title, train_log):
+def write_training_page(path, title, train_log, x_label="step"):
     """Writes a page with the training's curves only: losses, weights, gradients over steps, while it still runs.
 
     Args:
         path, title, train_log: as for `write_report`.
+        x_label: what the rows' `step` counts.
     """
-    charts = _training(list(train_log)) or "<p>No step is in the log yet.</p>"
+    charts = _training(list(train_log), x_label) or "<p>No step is in the log yet.</p>"
     write_page(path, title, [("training", "Training", charts)], {}, [])
 
 
@@ -175,48 +172,12 @@ def _plots(results, baselines, uncalibrated):
     return "".join(parts)
 
 
-def _training(rows):
-    """One chart per measure: training (averaged over windows of steps) and validation."""
-    steps, values = {}, {}
-    for number, row in enumerate(rows):
-        step = row.get("step")
-        step = step if _is_number(step) else number
-        for name, value in row.items():
-            if name.endswith(_CURVES_SUFFIXES) and _is_number(value):
-                steps.setdefault(name, []).append(step)
-                values.setdefault(name, []).append(value)
-    groups = {}
-    for name in values:
-        groups.setdefault(name.removeprefix("valid_"), []).append(name)
-    if not groups:
-        return ""
-    charts = []
-    for base, names in list(groups.items())[:_MOST_CURVES]:
-        series = []
-        for name in sorted(names, key=len):
-            valid = name.startswith("valid_")
-            x, y = _windows(np.array(steps[name], float), np.array(values[name], float))
-            series.append(Series("validation" if valid else "training", x, y, style=int(valid)))
-            if len(x) == 1:
-                series[-1].kind = "points"
-        charts.append(chart(base, series, x_label="step", y_label=base.rsplit(".", 1)[-1][-24:]))
-    more = f"<p>{len(groups) - len(charts)} more series are in the logs.</p>" if len(groups) > len(charts) else ""
-    return f'<div class="plots">{"".join(charts)}</div>{more}'
-
-
-def _is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _windows(x, y):
-    """Means over up to `_SMOOTHED` windows of equal length, so that thousands of noisy steps stay readable."""
-    order = np.argsort(x, kind="stable")
-    x, y = x[order], y[order]
-    if len(x) <= _SMOOTHED:
-        return x, y
-    window = np.arange(len(x)) * _SMOOTHED // len(x)
-    count = np.bincount(window)
-    return np.bincount(window, x) / count, np.bincount(window, y) / count
+def _training(rows, x_label="step"):
+    """Charts of losses, weights and gradients."""
+    panels = training_panels(rows, x_label)
+    charts = [chart(panel.title, panel.series, **panel.axes) for panel in panels[:_MOST_CURVES]]
+    more = f"<p>{len(panels) - len(charts)} more charts would show what else is in the logs.</p>"
+    return f'<div class="plots">{"".join(charts)}</div>{more if len(panels) > len(charts) else ""}' if charts else ""
 
 
 def _number(value):
@@ -226,7 +187,7 @@ def _number(value):
 
 
 def _percent(value):
-    return f"{100 * value:.1f}%" if _is_number(value) else "-"
+    return f"{100 * value:.1f}%" if is_number(value) else "-"
 
 
 def _cohort(manifest):

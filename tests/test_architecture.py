@@ -49,7 +49,7 @@ HOUSE = [  # from the ground up; a room imports rooms of its own layer or of low
         "initialisation": LATE, "estimate": TENSORFLOW, "first_look": TENSORFLOW, "model_card": PLAIN,
         "runs": TENSORFLOW, "prediction": TENSORFLOW,
         "predictions": PLAIN, "bootstrap": PLAIN, "evaluation": PLAIN, "calibration": PLAIN, "baselines": PLAIN,
-        "report": PLAIN, "charts": PLAIN, "curves": PLAIN,
+        "report": PLAIN, "charts": PLAIN, "curves": PLAIN, "training_curves": PLAIN,
         "tabular": TENSORFLOW,
         "grid": PLAIN, "grid_runner": PLAIN, "grid_results": PLAIN, "notes": TENSORFLOW, "plots": PLAIN,
     },

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from medtop import charts, evaluation, report
+from medtop import charts, evaluation
 from medtop.calibration import fit_calibration
 from medtop.curves import reliability
 from medtop.predictions import Predictions, sigmoid
@@ -195,9 +195,3 @@ def test_thinned_curves_keep_ends_and_jumps():
                                               (-1, 1, [-1, -0.5, 0, 0.5, 1])])
 def test_ticks_are_round_numbers(low, high, ticks):
     assert charts.nice_ticks(low, high) == pytest.approx(ticks)
-
-
-def test_smoothing_keeps_the_mean():
-    x, y = np.arange(1000.0), np.random.default_rng(0).random(1000)
-    short_x, short_y = report._windows(x, y)
-    assert len(short_x) == 200 and short_y.mean() == pytest.approx(y.mean()) and (np.diff(short_x) > 0).all()

@@ -489,8 +489,9 @@ def test_telemetry_weights_and_their_plot(options, tmp_path):
     assert all(-1 <= row["masked_lm_long_stay_gradient_cosine"] <= 1 for row in told)
     assert all(row["long_stay_gradient_norm"] > 0 for row in told)
     page = done.run.training_page.read_text()
-    for name in ("masked_lm_loss", "long_stay_weight", "masked_lm_gradient_norm"):
-        assert f">{name}<" in page
+    for title in ("masked_lm_loss", "weight of the loss", "gradient norm, last shared layer",
+                  "cosines between gradients", "masked_lm, long_stay"):  # fmt: skip
+        assert f">{title}<" in page
     arrays, _ = read_arrays(done.checkpoints.paths()[-1])
     assert any("balancer_log_weights" in name for name in arrays)
 

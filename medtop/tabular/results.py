@@ -41,7 +41,7 @@ def write_results(folder, data, folds, predictions, histories, measured, plot=Fa
                 _write_events(folder / "tensorboard" / f"{method}-fold{one['fold']}", one["epochs"])
             if plot and found:
                 curves = [{"step": row["epoch"], **row} for row in found[0]["epochs"]]
-                write_training_page(folder / f"training-{method}.html", f"{method}: fold 1, by epoch", curves)
+                write_training_page(folder / f"training-{method}.html", f"{method}: fold 1", curves, "epoch")
 
 
 def _write_events(folder, rows):
