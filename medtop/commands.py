@@ -25,6 +25,9 @@ DONE, BAD_INPUT, FAULT, STOPPED, INTERRUPTED, BROKEN_PIPE = 0, 1, 70, 75, 130, 1
 _FULL_OR_LOCKED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EIO}
 """Refusals of the operating system that are the user's to repair even where no file is named."""
 
+_MISSING = "must have a value other than None"
+"""What absl says of a required flag."""
+
 
 def run(main, arguments=(), *, argv=None, flag_values=flags.FLAGS):
     """Parses the flags, calls `main` and leaves the process with its exit code.
@@ -47,6 +50,7 @@ def _exit_code(main, arguments, argv, flag_values):
             print(help_text(main, argv[0], arguments, flag_values))
             return DONE
         positional = _parse(argv, flag_values)
+        _check_not_empty(flag_values)
         _check_arguments(positional[1:], arguments)
         return main(positional) or DONE
     except DataError as error:
@@ -122,7 +126,7 @@ def _parse(argv, flag_values):
         ) from None
     except flags.Error as error:
         message = str(error).removeprefix("ERROR:: ")
-        if missing := re.findall(r"flag --(\w+)=None: Flag --\1 must have a value other than None", message):
+        if missing := re.findall(rf"flag --(\w+)=None: Flag --\1 {_MISSING}", message):
             names = " ".join(f"--{name}=..." for name in missing)
             raise DataError(f"flags: expected {names}, received none; --help shows an example") from None
         wrong = re.match(r"flag --(\w+)=(.*?): ", message)
@@ -162,10 +166,20 @@ def _place(files, wanted, seen=()):
     return None
 
 
+def _check_not_empty(flag_values):
+    """Raises a DataError for a required flag with nothing in it: mostly a shell's variable that is not set."""
+    for name in flag_values:
+        flag = flag_values[name]
+        if flag.value == "" and any(_MISSING in validator.message for validator in flag.validators):
+            raise DataError(f"--{name}: expected a value, received ''")
+
+
 def _check_arguments(received, names):
-    """Raises a DataError unless there is one argument for each name."""
+    """Raises a DataError unless there is one argument for each name, with something in it."""
     required = [name for name in names if not name.endswith("?")]
     if len(required) <= len(received) <= len(names):
+        if "" in received:
+            raise DataError(f"<{names[received.index('')]}>: expected a value, received ''")
         return
     expected = " ".join(f"<{name}>" for name in names) or "flags only"
     hint = "; write --flag=value with the equals sign" if len(received) > len(names) else ""

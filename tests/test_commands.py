@@ -78,6 +78,11 @@ def test_number_of_positional_arguments(script, count, accepted):
         assert_one_line(process, "expected <file> <subset?>", f"received {' '.join('abc'[:count]) or 'none'}")
 
 
+def test_an_empty_argument_is_refused(script):
+    process = script("raise SystemExit('main was reached')", "a", "", "--input_file=a", arguments=", ('file', 'vocab')")
+    assert_one_line(process, "<vocab>: expected a value, received ''")
+
+
 def test_value_without_equals_sign_does_not_pass_as_an_argument(script):
     """`--do_train True` gives absl a positional argument, and `--do_train False` would train."""
     process = script("raise SystemExit('main was reached')", "--input_file=a", "--do_train", "False")
@@ -90,6 +95,7 @@ def test_value_without_equals_sign_does_not_pass_as_an_argument(script):
     (["--input_file=a", "--rows=many"], ["--rows=many"]),
     (["--input_file=a", "--colour=green"], ["--colour=green", "red|blue"]),
     (["--rows=3"], ["expected --input_file=...", "received none"]),
+    (["--input_file="], ["--input_file: expected a value, received ''"]),
     (["--input_file=a", "--flagfile=missing.flags"], ["missing.flags"]),
     (["--input_file=a", "--flagfile"], ["--flagfile"]),
 ])  # fmt: skip
