@@ -64,7 +64,9 @@ class DiskFull:
         self.savez(file, **arrays)
 
 
-@pytest.mark.parametrize("allowed, left", [(1, [2]), (2, [2, 4]), (3, [2, 4])])
+@pytest.mark.parametrize("allowed, left", [
+    pytest.param(1, [2], marks=pytest.mark.slow), (2, [2, 4]), pytest.param(3, [2, 4], marks=pytest.mark.slow)
+])  # fmt: skip
 def test_a_full_disk_ends_the_run_and_leaves_what_was_finished(options, monkeypatch, allowed, left):
     """The second or third checkpoint, or the best weights, cannot be written any more."""
     with monkeypatch.context() as patch:

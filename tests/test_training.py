@@ -496,7 +496,9 @@ def test_telemetry_weights_and_their_plot(options, tmp_path):
     assert any("balancer_log_weights" in name for name in arrays)
 
 
-@pytest.mark.parametrize("balancing", ["uncertainty", "gradnorm", "random"])
+@pytest.mark.parametrize("balancing", [
+    pytest.param("uncertainty", marks=pytest.mark.slow), "gradnorm", pytest.param("random", marks=pytest.mark.slow)
+])  # fmt: skip
 def test_a_killed_run_goes_on_to_the_same_bits_with_each_balancer(options, tmp_path, balancing):
     about = replaced(options, loss_balancing=balancing, packing=True, row_lengths="16,64")
     whole = trainer(about, tmp_path / "whole")
