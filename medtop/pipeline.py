@@ -345,7 +345,7 @@ class TrainBatches:
         self._first = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._info, self._options, self._seed, self._balanced = info, options, seed, balanced
         self._maker = BatchMaker(info, config, tasks, options)
-        self._dataset = self._epochs(lambda *batch: normalised(*batch[:3])).prefetch(8)
+        self._dataset = records.without_autotune(self._epochs(lambda *batch: normalised(*batch[:3])).prefetch(8))
 
     def _epochs(self, pick):
         """The batches of epoch `self._epoch` from `self._first` on; `pick` takes what is wanted of (x, y, w, examples).
@@ -396,7 +396,7 @@ class TrainBatches:
     @functools.cached_property
     def _examples(self):
         """The places of each batch's patients, [B, P]; like the batches, the graph is made once."""
-        return self._epochs(lambda x, y, w, examples: examples)
+        return records.without_autotune(self._epochs(lambda x, y, w, examples: examples))
 
     def _record(self, epoch, place):
         """(file, record) at a place of an epoch's order; `_shuffled_windows` once more, with numbers for records."""
@@ -429,4 +429,6 @@ def eval_batches(info, config, tasks, options, seed, masking):
             lambda k: maker.batch(window, plan, k), num_parallel_calls=tf.data.AUTOTUNE
         )
 
-    return windows.interleave(batches, cycle_length=1, num_parallel_calls=1, deterministic=True).prefetch(4)
+    return records.without_autotune(
+        windows.interleave(batches, cycle_length=1, num_parallel_calls=1, deterministic=True).prefetch(4)
+    )

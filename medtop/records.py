@@ -299,6 +299,18 @@ def reading(name="TFRecord"):
         raise DataError(f"{name}: expected whole records, received a damaged or cut file ({line:.200})") from error
 
 
+def without_autotune(dataset):
+    """The same dataset without tf.data's tuner of parallelism and buffers. Every dataset that is iterated needs it.
+
+    The tuner's thread sleeps for ever longer times, up to a minute, and the end of an iterator now and then waits until
+    it wakes: so did the end of every third epoch of an hour's training. What the tuner would choose is fixed here: the
+    depth of each prefetch, and one parallel call per core.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
 def read_examples(path, chunk_size=5000):
     """Reads a dataset back into NumPy, up to `chunk_size` records of a file at a time, in the order of the files.
 
@@ -318,7 +330,7 @@ def read_examples(path, chunk_size=5000):
     for name, expected in zip(info.files, info.file_records, strict=True):
         received = 0
         with reading(name):
-            for serialized in tf.data.TFRecordDataset(str(name)).batch(chunk_size):
+            for serialized in without_autotune(tf.data.TFRecordDataset(str(name)).batch(chunk_size)):
                 received += int(serialized.shape[0])
                 yield _columns(parse_batch(serialized, info))
         if received != expected:

@@ -278,6 +278,14 @@ def test_evaluation_sees_each_example_once_and_knows_its_place(info, masking):
         assert_equal_batches([batch[:3] for batch in dataset.as_numpy_iterator()], [batch[:3] for batch in found])
 
 
+def test_no_iterator_waits_for_a_tuner(info, light):
+    """The end of an epoch, or of a scoring, waited up to a minute for tf.data's tuner, now and then."""
+    scored = eval_batches(info, CONFIG, TASKS, OPTIONS, seed=0, masking=False)
+    batches = light[0]
+    for dataset in (batches.epoch(0), batches.epoch(0).take(2), batches._examples, scored):
+        assert dataset.options().autotune.enabled is False
+
+
 def test_rows_may_be_longer_than_the_features_default(tmp_path):
     """Fault 8: features made with length 64, training at 512; nothing of the 200 codes is lost, nor refused."""
     long = PEOPLE[0] | {"visits": [(list(range(5, 55)), 3, 40, 400 - 100 * n, 9_000 + 100 * n) for n in range(4)]}
