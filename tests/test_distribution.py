@@ -150,6 +150,7 @@ def test_two_mirrored_devices_equal_one(folder, alone, tmp_path):
     check_equal(folder, expected, tmp_path, "mirrored", devices=2)
 
 
+@pytest.mark.slow
 def test_two_worker_processes_equal_one(folder, alone, tmp_path):
     check_equal(folder, alone(("all",)), tmp_path, "multi_worker_mirrored", cluster(2))
 

@@ -205,6 +205,7 @@ def test_a_loss_that_is_no_number_names_step_file_and_records(options, tmp_path)
     assert read_log(done.run.log_file)[-1]["loss"] is None
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_back_changes_nothing(options, tmp_path, monkeypatch):
     logs = []
     for name in ("steady", "jumping"):

@@ -335,6 +335,7 @@ def ask_elsewhere(folder, requests, cwd):
     return json.loads(process.stdout)
 
 
+@pytest.mark.slow
 def test_called_from_a_process_that_does_not_import_medtop(exported, tmp_path):
     served, folder, _ = exported
     folder.rename(tmp_path / "moved")  # assets go with it

@@ -156,6 +156,7 @@ def test_the_kidney_table_from_one_command(test_data, tmp_path, run_script, repo
     assert "minus" not in done.stdout and held_out["constant"]["classification"]["accuracy"]["value"] == 0.625
 
 
+@pytest.mark.slow
 def test_yaib_tables_from_two_commands(test_data, tmp_path, run_script, repo_root):
     made = run_script("preprocessing/make_yaib_table.py", f"--yaib_dir={test_data}/yaib_mimic_demo",
                       f"--patients_file={test_data}/mimic3_demo/ICUSTAYS.csv.gz",

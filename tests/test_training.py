@@ -197,10 +197,8 @@ def test_steps_that_are_read_together_give_the_same_run(options, whole, tmp_path
         np.testing.assert_array_equal(array, weights[path], err_msg=path)
 
 
-@pytest.mark.parametrize("values", [
-    pytest.param({}, marks=pytest.mark.slow),
-    {"packing": True, "row_lengths": "24", "gradient_accumulation_steps": 2},
-])  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize("values", [{}, {"packing": True, "row_lengths": "24", "gradient_accumulation_steps": 2}])
 def test_xla_computes_the_same(options, tmp_path, values, graphs):
     """Without dropout, whose noise XLA draws otherwise."""
     config = small_config(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
