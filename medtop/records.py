@@ -303,8 +303,8 @@ def without_autotune(dataset):
     """The same dataset without tf.data's tuner of parallelism and buffers. Every dataset that is iterated needs it.
 
     The tuner's thread sleeps for ever longer times, up to a minute, and the end of an iterator now and then waits until
-    it wakes: so did the end of every third epoch of an hour's training. What the tuner would choose is fixed here: the
-    depth of each prefetch, and one parallel call per core.
+    it wakes (docs/speed.md). What the tuner would choose is fixed instead: the depth of each prefetch by its caller,
+    the number of parallel calls by TensorFlow, for the machine's cores.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

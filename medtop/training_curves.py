@@ -80,9 +80,10 @@ def _cosines(found, tasks):
         series = [_curve(f"{one}, {other}", pair, place) for place, ((one, other), pair) in enumerate(pairs.items())]
         yield Panel("cosines between gradients", series, dict(axes))
         return
+    pairs |= {(other, one): pair for (one, other), pair in pairs.items()}
     for task in tasks:
-        series = [_curve(other, pairs.get((task, other), pairs.get((other, task))), place)
-                  for place, other in enumerate(tasks) if other != task]  # fmt: skip
+        series = [_curve(other, pairs[task, other], place) for place, other in enumerate(tasks)
+                  if (task, other) in pairs]  # fmt: skip
         yield Panel(f"cosines with {task}'s gradient", series, dict(axes))
 
 

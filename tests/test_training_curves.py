@@ -68,6 +68,14 @@ def test_ten_targets_are_all_drawn_and_differ(tmp_path):
     assert page.count('<svg viewBox="0 0 330') == len(panels) and "more charts" not in page
 
 
+def test_a_pair_whose_cosine_is_never_a_number_has_no_curve():
+    tasks = ["a", "b", "c", "d", "e"]
+    rows = [row | {"a_b_gradient_cosine": None} for row in log_of(tasks, 3)]
+    found = by_title(training_panels(rows))
+    assert found["cosines with a's gradient"].keys() == {"c", "d", "e"} == found["cosines with b's gradient"].keys()
+    assert found["cosines with e's gradient"].keys() == {"a", "b", "c", "d"}
+
+
 def test_what_is_no_number_is_left_out():
     rows = [{"step": 1, "loss": None, "a_loss": float("nan"), "b_loss": "high", "c_loss": True, "d_loss": 1.0}]
     assert by_title(training_panels(rows)) == {"d_loss": {"training": ([1], [1.0])}}
