@@ -76,8 +76,8 @@ test-slow: $(STAMP)
 test-extras: $(STAMP)
 	$(RUN) -m pip install --quiet $(PIP_FLAGS) '$(TORCH)'
 	$(RUN) -m pip install --quiet $(PIP_FLAGS) --editable '.[$(EXTRAS),torch,onnx,test-extras]'
-	$(RUN) -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile tests/test_convert_*.py tests/test_notes_tokens.py tests/test_onnx.py \
-	  tests/test_serving_docs.py tests/test_deploy.py
+	$(RUN) -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile tests/convert tests/text/test_notes_tokens.py tests/serve/test_onnx.py \
+	  tests/serve/test_serving_docs.py tests/house/test_deploy.py
 
 lint: $(STAMP)
 	$(RUN) -m ruff check

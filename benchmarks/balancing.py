@@ -24,8 +24,8 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 from comparison import cohort_runs  # noqa: E402
 from comparison.cells import Cells  # noqa: E402
 
-from medtop import commands  # noqa: E402
-from medtop.errors import DataError  # noqa: E402
+from medtop.cli import commands  # noqa: E402
+from medtop.files.errors import DataError  # noqa: E402
 
 TABULAR = ("ckd", "hemodialysis", "scale")
 COHORTS = ("cohort_1000", "cohort_5000", "cohort_20000")

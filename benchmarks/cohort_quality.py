@@ -19,8 +19,8 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 from comparison import cohort_runs  # noqa: E402
 
-from medtop import commands  # noqa: E402
-from medtop.evaluation import share_of_way  # noqa: E402
+from medtop.cli import commands  # noqa: E402
+from medtop.evaluation.metrics import share_of_way  # noqa: E402
 
 flags.DEFINE_string("work_dir", None, "Folder for cohorts and runs.", required=True)
 flags.DEFINE_integer("num_patients", 20_000, "Patients of each cohort.")

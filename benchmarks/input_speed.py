@@ -31,7 +31,7 @@ def dataset(options, config):
     from speed.data import make_patients
     from speed.ours import write_records
 
-    from medtop.records import read_dataset
+    from medtop.data.tfrecord import read_dataset
 
     path = Path(options.work_dir) / f"patients{options.num_patients}"
     if not Path(f"{path}.dataset.json").is_file():
@@ -46,9 +46,9 @@ def batches_of(info, config, tasks, kind):
     """`TrainBatches` of bucketed or packed rows."""
     from speed.data import BATCH, LONGEST, MASKED_SHARE, MOST_MASKED, WINDOW_BATCHES
 
-    from medtop.batch_choice import sample_lengths
-    from medtop.packing import best_row_lengths
-    from medtop.pipeline import ROW_LENGTHS, BatchOptions, TrainBatches
+    from medtop.data.batch_options import sample_lengths
+    from medtop.data.batches import ROW_LENGTHS, BatchOptions, TrainBatches
+    from medtop.data.packing import best_row_lengths
 
     width = config.hidden_size
     linear = 8 * width**2 + 4 * width * config.intermediate_size
@@ -90,11 +90,11 @@ def training(batches, config, tasks, kind, steps):
     import tensorflow as tf
     from speed.data import BATCH
 
-    from medtop.balancing import make_balancer
-    from medtop.distribution import Distribution
-    from medtop.model import build_model
-    from medtop.optimizer import AdamW, WarmupLinearDecay
-    from medtop.train_step import TrainStep
+    from medtop.model.balancing import make_balancer
+    from medtop.model.multitask import build_model
+    from medtop.training.distribution import Distribution
+    from medtop.training.optimizer import AdamW, WarmupLinearDecay
+    from medtop.training.step import TrainStep
 
     model = build_model(config, tasks)
     optimizer = AdamW(model.trainable_weights, WarmupLinearDecay(5e-5, 100, 100_000))
@@ -123,7 +123,7 @@ def main():
     from speed.data import MODELS
     from speed.ours import TASKS
 
-    from medtop.tasks import choose_tasks
+    from medtop.model.tasks import choose_tasks
 
     config = MODELS[options.model]
     tasks = choose_tasks(["masked_lm", "long_stay"], TASKS)

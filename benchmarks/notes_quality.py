@@ -24,10 +24,10 @@ from absl import flags
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from medtop import commands  # noqa: E402
-from medtop.errors import DataError  # noqa: E402
-from medtop.evaluation import share_of_way  # noqa: E402
-from medtop.files import write_json, write_text  # noqa: E402
+from medtop.cli import commands  # noqa: E402
+from medtop.evaluation.metrics import share_of_way  # noqa: E402
+from medtop.files.atomic import write_json, write_text  # noqa: E402
+from medtop.files.errors import DataError  # noqa: E402
 
 SCENARIOS = {
     "planted": ("--signal=everywhere",),

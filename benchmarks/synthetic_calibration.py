@@ -7,7 +7,7 @@ Example:
 Per label, the AUROC on a fifth of the patients of the true risk (best reachable), of both count baselines, and of a
 logistic regression on the true ingredients of the risk function ("ingredients"), all fitted on 70% of the patients;
 then the share of the way from 0.5 to the best reachable. These are the figures in docs/synthetic_cohort.md, and the
-only ones by which the constants of `medtop/synthetic_risk.py` were chosen.
+only ones by which the constants of `medtop/synthetic/risk.py` were chosen.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands  # noqa: E402
+from medtop.cli import commands  # noqa: E402
 
 FLAGS = flags.FLAGS
 
@@ -31,12 +31,11 @@ METHODS = ("best", *BASELINES, "ingredients")
 
 
 def chunk_of(block):
-    """A block's histories as the `medtop.sequences.Chunk` that preprocessing would make; ids are the generator's."""
-    from medtop import synthetic
-    from medtop import synthetic_risk as risk
-    from medtop.sequences import SEXES, Chunk
-    from medtop.synthetic_blocks import SECONDS_PER_DAY, observed_history
-    from medtop.vocabulary import SPECIAL_TOKENS
+    """A block's histories as the `Chunk` that preprocessing would make; ids are the generator's."""
+    from medtop.cohort.pickled_lists import SEXES, Chunk
+    from medtop.cohort.vocabulary import SPECIAL_TOKENS
+    from medtop.synthetic import cohort, risk
+    from medtop.synthetic.blocks import SECONDS_PER_DAY, observed_history
 
     history, count, several = observed_history(block), len(block), len(risk.LABELS)
     visit_counts = np.bincount(history.visit_patients, minlength=count)
@@ -46,7 +45,7 @@ def chunk_of(block):
     ages = block.prediction_times // SECONDS_PER_DAY - block.births
     known, targets = (block.targets >= 0).astype(np.float32), (block.targets == 1).astype(np.float32)
     return Chunk(
-        patient_ids=synthetic.patient_ids(block).to_pylist(), prediction_times=block.prediction_times,
+        patient_ids=cohort.patient_ids(block).to_pylist(), prediction_times=block.prediction_times,
         sexes=np.array([SEXES.index(sex) for sex in block.sexes]), ages_at_prediction=ages,
         code_counts=np.bincount(history.visit_patients[history.code_visits], minlength=count),
         visit_counts=visit_counts, codes=history.codes + len(SPECIAL_TOKENS), visits=visits[history.code_visits] + 1,
@@ -77,11 +76,11 @@ def measure(num_patients, seed):
     from sklearn.metrics import roc_auc_score
     from sklearn.preprocessing import StandardScaler
 
-    from medtop import baselines
-    from medtop import synthetic_risk as risk
-    from medtop.synthetic_blocks import LABEL_TASKS, generate
-    from medtop.synthetic_codes import CODES
-    from medtop.vocabulary import SPECIAL_TOKENS
+    from medtop.cohort.vocabulary import SPECIAL_TOKENS
+    from medtop.evaluation import baselines
+    from medtop.synthetic import risk
+    from medtop.synthetic.blocks import LABEL_TASKS, generate
+    from medtop.synthetic.codes import CODES
 
     blocks = list(generate(num_patients, seed))
     features = baselines.features_from_chunks(map(chunk_of, blocks), len(CODES) + len(SPECIAL_TOKENS))

@@ -17,7 +17,8 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands, create_features
+from medtop.cli import commands
+from medtop.data import create
 
 FLAGS = flags.FLAGS
 
@@ -43,9 +44,9 @@ flags.DEFINE_bool("overwrite", False, "Replace a dataset that was made with othe
 
 def main(_):
     """Flags in, library calls, files out."""
-    names = [field.name for field in create_features.dataclasses.fields(create_features.FeatureSettings)]
-    plan = create_features.plan(create_features.FeatureSettings(**{name: FLAGS[name].value for name in names}))
-    info = create_features.write(plan)
+    names = [field.name for field in create.dataclasses.fields(create.FeatureSettings)]
+    plan = create.plan(create.FeatureSettings(**{name: FLAGS[name].value for name in names}))
+    info = create.write(plan)
     counts, done = info.counts, "already there, nothing to do" if plan.done else "written"
     print(
         f"{FLAGS.output_file}: {done}: {counts['examples']} examples of {counts['patients']} patients, "

@@ -17,7 +17,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands
+from medtop.cli import commands
 from medtop.notes import create_features
 
 FLAGS = flags.FLAGS

@@ -17,9 +17,9 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands
+from medtop.cli import commands
 from medtop.notes import pretraining
-from medtop.notes.sentences import SHORT, UNITS
+from medtop.text.sentences import SHORT, UNITS
 
 FLAGS = flags.FLAGS
 

@@ -16,7 +16,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands
+from medtop.cli import commands
 from medtop.notes import learn_vocabulary
 
 FLAGS = flags.FLAGS

@@ -11,9 +11,9 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands  # noqa: E402
-from medtop.errors import DataError  # noqa: E402
-from medtop.tabular.hemodialysis import write_rows  # noqa: E402
+from medtop.cli import commands  # noqa: E402
+from medtop.files.errors import DataError  # noqa: E402
+from medtop.synthetic.hemodialysis import write_rows  # noqa: E402
 
 flags.DEFINE_string("output_file", None, "CSV file to write.", required=True)
 flags.DEFINE_integer("num_rows", 2000, "Number of rows.")

@@ -17,7 +17,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands
+from medtop.cli import commands
 
 FLAGS = flags.FLAGS
 
@@ -47,7 +47,7 @@ def _print_summary(summary):
 
 def main(_):
     """Flags in, one library call, files out."""
-    from medtop import synthetic
+    from medtop.synthetic import cohort
 
     prefix, shown = FLAGS.output_prefix, 100_000
 
@@ -55,10 +55,10 @@ def main(_):
         if patients % shown == 0:
             print(f"{patients} of {FLAGS.num_patients} patients written", flush=True)
 
-    summary = synthetic.write_cohort(prefix, FLAGS.num_patients, FLAGS.seed, layout=FLAGS.layout, gzip=FLAGS.gzip,
+    summary = cohort.write_cohort(prefix, FLAGS.num_patients, FLAGS.seed, layout=FLAGS.layout, gzip=FLAGS.gzip,
                                      overwrite=FLAGS.overwrite, progress=progress)
     _print_summary(summary)
-    paths = synthetic.cohort_paths(prefix, FLAGS.layout, FLAGS.gzip)
+    paths = cohort.cohort_paths(prefix, FLAGS.layout, FLAGS.gzip)
     for path in paths.values():
         print(f"file: {path}")
     data, times = shlex.quote(str(paths["stays"])), shlex.quote(str(paths["prediction_times"]))

@@ -19,9 +19,9 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands
-from medtop.notes import synthetic
-from medtop.notes.synthetic_texts import SIGNALS
+from medtop.cli import commands
+from medtop.synthetic import notes
+from medtop.synthetic.notes_texts import SIGNALS
 
 FLAGS = flags.FLAGS
 
@@ -41,9 +41,9 @@ flags.DEFINE_bool("overwrite", False, "Replace files that other flags made.")
 
 def main(_):
     """Flags in, one library call, files out."""
-    names = [field.name for field in synthetic.dataclasses.fields(synthetic.GeneratorSettings)]
-    settings = synthetic.GeneratorSettings(**{name: FLAGS[name].value for name in names})
-    summary = synthetic.write_notes(FLAGS.output_dir, settings, FLAGS.overwrite)
+    names = [field.name for field in notes.dataclasses.fields(notes.GeneratorSettings)]
+    settings = notes.GeneratorSettings(**{name: FLAGS[name].value for name in names})
+    summary = notes.write_notes(FLAGS.output_dir, settings, FLAGS.overwrite)
     prevalence = "-" if summary["prevalence"] is None else f"{summary['prevalence']:.3f}"
     print(
         f"{FLAGS.output_dir}: {summary['patients']} patients, {summary['admissions']} admissions, {summary['notes']} "

@@ -12,7 +12,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands  # noqa: E402
+from medtop.cli import commands  # noqa: E402
 from medtop.tabular.yaib import write_table  # noqa: E402
 
 flags.DEFINE_string("yaib_dir", None, "Folder with YAIB's task folders los, mortality24, kidney_function.",

@@ -18,8 +18,8 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands
-from medtop.errors import DataError
+from medtop.cli import commands
+from medtop.files.errors import DataError
 
 FLAGS = flags.FLAGS
 
@@ -104,8 +104,8 @@ def _progress():
 
 def main(arguments):
     """Flags in, one library call, files out."""
-    from medtop.notes.note_manifest import next_command, summary_lines
-    from medtop.notes.preprocess_notes import NotesInput, preprocess_notes
+    from medtop.notes.manifest import next_command, summary_lines
+    from medtop.notes.preprocess import NotesInput, preprocess_notes
 
     _, data_dir, prefix = arguments
     options = _options()

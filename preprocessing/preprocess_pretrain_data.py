@@ -17,8 +17,8 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands
-from medtop.errors import DataError
+from medtop.cli import commands
+from medtop.files.errors import DataError
 
 FLAGS = flags.FLAGS
 
@@ -98,7 +98,7 @@ def _whole_number(text, name):
 
 
 def _tasks():
-    from medtop.cohort import TASKS
+    from medtop.cohort.build import TASKS
 
     tasks = FLAGS.tasks if FLAGS.tasks is not None else (["long_stay"] if _whole_history() else list(TASKS))
     if wrong := [task for task in tasks if task not in TASKS]:
@@ -123,7 +123,7 @@ def _check(vocabulary):
 
 
 def _options(vocabulary, subset_size):
-    from medtop.cohort import Options
+    from medtop.cohort.build import Options
 
     _check(vocabulary)
     horizons = tuple(sorted({_whole_number(days.strip(), "--horizons") for days in FLAGS.horizons}))
@@ -165,10 +165,10 @@ def _progress():
 
 def main(arguments):
     """Flags in, one library call, files out."""
-    from medtop.manifest import next_command, summary_lines
-    from medtop.preprocess import Input, preprocess
+    from medtop.cohort.manifest import next_command, summary_lines
+    from medtop.cohort.preprocess import Input, preprocess
+    from medtop.cohort.splits import SPLITS
     from medtop.sources import parse_columns
-    from medtop.splits import SPLITS
 
     _, data_file, vocabulary, prefix, subset_size = arguments
     vocabulary = None if vocabulary.upper() == "NA" else vocabulary

@@ -18,7 +18,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands  # noqa: E402
+from medtop.cli import commands  # noqa: E402
 
 flags.DEFINE_string("input_dir", "", "HuggingFace folder: config.json, weights, tokenizer files.")
 flags.DEFINE_string("tf_checkpoint_path", "", "Prefix of a TensorFlow 1 checkpoint (without .index), or its folder.")

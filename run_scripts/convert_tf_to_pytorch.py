@@ -19,7 +19,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands  # noqa: E402
+from medtop.cli import commands  # noqa: E402
 
 flags.DEFINE_string("run_dir", None, "Run directory of a trained model.", required=True)
 flags.DEFINE_string("output_dir", None, "Folder to write; it appears whole or not at all.", required=True)

@@ -17,10 +17,10 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands  # noqa: E402
+from medtop.cli import commands  # noqa: E402
 from medtop.convert.extras import require  # noqa: E402
-from medtop.convert.folders import check_target  # noqa: E402
-from medtop.convert.served_run import ServedRun, is_export  # noqa: E402
+from medtop.files.folders import check_target  # noqa: E402
+from medtop.serve.served_run import ServedRun, is_export  # noqa: E402
 
 flags.DEFINE_string("run_dir", None, "Run directory of a trained model.", required=True)
 flags.DEFINE_string("output_dir", None, "Folder to make.", required=True)
@@ -36,11 +36,11 @@ def main(_):
     served = ServedRun.read(values.run_dir)
     if values.format == "onnx":
         require(("onnx", "onnxruntime", "tf2onnx"), "onnx")
-        from medtop.convert.onnx_model import export_onnx as export
+        from medtop.serve.onnx_model import export_onnx as export
 
         next_step = "docs/serving.md shows how to run model.onnx with ONNX Runtime"
     else:
-        from medtop.convert.saved_model import export_saved_model as export
+        from medtop.serve.saved_model import export_saved_model as export
 
         folder = Path(values.output_dir).resolve()
         next_step = (

@@ -20,8 +20,8 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands
-from medtop.errors import DataError
+from medtop.cli import commands
+from medtop.files.errors import DataError
 
 FLAGS = flags.FLAGS
 
@@ -67,7 +67,7 @@ def _say(line):
 
 
 def _list_cells(grid):
-    from medtop.grid_runner import status_of
+    from medtop.grid.runner import status_of
 
     for cell in grid.cells:
         _say(f"cell {cell.index}: {cell.name}, {status_of(cell).state}")
@@ -76,7 +76,7 @@ def _list_cells(grid):
 
 
 def _collect(grid):
-    from medtop.grid_results import Collection
+    from medtop.grid.results import Collection
 
     found = Collection(grid)
     split = found.split(FLAGS.split)
@@ -104,7 +104,7 @@ def _run_all(grid, runner):
 
 def main(_):
     """Flags in, library calls, cells out."""
-    from medtop.grid import read_grid
+    from medtop.grid.cells import read_grid
 
     _check()
     index = None if FLAGS.index is None else _index(FLAGS.index)
@@ -113,7 +113,7 @@ def main(_):
     if FLAGS.collect:
         return _collect(grid)
 
-    from medtop.grid_runner import Runner, check_flags, offered_flags
+    from medtop.grid.runner import Runner, check_flags, offered_flags
 
     check_flags(grid, offered_flags(grid.script))
     if FLAGS.dry_run:

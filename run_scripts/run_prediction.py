@@ -17,8 +17,8 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands  # noqa: E402
-from medtop.errors import DataError  # noqa: E402
+from medtop.cli import commands  # noqa: E402
+from medtop.files.errors import DataError  # noqa: E402
 
 flags.DEFINE_string("run_dir", None, "Run directory of a trained model.", required=True)
 flags.DEFINE_string("input_file", None, "TFRecord files of the patients: a name, glob or comma list.", required=True)
@@ -34,7 +34,7 @@ def main(_):
     values = flags.FLAGS
     if Path(values.output_file).exists() and not values.overwrite:
         raise DataError(f"{values.output_file}: expected a new file, found one; --overwrite replaces it")
-    from medtop.prediction import predict
+    from medtop.runs.predict import predict
 
     count = predict(values.run_dir, values.input_file, values.output_file, values.batch_size, values.max_seq_length)
     print(f"{count} examples scored: {values.output_file}")

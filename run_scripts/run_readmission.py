@@ -19,11 +19,11 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands, training_flags
-from medtop.errors import DataError
-from medtop.notes import readmission_run
-from medtop.options import make_plan
-from medtop.run_directory import RunDirectory
+from medtop.cli import commands, training_flags
+from medtop.files.errors import DataError
+from medtop.readmission import prepare
+from medtop.training.options import make_plan
+from medtop.training.run_directory import RunDirectory
 
 training_flags.define(tasks=["readmission"])
 flags.FLAGS.set_default("aggregation", "max_mean")
@@ -56,8 +56,8 @@ def _options(values):
         changes["num_gpus"] = 0
     if values.fp16:
         changes["precision"] = "mixed_bfloat16"
-    names = [field.name for field in dataclasses.fields(readmission_run.TextInput)]
-    texts = readmission_run.TextInput(**{name: values[name].value for name in names})
+    names = [field.name for field in dataclasses.fields(prepare.TextInput)]
+    texts = prepare.TextInput(**{name: values[name].value for name in names})
     return dataclasses.replace(options, **changes), texts
 
 
@@ -87,19 +87,19 @@ def main(_):
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     values, command = flags.FLAGS, shlex.join(["python", *sys.argv])
     options, texts = _options(values)
-    options = readmission_run.prepare(options, texts, _importer(command), values.overwrite)
+    options = prepare.prepare(options, texts, _importer(command), values.overwrite)
     run = RunDirectory(options.output_dir)
     if options.do_train:
         options = _with_warmup(options, make_plan(options), values.warmup_proportion)
     else:
         config, _, tasks = run.read()
         make_plan(dataclasses.replace(options, tasks=None), config, tasks)
-    from medtop.notes.admission_results import admission_table
-    from medtop.runs import execute
+    from medtop.readmission.results import admission_table
+    from medtop.runs.execute import execute
 
     results = execute(options, values.resume, values.overwrite, command)
     if options.do_train and run.exists():
-        readmission_run.write_text_settings(run, readmission_run.text_settings(options, texts.readmission_mode))
+        prepare.write_text_settings(run, prepare.text_settings(options, texts.readmission_mode))
     if results is None:
         print(f"next: python run_scripts/run_readmission.py --do_eval --output_dir={options.output_dir} --data_dir=...")
         return

@@ -18,11 +18,11 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands  # noqa: E402
-from medtop.errors import DataError  # noqa: E402
-from medtop.options import LOSS_BALANCING  # noqa: E402
+from medtop.cli import commands  # noqa: E402
+from medtop.files.errors import DataError  # noqa: E402
 from medtop.tabular.options import TabularOptions  # noqa: E402
 from medtop.tabular.schema import read_schema  # noqa: E402
+from medtop.training.options import LOSS_BALANCING  # noqa: E402
 
 flags.DEFINE_string("data_file", None, "The table: CSV (also .gz) or Parquet.", required=True)
 flags.DEFINE_string("schema_file", None, "What its columns are (JSON); medtop/configs holds three.", required=True)

@@ -19,7 +19,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands, training_flags  # noqa: E402
+from medtop.cli import commands, training_flags  # noqa: E402
 
 training_flags.define()
 

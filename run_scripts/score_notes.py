@@ -21,11 +21,11 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop import commands
-from medtop.errors import DataError
-from medtop.notes import note_input
-from medtop.notes.readmission_run import read_text_settings
-from medtop.run_directory import RunDirectory
+from medtop.cli import commands
+from medtop.files.errors import DataError
+from medtop.readmission import input
+from medtop.readmission.prepare import read_text_settings
+from medtop.training.run_directory import RunDirectory
 
 FLAGS = flags.FLAGS
 
@@ -103,27 +103,27 @@ def main(_):
     if FLAGS.text_file:
         text = _one_text()
     elif not FLAGS.input_file.endswith(".parquet"):
-        notes = note_input.read_notes(FLAGS.input_file, FLAGS.timeline, FLAGS.admission_id, FLAGS.encoding)
-    from medtop.notes import score_files
-    from medtop.notes.note_scoring import NoteScorer, Stay
+        notes = input.read_notes(FLAGS.input_file, FLAGS.timeline, FLAGS.admission_id, FLAGS.encoding)
+    from medtop.readmission import files
+    from medtop.readmission.score import NoteScorer, Stay
 
     scorer = NoteScorer(FLAGS.run_dir, FLAGS.batch_size)
     if FLAGS.text_file:
         _show(scorer, text)
         return
     if notes is None:
-        stays = note_input.read_stays(FLAGS.input_file, Stay, FLAGS.admission_id)
+        stays = input.read_stays(FLAGS.input_file, Stay, FLAGS.admission_id)
     else:
-        stays = iter(note_input.stays_of_notes(notes, scorer.clean, Stay))
+        stays = iter(input.stays_of_notes(notes, scorer.clean, Stay))
     blocks = iter(lambda: list(itertools.islice(stays, _TEXTS)), [])
     if FLAGS.timeline:
         moments = [moment for block in blocks for moment in scorer.timeline(block)]
-        score_files.write_timeline(out, moments, scorer.task.name, scorer.task.labels)
-        drawn = score_files.write_timeline_plot(beside, moments, scorer.task.labels)
+        files.write_timeline(out, moments, scorer.task.name, scorer.task.labels)
+        drawn = files.write_timeline_plot(beside, moments, scorer.task.labels)
         print(f"{len(moments)} moments: {out}; plot of {drawn} admissions: {beside}")
         return
     scored = ((block, scorer.score([stay.text for stay in block])) for block in blocks)
-    count = score_files.write_risks(out, beside, scored, scorer.task.name, FLAGS.top_windows)
+    count = files.write_risks(out, beside, scored, scorer.task.name, FLAGS.top_windows)
     print(f"{count} admissions scored: {out}; the windows that drove each: {beside}")
 
 

@@ -13,8 +13,8 @@ import json
 import logging
 from pathlib import Path
 
-from medtop.errors import DataError
-from medtop.files import write_json
+from medtop.files.atomic import write_json
+from medtop.files.errors import DataError
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from medtop.commands import STOPPED
-from medtop.errors import DataError, Stopped
-from medtop.files import write_json, write_text
-from medtop.predictions import read_columns
-from medtop.splits import SHARES
+from medtop.cli.commands import STOPPED
+from medtop.cohort.splits import SHARES
+from medtop.evaluation.predictions import read_columns
+from medtop.files.atomic import write_json, write_text
+from medtop.files.errors import DataError, Stopped
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL_CONFIG = str(ROOT / "medtop/configs/small.json")

@@ -3,12 +3,12 @@
 import time
 from pathlib import Path
 
-from medtop.balancing import BALANCERS
+from medtop.model.balancing import BALANCERS
+from medtop.synthetic.hemodialysis import write_rows
+from medtop.synthetic.loss_scales import LOSS_SCALE, write_case
 from medtop.tabular.cross_validation import CrossValidation
-from medtop.tabular.hemodialysis import write_rows
 from medtop.tabular.measures import measure
 from medtop.tabular.options import TabularOptions
-from medtop.tabular.scale_case import LOSS_SCALE, write_case
 from medtop.tabular.schema import read_schema
 from medtop.tabular.table_data import load
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from medtop.config import BertConfig
+from medtop.model.config import BertConfig
 
 CLS, MASK, FIRST_CODE = 2, 4, 5
 MASKED_SHARE, MOST_MASKED = 0.15, 77

@@ -7,19 +7,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from medtop.balancing import make_balancer
-from medtop.distribution import Distribution
-from medtop.example_bytes import Column
-from medtop.features import TOKEN_COLUMNS
-from medtop.model import build_model
-from medtop.optimizer import AdamW, WarmupLinearDecay
-from medtop.packing import best_row_lengths
-from medtop.pipeline import ROW_LENGTHS, BatchOptions, TrainBatches, eval_batches
-from medtop.records import DatasetWriter, read_dataset
-from medtop.scoring import patient_model, side_by_side
-from medtop.tasks import choose_tasks
-from medtop.train_step import TrainStep
-from medtop.vocabulary import SPECIAL_TOKENS, Vocabulary
+from medtop.cohort.vocabulary import SPECIAL_TOKENS, Vocabulary
+from medtop.data.batches import ROW_LENGTHS, BatchOptions, TrainBatches, eval_batches
+from medtop.data.packing import best_row_lengths
+from medtop.data.protobuf import Column
+from medtop.data.tfrecord import DatasetWriter, read_dataset
+from medtop.data.tokens import TOKEN_COLUMNS
+from medtop.evaluation.scoring import patient_model, side_by_side
+from medtop.model.balancing import make_balancer
+from medtop.model.multitask import build_model
+from medtop.model.tasks import choose_tasks
+from medtop.training.distribution import Distribution
+from medtop.training.optimizer import AdamW, WarmupLinearDecay
+from medtop.training.step import TrainStep
 from speed.data import BATCH, LONGEST, MASKED_SHARE, MOST_MASKED, WINDOW_BATCHES, Patients
 
 TASKS = {"long_stay": ["long_stay"]}

@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 
 import medtop
+from medtop.cohort.vocabulary import Vocabulary
 from medtop.convert import huggingface, names, parity, tokenizer, weight_files
-from medtop.convert.export_card import write_card
-from medtop.convert.folders import check_target, has_json_key, whole_folder
 from medtop.convert.reduction import cost_on_data, cost_on_samples, misfits, reduce
 from medtop.convert.run_folders import SOURCE_TOKENIZER
-from medtop.dataset_info import read_dataset
-from medtop.errors import DataError
-from medtop.files import write_json
-from medtop.run_directory import RunDirectory
-from medtop.vocabulary import Vocabulary
+from medtop.convert.weights_card import write_card
+from medtop.data.description import read_dataset
+from medtop.files.atomic import write_json
+from medtop.files.errors import DataError
+from medtop.files.folders import check_target, has_json_key, whole_folder
+from medtop.training.run_directory import RunDirectory
 
 CONFIG_FILE = {"huggingface": "config.json", "medtop": "config.json", "tf1": "bert_config.json"}
 
@@ -161,8 +161,8 @@ def export(plan):
     Raises:
         DataError: when the outputs differ from the run's by more than rounding; nothing is written then.
     """
-    from medtop.checkpoints import weights_of
-    from medtop.training import load_best
+    from medtop.training.checkpoints import weights_of
+    from medtop.training.trainer import load_best
 
     model = parity.build(plan.config, plan.tasks)
     load_best(model, plan.run)
@@ -245,7 +245,7 @@ def _source_order(plan):
 
 
 def _set(model, arrays):
-    from medtop.checkpoints import set_weights
+    from medtop.training.checkpoints import set_weights
 
     set_weights(model, arrays, "reduced model")
 

@@ -2,7 +2,7 @@
 
 import importlib.util
 
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 
 
 def require(packages, extra):

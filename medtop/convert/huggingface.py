@@ -5,11 +5,11 @@ import json
 import re
 from pathlib import Path
 
-from medtop.config import BertConfig
 from medtop.convert.names import token_type
-from medtop.errors import DataError
-from medtop.files import write_json
-from medtop.tasks import MASKED_LM, Task
+from medtop.files.atomic import write_json
+from medtop.files.errors import DataError
+from medtop.model.config import BertConfig
+from medtop.model.tasks import MASKED_LM, Task
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new"}
 """Ours -> theirs. HuggingFace's `gelu` is the erf form, `gelu_new` google-research/bert's tanh form."""

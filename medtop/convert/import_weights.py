@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from medtop.cohort.vocabulary import Vocabulary
 from medtop.convert import huggingface, names, parity, tokenizer, weight_files
-from medtop.convert.folders import check_target
 from medtop.convert.run_folders import is_imported, write_run
-from medtop.errors import DataError
-from medtop.tasks import MASKED_LM, Task
-from medtop.vocabulary import Vocabulary
+from medtop.files.errors import DataError
+from medtop.files.folders import check_target
+from medtop.model.tasks import MASKED_LM, Task
 
 POOLER = {"pooler/kernel", "pooler/bias"}
 CLASSIFICATION = "classification"
@@ -302,7 +302,7 @@ def _new_pooler(config):
 
 def _checked(plan, model):
     """Sets the weights in a Keras model, which proves that they are complete, and compares outputs where possible."""
-    from medtop.checkpoints import set_weights
+    from medtop.training.checkpoints import set_weights
 
     built = parity.build(model.config, model.tasks)
     set_weights(built, model.arrays, plan.source)

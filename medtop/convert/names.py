@@ -9,9 +9,9 @@ import re
 
 import numpy as np
 
-from medtop.config import EMBEDDINGS
 from medtop.convert.rules import DIRECT, SPLIT, SPLIT_TRANSPOSED, TRANSPOSED, TWO_WAY
-from medtop.errors import DataError
+from medtop.files.errors import DataError
+from medtop.model.config import EMBEDDINGS
 
 _EMBEDDINGS = "bert.embeddings."
 _LAYER = "bert.encoder.layer.{layer}."

@@ -9,10 +9,10 @@ import importlib.util
 
 import numpy as np
 
-from medtop.config import EMBEDDINGS
+from medtop.cohort.vocabulary import CLS, CLS_ID
 from medtop.convert.names import token_type
-from medtop.errors import DataError
-from medtop.vocabulary import CLS, CLS_ID
+from medtop.files.errors import DataError
+from medtop.model.config import EMBEDDINGS
 
 LIMIT = 1e-5
 """Largest difference, as a share of the largest absolute value, that counts as parity (float32 on a CPU)."""
@@ -98,8 +98,8 @@ def sample_inputs(config, vocabulary, rows=6, tokens=24, seed=0):
 
 def build(config, tasks):
     """The Keras model; without tasks the encoder alone."""
-    from medtop.encoder import build_encoder
-    from medtop.model import build_model
+    from medtop.model.encoder import build_encoder
+    from medtop.model.multitask import build_model
 
     return build_model(config, tasks) if tasks else build_encoder(config)
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from medtop.convert.names import extra_embeddings
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 
 LAYOUTS = ("huggingface", "medtop", "tf1")
 
@@ -81,9 +81,9 @@ def cost_on_data(models, configs, tasks, info, max_seq_length):
     Returns:
         str, such as "complications ROC AUC 0.721 -> 0.655 (-0.066)" for each task.
     """
-    from medtop.pipeline import BatchOptions
-    from medtop.scoring import Scorer
-    from medtop.validation import validation_measures
+    from medtop.data.batches import BatchOptions
+    from medtop.evaluation.scoring import Scorer
+    from medtop.training.validation import validation_measures
 
     options = BatchOptions(batch_size=64, max_seq_length=max_seq_length)
     measured = []

@@ -3,13 +3,13 @@
 import json
 import shutil
 
-from medtop.checkpoints import write_arrays
 from medtop.convert import tokenizer
-from medtop.convert.cards import card_lines, restrictions, section
-from medtop.convert.folders import has_json_key, whole_folder
-from medtop.errors import DataError
-from medtop.files import write_json, write_text
-from medtop.run_directory import RunDirectory
+from medtop.files.atomic import write_json, write_text
+from medtop.files.errors import DataError
+from medtop.files.folders import has_json_key, whole_folder
+from medtop.reporting.export_card import card_lines, restrictions, section
+from medtop.training.checkpoints import write_arrays
+from medtop.training.run_directory import RunDirectory
 
 SOURCE_TOKENIZER = "source_tokenizer"
 """Folder that holds the tokenizer of a foreign model: an export gives back its order of tokens, and its files where

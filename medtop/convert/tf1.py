@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from medtop.config import BertConfig
 from medtop.convert.huggingface import BLOCK, read_json
 from medtop.convert.names import token_type
-from medtop.errors import DataError
-from medtop.files import write_json, write_text
+from medtop.files.atomic import write_json, write_text
+from medtop.files.errors import DataError
+from medtop.model.config import BertConfig
 
 PREFIX = "bert_model.ckpt"
 CONFIG = "bert_config.json"

@@ -8,10 +8,10 @@ on the left, so that the latest codes stay.
 import shutil
 from pathlib import Path
 
+from medtop.cohort.vocabulary import CLS, MASK, MEDBERT_PAD, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
 from medtop.convert.huggingface import read_json
-from medtop.errors import DataError
-from medtop.files import write_json
-from medtop.vocabulary import CLS, MASK, MEDBERT_PAD, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
+from medtop.files.atomic import write_json
+from medtop.files.errors import DataError
 
 FILES = (
     "tokenizer.json",
@@ -68,7 +68,7 @@ def write_tokenizer(folder, vocabulary, max_length):
 
 
 def write_wordpiece(folder, vocabulary, max_length, lower_case):
-    """The same files for a model of notes: BERT's tokenizer, as `medtop.notes.wordpiece` cuts texts.
+    """The same files for a model of notes: BERT's tokenizer, as `medtop.text.wordpiece` cuts texts.
 
     Args:
         folder: existing folder.

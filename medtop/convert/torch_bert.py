@@ -216,7 +216,7 @@ class TorchBert(nn.Module):
     """Encoder and heads.
 
     Args:
-        config: dict, as `medtop.config.BertConfig.to_dict` gives it.
+        config: dict, as `medtop.model.config.BertConfig.to_dict` gives it.
         heads: dict task -> (kind, K) with kind "masked", "two_way" (long_stay as HuggingFace's two-way head),
             "classifier" (one task) or "own" (any number of tasks).
         pooler: False for a folder without one.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from medtop.convert.extras import require
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
 FORMATS = {"safetensors": (SAFETENSORS,), "bin": (BIN,), "both": (SAFETENSORS, BIN)}

@@ -5,8 +5,9 @@ All SQL of the labels stands here; what it takes from DuckDB alone is `FILTER (W
 
 import dataclasses
 
-from medtop.errors import DataError
-from medtop.notes.layouts import NEWBORN, PATIENT_COLUMNS, admission_columns
+from medtop.files.errors import DataError
+from medtop.files.sql import first_row
+from medtop.notes.tables import NEWBORN, PATIENT_COLUMNS, admission_columns
 from medtop.sources.reading import (
     TableReader,
     discharge_sql,
@@ -18,7 +19,6 @@ from medtop.sources.reading import (
 )
 from medtop.sources.rejects import iterate_rejects
 from medtop.sources.tables import read_table
-from medtop.stream import first_row
 
 REASONS = {
     "patient_id_empty": "patient_id",
@@ -66,7 +66,7 @@ def load_admissions(connection, layout, date_format=None):
 
     Args:
         connection: DuckDB connection.
-        layout: `medtop.notes.layouts.Layout`.
+        layout: `medtop.notes.tables.Layout`.
         date_format: strptime format of all times, or None for the ISO forms.
 
     Returns:
@@ -178,7 +178,7 @@ def label_admissions(connection, layout, options):
 
     Args:
         connection: DuckDB connection with `admissions` and `deaths`.
-        layout: `medtop.notes.layouts.Layout`.
+        layout: `medtop.notes.tables.Layout`.
         options: `medtop.notes.options.NotesOptions`.
 
     Returns:

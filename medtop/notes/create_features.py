@@ -8,15 +8,15 @@ import dataclasses
 
 import numpy as np
 
-from medtop.create_features import check as check_flags
-from medtop.create_features import find_inputs, is_done
-from medtop.dataset_info import read_dataset
-from medtop.errors import DataError
-from medtop.files import sha256
+from medtop.data.create import check as check_flags
+from medtop.data.create import find_inputs, is_done
+from medtop.data.description import read_dataset
+from medtop.files.atomic import sha256
+from medtop.files.errors import DataError
 from medtop.notes.records import describe, records_of, write_records
 from medtop.notes.texts import check_texts, manifest_of, read_texts, split_of
-from medtop.notes.windows import check_window, first_windows, make_windows
-from medtop.notes.wordpiece import WordPiece, choose_case, read_vocabulary
+from medtop.text.windows import check_window, first_windows, make_windows
+from medtop.text.wordpiece import WordPiece, choose_case, read_vocabulary
 
 DEFAULT_LENGTH = 512
 
@@ -65,7 +65,7 @@ class NotePlan:
         settings: the `NoteSettings`.
         inputs: paths.
         tokenizer: `WordPiece`.
-        description: what `medtop.records.DatasetWriter` takes.
+        description: what `medtop.data.tfrecord.DatasetWriter` takes.
         done: whether the very same dataset is there already, whole.
     """
 
@@ -134,7 +134,7 @@ def write(a_plan):
     `examples_in` are texts, of which those without a word are dropped as `no_words`.
     """
     if not a_plan.done:
-        from medtop import records  # loads TensorFlow
+        from medtop.data import tfrecord as records  # loads TensorFlow
 
         settings = a_plan.settings
         with records.DatasetWriter(settings.output_file, settings.num_shards, a_plan.description) as writer:

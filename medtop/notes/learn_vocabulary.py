@@ -9,12 +9,12 @@ import collections
 import dataclasses
 import heapq
 
-from medtop.create_features import find_inputs
-from medtop.errors import DataError
+from medtop.cohort.vocabulary import SPECIAL_TOKENS, Vocabulary
+from medtop.data.create import find_inputs
+from medtop.files.errors import DataError
 from medtop.notes.texts import check_texts, read_texts, split_of
-from medtop.notes.wordpiece import LONGEST_WORD
-from medtop.notes.words import WordSplitter
-from medtop.vocabulary import SPECIAL_TOKENS, Vocabulary
+from medtop.text.wordpiece import LONGEST_WORD
+from medtop.text.words import WordSplitter
 
 CONTINUES = "##"
 MOST_WORDS = 5_000_000

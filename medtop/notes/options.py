@@ -20,7 +20,7 @@ class NotesOptions:
         observation_end: last day of the data (YYYY-MM-DD), or None where no common one exists, as in MIMIC.
         max_summary_days: discharge summaries charted more than so many days after the discharge are left out; None
             takes them all.
-        cleaning: "careful" or "published" (`medtop.notes.cleaning`).
+        cleaning: "careful" or "published" (`medtop.text.cleaning`).
         lower_case: whether texts become lower case.
         windows: "none", or "words": also ClinicalBERT's data folder of 318-word windows.
         splits: file, name of one split, or None for the seeded hash of the patient's id.

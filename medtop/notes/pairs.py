@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from medtop.notes.sentences import join_short, sentence_spans
+from medtop.text.sentences import join_short, sentence_spans
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +15,7 @@ class SentencePieces:
     """A text as word pieces, cut into sentences.
 
     Attributes:
-        ids, word_starts, starts, ends: int64 [Z], as in `medtop.notes.wordpiece.Pieces`.
+        ids, word_starts, starts, ends: int64 [Z], as in `medtop.text.wordpiece.Pieces`.
         edges: int64 [sentences + 1], the piece at which each sentence begins, and the end.
     """
 
@@ -48,7 +48,7 @@ def sentence_pieces(texts, tokenizer, unit, short, longest):
 
     Args:
         texts: list of str.
-        tokenizer: `medtop.notes.wordpiece.WordPiece`.
+        tokenizer: `medtop.text.wordpiece.WordPiece`.
         unit, short: as for `join_short`.
         longest: most pieces of a sentence; longer ones (lists, tables without full stops) are cut, lengths equal to
             within one.

@@ -9,19 +9,19 @@ import dataclasses
 
 import numpy as np
 
-from medtop.create_features import check as check_flags
-from medtop.create_features import find_inputs, is_done
-from medtop.dataset_info import read_dataset
-from medtop.errors import DataError
-from medtop.files import sha256
+from medtop.cohort.splits import SPLITS, read_split_file
+from medtop.data.create import check as check_flags
+from medtop.data.create import find_inputs, is_done
+from medtop.data.description import read_dataset
+from medtop.files.atomic import sha256
+from medtop.files.errors import DataError
 from medtop.notes.create_features import DEFAULT_LENGTH, open_tokenizer
 from medtop.notes.pairs import make_pairs, sentence_pieces
 from medtop.notes.records import NoteRecords, describe, records_of, write_records
-from medtop.notes.sentences import SHORT, UNITS
 from medtop.notes.texts import check_texts, manifest_of, read_texts, split_of
-from medtop.notes.windows import make_windows
-from medtop.notes.wordpiece import WordPiece
-from medtop.splits import SPLITS, read_split_file
+from medtop.text.sentences import SHORT, UNITS
+from medtop.text.windows import make_windows
+from medtop.text.wordpiece import WordPiece
 
 TASK, LABEL = "next_sentence", "is_next"
 
@@ -78,7 +78,7 @@ class PretrainingPlan:
         inputs: paths.
         tokenizer: `WordPiece`.
         splits: dict patient -> split.
-        description: what `medtop.records.DatasetWriter` takes.
+        description: what `medtop.data.tfrecord.DatasetWriter` takes.
         done: whether the very same dataset is there already, whole.
     """
 
@@ -184,10 +184,10 @@ def write(a_plan):
         DataError: with `next_sentence`, when there is one text only: nothing could stand in for a wrong continuation.
     """
     if not a_plan.done:
-        from medtop import records  # loads TensorFlow
+        from medtop.data import tfrecord  # loads TensorFlow
 
         settings = a_plan.settings
-        with records.DatasetWriter(settings.output_file, settings.num_shards, a_plan.description) as writer:
+        with tfrecord.DatasetWriter(settings.output_file, settings.num_shards, a_plan.description) as writer:
             make = _Pairs(a_plan) if settings.next_sentence else _Windows(a_plan)
             pieces = empty = 0
             for path in a_plan.inputs:

@@ -10,7 +10,7 @@ import functools
 
 import numpy as np
 
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 from medtop.sources.text_files import header_line, read_head, sniff_delimiter, stream_bytes
 
 BLOCK_BYTES = 1 << 23

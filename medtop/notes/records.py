@@ -1,4 +1,4 @@
-"""Windows of notes as TFRecord (layout "notes" of `medtop.records`).
+"""Windows of notes as TFRecord (layout "notes" of `medtop.data.tfrecord`).
 
 Letters: S windows, n tokens of a window, K labels of a task.
 """
@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from medtop.example_bytes import Column
+from medtop.data.protobuf import Column
 
 TASK = "readmission"
 """The patient-level task of CONTRACT 6; its one label has the same name."""
@@ -42,10 +42,10 @@ class NoteRecords:
 
 
 def describe(tokenizer, defaults, *, split=None, tasks=None, flags=None, source_manifest=None):
-    """What `medtop.records.DatasetWriter` wants to know of a data set of notes.
+    """What `medtop.data.tfrecord.DatasetWriter` wants to know of a data set of notes.
 
     Args:
-        tokenizer: `medtop.notes.wordpiece.WordPiece`.
+        tokenizer: `medtop.text.wordpiece.WordPiece`.
         defaults: dict of `max_seq_length`, `max_predictions_per_seq`, `masked_lm_prob`, `random_seed`.
         split: "train", "valid", "test" or None.
         tasks: dict task -> label names; default `{"readmission": ["readmission"]}`.
@@ -70,7 +70,7 @@ def records_of(windows, patient_ids, admission_ids, prediction_times, labels):
     """The `NoteRecords` of windows: each has the label of its text.
 
     Args:
-        windows: `medtop.notes.windows.Windows` of N texts.
+        windows: `medtop.text.windows.Windows` of N texts.
         patient_ids, admission_ids: N str.
         prediction_times: int64 [N], seconds.
         labels: float [N], 1, 0 or NaN (unknown).
@@ -95,7 +95,7 @@ def records_of(windows, patient_ids, admission_ids, prediction_times, labels):
 
 
 def write_records(writer, records):
-    """Appends `NoteRecords` to a `medtop.records.DatasetWriter` made with `describe`."""
+    """Appends `NoteRecords` to a `medtop.data.tfrecord.DatasetWriter` made with `describe`."""
     columns = [
         Column(name, "int64", getattr(records, name), records.counts)
         for name in ("token_ids", "segment_ids", "word_starts")

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 from medtop.notes.quoted_csv import iterate_rows, table_header
 
 ROWS = 256

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 from medtop.sources import columns, medbert_tsv, mimic, synpuf, topbert_csv
 from medtop.sources.columns import parse_columns
 from medtop.sources.stays import PATIENTS_COLUMNS, STAYS_COLUMNS, Request, Source, StaysReport

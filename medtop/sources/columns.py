@@ -6,7 +6,7 @@ without regard to case; columns that are not mapped are found under their standa
 
 import duckdb
 
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 from medtop.sources.reading import column_types, quote_name
 from medtop.sources.rows import RowLayout, load_rows, text_layout
 from medtop.sources.stays import REQUIRED_COLUMNS, STANDARD_COLUMNS, Source

@@ -5,7 +5,7 @@ patient, admission, discharge, diagnosis, present on admission, diagnosis priori
 third party, priority).
 """
 
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 from medtop.sources.rows import POA_PARSED, load_rows, text_layout
 from medtop.sources.stays import REQUIRED_COLUMNS, Source
 from medtop.sources.text_files import (

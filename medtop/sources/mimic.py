@@ -8,7 +8,7 @@ given as 91). Death is `dod`, without it the day of the earliest `deathtime`.
 
 from pathlib import Path
 
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 from medtop.sources.reading import TableReader, discharge_sql, is_blank_sql, timestamp_sql
 from medtop.sources.rows import create_wide_table, finish, reason_sql, settle, wide_columns
 from medtop.sources.stays import Source

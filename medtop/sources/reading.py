@@ -11,7 +11,7 @@ import re
 import duckdb
 import pyarrow
 
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 from medtop.sources.plain_text import open_plain
 from medtop.sources.stays import EARLIEST, LATEST
 from medtop.sources.text_files import inspect_text, is_parquet, iterate_records

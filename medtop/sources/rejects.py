@@ -7,8 +7,8 @@ import csv
 import heapq
 import itertools
 
-from medtop.errors import DataError
-from medtop.files import atomic_path
+from medtop.files.atomic import atomic_path
+from medtop.files.errors import DataError
 
 HEADER = ("file", "line", "column", "reason")
 

@@ -6,7 +6,7 @@ then listed and deleted, patients are made, and the helper columns dropped.
 
 import dataclasses
 
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 from medtop.sources.plain_text import plain_layout, plain_types
 from medtop.sources.reading import (
     TableReader,

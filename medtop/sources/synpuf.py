@@ -9,7 +9,7 @@ All codes are ICD-9 (V and E codes included) and are kept even where they do not
 import re
 from pathlib import Path
 
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 from medtop.sources.reading import TableReader, discharge_sql, is_blank_sql, timestamp_sql
 from medtop.sources.rows import create_wide_table, finish, reason_sql, settle, wide_columns
 from medtop.sources.stays import Source

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 from medtop.sources.reading import quote_name
 from medtop.sources.text_files import header_line, read_head, sniff_delimiter
 

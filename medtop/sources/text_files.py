@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 GZIP_MAGIC = b"\x1f\x8b"

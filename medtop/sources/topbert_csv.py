@@ -6,7 +6,7 @@ case), else by position. Codes are taken verbatim; where they are phecodes (250.
 be matched, and the report says so (`icd_codes` false).
 """
 
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 from medtop.sources.rows import POA_PARSED, load_rows, text_layout
 from medtop.sources.stays import REQUIRED_COLUMNS, Source
 from medtop.sources.text_files import (

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 import medtop
-from medtop.checkpoints import read_arrays, write_arrays
-from medtop.errors import DataError
-from medtop.files import sha256, write_json
+from medtop.files.atomic import sha256, write_json
+from medtop.files.errors import DataError
 from medtop.tabular import baselines
 from medtop.tabular.training import Trainer
+from medtop.training.checkpoints import read_arrays, write_arrays
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class CrossValidation:
     Args:
         data: `Data`.
         options: `TabularOptions`.
-        methods: names: keys of `medtop.balancing.BALANCERS` (multi-task networks), "single_task", and
+        methods: names: keys of `medtop.model.balancing.BALANCERS` (multi-task networks), "single_task", and
             `baselines.BASELINES`.
         folds: their number.
         folder: where finished cells lie; None = nothing is kept.

@@ -5,7 +5,7 @@ Letters: N rows, K classes, P groups, R resamples.
 
 import numpy as np
 
-from medtop.bootstrap import interval, resample_counts
+from medtop.evaluation.bootstrap import interval, resample_counts
 
 CLASSIFICATION_MEASURES = ("accuracy", "macro_f1", "skill")
 REGRESSION_MEASURES = ("mae", "r2", "skill")

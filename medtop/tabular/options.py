@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 
 
 @dataclasses.dataclass(frozen=True)

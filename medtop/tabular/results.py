@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from medtop.files import atomic_path, write_json, write_text
-from medtop.report import write_training_page
+from medtop.files.atomic import atomic_path, write_json, write_text
+from medtop.reporting.page import write_training_page
 from medtop.tabular.cross_validation import SINGLE_TASK
 from medtop.tabular.measures import measures_of
-from medtop.tensorboard_events import write_scalars
+from medtop.training.tensorboard import write_scalars
 
 
 def write_results(folder, data, folds, predictions, histories, measured, plot=False):

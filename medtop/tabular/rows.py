@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 from medtop.tabular.schema import CLASSIFICATION, COMPARISONS, MULTI_HOT, NUMERIC
 from medtop.tabular.table_files import read_columns
 

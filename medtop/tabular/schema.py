@@ -16,7 +16,7 @@ import operator
 import re
 from pathlib import Path
 
-from medtop.errors import DataError
+from medtop.files.errors import DataError
 
 VERSION = 1
 NUMERIC, CATEGORICAL, MULTI_HOT = "numeric", "categorical", "multi_hot"
@@ -67,7 +67,7 @@ class Target:
         name: the column; a missing value is an unknown target.
         kind: "classification" or "regression".
         classes: the classes' texts in the order of the outputs; None = those in the data, sorted.
-        weight: the task's priority, a factor of its balanced weight (`medtop.balancing`).
+        weight: the task's priority, a factor of its balanced weight (`medtop.model.balancing`).
         loss_units: regression: the squared error counts in units of the target's standard deviation ("standard"), or
             in the data's own ("data"), where it may be thousands of times another target's loss.
     """

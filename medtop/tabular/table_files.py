@@ -11,8 +11,8 @@ from pathlib import Path
 
 import duckdb
 
-from medtop.errors import DataError
-from medtop.stream import quote
+from medtop.files.errors import DataError
+from medtop.files.sql import quote
 
 MOST_ROWS = 2_000_000  # a table is held in memory
 

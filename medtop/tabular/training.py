@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from medtop.balancing import make_balancer, norms_and_cosines
-from medtop.errors import DataError
+from medtop.files.errors import DataError
+from medtop.model.balancing import make_balancer, norms_and_cosines
 from medtop.tabular.network import build_network, element_losses, head_outputs, last_shared_kernel
 
 
@@ -21,7 +21,7 @@ class Trainer:
         num_inputs: F.
         targets: n `TargetValues`.
         options: `TabularOptions`.
-        balancing: key of `medtop.balancing.BALANCERS`.
+        balancing: key of `medtop.model.balancing.BALANCERS`.
 
     Attributes:
         network: `keras.Model`, after `fit` with the best epoch's weights.

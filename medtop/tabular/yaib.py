@@ -8,9 +8,9 @@ from pathlib import Path
 
 import duckdb
 
-from medtop.errors import DataError
-from medtop.files import atomic_path
-from medtop.stream import quote
+from medtop.files.atomic import atomic_path
+from medtop.files.errors import DataError
+from medtop.files.sql import quote
 
 DAY = 24 * 3600
 STATIC = ("age", "sex", "height", "weight")

@@ -1,0 +1,1 @@
+"""What scripts share: flags, exit codes, quiet; no other room imports it."""

@@ -1,0 +1,344 @@
+"""Stays table -> examples with features and labels -> pickled lists, splits, vocabulary. Columnar, in bounded memory.
+
+DuckDB reads, numbers and sorts (`stream`); everything after is NumPy on batches of whole patients. Two passes, because
+ids need the whole training split: the first turns rows into examples whose codes are places in the list of distinct
+codes, spilled to disk, and counts the training codes; the second maps them to vocabulary ids and writes chunks.
+Per patient some 50 bytes stay in memory (id, birth, death, end of observation, sex, hashes, split).
+"""
+
+import contextlib
+import dataclasses
+
+import numpy as np
+
+from medtop.cohort import labels as labelling
+from medtop.cohort import prediction_times as timing
+from medtop.cohort.codes import roll_up
+from medtop.cohort.endpoints import read_endpoints
+from medtop.cohort.example_columns import CODE_COLUMNS, EXAMPLE_COLUMNS, VISIT_COLUMNS, example_columns, example_groups
+from medtop.cohort.pickled_lists import Chunk, SequenceWriter
+from medtop.cohort.sorted_rows import load_codes, load_patients, sorted_rows, table_sizes
+from medtop.cohort.spill import ColumnFiles
+from medtop.cohort.splits import SPLITS, choose_splits, write_splits
+from medtop.cohort.tally import Tally
+from medtop.cohort.visits import build_visits, ranges
+from medtop.cohort.vocabulary import UNK_ID, Vocabulary
+from medtop.files.errors import DataError
+
+TASKS = ("long_stay", "complications")
+CHUNK_EXAMPLES = 5_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What determines the outputs of a run, beside its input; see `--help` of preprocess_pretrain_data.py.
+
+    Attributes:
+        layout: "default" or "medbert".
+        index: one of `prediction_times.INDEXES`; ignored where `prediction_times` names a file.
+        prediction_times: file, or None.
+        min_visits: for `index="random_visit"`.
+        visit: "stay" or "discharge_date".
+        tasks: subset of `TASKS`; label columns of `prediction_times` add to it.
+        endpoints: shipped name or file.
+        horizons: days.
+        long_stay_label: "next" or "any".
+        long_stay_within_days: for "next".
+        code_map: "none", "first3" or a file.
+        splits: file, name of a split that takes all patients, or None for the seeded hash.
+        vocabulary: file of a frozen vocabulary, or None to fit one.
+        min_code_count: rarer training codes become [UNK].
+        subset_size: patients to keep, 0 for all.
+        seed: of splits, choice of visits and subset.
+    """
+
+    layout: str = "default"
+    index: str = "random_visit"
+    prediction_times: str | None = None
+    min_visits: int = 1
+    visit: str = "stay"
+    tasks: tuple = TASKS
+    endpoints: str = "diabetes_complications"
+    horizons: tuple = (365, 730, 1095)
+    long_stay_label: str = "next"
+    long_stay_within_days: int = 365
+    code_map: str = "none"
+    splits: str | None = None
+    vocabulary: str | None = None
+    min_code_count: int = 2
+    subset_size: int = 0
+    seed: int = 0
+
+    @property
+    def index_name(self):
+        """How prediction times were chosen, as every output calls it."""
+        return "prediction_times_file" if self.prediction_times else self.index
+
+
+@dataclasses.dataclass
+class Cohort:
+    """What `build_cohort` made, for the manifest.
+
+    Attributes:
+        tally: `Tally`.
+        tasks: dict task -> label names.
+        vocabulary: `Vocabulary`.
+        patients, rows: in the stays table.
+        rows_not_in_subset, patients_not_in_subset: left out by `subset_size`.
+        roll_up: report of `codes.roll_up`.
+        known_codes: dict split -> share of codes that have an id of their own, None without codes.
+        given_times: report of the prediction-time file, or None.
+        endpoints: `Endpoints` in use, or None.
+        dates: (earliest admission, latest discharge) in the stays table, ISO dates or None.
+    """
+
+    tally: Tally
+    tasks: dict
+    vocabulary: Vocabulary
+    patients: int
+    rows: int
+    rows_not_in_subset: int
+    patients_not_in_subset: int
+    roll_up: dict
+    known_codes: dict
+    given_times: dict | None
+    endpoints: object
+    dates: tuple
+
+
+def build_cohort(connection, report, options, folder, write=True, progress=None):
+    """Turns the tables `stays` and `patients` into the outputs of the default layout.
+
+    Args:
+        connection: DuckDB connection with both tables (see `medtop.sources`).
+        report: the source's `StaysReport`.
+        options: `Options`.
+        folder: existing folder for temporary arrays and for the outputs `out.bencs.*`, `out.types`, `out.vocab.txt`,
+            `out.splits.csv`.
+        write: False for a dry run: nothing is written to `folder`.
+        progress: None, or a function called with (what is counted, how many so far).
+
+    Returns:
+        `Cohort`.
+
+    Raises:
+        DataError: for input or options that do not fit together.
+    """
+    return _Builder(connection, report, options, folder, write, progress or (lambda what, count: None)).build()
+
+
+class _Builder:
+    def __init__(self, connection, report, options, folder, write, progress):
+        self.connection, self.report, self.options, self.folder = connection, report, options, folder
+        self.write, self.progress = write, progress
+
+    def build(self):
+        """Both passes."""
+        self._check()
+        connection, options = self.connection, self.options
+        self.patients = load_patients(connection, options.seed, options.subset_size)
+        self.splits = choose_splits(connection, options.splits or None, self.patients.hashes[:, 0])
+        self.given = timing.read_given_times(connection, options.prediction_times) if options.prediction_times else None
+        self.tasks = self._tasks()
+        codes, code_rows = load_codes(connection)
+        self.bits = self.endpoints.bits(codes) if self.endpoints else np.zeros(len(codes), np.uint64)
+        self.rolled = roll_up(connection, codes, code_rows, options.code_map)
+        self.tally = Tally(self.tasks, len(self.rolled.names))
+        fixed = Vocabulary.read(options.vocabulary) if options.vocabulary else None
+        if fixed is not None and fixed.is_medbert:
+            raise DataError(
+                f"{options.vocabulary}: expected a vocabulary of the default layout, which begins with [PAD], "
+                "received Med-BERT's; use it with --layout=medbert"
+            )
+        with contextlib.ExitStack() as stack:
+            self.spilled = self._open_spill(stack)
+            self._first_pass()
+            if not self.tally.examples.sum():
+                raise DataError(
+                    f"{', '.join(map(str, self.report.files))}: expected at least one patient with a prediction "
+                    f"time, received none ({_reasons(self.tally)})"
+                )
+            vocabulary = fixed or self._fit_vocabulary()
+            if self.write:
+                self._second_pass(vocabulary)
+        return self._cohort(vocabulary)
+
+    def _check(self):
+        options, report = self.options, self.report
+        needed = "complications" in options.tasks or (options.index == "lineage" and not options.prediction_times)
+        self.endpoints = read_endpoints(options.endpoints) if needed else None
+        if needed and not report.icd_codes and self.endpoints.needs_icd:
+            raise DataError(
+                f"--endpoints={options.endpoints}: expected ICD codes (ICD9_..., ICD10_...) for "
+                f"{', '.join(self.endpoints.needs_icd)}, received a source ({report.source}) without them; use "
+                "--tasks=long_stay, or an endpoint file with phecode or verbatim prefixes"
+            )
+        self.acquired = bool(self.endpoints and self.endpoints.hospital_acquired and report.has_present_on_admission)
+
+    def _tasks(self):
+        options, own = self.options, self.given.tasks if self.given else {}
+        built_in = {"long_stay": ["long_stay"]}
+        if self.endpoints:
+            built_in["complications"] = [f"{name}_{days}" for name in self.endpoints.names for days in options.horizons]
+        return {task: built_in[task] for task in TASKS if task in options.tasks and task not in own} | own
+
+    def _open_spill(self, stack):
+        if not self.write:
+            return None
+        columns = {**EXAMPLE_COLUMNS, **VISIT_COLUMNS, **CODE_COLUMNS}
+        for task in self.tasks:
+            columns |= {f"labels_{task}": np.float32, f"weights_{task}": np.float32}
+        files = [ColumnFiles(self.folder, split, columns) for split in SPLITS]
+        for file in files:
+            stack.callback(file.close)
+        return files
+
+    def _first_pass(self):
+        for rows in sorted_rows(self.connection, self.options.visit, self.acquired):
+            visits = build_visits(rows, self.options.visit, self.rolled.places, len(self.rolled.names), self.bits)
+            choice = self._choose(visits)
+            splits = self.splits[visits.patients]
+            self.tally.add_patients(visits, choice, splits)
+            order = np.argsort(splits[choice.slots], kind="stable")  # one split after another, patients in order
+            choice = dataclasses.replace(
+                choice,
+                slots=choice.slots[order],
+                times=choice.times[order],
+                known_until=choice.known_until[order],
+                given=None if choice.given is None else choice.given[order],
+            )
+            for split in range(len(SPLITS)):
+                low, high = np.searchsorted(splits[choice.slots], [split, split + 1])
+                for group in example_groups(visits, choice.slots[low:high]):
+                    self._add(visits, choice, split, slice(group.start + low, group.stop + low))
+            self.progress("rows", self.tally.rows)
+
+    def _choose(self, visits):
+        options, deaths = self.options, self.patients.deaths[visits.patients]
+        if self.given:
+            choice = timing.given_times(visits, self.given, deaths)
+        elif options.index == "none":
+            choice = timing.last_visits(visits)
+        elif options.index == "lineage":
+            choice = timing.lineage_visits(visits)
+        else:
+            choice = timing.random_visits(visits, self.patients.hashes[visits.patients, 1], deaths, options.min_visits)
+        return timing.leave_out(choice, self.splits[visits.patients] < 0, "not_in_splits_file")
+
+    def _add(self, visits, choice, split, part):
+        slots, times, known_until = choice.slots[part], choice.times[part], choice.known_until[part]
+        columns = example_columns(visits, self.patients.births[visits.patients], slots, times, known_until)
+        labels = self._labels(visits, choice, part)
+        self.tally.add_examples(split, columns, labels)
+        if self.spilled:
+            for task, values in labels.items():
+                columns |= {f"labels_{task}": values.values, f"weights_{task}": values.weights}
+            self.spilled[split].append(columns)
+
+    def _labels(self, visits, choice, part):
+        options, slots = self.options, choice.slots[part]
+        pairs = labelling.pair_up(visits, slots, choice.times[part], choice.known_until[part])
+        patients = visits.patients[slots]
+        result = {}
+        for task in self.tasks:
+            if self.given and task in self.given.tasks:
+                result[task] = labelling.given_labels(self.given.labels[task][choice.given[part]])
+            elif task == "complications":
+                result[task] = labelling.complications(
+                    pairs,
+                    len(self.endpoints.names),
+                    options.horizons,
+                    self.patients.observation_ends[patients],
+                    self.patients.deaths[patients],
+                )
+            elif options.long_stay_label == "any":
+                result[task] = labelling.long_stay_any(pairs)
+            else:
+                result[task] = labelling.long_stay_next(pairs, options.long_stay_within_days)
+        return result
+
+    def _fit_vocabulary(self):
+        counts = self.tally.code_counts[SPLITS.index("train")]
+        if not counts.any():
+            raise DataError(
+                "vocabulary: expected a training split with codes to fit it on, received none; give a vocabulary file, "
+                "such as a run's vocab.txt, instead of NA"
+            )
+        return Vocabulary.from_counts(self.rolled.names, counts, self.options.min_code_count)
+
+    def _second_pass(self, vocabulary):
+        ids = np.array([vocabulary.ids.get(name, UNK_ID) for name in self.rolled.names], np.int32)
+        count = 0
+        for place, split in enumerate(SPLITS):
+            header = {"split": split, "vocabulary_hash": vocabulary.hash, "prediction_times": self.options.index_name}
+            with SequenceWriter(self.folder / f"out.bencs.{split}", self.tasks, **header) as writer:
+                for chunk in self._chunks(self.spilled[place], ids):
+                    writer.write(chunk)
+                    count += len(chunk)
+                    self.progress("examples", count)
+        vocabulary.write(self.folder / "out")
+        write_splits(self.folder / "out.splits.csv", self._split_rows())
+
+    def _chunks(self, files, ids):
+        files.rewind()
+        while len(patients := files.read("patients", CHUNK_EXAMPLES)):
+            columns = {name: files.read(name, len(patients)) for name in EXAMPLE_COLUMNS if name != "patients"}
+            visit_counts, code_counts = columns["visit_counts"], columns["code_counts"]
+            visit_codes = files.read("visit_codes", int(visit_counts.sum()))
+            columns |= {name: files.read(name, len(visit_codes)) for name in VISIT_COLUMNS if name != "visit_codes"}
+            tasks = {task: len(names) for task, names in self.tasks.items()}
+            labels, weights = (
+                {
+                    task: files.read(f"{kind}_{task}", len(patients) * size).reshape(-1, size)
+                    for task, size in tasks.items()
+                }
+                for kind in ("labels", "weights")
+            )
+            numbers = ranges(np.ones(len(patients), np.int64), visit_counts)
+            yield Chunk(
+                patient_ids=self.patients.names(patients),
+                sexes=self.patients.sexes[patients],
+                codes=ids[files.read("codes", int(code_counts.sum()))],
+                visits=np.repeat(numbers, visit_codes),
+                visit_positions=ranges(np.zeros(len(visit_codes), np.int64), visit_codes),
+                labels=labels,
+                weights=weights,
+                **columns,
+            )
+
+    def _split_rows(self):
+        has_examples = np.zeros(len(self.patients), bool)
+        for files in self.spilled:
+            has_examples[np.fromfile(files.paths["patients"], np.int32)] = True
+        kept = np.flatnonzero(has_examples)
+        for start in range(0, len(kept), 100_000):
+            places = kept[start : start + 100_000]
+            yield self.patients.names(places), self.splits[places]
+
+    def _cohort(self, vocabulary):
+        known = np.array([vocabulary.ids.get(name, UNK_ID) != UNK_ID for name in self.rolled.names], bool)
+        totals, covered = self.tally.code_counts.sum(1), self.tally.code_counts[:, known].sum(1)
+        rows, patients, first, last = table_sizes(self.connection)
+        if rows != self.tally.rows and not self.options.subset_size:
+            raise RuntimeError(f"stays and patients do not fit: {rows} rows of stays, {self.tally.rows} after joining")
+        return Cohort(
+            tally=self.tally,
+            tasks=self.tasks,
+            vocabulary=vocabulary,
+            patients=patients,
+            rows=rows,
+            rows_not_in_subset=rows - self.tally.rows,
+            patients_not_in_subset=patients - len(self.patients),
+            roll_up=self.rolled.report,
+            known_codes={
+                split: float(part / total) if total else None
+                for split, part, total in zip(SPLITS, covered, totals, strict=True)
+            },
+            given_times=self.given and self.given.report,
+            endpoints=self.endpoints,
+            dates=(first, last),
+        )
+
+
+def _reasons(tally):
+    return ", ".join(f"{reason} {number}" for reason, number in tally.patients_dropped().items()) or "no patients"

@@ -1,0 +1,169 @@
+"""Labels at a prediction time, with three states: 1, 0, or unknown for a stated reason.
+
+Durations are whole calendar days (see `medtop.cohort.visits.DAY`). Letters: E examples, K labels, S visits of a batch.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from medtop.cohort.visits import DAY, UNKNOWN_DAY, ranges
+
+LONG_STAY_DAYS = 7
+"""A stay is prolonged when it lasts longer than this (Med-BERT, top-BERT)."""
+
+REASONS = ("known", "death_without_event", "prevalent", "censored", "no_admission_in_window", "not_given")
+"""State of a label; the place in this tuple is its number. The first two are known, the others unknown: an endpoint
+code at or before the prediction time; observation ends before the horizon; no later admission within the window; empty
+in the user's file."""
+KNOWN_REASONS = 2
+
+_NEVER = np.iinfo(np.int64).max
+
+
+@dataclasses.dataclass
+class Labels:
+    """Labels of one task.
+
+    Attributes:
+        values: float32 [E, K], 1 or 0; 0 where unknown.
+        reasons: int8 [E, K], place in `REASONS`.
+    """
+
+    values: np.ndarray
+    reasons: np.ndarray
+
+    @property
+    def weights(self):
+        """float32 [E, K], 1 where known, 0 where unknown."""
+        return (self.reasons < KNOWN_REASONS).astype(np.float32)
+
+
+@dataclasses.dataclass
+class Pairs:
+    """Each example beside every visit of its patient (also those after the prediction time).
+
+    Attributes:
+        visits: `Visits` of the batch.
+        starts: int64 [E], where an example's pairs begin; each has at least one.
+        places: int64 [pairs], visit of each pair.
+        examples: int64 [pairs], example of each pair.
+        known_until: int64 [E], last known instant.
+        days: int64 [E], day of the prediction time.
+        past: bool [pairs], whether the visit is known at the prediction time.
+    """
+
+    visits: object
+    starts: np.ndarray
+    places: np.ndarray
+    examples: np.ndarray
+    known_until: np.ndarray
+    days: np.ndarray
+    past: np.ndarray
+
+
+def pair_up(visits, slots, times, known_until):
+    """`Pairs` of these examples with the visits of their patients.
+
+    Args:
+        visits: `Visits`.
+        slots: int64 [E], place of each example's patient within the batch.
+        times, known_until: int64 [E], seconds.
+    """
+    counts = visits.counts[slots]
+    examples = np.repeat(np.arange(len(slots)), counts)
+    places = ranges(visits.starts[slots], counts)
+    return Pairs(
+        visits,
+        np.cumsum(counts) - counts,
+        places,
+        examples,
+        known_until,
+        times // DAY,
+        visits.discharges[places] <= known_until[examples],
+    )
+
+
+def long_stay_next(pairs, within_days):
+    """1 where the first admission after the prediction time lasts more than 7 days, 0 where it does not.
+
+    "After" is strict (an admission at the very instant of the prediction time is a transfer); among admissions at one
+    instant the one that ends first counts. Unknown without an admission within `within_days`.
+    """
+    visits = pairs.visits
+    admissions = visits.admissions[pairs.places]
+    later = admissions > pairs.known_until[pairs.examples]
+    if not len(pairs.starts):
+        return Labels(np.zeros((0, 1), np.float32), np.zeros((0, 1), np.int8))
+    first = np.minimum.reduceat(np.where(later, admissions, _NEVER), pairs.starts)
+    found = (first // DAY - pairs.days <= within_days) & (first < _NEVER)
+    same = later & (admissions == first[pairs.examples])
+    place = np.minimum.reduceat(np.where(same, pairs.places, _NEVER), pairs.starts)
+    values = np.zeros(len(first), np.float32)
+    values[found] = visits.stay_days[place[found]] > LONG_STAY_DAYS
+    reasons = np.where(found, REASONS.index("known"), REASONS.index("no_admission_in_window")).astype(np.int8)
+    return Labels(values[:, None], reasons[:, None])
+
+
+def long_stay_any(pairs):
+    """1 where some stay in the whole record lasts more than 7 days: the lineage's label, which looks into the input."""
+    long = pairs.visits.stay_days > LONG_STAY_DAYS
+    values = np.maximum.reduceat(long[pairs.places], pairs.starts) if len(pairs.starts) else np.zeros(0)
+    return Labels(values.astype(np.float32)[:, None], np.zeros((len(values), 1), np.int8))
+
+
+def complications(pairs, num_endpoints, horizons, observation_ends, deaths):
+    """Per endpoint and horizon (endpoint-major): does the first event come within the horizon?
+
+    An event is dated by the admission of its stay, or by the prediction time where that stay had begun before.
+
+    - endpoint code in a visit known at the prediction time: unknown, "prevalent";
+    - first event within `horizon` days after it: 1;
+    - death within the horizon without it: 0, "death_without_event";
+    - observed through the horizon without it: 0;
+    - else unknown, "censored".
+
+    Args:
+        pairs: `Pairs`.
+        num_endpoints: endpoints in use, bits of `Visits.endpoint_codes`.
+        horizons: days, [H].
+        observation_ends, deaths: int32 [E], days, `UNKNOWN_DAY` where unknown.
+
+    Returns:
+        `Labels` with K = num_endpoints * H.
+    """
+    visits, days = pairs.visits, pairs.days
+    shape = (len(pairs.starts), num_endpoints * len(horizons))
+    values, reasons = np.zeros(shape, np.float32), np.zeros(shape, np.int8)
+    if not len(pairs.starts):
+        return Labels(values, reasons)
+    after = np.maximum(visits.admission_days[pairs.places] - days[pairs.examples], 0)
+    known_codes = np.where(pairs.past, visits.endpoint_codes[pairs.places], np.uint64(0))
+    prevalent = np.bitwise_or.reduceat(known_codes, pairs.starts)
+    events = np.where(pairs.past, np.uint64(0), visits.endpoint_events[pairs.places])
+    observed = np.where(observation_ends == UNKNOWN_DAY, -1, observation_ends - days)
+    death = np.where(deaths == UNKNOWN_DAY, _NEVER, deaths - days)
+    for endpoint in range(num_endpoints):
+        bit = np.uint64(1 << endpoint)
+        first = np.minimum.reduceat(np.where(events & bit, after, _NEVER), pairs.starts)
+        for place, horizon in enumerate(horizons, endpoint * len(horizons)):
+            event = first <= horizon
+            state = np.where(
+                death <= horizon,
+                REASONS.index("death_without_event"),
+                np.where(observed >= horizon, REASONS.index("known"), REASONS.index("censored")),
+            )
+            state[event] = REASONS.index("known")
+            state[prevalent & bit != 0] = REASONS.index("prevalent")
+            reasons[:, place] = state
+            values[:, place] = event & (state == REASONS.index("known"))
+    return Labels(values, reasons)
+
+
+def given_labels(columns):
+    """A user's own labels: float32 [E, K], NaN where unknown."""
+    missing = np.isnan(columns)
+    return Labels(
+        np.where(missing, 0, columns).astype(np.float32),
+        np.where(missing, REASONS.index("not_given"), REASONS.index("known")).astype(np.int8),
+    )

@@ -1,0 +1,285 @@
+"""What a preprocessing run did, as one dict for `<prefix>.manifest.json`, and as lines to read.
+
+The rows add up: `rows_in = rows_out + rows_merged + sum(rows_dropped.values())`; so do the patients.
+"""
+
+import platform
+import shlex
+
+import duckdb
+import numpy
+import pyarrow
+
+import medtop
+
+FORMAT = "medtop preprocessing"
+
+
+def _versions():
+    return {
+        "medtop": medtop.__version__,
+        "python": platform.python_version(),
+        "duckdb": duckdb.__version__,
+        "numpy": numpy.__version__,
+        "pyarrow": pyarrow.__version__,
+    }
+
+
+def _source(report):
+    return {
+        "name": report.source,
+        "files": [str(file) for file in report.files],
+        "counts": dict(report.counts),
+        "icd_codes": report.icd_codes,
+        "present_on_admission": report.has_present_on_admission,
+        "notes": list(report.notes),
+    }
+
+
+def _rows(report, out, merged, dropped):
+    """The sum of rows: what the source did, then what the cohort did."""
+    joined = dict(report.rows_dropped)
+    for reason, rows in dropped.items():
+        joined[reason] = joined.get(reason, 0) + rows
+    return {
+        "rows_in": report.rows_in,
+        "rows_out": out,
+        "rows_merged": report.rows_merged + merged,
+        "rows_dropped": {reason: int(rows) for reason, rows in joined.items() if rows},
+    }
+
+
+def default_manifest(report, cohort, options, settings):
+    """The manifest of the default layout.
+
+    Args:
+        report: `StaysReport`.
+        cohort: `medtop.cohort.build.Cohort`.
+        options: `medtop.cohort.build.Options`.
+        settings: dict of the flags that determine the outputs.
+    """
+    tally = cohort.tally
+    subset = {"not_in_subset": cohort.rows_not_in_subset} if cohort.rows_not_in_subset else {}
+    patients_dropped = (
+        {"not_in_subset": cohort.patients_not_in_subset} if cohort.patients_not_in_subset else {}
+    ) | tally.patients_dropped()
+    manifest = {
+        "format": FORMAT,
+        "layout": "default",
+        "settings": settings,
+        "versions": _versions(),
+        "source": _source(report),
+        **_rows(report, tally.rows_out, tally.rows_merged, subset | tally.rows_dropped()),
+        "patients_in": cohort.patients,
+        "patients_out": int(tally.patients[0]),
+        "patients_dropped": patients_dropped,
+        "overlapping_visits": tally.overlaps,
+        "dates": {
+            "first_admission": cohort.dates[0],
+            "last_discharge": cohort.dates[1],
+            "prediction_times": [_iso(time) for time in tally.times],
+        },
+        "prediction_times": _prediction_times(cohort, options),
+        "tasks": cohort.tasks,
+        "splits": tally.splits(),
+        "labels": tally.labels(),
+        "vocabulary": {
+            "size": len(cohort.vocabulary),
+            "hash": cohort.vocabulary.hash,
+            "given": options.vocabulary,
+            "share_of_codes_known": cohort.known_codes,
+        },
+        "roll_up": cohort.roll_up,
+        "statements": _statements(report, cohort, options),
+    }
+    return manifest
+
+
+def _prediction_times(cohort, options):
+    entry = {"index": options.index_name}
+    if cohort.given_times:
+        dropped = {**cohort.given_times["rows_dropped"], **cohort.tally.times_dropped()}
+        entry |= {**cohort.given_times, "rows_dropped": {reason: rows for reason, rows in dropped.items() if rows}}
+    return entry
+
+
+def _iso(seconds):
+    return None if seconds is None else str(numpy.datetime64(int(seconds), "s"))
+
+
+def _statements(report, cohort, options):
+    """Sentences that a reader of the results needs."""
+    lines = [f"Observation: {report.observation_end}"]
+    if cohort.endpoints and cohort.endpoints.hospital_acquired:
+        lines.append(
+            "Only diagnoses marked as not present on admission count as events."
+            if report.has_present_on_admission
+            else "This source does not mark what was present on admission: complications that patients brought "
+            "with them count as events too."
+        )
+    if options.index == "lineage" and not options.prediction_times:
+        lines.append(
+            "Prediction times were chosen by top-BERT's rule, which looks at the outcome (--index=lineage): results "
+            "do not hold for patients whose outcome is still open."
+        )
+    if options.long_stay_label == "any" and "long_stay" in cohort.tasks:
+        lines.append(
+            "long_stay says whether any stay of the record lasts more than 7 days, also those in the input "
+            "(--long_stay_label=any): it serves pretraining and predicts nothing."
+        )
+    if censored := _mostly_censored(cohort.tally.labels()["train"].get("complications", {})):
+        lines.append(
+            f"More patients are censored than known for {', '.join(censored)}. An event within it is known all the "
+            "same, so that events are overrepresented among the known; choose shorter --horizons."
+        )
+    return lines
+
+
+def _mostly_censored(labels):
+    """Labels for which more examples are censored than known."""
+    return [name for name, entry in labels.items() if entry["unknown"].get("censored", 0) > entry["known"]]
+
+
+def medbert_manifest(report, result, settings):
+    """The manifest of `--layout=medbert`.
+
+    Args:
+        report: `StaysReport`.
+        result: `medtop.cohort.medbert_layout.MedbertResult`.
+        settings: dict of the flags that determine the outputs.
+    """
+    outside = result.rows - result.subset_rows
+    left_out = result.patients - result.subset_patients
+    return {
+        "format": FORMAT,
+        "layout": "medbert",
+        "settings": settings,
+        "versions": _versions(),
+        "source": _source(report),
+        **_rows(
+            report, result.rows_out, result.subset_rows - result.rows_out, {"not_in_subset": outside} if outside else {}
+        ),
+        "patients_in": result.patients,
+        "patients_out": result.subset_patients,
+        "patients_dropped": {"not_in_subset": left_out} if left_out else {},
+        "dates": {"first_admission": result.dates[0], "last_discharge": result.dates[1]},
+        "tasks": {"long_stay": ["long_stay"]},
+        "splits": {
+            split: {"patients": count["patients"], "codes": count["codes"], "longest": count["longest"]}
+            for split, count in result.splits.items()
+        },
+        "labels": {
+            split: {
+                "long_stay": {
+                    "long_stay": {
+                        "examples": count["patients"],
+                        "known": count["patients"],
+                        "positives": count["prolonged"],
+                        "share_known": 1.0 if count["patients"] else None,
+                        "prevalence": count["prolonged"] / count["patients"] if count["patients"] else None,
+                        "unknown": {},
+                    }
+                }
+            }
+            for split, count in result.splits.items()
+        },
+        "vocabulary": {
+            "size": len(result.vocabulary),
+            "hash": result.vocabulary.hash,
+            "given": settings["vocabulary"],
+            "new_codes": result.new_codes,
+        },
+        "statements": [
+            "Med-BERT's layout: ids are numbered over all patients before the split, and long_stay says whether "
+            "any stay of the record, also those in the input, lasts more than 7 days."
+        ],
+    }
+
+
+def summary_lines(manifest):
+    """The manifest as lines for a reader: patients, dates, codes, labels by split, reasons for dropping."""
+    dates, dropped = manifest["dates"], manifest["rows_dropped"]
+    lines = [
+        f"source: {manifest['source']['name']}, {manifest['rows_in']:,} rows, {manifest['patients_in']:,} patients, "
+        f"{dates['first_admission']} to {dates['last_discharge']}",
+        f"rows: {manifest['rows_in']:,} in = {manifest['rows_out']:,} out + {manifest['rows_merged']:,} merged "
+        f"+ {sum(dropped.values()):,} dropped",
+        f"patients: {manifest['patients_in']:,} in = {manifest['patients_out']:,} out "
+        f"+ {sum(manifest['patients_dropped'].values()):,} dropped",
+    ]
+    lines += _dropped_lines("rows", dropped) + _dropped_lines("patients", manifest["patients_dropped"])
+    if "index" in manifest.get("prediction_times", {}):
+        times = manifest["prediction_times"]
+        lines.append(
+            f"prediction times: {times['index']}, {' to '.join(str(time) for time in dates['prediction_times'])}"
+        )
+        lines += _dropped_lines("given times", times.get("rows_dropped", {}))
+    lines += _code_lines(manifest)
+    lines += [
+        "splits: "
+        + ", ".join(
+            f"{split} {entry['patients']:,} patients"
+            + (
+                f" ({entry['examples']:,} examples)"
+                if entry.get("examples", entry["patients"]) != entry["patients"]
+                else ""
+            )
+            for split, entry in manifest["splits"].items()
+        )
+    ]
+    return lines + label_lines(manifest["labels"]) + manifest["statements"]
+
+
+def _dropped_lines(what, dropped, most=10):
+    commonest = sorted(dropped.items(), key=lambda item: -item[1])[:most]
+    return [f"  {what} dropped: {reason} {number:,}" for reason, number in commonest]
+
+
+def _code_lines(manifest):
+    vocabulary, roll = manifest["vocabulary"], manifest.get("roll_up", {})
+    line = f"vocabulary: {vocabulary['size']:,} entries"
+    shares = vocabulary.get("share_of_codes_known") or {}
+    if any(share is not None for share in shares.values()):
+        line += "; codes known: " + ", ".join(
+            f"{split} {share:.1%}" for split, share in shares.items() if share is not None
+        )
+    lines = [line]
+    if roll.get("kind", "none") != "none":
+        covered = (
+            f", map covers {roll['share_of_rows_covered']:.1%} of the rows" if "share_of_rows_covered" in roll else ""
+        )
+        lines.append(f"codes rolled up: {roll['codes_before']:,} to {roll['codes_after']:,}{covered}")
+    return lines
+
+
+def label_lines(labels):
+    """A table: prevalence among the known, and share known, of each label in each split."""
+    rows = [(task, label) for task, entries in labels["train"].items() for label in entries]
+    width = max([len(label) for _, label in rows] + [5])
+    lines = (
+        [f"{'label':<{width}} " + " ".join(f"{split + ' prevalence':>17} {'known':>6}" for split in labels)]
+        if rows
+        else []
+    )
+    for task, label in rows:
+        cells = [labels[split][task][label] for split in labels]
+        lines.append(
+            f"{label:<{width}} "
+            + " ".join(f"{_percent(cell['prevalence']):>17} {_percent(cell['share_known']):>6}" for cell in cells)
+        )
+    return lines
+
+
+def _percent(share):
+    return "-" if share is None else f"{share:.1%}"
+
+
+def next_command(prefix, split="train"):
+    """The command that follows a run, for one of its splits."""
+    types = f"{prefix}.types"
+    return (
+        "python preprocessing/create_BERTpretrain_EHRfeatures.py "
+        f"--input_file={shlex.quote(f'{prefix}.bencs.{split}')} "
+        f"--output_file={shlex.quote(f'{prefix}.{split}.tfrecord')} "
+        f"--vocab_file={shlex.quote(types)}"
+    )

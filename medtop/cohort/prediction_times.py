@@ -1,0 +1,276 @@
+"""When each patient's risk is predicted. Features hold what is known by then; labels look at what follows.
+
+Letters: P patients of a batch, S their visits, E examples (a patient and a prediction time), K label columns.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from medtop.cohort.given_tables import read_text_table
+from medtop.cohort.splits import uniform
+from medtop.cohort.visits import DAY, UNKNOWN_DAY, ranges
+from medtop.files.errors import DataError
+from medtop.files.sql import first_row, numbers
+
+INDEXES = ("random_visit", "lineage", "none")
+KEPT = ""
+REASONS = (
+    KEPT,
+    "not_in_splits_file",
+    "fewer_than_min_visits",
+    "stay_ends_in_death",
+    "endpoint_in_first_visit",
+    "no_prediction_time",
+    "no_stay_by_prediction_time",
+    "death_before_prediction_time",
+)
+"""Why a patient, or a given prediction time, is left out; the place in this tuple is the reason's number."""
+
+CARRIED = ("admission_id", "reason")
+"""Columns of a file of prediction times that are no labels: they are there for those who read it."""
+
+_NUMBER = {reason: number for number, reason in enumerate(REASONS)}
+
+
+@dataclasses.dataclass
+class Choice:
+    """The examples of a batch of patients.
+
+    Attributes:
+        slots: int64 [E], place of the patient within the batch, ascending.
+        times: int64 [E], prediction time, seconds since 1970-01-01.
+        known_until: int64 [E], last instant that features may know: the prediction time, or, where a file gave a date
+            only, the last second of that day.
+        reasons: int8 [P], place in `REASONS`; 0 for patients with an example.
+        given: int64 [E], row of `GivenTimes` of each example, or None.
+        time_reasons: int8 [rows of this batch], reason for each given row, or None.
+    """
+
+    slots: np.ndarray
+    times: np.ndarray
+    known_until: np.ndarray
+    reasons: np.ndarray
+    given: np.ndarray | None = None
+    time_reasons: np.ndarray | None = None
+
+
+def _choice(visits, picked, reasons):
+    """One example for each patient without a reason, at the discharge of its picked visit."""
+    slots = np.flatnonzero(reasons == 0)
+    times = visits.discharges[picked[slots]]
+    return Choice(slots, times, times, reasons)
+
+
+def leave_out(choice, patients, reason):
+    """`choice` without some patients.
+
+    Args:
+        choice: `Choice`.
+        patients: bool [P], which to leave out.
+        reason: one of `REASONS`; replaces the reason they may have had.
+    """
+    if not patients.any():
+        return choice
+    kept = ~patients[choice.slots]
+    return dataclasses.replace(
+        choice,
+        slots=choice.slots[kept],
+        times=choice.times[kept],
+        known_until=choice.known_until[kept],
+        reasons=np.where(patients, _NUMBER[reason], choice.reasons).astype(np.int8),
+        given=None if choice.given is None else choice.given[kept],
+    )
+
+
+def last_visits(visits):
+    """`--index=none`: the whole history, up to the last discharge."""
+    return _choice(visits, visits.starts[1:] - 1, np.zeros(len(visits.patients), np.int8))
+
+
+def random_visits(visits, hashes, deaths, min_visits):
+    """`--index=random_visit`: the discharge of a visit drawn evenly from the eligible ones, whatever follows.
+
+    Eligible is a visit with at least `min_visits` visits discharged up to its own discharge, at which the patient does
+    not die: the date of death is unknown or after the date of discharge.
+
+    Args:
+        visits: `Visits`.
+        hashes: uint64 [P], decides which of its eligible visits a patient gets.
+        deaths: int32 [P], days, `UNKNOWN_DAY` where unknown.
+        min_visits: at least 1.
+    """
+    enough = visits.count_until(visits.slots, visits.discharges) >= min_visits
+    death = deaths[visits.slots]
+    eligible = enough & ((death == UNKNOWN_DAY) | (death > visits.discharge_days))
+    patients = len(visits.patients)
+    numbers = np.bincount(visits.slots[eligible], minlength=patients)
+    anything = np.bincount(visits.slots[enough], minlength=patients) > 0
+    reasons = np.where(
+        anything, np.where(numbers > 0, 0, _NUMBER["stay_ends_in_death"]), _NUMBER["fewer_than_min_visits"]
+    )
+    before = np.cumsum(numbers) - numbers
+    wanted = before + np.minimum((uniform(hashes) * numbers).astype(np.int64), numbers - 1)
+    picked = np.zeros(patients, np.int64)
+    some = numbers > 0
+    picked[some] = np.flatnonzero(eligible)[wanted[some]]
+    return _choice(visits, picked, reasons.astype(np.int8))
+
+
+def lineage_visits(visits):
+    """`--index=lineage`: top-BERT's rule, which looks at the outcome: the last visit before the first endpoint (of any
+    kind; discharged earlier than the visit that carries it), or the last visit where no endpoint occurs."""
+    stop = visits.starts[1:].copy()
+    places = np.flatnonzero(visits.endpoint_codes != 0)
+    slots, first = np.unique(visits.slots[places], return_index=True)
+    found = places[first]
+    stop[slots] = visits.starts[slots] + visits.count_until(slots, visits.discharges[found] - 1)
+    reasons = np.where(stop > visits.starts[:-1], 0, _NUMBER["endpoint_in_first_visit"])
+    return _choice(visits, np.maximum(stop - 1, visits.starts[:-1]), reasons.astype(np.int8))
+
+
+@dataclasses.dataclass
+class GivenTimes:
+    """Prediction times and labels from a user's file, in order of patient and time.
+
+    Attributes:
+        patients: int32 [N], place in the table of patients.
+        times, known_until: int64 [N], see `Choice`.
+        tasks: dict task -> list of label names, from the label columns.
+        labels: dict task -> float32 [N, K], NaN where unknown.
+        report: dict for the manifest: rows, and rows left out by reason.
+    """
+
+    patients: np.ndarray
+    times: np.ndarray
+    known_until: np.ndarray
+    tasks: dict
+    labels: dict
+    report: dict
+
+
+def given_times(visits, given, deaths):
+    """Examples at the times of a file; a patient without any is left out.
+
+    A time before the first discharge has no history, and one on a day after the patient's death is a mistake: both are
+    left out and counted.
+
+    Args:
+        visits: `Visits`.
+        given: `GivenTimes`.
+        deaths: int32 [P], days, `UNKNOWN_DAY` where unknown.
+    """
+    low, high = (np.searchsorted(given.patients, visits.patients, side=side) for side in ("left", "right"))
+    slots = np.repeat(np.arange(len(visits.patients)), high - low)
+    rows = ranges(low, high - low)
+    death = deaths[slots]
+    dead = (death != UNKNOWN_DAY) & (death < given.times[rows] // DAY)
+    empty = visits.count_until(slots, given.known_until[rows]) == 0
+    time_reasons = np.where(
+        empty, _NUMBER["no_stay_by_prediction_time"], np.where(dead, _NUMBER["death_before_prediction_time"], 0)
+    ).astype(np.int8)
+    reasons = np.full(len(visits.patients), _NUMBER["no_prediction_time"], np.int8)
+    for reason in ("death_before_prediction_time", "no_stay_by_prediction_time", KEPT):  # the last one that holds stays
+        reasons[slots[time_reasons == _NUMBER[reason]]] = _NUMBER[reason]
+    kept = time_reasons == 0
+    rows = rows[kept]
+    return Choice(slots[kept], given.times[rows], given.known_until[rows], reasons, rows, time_reasons)
+
+
+def read_given_times(connection, path):
+    """Reads `patient_id,prediction_time[,labels]` and joins it to the table `cohort_patients`.
+
+    A time is a date (the whole day is known; it is stored as its midnight) or a date and time. Label columns are called
+    `<task>` or `<task>.<label>` and hold 1, 0 or nothing (unknown). Rows of one patient and time are one example.
+
+    Raises:
+        DataError: for a time or label that cannot be read, or two rows of one patient and time whose labels differ.
+    """
+    columns = read_text_table(connection, path, "given_times", ["patient_id", "prediction_time"])
+    tasks, sources = _label_columns(
+        [name for name in columns if name not in ("patient_id", "prediction_time", *CARRIED)], path
+    )
+    stamp = "TRY_CAST(prediction_time AS TIMESTAMP)"
+    _refuse(
+        connection,
+        path,
+        f"patient_id IS NULL OR {stamp} IS NULL OR NOT isfinite({stamp})",
+        "expected a patient and a prediction time such as 2014-03-26 or 2014-03-26 17:15:00, received another value",
+    )
+    for source in sum(sources.values(), []):
+        _refuse(
+            connection,
+            path,
+            f'"{source}" IS NOT NULL AND coalesce(TRY_CAST("{source}" AS DOUBLE) NOT IN (0, 1), true)',
+            f"column {source}: expected 1, 0 or nothing, received another value",
+        )
+    labels = [
+        f"coalesce(TRY_CAST(\"{source}\" AS FLOAT), 'nan'::FLOAT) AS label_{number}"
+        for number, source in enumerate(sum(sources.values(), []))
+    ]
+    values = "".join(f", label_{number}" for number in range(len(labels)))
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE cohort_times AS SELECT patient_index, epoch({stamp})::BIGINT AS time, "
+        f"epoch({stamp})::BIGINT + CASE WHEN length(prediction_time) <= 10 THEN {DAY - 1} ELSE 0 END AS known_until, "
+        f"line{''.join(', ' + label for label in labels)} FROM given_times LEFT JOIN cohort_patients USING (patient_id)"
+    )
+    rows, unknown, outside = first_row(
+        connection,
+        "SELECT count(*), "
+        "count(*) FILTER (patient_index IS NULL AND patient_id NOT IN (SELECT patient_id FROM patients)), "
+        "count(*) FILTER (patient_index IS NULL) FROM cohort_times JOIN given_times USING (line)",
+    )
+    double = first_row(
+        connection,
+        f"SELECT max(line) FROM (SELECT DISTINCT patient_index, time, known_until{values}, "
+        "max(line) OVER (PARTITION BY patient_index, time) AS line FROM cohort_times WHERE patient_index IS NOT NULL) "
+        "GROUP BY patient_index, time HAVING count(*) > 1 ORDER BY 1 LIMIT 1",
+    )
+    if double:
+        raise DataError(
+            f"{path}: line {double[0]}: expected one row for a patient and prediction time, or equal ones; "
+            "received two that differ"
+        )
+    table = connection.sql(
+        f"SELECT DISTINCT patient_index, time, known_until{values} FROM cohort_times "
+        "WHERE patient_index IS NOT NULL ORDER BY patient_index, time"
+    ).to_arrow_table()
+    arrays = {
+        name: numbers(table[name], dtype)
+        for name, dtype in (("patient_index", np.int32), ("time", np.int64), ("known_until", np.int64))
+    }
+    report = {
+        "file": str(path),
+        "rows": rows,
+        "repeated_rows": rows - outside - table.num_rows,
+        "rows_dropped": {"patient_without_stays": unknown, "not_in_subset": outside - unknown},
+    }
+    places = iter(range(len(labels)))
+    arrays_of = {
+        task: np.stack([numbers(table[f"label_{next(places)}"], np.float32) for _ in names], 1)
+        for task, names in tasks.items()
+    }
+    return GivenTimes(arrays["patient_index"], arrays["time"], arrays["known_until"], tasks, arrays_of, report)
+
+
+def _label_columns(columns, path):
+    """(dict task -> label names, dict task -> columns) from the names `<task>` or `<task>.<label>`."""
+    tasks, sources = {}, {}
+    for column in columns:
+        task, _, label = column.partition(".")
+        if not task or (not label and "." in column) or '"' in column:
+            raise DataError(
+                f"{path}: line 1: expected label columns called <task> or <task>.<label>, received {column!r}"
+            )
+        tasks.setdefault(task, []).append(label or task)
+        sources.setdefault(task, []).append(column)
+    for task, labels in tasks.items():
+        if len(set(labels)) < len(labels):
+            raise DataError(f"{path}: line 1: expected distinct labels of task {task}, received {', '.join(labels)}")
+    return tasks, sources
+
+
+def _refuse(connection, path, condition, message):
+    found = first_row(connection, f"SELECT min(line) FROM given_times WHERE {condition}")[0]
+    if found is not None:
+        raise DataError(f"{path}: line {found}: {message}")

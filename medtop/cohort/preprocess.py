@@ -1,0 +1,169 @@
+"""A whole preprocessing run: earlier outputs, source, cohort, manifest, files under their names."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+from medtop.cohort import manifest as manifests
+from medtop.cohort.build import build_cohort
+from medtop.cohort.endpoints import SHIPPED
+from medtop.cohort.medbert_layout import build_medbert
+from medtop.cohort.splits import SPLITS
+from medtop.files import staging
+from medtop.files.atomic import write_json
+from medtop.files.errors import DataError
+from medtop.files.sql import open_database
+from medtop.sources import load_stays
+from medtop.sources.text_files import expand_paths
+
+ON_DISK_BYTES = 1 << 30
+"""Input from this size on keeps its tables in a compressed database file rather than in memory."""
+ONE_THREAD_BYTES = 1 << 28
+"""Below this size one thread is as soon done as several, which would mostly wait for each other."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """What is read, and how.
+
+    Attributes:
+        data_file: file, folder, glob or comma list.
+        source: name of a source, or None to recognise it.
+        columns: dict standard name -> header, or None.
+        date_format: strptime format, or None.
+        strict: stop at the first bad row.
+        memory_limit: of DuckDB, such as "2GB".
+        threads: 0 = one for small input, else as many as there are cores.
+    """
+
+    data_file: str
+    source: str | None = None
+    columns: dict | None = None
+    date_format: str | None = None
+    strict: bool = False
+    memory_limit: str = "2GB"
+    threads: int = 0
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        manifest: dict, see `medtop.cohort.manifest`.
+        done_before: whether the same run had been done already, so that nothing was touched.
+    """
+
+    manifest: dict
+    done_before: bool = False
+
+
+def settings_of(source, options):
+    """The flags that determine the outputs, as plain values; files by their full path."""
+
+    def full(path):
+        return str(Path(path).resolve()) if path and Path(path).exists() else path
+
+    settings = {
+        "data_file": full(source.data_file),
+        "source": source.source,
+        "columns": source.columns,
+        "date_format": source.date_format,
+        **dataclasses.asdict(options),
+    }
+    settings |= {name: list(settings[name]) for name in ("tasks", "horizons")}
+    settings |= {name: full(settings[name]) for name in ("prediction_times", "vocabulary")}
+    settings["splits"] = options.splits if options.splits in SPLITS else full(options.splits)
+    settings |= {
+        name: full(settings[name]) if Path(settings[name]).suffix else settings[name]
+        for name in ("endpoints", "code_map")
+    }
+    return settings
+
+
+def preprocess(source, options, prefix, overwrite=False, dry_run=False, progress=None):
+    """Raw table -> `<prefix>.bencs.*`, `.types`, `.vocab.txt`, `.splits.csv`, `.manifest.json` and, if rows were bad,
+    `.rejects.csv`; for Med-BERT's layout `.ptencs.*` too. All appear when everything is done, the manifest last.
+
+    Args:
+        source: `Input`.
+        options: `Options`.
+        prefix: beginning of the outputs' names, with their folder.
+        overwrite: replace outputs of other flags, another input, or unknown origin.
+        dry_run: write nothing.
+        progress: None, or a function called with (what is counted, how many so far).
+
+    Returns:
+        `Outcome`.
+
+    Raises:
+        DataError: for bad input, options that do not fit, or outputs of another run.
+    """
+    settings = settings_of(source, options)
+    if dry_run:
+        with tempfile.TemporaryDirectory(prefix="medtop-") as folder:
+            return Outcome(_run(source, options, settings, Path(folder), False, progress))
+    manifest, differences = staging.earlier_run(prefix, settings)
+    if manifest is not None and not differences and not overwrite:
+        staging.clear_left(prefix)
+        return Outcome(manifest, done_before=True)
+    if differences and not overwrite:
+        raise DataError(
+            f"{staging.output_path(prefix, 'manifest.json')}: expected the settings and files of the earlier "
+            f"run, received others ({'; '.join(differences)}); use --overwrite or another prefix"
+        )
+    with staging.staging(prefix) as work:
+        if manifest is None:
+            staging.check_free(prefix, overwrite)
+        manifest = _run(source, options, settings, work, True, progress)
+        manifest["inputs"] = _inputs(manifest["source"]["files"], options)
+        made = [name for name in staging.OUTPUTS if (work / f"out.{name}").exists()]
+        manifest["outputs"] = {name: (work / f"out.{name}").stat().st_size for name in made}
+        write_json(work / "out.manifest.json", manifest)
+        staging.publish(prefix, work)
+    return Outcome(manifest)
+
+
+def _run(source, options, settings, folder, write, progress):
+    size = _size(source.data_file)
+    threads = source.threads or int(size < ONE_THREAD_BYTES)  # 0: DuckDB's own choice, one a core
+    with open_database(folder, source.memory_limit, threads, size >= ON_DISK_BYTES) as connection:
+        report = load_stays(
+            connection,
+            source.data_file,
+            source=source.source,
+            columns=source.columns,
+            strict=source.strict,
+            rejects_path=folder / "out.rejects.csv" if write else None,
+            date_format=source.date_format,
+        )
+        if progress:
+            progress("rows read", report.rows_in)
+        if options.layout == "medbert":
+            result = build_medbert(
+                connection, folder, options.vocabulary, options.subset_size, options.seed, write, progress
+            )
+            return manifests.medbert_manifest(report, result, settings)
+        cohort = build_cohort(connection, report, options, folder, write, progress)
+        return manifests.default_manifest(report, cohort, options, settings)
+
+
+def _size(data_file):
+    """Bytes of the input as plain text, roughly: gzip packs such tables to a sixth or less."""
+    path = Path(data_file)
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else expand_paths(data_file)
+    return sum(file.stat().st_size * (6 if file.suffix.lower() == ".gz" else 1) for file in files)
+
+
+def _inputs(data_files, options):
+    """Fingerprints of everything that was read: large data by size and time of change, small tables by content."""
+    endpoints = [] if (SHIPPED / f"{options.endpoints}.json").is_file() else [options.endpoints]
+    code_map = [] if options.code_map in ("none", "first3") else [options.code_map]
+    splits = [] if options.splits in SPLITS else [options.splits]
+    small = [options.prediction_times, *splits, options.vocabulary, *endpoints, *code_map]
+    entries = {str(Path(file).resolve()): staging.fingerprint(file) for file in data_files}
+    return entries | {
+        str(Path(file).resolve()): staging.fingerprint(file, by_content=True)
+        for file in small
+        if file and Path(file).is_file()
+    }

@@ -1,0 +1,147 @@
+"""Which patient is for training, validation and test: by patient, always."""
+
+import csv
+import hashlib
+
+import numpy as np
+
+from medtop.cohort.given_tables import read_text_table
+from medtop.files.atomic import atomic_path
+from medtop.files.errors import DataError
+from medtop.files.sql import first_row, numbers
+
+SPLITS = ("train", "valid", "test")
+SHARES = (0.7, 0.1, 0.2)
+"""Med-BERT's 7:1:2."""
+
+
+def patient_hash(patient_id, seed):
+    """Two independent 64-bit numbers from a patient's id and a seed: the halves of MD5 of "<seed>:<id>", big-endian.
+
+    Used for spreading, not for security. The same in every SQL engine, on every machine, whatever other patients there
+    are: a patient stays in its split when the data grow.
+    """
+    digest = hashlib.md5(f"{int(seed)}:{patient_id}".encode(), usedforsecurity=False).digest()
+    return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big")
+
+
+def uniform(hashes):
+    """Numbers in [0, 1) from uint64 hashes: their upper 53 bits, float64."""
+    return (np.asarray(hashes, np.uint64) >> np.uint64(11)) * 2.0**-53
+
+
+def split_by_hash(hashes):
+    """Split of each patient: int8 [N], place in `SPLITS`.
+
+    Args:
+        hashes: uint64 [N], the first number of `patient_hash`.
+    """
+    return np.searchsorted(np.cumsum(SHARES)[:-1], uniform(hashes), side="right").astype(np.int8)
+
+
+def assign_splits(patient_ids, seed):
+    """Split of each patient id: list of "train", "valid" or "test"."""
+    hashes = np.array([patient_hash(patient, seed)[0] for patient in patient_ids], np.uint64)
+    return [SPLITS[place] for place in split_by_hash(hashes)]
+
+
+def choose_splits(connection, splits, hashes):
+    """Split of each patient in order of `patient_index`: int8 [A], place in `SPLITS`; -1 for none.
+
+    Args:
+        splits: a file (`read_splits`); the name of a split that takes all patients, as new ones who are only scored; or
+            None for the seeded hash.
+        hashes: uint64 [A], the first number of `patient_hash`.
+    """
+    if splits is None:
+        return split_by_hash(hashes)
+    if splits in SPLITS:
+        return np.full(len(hashes), SPLITS.index(splits), np.int8)
+    return read_splits(connection, splits)
+
+
+def read_splits(connection, path):
+    """Reads `patient_id,split` and joins it to the table `cohort_patients` (see `medtop.cohort.sorted_rows`).
+
+    Returns:
+        int8 [A], place in `SPLITS` for each patient in order of `patient_index`; -1 where the file does not hold them.
+
+    Raises:
+        DataError: for another split's name, or a patient in two splits; names the line.
+    """
+    read_text_table(connection, path, "given_splits", ["patient_id", "split"])
+    names = ", ".join(f"'{name}'" for name in SPLITS)
+    bad = first_row(
+        connection,
+        f"SELECT line FROM given_splits WHERE patient_id IS NULL OR split IS NULL "
+        f"OR split NOT IN ({names}) ORDER BY line LIMIT 1",
+    )
+    if bad:
+        raise DataError(
+            f"{path}: line {bad[0]}: expected a patient and one of {', '.join(SPLITS)}, received another value"
+        )
+    double = first_row(
+        connection,
+        "SELECT max(line) FROM given_splits GROUP BY patient_id HAVING count(DISTINCT split) > 1 ORDER BY 1 LIMIT 1",
+    )
+    if double:
+        raise DataError(f"{path}: line {double[0]}: expected each patient in one split, received a patient in two")
+    places = connection.sql(
+        f"SELECT coalesce(list_position([{names}], any_value(split)) - 1, -1)::TINYINT AS split FROM cohort_patients "
+        "LEFT JOIN given_splits USING (patient_id) GROUP BY patient_index ORDER BY patient_index"
+    ).to_arrow_table()
+    return numbers(places["split"], np.int8)
+
+
+def read_split_file(path):
+    """Reads `patient_id,split` alone, where no cohort is at hand: dict patient id -> "train", "valid" or "test".
+
+    Raises:
+        DataError: for a missing file or column, another split's name, or a patient in two splits; names the line.
+    """
+    found = {}
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            header = [name.strip().lower() for name in next(reader, [])]
+            if not {"patient_id", "split"} <= set(header):
+                raise DataError(f"{path}: line 1: expected columns patient_id, split, received {', '.join(header):.80}")
+            patient, split = header.index("patient_id"), header.index("split")
+            for row in filter(None, reader):
+                if len(row) <= max(patient, split) or not row[patient] or row[split] not in SPLITS:
+                    raise DataError(
+                        f"{path}: line {reader.line_num}: expected a patient and one of {', '.join(SPLITS)}, "
+                        "received another value"
+                    )
+                if found.setdefault(row[patient], row[split]) != row[split]:
+                    raise DataError(
+                        f"{path}: line {reader.line_num}: expected each patient in one split, received a patient in two"
+                    )
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected a file of patient_id,split, found no such file") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: expected UTF-8 CSV of patient_id,split, received another content") from error
+    return found
+
+
+def write_splits(path, chunks):
+    """Writes `patient_id,split` in order of patient id, whole or not at all.
+
+    Args:
+        path: the file.
+        chunks: iterable of (list of ids, int8 places in `SPLITS`), each id once.
+    """
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        file.write("patient_id,split\n")
+        for patient_ids, places in chunks:
+            names = patient_ids if _is_plain("".join(patient_ids)) else map(_quoted, patient_ids)
+            lines = zip(names, (SPLITS[place] for place in places.tolist()), strict=True)
+            file.write("".join(f"{name},{split}\n" for name, split in lines))
+
+
+def _is_plain(text):
+    return not any(letter in text for letter in ',"\r\n')
+
+
+def _quoted(text):
+    return text if _is_plain(text) else '"' + text.replace('"', '""') + '"'

@@ -1,0 +1,161 @@
+"""Counts over the whole cohort: rows, patients, labels, codes, lengths. In = out + a reason for everything else."""
+
+import numpy as np
+
+from medtop.cohort.labels import KNOWN_REASONS
+from medtop.cohort.labels import REASONS as LABEL_REASONS
+from medtop.cohort.prediction_times import REASONS as PATIENT_REASONS
+from medtop.cohort.splits import SPLITS
+
+LENGTH_BINS = (0, 1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+
+
+class Tally:
+    """Sums of what `cohort` sees, batch by batch.
+
+    Args:
+        tasks: dict task -> label names.
+        num_codes: distinct (rolled-up) codes.
+    """
+
+    def __init__(self, tasks, num_codes):
+        self.tasks = {task: list(names) for task, names in tasks.items()}
+        self.rows = self.rows_out = self.rows_merged = self.overlaps = self.births_later = 0
+        self.patient_rows = np.zeros(len(PATIENT_REASONS), np.int64)
+        self.patients = np.zeros(len(PATIENT_REASONS), np.int64)
+        self.rows_later = 0
+        self.time_reasons = np.zeros(len(PATIENT_REASONS), np.int64)
+        size = (len(SPLITS), len(LABEL_REASONS))
+        self.states = {task: np.zeros((len(names), *size), np.int64) for task, names in self.tasks.items()}
+        self.positives = {task: np.zeros((len(names), len(SPLITS)), np.int64) for task, names in self.tasks.items()}
+        self.code_counts = np.zeros((len(SPLITS), num_codes), np.int64)
+        self.examples = np.zeros(len(SPLITS), np.int64)
+        self.split_patients = np.zeros(len(SPLITS), np.int64)
+        self.lengths = np.zeros((len(SPLITS), len(LENGTH_BINS)), np.int64)
+        self.longest = np.zeros(len(SPLITS), np.int64)
+        self.times = [None, None]
+
+    def add_patients(self, visits, choice, splits):
+        """Counts a batch: what becomes of each patient and each row.
+
+        A row is out when its visit is in the features of at least one example (then in the one with the latest time).
+
+        Args:
+            visits: `Visits`.
+            choice: `Choice`.
+            splits: int8 [P], place in `SPLITS`.
+        """
+        rows = np.add.reduceat(visits.row_counts, visits.starts[:-1])
+        self.rows += int(rows.sum())
+        self.patients += np.bincount(choice.reasons, minlength=len(PATIENT_REASONS))
+        self.patient_rows += np.bincount(choice.reasons, rows, minlength=len(PATIENT_REASONS)).astype(np.int64)
+        self.split_patients += np.bincount(splits[choice.reasons == 0], minlength=len(SPLITS))
+        self.overlaps += visits.overlaps
+        until = np.full(len(visits.patients), np.iinfo(np.int64).min)
+        np.maximum.at(until, choice.slots, choice.known_until)
+        known = (visits.discharges <= until[visits.slots]) & (choice.reasons == 0)[visits.slots]
+        codes = int(np.diff(visits.code_starts)[known].sum())
+        self.rows_out += codes
+        self.rows_merged += int(visits.row_counts[known].sum()) - codes
+        self.rows_later += int(visits.row_counts[~known & (choice.reasons == 0)[visits.slots]].sum())
+        if choice.time_reasons is not None:
+            self.time_reasons += np.bincount(choice.time_reasons, minlength=len(PATIENT_REASONS))
+
+    def add_examples(self, split, columns, labels):
+        """Counts examples of one split.
+
+        Args:
+            split: place in `SPLITS`.
+            columns: of `example_columns`.
+            labels: dict task -> `Labels`.
+        """
+        count = len(columns["patients"])
+        if not count:
+            return
+        self.examples[split] += count
+        self.code_counts[split] += np.bincount(columns["codes"], minlength=self.code_counts.shape[1])
+        lengths = columns["code_counts"]
+        self.lengths[split] += np.bincount(
+            np.searchsorted(LENGTH_BINS, lengths, side="right") - 1, minlength=len(LENGTH_BINS)
+        )
+        self.longest[split] = max(self.longest[split], lengths.max())
+        low, high = int(columns["prediction_times"].min()), int(columns["prediction_times"].max())
+        self.times = [
+            low if self.times[0] is None else min(self.times[0], low),
+            high if self.times[1] is None else max(self.times[1], high),
+        ]
+        for task, values in labels.items():
+            self.positives[task][:, split] += values.values.sum(0).astype(np.int64)
+            for label in range(values.reasons.shape[1]):
+                self.states[task][label, split] += np.bincount(values.reasons[:, label], minlength=len(LABEL_REASONS))
+
+    def rows_dropped(self):
+        """Dict reason -> rows, of what stands in the stays table but in no feature."""
+        dropped = {
+            reason: int(rows) for reason, rows in zip(PATIENT_REASONS[1:], self.patient_rows[1:], strict=True) if rows
+        }
+        return dropped | ({"after_prediction_time": self.rows_later} if self.rows_later else {})
+
+    def patients_dropped(self):
+        """Dict reason -> patients."""
+        return {
+            reason: int(number) for reason, number in zip(PATIENT_REASONS[1:], self.patients[1:], strict=True) if number
+        }
+
+    def times_dropped(self):
+        """Dict reason -> rows of the prediction-time file."""
+        return {
+            reason: int(number)
+            for reason, number in zip(PATIENT_REASONS[1:], self.time_reasons[1:], strict=True)
+            if number
+        }
+
+    def labels(self):
+        """Dict split -> task -> label -> examples, known, positives, share_known, prevalence (None where nothing is
+        known), deaths_without_event, unknown {reason: examples}."""
+        return {
+            split: {
+                task: {label: self._label(task, place, number) for place, label in enumerate(names)}
+                for task, names in self.tasks.items()
+            }
+            for number, split in enumerate(SPLITS)
+        }
+
+    def _label(self, task, label, split):
+        states, positives = self.states[task][label, split], int(self.positives[task][label, split])
+        known, count = int(states[:KNOWN_REASONS].sum()), int(states.sum())
+        entry = {
+            "examples": count,
+            "known": known,
+            "positives": positives,
+            "share_known": known / count if count else None,
+            "prevalence": positives / known if known else None,
+            "unknown": {
+                reason: int(number)
+                for reason, number in zip(LABEL_REASONS[KNOWN_REASONS:], states[KNOWN_REASONS:], strict=True)
+                if number
+            },
+        }
+        if states[LABEL_REASONS.index("death_without_event")]:
+            entry["deaths_without_event"] = int(states[LABEL_REASONS.index("death_without_event")])
+        return entry
+
+    def splits(self):
+        """Dict split -> patients, examples, codes and a histogram of codes per example."""
+        names = [
+            f"{low}-{high - 1}" if high - low > 1 else str(low)
+            for low, high in zip(LENGTH_BINS, LENGTH_BINS[1:], strict=False)
+        ]
+        names.append(f"{LENGTH_BINS[-1]}-")
+        return {
+            split: {
+                "patients": int(self.split_patients[place]),
+                "examples": int(self.examples[place]),
+                "codes": int(self.code_counts[place].sum()),
+                "longest": int(self.longest[place]),
+                "codes_per_example": {
+                    name: int(number) for name, number in zip(names, self.lengths[place], strict=True) if number
+                },
+            }
+            for place, split in enumerate(SPLITS)
+        }

@@ -1,0 +1,1 @@
+"""Sequences or texts -> TFRecord -> masked, bucketed or packed batches."""

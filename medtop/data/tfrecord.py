@@ -1,0 +1,351 @@
+"""TFRecord both ways: datasets written shard by shard, parsed batch by batch, read back into NumPy.
+
+Letters: B records in a batch, n tokens of a record, T padded length, M masked positions, K labels of a task.
+
+Default layout, one example per record, un-padded and without masks (int64 unless said): `token_ids`, `visits`,
+`visit_positions`, `age_days`, `gap_before_days` (or `gap_after_days`), `stay_days`, `recency_days` [n]; `sex` [1]
+(place in `medtop.cohort.pickled_lists.SEXES`), `patient_id` [1] bytes, `prediction_time` [1] seconds since 1970-01-01;
+`<task>_labels`, `<task>_weights` [K] float.
+Notes, one window of a text per record: `token_ids`, `segment_ids`, `word_starts` (1 where a word begins) [n];
+`patient_id`, `admission_id` [1] bytes; `window` (its number in the text, from 0), `window_start`, `window_end`
+(characters of the text), `prediction_time` [1]; `<task>_labels`, `<task>_weights` [K] float.
+Med-BERT's layout: `input_ids`, `input_mask`, `segment_ids` [T], `masked_lm_positions`, `masked_lm_ids` [M],
+`masked_lm_weights` [M] float, `next_sentence_labels` [1].
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from medtop.data.description import (
+    FORMAT,
+    LENGTH_BINS,
+    SUFFIX,
+    VERSION,
+    DatasetInfo,
+    read_dataset,
+    read_dataset_json,
+    shard_names,
+)
+from medtop.data.protobuf import Column, encode_examples
+from medtop.data.tokens import TOKEN_COLUMNS, medbert_rows, pieces, select_masked_rows, tokens_of
+from medtop.files.atomic import atomic_path, write_json
+from medtop.files.errors import DataError
+
+NOTE_TOKEN_COLUMNS = ("token_ids", "segment_ids", "word_starts")
+NOTE_COLUMNS = ("window", "window_start", "window_end", "prediction_time")
+"""Features of a notes record: one value per token, and one per record (beside its two ids)."""
+
+PIECE = 4096
+"""Examples that are turned into bytes at a time: bounds the memory, whatever the size of the chunks."""
+
+
+class DatasetWriter:
+    """Writes one dataset; its files, then `dataset.json`, appear when the `with` block ends without an error.
+
+    Records go round robin over the shards. An earlier dataset of the same name stays whole until then.
+
+    Args:
+        output_file: the dataset's name.
+        num_shards: number of files.
+        description: dict with `layout`, `split`, `vocabulary` (`Vocabulary`), `tasks` (task -> label names),
+            `time_gap`, `visit_separator`, `defaults`, `flags`, `source_manifest`.
+    """
+
+    def __init__(self, output_file, num_shards, description):
+        self.output_file, self.description = Path(output_file), description
+        self.names = shard_names(output_file, num_shards)
+        self.examples_in, self.records, self.tokens = 0, [0] * num_shards, 0
+        self.patients, self.dropped, self.more_counts, self._failed = set(), {}, {}, True
+        self.lengths, self.longest = np.zeros(len(LENGTH_BINS), np.int64), 0
+        self.labels = {task: np.zeros((2, len(labels)), np.int64) for task, labels in description["tasks"].items()}
+
+    def __enter__(self):
+        with contextlib.ExitStack() as stack:
+            self._temporary = [stack.enter_context(atomic_path(name)) for name in self.names]
+            stack.callback(self._remove_earlier)  # runs before the renames above, because exits run backwards
+            self._writers = [tf.io.TFRecordWriter(str(name)) for name in self._temporary]
+            self._stack = stack.pop_all()
+        return self
+
+    def write(self, columns, lengths, patient_ids, labels, weights):
+        """Appends N examples.
+
+        Args:
+            columns: list of `medtop.data.protobuf.Column`.
+            lengths: int [N], tokens of each example.
+            patient_ids: list of N strings (counted, not written).
+            labels, weights: dict task -> float [N, K] (counted, not written).
+        """
+        writers = self._writers
+        for place, record in enumerate(encode_examples(columns), sum(self.records)):
+            writers[place % len(writers)].write(record)
+            self.records[place % len(writers)] += 1
+        self.tokens += int(np.sum(lengths))
+        self.longest = max(self.longest, int(np.max(lengths, initial=0)))
+        bins = np.minimum(np.searchsorted(LENGTH_BINS, lengths), len(LENGTH_BINS) - 1)
+        self.lengths += np.bincount(bins, minlength=len(LENGTH_BINS))
+        self.patients.update(patient_ids)
+        for task, counted in self.labels.items():
+            known = weights[task] > 0
+            counted += [known.sum(axis=0), ((labels[task] > 0.5) & known).sum(axis=0)]
+
+    def _remove_earlier(self):
+        """Makes way for the new files: an earlier description must never stand beside another dataset's files."""
+        if self._failed:
+            return
+        description = Path(f"{self.output_file}{SUFFIX}")
+        if description.is_file():
+            with contextlib.suppress(DataError):  # another version's description names no files that we know
+                earlier = read_dataset_json(self.output_file)["shards"]
+                description.unlink()
+                for shard in earlier:
+                    (self.output_file.parent / shard["file"]).unlink(missing_ok=True)
+            description.unlink(missing_ok=True)
+
+    def __exit__(self, kind, value, trace):
+        self._failed = kind is not None
+        for writer in self._writers:
+            writer.close()
+        if kind is None:
+            for name in self._temporary:  # before an earlier dataset goes, the new one is on the disk
+                with open(name, "rb+") as file:
+                    os.fsync(file.fileno())
+            self._sizes = [os.path.getsize(name) for name in self._temporary]
+        self._stack.__exit__(kind, value, trace)
+        if kind is None:
+            write_json(f"{self.output_file}{SUFFIX}", self._content())
+
+    def _content(self):
+        about, records = self.description, sum(self.records)
+        used = np.flatnonzero(self.lengths)
+        bins = int(used[-1]) + 1 if len(used) else 1
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "layout": about["layout"],
+            "split": about["split"],
+            "tasks": {task: {"labels": list(labels), "level": "patient"} for task, labels in about["tasks"].items()},
+            "time_gap": about["time_gap"],
+            "visit_separator": about["visit_separator"],
+            "defaults": about["defaults"],
+            "counts": {
+                "examples_in": self.examples_in,
+                "examples": records,
+                "patients": len(self.patients),
+                "tokens": self.tokens,
+                "dropped": self.dropped,
+                **self.more_counts,
+            },
+            "labels": {
+                task: {
+                    label: {"known": int(known), "positives": int(positives)}
+                    for label, known, positives in zip(about["tasks"][task], *counted, strict=True)
+                }
+                for task, counted in self.labels.items()
+            },
+            "lengths": {
+                "upper": list(LENGTH_BINS[:bins]),
+                "counts": self.lengths[:bins].tolist(),
+                "max": self.longest,
+                "mean": self.tokens / records if records else 0.0,
+            },
+            "shards": [
+                {"file": name.name, "records": count, "bytes": size}
+                for name, count, size in zip(self.names, self.records, self._sizes, strict=True)
+            ],
+            "flags": about["flags"],
+            "vocabulary_hash": about["vocabulary"].hash,
+            "vocabulary": list(about["vocabulary"].tokens),
+            "source_manifest": about["source_manifest"],
+            **({"tokenizer": about["tokenizer"]} if "tokenizer" in about else {}),
+        }
+
+
+def write_chunk(writer, chunk):
+    """Appends a `medtop.cohort.pickled_lists.Chunk` in the default layout; nothing is cut, padded or masked."""
+    about = writer.description
+    for piece in pieces(chunk, PIECE):
+        tokens = tokens_of(piece, about["vocabulary"], about["visit_separator"], about["time_gap"])
+        columns = [
+            Column(_feature(name, about["time_gap"]), "int64", getattr(tokens, name), tokens.counts)
+            for name in TOKEN_COLUMNS
+        ]
+        columns += [
+            Column("sex", "int64", piece.sexes),
+            Column("prediction_time", "int64", piece.prediction_times),
+            Column("patient_id", "bytes", [name.encode() for name in piece.patient_ids]),
+        ]
+        for task in about["tasks"]:
+            columns += [
+                Column.of_matrix(f"{task}_labels", "float", piece.labels[task]),
+                Column.of_matrix(f"{task}_weights", "float", piece.weights[task]),
+            ]
+        writer.examples_in += len(piece)
+        writer.write(columns, tokens.counts, piece.patient_ids, piece.labels, piece.weights)
+
+
+def _feature(name, time_gap):
+    return f"gap_{time_gap}_days" if name == "gap_days" else name
+
+
+def write_medbert(writer, rows, rng):
+    """Appends a list of Med-BERT's positional rows in Med-BERT's layout: padded, masks drawn once with `rng`."""
+    about = writer.description
+    vocabulary, defaults = about["vocabulary"], about["defaults"]
+    columns, patients, dropped = medbert_rows(rows, defaults["max_seq_length"])
+    writer.examples_in += len(rows)
+    for reason, count in dropped.items():
+        writer.dropped[reason] = writer.dropped.get(reason, 0) + count
+    ids = columns["input_ids"]
+    if ids.size and not ((ids < len(vocabulary)) & ((ids > 0) == (columns["input_mask"] > 0))).all():
+        raise DataError(
+            f"sequences: expected codes from 1 to {len(vocabulary) - 1}, received {ids.min()} to {ids.max()}: "
+            "another run's vocabulary?"
+        )
+    positions, labels, weights, hidden = select_masked_rows(
+        ids,
+        vocabulary.first_code_id,
+        vocabulary.mask_id,
+        len(vocabulary),
+        defaults["masked_lm_prob"],
+        defaults["max_predictions_per_seq"],
+        rng,
+    )
+    long_stay = columns["next_sentence_labels"].astype(np.float32)
+    writer.write(
+        [
+            Column.of_matrix("input_ids", "int64", hidden),
+            Column.of_matrix("input_mask", "int64", columns["input_mask"]),
+            Column.of_matrix("segment_ids", "int64", columns["segment_ids"]),
+            Column.of_matrix("masked_lm_positions", "int64", positions),
+            Column.of_matrix("masked_lm_ids", "int64", labels),
+            Column.of_matrix("masked_lm_weights", "float", weights),
+            Column.of_matrix("next_sentence_labels", "int64", columns["next_sentence_labels"]),
+        ],
+        columns["input_mask"].sum(axis=1),
+        patients,
+        {"long_stay": long_stay},
+        {"long_stay": np.ones_like(long_stay)},
+    )
+
+
+def feature_spec(info):
+    """What `tf.io.parse_example` must know: dict of feature -> RaggedFeature or FixedLenFeature."""
+    if info.layout == "medbert":
+        length, predictions = info.defaults["max_seq_length"], info.defaults["max_predictions_per_seq"]
+        spec = {name: tf.io.FixedLenFeature([length], tf.int64) for name in ("input_ids", "input_mask", "segment_ids")}
+        spec |= {
+            name: tf.io.FixedLenFeature([predictions], tf.int64) for name in ("masked_lm_positions", "masked_lm_ids")
+        }
+        return spec | {
+            "masked_lm_weights": tf.io.FixedLenFeature([predictions], tf.float32),
+            "next_sentence_labels": tf.io.FixedLenFeature([1], tf.int64),
+        }
+    notes = info.layout == "notes"
+    per_token = NOTE_TOKEN_COLUMNS if notes else [_feature(name, info.time_gap) for name in TOKEN_COLUMNS]
+    numbers = NOTE_COLUMNS if notes else ("sex", "prediction_time")
+    names = ("patient_id", "admission_id") if notes else ("patient_id",)
+    spec = {name: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64) for name in per_token}
+    spec |= {name: tf.io.FixedLenFeature([], tf.int64) for name in numbers}
+    spec |= {name: tf.io.FixedLenFeature([], tf.string) for name in names}
+    for task, labels in info.tasks.items():
+        spec |= {f"{task}_{kind}": tf.io.FixedLenFeature([len(labels)], tf.float32) for kind in ("labels", "weights")}
+    return spec
+
+
+def parse_batch(serialized, info, names=None):
+    """Parses serialized records, for `dataset.batch(B).map(...)`: one call per batch is far faster than one per record.
+
+    Args:
+        serialized: string [B].
+        info: `DatasetInfo`.
+        names: the features wanted (the fewer, the faster); None: all.
+
+    Returns:
+        dict by the records' feature names. Default layout: RaggedTensor int64 [B, n] per token column, `sex`,
+        `prediction_time` int64 [B], `patient_id` string [B], `<task>_labels`, `<task>_weights` float32 [B, K].
+        Notes: the same kinds of tensors by the names of `NOTE_TOKEN_COLUMNS` and `NOTE_COLUMNS`, and `admission_id`.
+        Med-BERT's: dense [B, T], [B, M], [B, 1].
+    """
+    spec = feature_spec(info)
+    return tf.io.parse_example(serialized, spec if names is None else {name: spec[name] for name in names})
+
+
+DAMAGE = (
+    tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.InvalidArgumentError,
+)  # fmt: skip
+"""What TensorFlow raises for TFRecord files that are cut, changed, gone, closed, or hold other records."""
+
+
+@contextlib.contextmanager
+def reading(name="TFRecord"):
+    """Turns TensorFlow's complaint about a damaged TFRecord file into one line.
+
+    Args:
+        name: the file; or a `DatasetInfo`: its files are then read once more, to say which one is damaged.
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        if isinstance(name, DatasetInfo):
+            for _ in read_examples(name):
+                pass
+            raise  # the files are whole: the error is not about them
+        line = str(error.message).splitlines()[0]
+        raise DataError(f"{name}: expected whole records, received a damaged or cut file ({line:.200})") from error
+
+
+def without_autotune(dataset):
+    """The same dataset without tf.data's tuner of parallelism and buffers. Every dataset that is iterated needs it.
+
+    The tuner's thread sleeps for ever longer times, up to a minute, and the end of an iterator now and then waits until
+    it wakes (docs/speed.md). What the tuner would choose is fixed instead: the depth of each prefetch by its caller,
+    the number of parallel calls by TensorFlow, for the machine's cores.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
+def read_examples(path, chunk_size=5000):
+    """Reads a dataset back into NumPy, up to `chunk_size` records of a file at a time, in the order of the files.
+
+    Args:
+        path: as for `read_dataset`, or a `DatasetInfo`.
+
+    Yields:
+        dict by feature name. Default layout: `counts` int64 [N] and flat int64 [Z] token columns laid end to end;
+        `sex`, `prediction_time` int64 [N]; `patient_id` list of str; `<task>_labels`, `<task>_weights` float32 [N, K].
+        Notes: likewise, with `NOTE_COLUMNS` int64 [N] and `admission_id` list of str.
+        Med-BERT's: arrays [N, T], [N, M], [N, 1].
+
+    Raises:
+        DataError: as `read_dataset`; for a damaged file; for another number of records than was written.
+    """
+    info = path if isinstance(path, DatasetInfo) else read_dataset(path)
+    for name, expected in zip(info.files, info.file_records, strict=True):
+        received = 0
+        with reading(name):
+            for serialized in without_autotune(tf.data.TFRecordDataset(str(name)).batch(chunk_size)):
+                received += int(serialized.shape[0])
+                yield _columns(parse_batch(serialized, info))
+        if received != expected:
+            raise DataError(f"{name}: expected {expected} records, received {received}")
+
+
+def _columns(features):
+    columns = {}
+    for name, value in features.items():
+        if isinstance(value, tf.RaggedTensor):
+            columns["counts"] = value.row_lengths().numpy().astype(np.int64)
+            columns[name] = value.flat_values.numpy()
+        else:
+            columns[name] = value.numpy()
+    for key in ("patient_id", "admission_id"):
+        if key in columns:
+            columns[key] = [name.decode() for name in columns[key]]
+    return columns

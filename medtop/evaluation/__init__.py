@@ -1,0 +1,1 @@
+"""Predictions, scoring, metrics with intervals, calibration, baselines."""

@@ -1,0 +1,253 @@
+"""Runs a model over a data set: logits per example, and the measures of masked codes.
+
+Letters: N examples, B rows in a batch, P patients in a row, M masked positions, K labels, V vocabulary.
+"""
+
+import collections
+import concurrent.futures
+import functools
+import itertools
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from medtop.data import tfrecord
+from medtop.data.batches import eval_batches
+from medtop.evaluation.aggregation import Admissions
+from medtop.evaluation.predictions import Predictions
+from medtop.files.errors import DataError
+from medtop.model.encoder import build_pooled_encoder
+from medtop.model.losses import softmax_crossentropy
+
+TOP = 10
+
+
+def patient_model(model, tasks):
+    """The part of a model that scores patients: x without masks -> {patient-level task: float32 logits [B, P, K]}.
+
+    It has the model's own layers, without dropout; of the last block only what the heads read (`build_pooled_encoder`).
+    """
+    encoder = build_pooled_encoder(model.encoder)
+    heads = {task.name: model.get_layer(f"{task.name}_logits") for task in tasks if task.level == "patient"}
+    return keras.Model(encoder.input, {name: head(encoder.output) for name, head in heads.items()})
+
+
+class Examples:
+    """What is known of the examples of a data set, without their sequences, in file order.
+
+    Attributes:
+        patient_ids: str [N].
+        prediction_times: int64 [N], seconds since 1970-01-01.
+        labels, weights: dict task -> float32 [N, K] of the given patient-level tasks.
+        admissions: notes only: `medtop.evaluation.aggregation.Admissions`, which examples (windows) belong together.
+    """
+
+    def __init__(self, info, tasks):
+        labels = {task.name: task.num_outputs for task in tasks}
+        parts = []
+        if info.layout == "medbert":  # its records carry no patient: the place in the file stands for it
+            for columns in tfrecord.read_examples(info):
+                label = columns["next_sentence_labels"].astype(np.float32)
+                parts.append((None, None, {"long_stay": label}, {"long_stay": np.ones_like(label)}))
+        else:
+            for columns in tfrecord.read_examples(info):
+                # new patients come without labels: all unknown
+                blank = {
+                    task: np.zeros((len(columns["patient_id"]), count), np.float32) for task, count in labels.items()
+                }
+                parts.append(
+                    (
+                        columns["patient_id"],
+                        columns["prediction_time"],
+                        *(
+                            {task: columns.get(f"{task}_{kind}", blank[task]) for task in labels}
+                            for kind in ("labels", "weights")
+                        ),
+                        columns.get("admission_id"),
+                    )
+                )
+        if not parts:
+            raise DataError(f"{info.names[0]}: expected at least one example, received none")
+        self.labels, self.weights = (
+            {task: np.concatenate([part[place][task] for part in parts]) for task in labels} for place in (2, 3)
+        )
+        if parts[0][0] is None:
+            self.patient_ids = np.array([str(number) for number in range(info.num_examples)])
+            self.prediction_times = np.zeros(info.num_examples, np.int64)
+        else:
+            self.patient_ids = np.concatenate([np.asarray(part[0], str) for part in parts])
+            self.prediction_times = np.concatenate([part[1] for part in parts])
+        self.admissions = None
+        if info.layout == "notes":
+            ids = np.concatenate([np.asarray(part[4], str) for part in parts])
+            self.admissions = Admissions.of(self.patient_ids, ids, self.prediction_times)
+
+    def __len__(self):
+        return len(self.patient_ids)
+
+
+class Scorer:
+    """Scores one data set again and again while a model trains.
+
+    Args:
+        model: `build_model`'s.
+        info: `records.DatasetInfo`.
+        config, tasks, options: `BertConfig`, list of `Task`, `BatchOptions`.
+        seed: seed of the masks, which are the same at every call.
+        aggregation: notes: `medtop.evaluation.aggregation.Aggregation` that makes one prediction per admission;
+            None: one per record.
+    """
+
+    def __init__(self, model, info, config, tasks, options, seed, aggregation=None):
+        self.aggregation = aggregation
+        self.patient = [task for task in tasks if task.level == "patient"]
+        self.masked = [task for task in tasks if task.level == "masked"]
+        self.examples = Examples(info, self.patient) if self.patient else None
+        self.info = info
+        if self.patient:
+            self._visible = eval_batches(info, config, self.patient, options, seed, masking=False)
+            inputs, *_ = self._visible.element_spec
+            # One signature for all row lengths: a trace for each would take longer than the scoring itself.
+            self._logits = tf.function(
+                _inference(patient_model(model, tasks)), input_signature=[inputs], autograph=False
+            )
+        if self.masked:
+            heads = keras.Model(model.input, {task.name: model.output[task.name] for task in self.masked})
+            self._hidden = eval_batches(info, config, self.masked, options, seed, masking=True)
+            inputs, labels, weights, _ = self._hidden.element_spec
+            self._sums = {
+                task.name: tf.function(
+                    _masked_sums(heads, task.name),
+                    input_signature=[inputs, labels[task.name], weights[task.name]],
+                    autograph=False,
+                )
+                for task in self.masked
+            }
+
+    @property
+    def admissions(self):
+        """The `Admissions` of the records; None where they are no notes, or no task is of patients."""
+        return self.examples and self.examples.admissions
+
+    def predictions(self):
+        """dict task -> `Predictions`, one per record, or per admission with an `aggregation`; codes are not masked."""
+        found = self.record_predictions()
+        if self.aggregation is None:
+            return found
+        return {task: self.admissions.aggregate(one, self.aggregation) for task, one in found.items()}
+
+    def record_predictions(self):
+        """dict task -> `Predictions`, one per record, in file order."""
+        if not self.patient:
+            return {}
+        logits = {
+            task.name: np.full((len(self.examples), task.num_outputs), np.nan, np.float32) for task in self.patient
+        }
+        with tfrecord.reading(self.info):
+            for (_, _, _, examples), found in side_by_side(lambda x, *_: self._logits(x), self._visible):
+                places = examples.numpy().reshape(-1)
+                for name, values in found.items():
+                    logits[name][places[places >= 0]] = values.numpy().reshape(len(places), -1)[places >= 0]
+        about = self.examples
+        return {
+            task.name: Predictions(
+                task=task.name,
+                labels=task.labels,
+                patient_ids=about.patient_ids,
+                prediction_times=about.prediction_times,
+                targets=about.labels[task.name],
+                weights=about.weights[task.name],
+                logits=logits[task.name],
+            )
+            for task in self.patient
+        }
+
+    def _sums_of(self, name, x, y, w, _):
+        return self._sums[name](x, y[name], w[name])
+
+    def masked_measures(self, max_batches=0):
+        """Measures of masked codes over the split: dict task -> loss, accuracy, top10_accuracy, perplexity, n.
+
+        Means over all selected codes, not over batches.
+
+        Args:
+            max_batches: stop after so many batches; 0 = all.
+        """
+        measures = {}
+        for task in self.masked:
+            total = np.zeros(4)
+            with tfrecord.reading(self.info):
+                batches = self._hidden.take(max_batches or -1)
+                for _, sums in side_by_side(functools.partial(self._sums_of, task.name), batches):
+                    total += sums.numpy()
+            count = total[0]
+            mean = total[1:] / count if count else np.full(3, math.nan)
+            measures[task.name] = {
+                "loss": float(mean[0]),
+                "accuracy": float(mean[1]),
+                "top10_accuracy": float(mean[2]),
+                "perplexity": float(np.exp(mean[0])),
+                "n": int(count),
+            }
+        return measures
+
+
+def side_by_side(function, batches):
+    """Yields (batch, function(*batch)) in the order of the batches, two of them computed at a time; on GPUs one.
+
+    An operation on a small batch leaves a core idle at its beginning and end, which the other batch then uses.
+
+    Args:
+        function: a tf.function, or what calls one. The first call is made alone, because it traces.
+        batches: iterable of tuples; an error of it, or of the function, is raised here.
+    """
+    batches = iter(batches)
+    for batch in itertools.islice(batches, 1):
+        yield batch, function(*batch)
+    workers = 1 if tf.config.list_logical_devices("GPU") else 2
+    waiting = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        for batch in batches:
+            waiting.append((batch, pool.submit(function, *batch)))
+            if len(waiting) > workers:
+                batch, found = waiting.popleft()
+                yield batch, found.result()
+        for batch, found in waiting:
+            yield batch, found.result()
+
+
+def _inference(model):
+    return lambda x: model(x, training=False)
+
+
+def _masked_sums(model, name):
+    """Returns a function: sums over selected codes of (1, -log p, right, among the best ten), float64 [4]."""
+
+    def sums(x, labels, weights):
+        logits = model(x, training=False)[name]  # [B, M, V]
+        losses = softmax_crossentropy(labels, logits)
+        mine = tf.gather(logits, labels, batch_dims=2)
+        above = tf.reduce_sum(tf.cast(logits > mine[..., None], tf.int32), axis=-1)  # logits that beat the label's
+        parts = [tf.ones_like(losses), losses, tf.cast(above < 1, tf.float32), tf.cast(above < TOP, tf.float32)]
+        return tf.stack([tf.reduce_sum(tf.cast(part * weights, tf.float64)) for part in parts])
+
+    return sums
+
+
+def task_losses(predictions, tasks):
+    """Weighted mean cross-entropy of patient-level predictions: dict task -> float, NaN without known labels.
+
+    The same formula as training's loss, over the whole split instead of a batch.
+    """
+    losses = {}
+    for task in tasks:
+        if task.name in predictions:
+            p = predictions[task.name]
+            x, y = p.logits.astype(np.float64), p.targets.astype(np.float64)
+            positive = np.ones(len(task.labels)) if task.positive_weights is None else np.asarray(task.positive_weights)
+            each = positive * y * np.logaddexp(0, -x) + (1 - y) * np.logaddexp(0, x)
+            known = p.weights.sum()
+            losses[task.name] = float((each * p.weights).sum() / known) if known else math.nan
+    return losses

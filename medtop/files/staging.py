@@ -1,0 +1,161 @@
+"""Outputs of a preprocessing run: made in a hidden folder, then moved to their names together, the manifest last.
+
+A killed run leaves nothing under a final name, except when it dies while moving: then each file that stands there is
+whole, the manifest is missing, and the hidden folder's list tells the next run that these files are its own.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from medtop.files.atomic import sha256, write_json
+from medtop.files.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows: runs on one prefix at the same time are not noticed there
+    fcntl = None
+
+OUTPUTS = tuple(f"{kind}.{split}" for kind in ("bencs", "ptencs") for split in ("train", "valid", "test")) + (
+    "types",
+    "vocab.txt",
+    "splits.csv",
+    "rejects.csv",
+    "manifest.json",
+)
+"""Everything that may stand under a prefix; the manifest comes last."""
+
+_MOVING = "moving.json"
+
+
+def output_path(prefix, name):
+    """`<prefix>.<name>`; a name that begins with a slash stands in the folder `<prefix>/`."""
+    return Path(f"{prefix}{name}" if name.startswith("/") else f"{prefix}.{name}")
+
+
+def made_path(work, name):
+    """Where an output is made before it is moved to `output_path`: `out.<name>` in the folder `work`."""
+    return work / f"out.{name.replace('/', 'folder.')}"
+
+
+def _folder(prefix):
+    prefix = Path(prefix)
+    return prefix.parent / f".{prefix.name}.preprocess"
+
+
+def fingerprint(path, by_content=False):
+    """What tells whether a file is still the same: size and time of change, or SHA-256 of its content."""
+    status = Path(path).stat()
+    return {"size": status.st_size, **({"sha256": sha256(path)} if by_content else {"changed": status.st_mtime_ns})}
+
+
+def earlier_run(prefix, settings):
+    """Compares the manifest under `prefix`, if there is one, with this run's settings.
+
+    Returns:
+        (manifest or None, list of differences as sentences). Both empty: nothing stands there. A manifest without
+        differences: the same run has been done.
+    """
+    path = output_path(prefix, "manifest.json")
+    if not path.is_file():
+        return None, []
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        before = manifest["settings"]
+        differences = [
+            f"{name} {before.get(name)!r} -> {settings.get(name)!r}"
+            for name in sorted(before.keys() | settings.keys())
+            if before.get(name) != settings.get(name)
+        ]
+        differences += [f"{file} has changed" for file, known in manifest["inputs"].items() if _changed(file, known)]
+        differences += [
+            f"{name} is missing or has changed"
+            for name, size in manifest["outputs"].items()
+            if not output_path(prefix, name).is_file() or output_path(prefix, name).stat().st_size != size
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}, ["its manifest is damaged or from another version"]
+    return manifest, differences
+
+
+def _changed(file, known):
+    return not Path(file).is_file() or fingerprint(file, "sha256" in known) != known
+
+
+def _lock(file, prefix):
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however it ends
+    except BlockingIOError as error:
+        raise DataError(f"{prefix}: expected no other run on this prefix, found one that is still writing") from error
+
+
+@contextlib.contextmanager
+def staging(prefix):
+    """Yields an empty hidden folder beside the outputs, for this process alone; it is removed at the end.
+
+    Raises:
+        DataError: when another running process is writing this prefix.
+    """
+    folder = _folder(prefix)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        _lock(lock, prefix)
+        for entry in folder.iterdir():  # what a killed run has left
+            if entry.name not in ("lock", _MOVING):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        work = folder / "work"
+        work.mkdir()
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work)
+            if not (folder / _MOVING).exists():
+                shutil.rmtree(folder)
+
+
+def clear_left(prefix):
+    """Removes what a run left that was killed after its outputs stood whole; a run still going keeps its folder."""
+    folder = _folder(prefix)
+    if not folder.exists():
+        return
+    with open(folder / "lock", "w") as lock:
+        try:
+            _lock(lock, prefix)
+        except DataError:  # another process is at work here
+            return
+        shutil.rmtree(folder)
+
+
+def check_free(prefix, overwrite, outputs=OUTPUTS):
+    """Refuses to replace files that no manifest claims, unless a killed run was moving them here, or `overwrite`."""
+    moving = _folder(prefix) / _MOVING
+    own = json.loads(moving.read_text(encoding="utf-8")) if moving.is_file() else []
+    strange = [output_path(prefix, name) for name in outputs if output_path(prefix, name).exists() and name not in own]
+    if strange and not overwrite:
+        raise DataError(
+            f"{strange[0]}: expected no such file, found one that no manifest claims; "
+            "choose another prefix or use --overwrite"
+        )
+
+
+def publish(prefix, work, outputs=OUTPUTS):
+    """Moves the outputs in `work` (at their `made_path`) to their names.
+
+    Earlier outputs that this run did not make again are removed, so that no file of another run stays among them.
+    """
+    made = [name for name in outputs if made_path(work, name).exists()]
+    moving = _folder(prefix) / _MOVING
+    write_json(moving, made)
+    output_path(prefix, "manifest.json").unlink(missing_ok=True)
+    for name in outputs:
+        path = output_path(prefix, name)
+        if name in made:
+            path.parent.mkdir(exist_ok=True)
+            os.replace(made_path(work, name), path)
+        else:
+            path.unlink(missing_ok=True)
+    moving.unlink()

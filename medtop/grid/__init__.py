@@ -1,0 +1,1 @@
+"""Grids of runs: cells, their processes, one table of results."""

@@ -1,0 +1,160 @@
+"""BertConfig: what shapes an encoder. No Keras here, so that scripts can check a configuration before they load it."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from medtop.files.errors import DataError
+
+EMBEDDINGS = {
+    # name: (key of the batch, config field that sizes its table, how the input becomes a row of the table)
+    "code": ("token_ids", "vocab_size", "identity"),
+    "position": ("positions", "max_position_embeddings", "identity"),
+    "visit_position": ("visit_positions", "visit_position_vocab_size", "identity"),
+    "visit": ("visits", "visit_vocab_size", "identity"),
+    "segment": ("segments", "type_vocab_size", "identity"),
+    "age": ("ages", "age_vocab_size", "years"),
+    "gap": ("gaps", "day_vocab_size", "days"),
+    "stay": ("stays", "day_vocab_size", "days"),
+    "recency": ("recencies", "day_vocab_size", "days"),
+    "sex": ("sexes", "sex_vocab_size", "identity"),
+}
+"""The embeddings that a config may list. Another one is one more line here and one key in the pipeline's batch."""
+
+SEGMENTS = ("zero", "alternating", "visit", "sentence")
+"""What segment ids are: 0; the visit's number modulo 2; its number; the records' own (notes: first or second text)."""
+
+DAYS_PER_YEAR = 365.25
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+    """Everything that shapes an encoder; the names are google-research/bert's where it has them.
+
+    Attributes:
+        vocab_size: rows of the code table; 0 = taken from the vocabulary.
+        hidden_size: width H.
+        num_hidden_layers, num_attention_heads, intermediate_size: blocks, heads, width of the feed-forward layer.
+        hidden_dropout_prob, attention_probs_dropout_prob: dropout rates in training.
+        max_position_embeddings: longest row.
+        type_vocab_size: rows of the segment table (HuggingFace's token types).
+        initializer_range: standard deviation of the truncated normal that weights start from (LayerNorm: 1 and 0;
+            tables of days and years: `encoder.SmoothRows`). BERT's 0.02 suits a width of 768; narrower encoders
+            learn faster from more, about 0.8 / sqrt(hidden_size).
+        layer_norm_eps: added to the variance.
+        activation: "gelu" (erf, HuggingFace's `gelu`) or "gelu_tanh" (google-research/bert's, `gelu_new`).
+        norm: "post" (BERT: LayerNorm after each residual sum) or "pre" (megatron-bert: before each layer and last).
+        pooling: "cls" ([CLS] through a tanh layer), "mean" or "sum" over the patient's tokens, padding left out.
+        embeddings: names out of `EMBEDDINGS`, summed.
+        segment: what the segment ids are: "zero", "alternating" (visit number modulo 2), "visit" (its number) or
+            "sentence" (notes: 0 in the first text of a pair, 1 in the second).
+        visit_vocab_size, visit_position_vocab_size, age_vocab_size, day_vocab_size, sex_vocab_size: rows of the tables.
+        day_scale: row of the day tables for d days: "log2" is round(4 log2(1 + d)), "days" is d itself.
+    """
+
+    vocab_size: int = 0
+    hidden_size: int = 192
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 6
+    intermediate_size: int = 768
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    activation: str = "gelu"
+    norm: str = "post"
+    pooling: str = "cls"
+    embeddings: tuple = ("code", "position", "segment")
+    segment: str = "zero"
+    visit_vocab_size: int = 1000
+    visit_position_vocab_size: int = 64
+    age_vocab_size: int = 122
+    day_vocab_size: int = 64
+    sex_vocab_size: int = 3
+    day_scale: str = "log2"
+
+    def __post_init__(self):
+        if not (isinstance(self.embeddings, (list, tuple)) and all(isinstance(name, str) for name in self.embeddings)):
+            raise DataError(
+                f"config: expected embeddings to be a list of names, received embeddings={self.embeddings!r}"
+            )
+        object.__setattr__(self, "embeddings", tuple(self.embeddings))
+        choices = {
+            "activation": ("gelu", "gelu_tanh"),
+            "norm": ("post", "pre"),
+            "pooling": ("cls", "mean", "sum"),
+            "segment": SEGMENTS,
+            "day_scale": ("log2", "days"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise DataError(
+                    f"config: expected {name} to be one of {', '.join(allowed)}, "
+                    f"received {name}={getattr(self, name)!r}"
+                )
+        unknown = [name for name in self.embeddings if name not in EMBEDDINGS]
+        if unknown or "code" not in self.embeddings or len(set(self.embeddings)) != len(self.embeddings):
+            raise DataError(
+                f"config: expected embeddings with code and any of {', '.join(EMBEDDINGS)}, each once, "
+                f"received embeddings={list(self.embeddings)!r}"
+            )
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type is int and (type(value) is not int or value < (0 if field.name == "vocab_size" else 1)):
+                raise DataError(f"config: expected {field.name} to be a positive whole number, received {value!r}")
+            if field.type is float and not (isinstance(value, (int, float)) and 0 <= value < 1):
+                raise DataError(f"config: expected {field.name} to be a number in [0, 1), received {value!r}")
+        if self.hidden_size % self.num_attention_heads:
+            raise DataError(
+                f"config: expected hidden_size to be a multiple of num_attention_heads, "
+                f"received hidden_size={self.hidden_size}, num_attention_heads={self.num_attention_heads}"
+            )
+
+    @classmethod
+    def from_dict(cls, values, where="config"):
+        """Builds a config from JSON values; unknown keys are refused, keys that begin with `_` are comments.
+
+        Raises:
+            DataError: for an unknown key, a wrong value, or a missing activation: google-research/bert's "gelu" is the
+                tanh form and HuggingFace's is the erf form, so `hidden_act` alone does not say which is meant.
+        """
+        values = {key: value for key, value in values.items() if not key.startswith("_")}
+        values.pop("hidden_act", None) if "activation" in values else None
+        if "activation" not in values:
+            raise DataError(
+                f'{where}: expected "activation": "gelu" (erf form, HuggingFace) or "gelu_tanh" (tanh form, '
+                f"google-research/bert and Med-BERT), received hidden_act={values.get('hidden_act')!r}"
+            )
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise DataError(f"{where}: expected keys among {', '.join(sorted(known))}; received {', '.join(unknown)}")
+        try:
+            return cls(**values)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
+
+    @classmethod
+    def from_file(cls, path):
+        """Reads a JSON file."""
+        path = Path(path)
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DataError(f"{path}: expected a model configuration (JSON), found no such file") from None
+        except (ValueError, OSError) as error:
+            raise DataError(f"{path}: expected a model configuration (JSON): {error}") from error
+        if not isinstance(values, dict):
+            raise DataError(f"{path}: expected a JSON object, received a {type(values).__name__}")
+        return cls.from_dict(values, str(path))
+
+    def to_dict(self):
+        """Plain JSON values."""
+        return {**dataclasses.asdict(self), "embeddings": list(self.embeddings)}
+
+    @property
+    def inputs(self):
+        """Keys of the batch that the embeddings read, in their order."""
+        return [EMBEDDINGS[name][0] for name in self.embeddings]

@@ -1,0 +1,310 @@
+"""The encoder: embeddings, blocks, and the functional model that knows no task.
+
+Letters: B rows in a batch, T tokens in a row, P patients in a row, H width, N heads, D = H / N.
+Written with keras only, so that it runs on every backend.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+from medtop.files.errors import DataError
+from medtop.model.config import DAYS_PER_YEAR, EMBEDDINGS, BertConfig
+from medtop.model.dropout import Dropout
+from medtop.model.tokenwise import affine, dense, initializer, layer_norm
+
+
+@keras.saving.register_keras_serializable("medtop")
+class SmoothRows(keras.initializers.Initializer):
+    """Rows that change slowly with their number, for tables of days and years: neighbours start alike.
+
+    `table[r, h] = sqrt(2) stddev sin(2 pi r / l_h + p_h)`, wave lengths l_h log-uniform between 4 and 256 rows, phases
+    p_h uniform (random Fourier features, Rahimi and Recht 2007; the idea of Vaswani et al. 2017, section 3.5). With
+    rows drawn one by one, what is learned for 30 days says nothing about 35 days until both have been seen often:
+    measured in docs/training.md.
+
+    Args:
+        stddev: root mean square of the entries.
+        seed: None takes Keras's.
+    """
+
+    def __init__(self, stddev, seed=None):
+        self.stddev, self.seed = stddev, seed
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        seed = keras.random.SeedGenerator(self.seed)
+        lengths = 4.0 * ops.exp(keras.random.uniform((shape[1],), 0.0, math.log(64.0), seed=seed))
+        phases = keras.random.uniform((shape[1],), 0.0, 2.0 * math.pi, seed=seed)
+        rows = ops.cast(ops.arange(shape[0]), "float32")[:, None]
+        table = math.sqrt(2.0) * self.stddev * ops.sin(2.0 * math.pi * rows / lengths + phases)
+        return ops.cast(table, dtype or "float32")
+
+    def get_config(self):
+        return {"stddev": self.stddev, "seed": self.seed}
+
+
+def table_rows(values, kind, rows, day_scale):
+    """Turns a batch input into rows of its table, clipped to the table's last row.
+
+    Args:
+        values: int [B, T]; `kind` "identity": row numbers, "years": days since birth (0 = unknown), "days": days.
+        rows: size of the table.
+        day_scale: "log2" or "days", see `BertConfig`.
+
+    Returns:
+        int32 [B, T] between 0 and rows - 1.
+    """
+    if kind == "years":
+        years = ops.cast(ops.floor(ops.cast(values, "float32") / DAYS_PER_YEAR), "int32") + 1
+        values = ops.where(values > 0, years, ops.zeros_like(years))
+    elif kind == "days" and day_scale == "log2":
+        scaled = 4.0 / math.log(2.0) * ops.log(1.0 + ops.cast(ops.maximum(values, 0), "float32"))
+        values = ops.floor(scaled + 0.5)
+    return ops.cast(ops.clip(values, 0, rows - 1), "int32")
+
+
+@keras.saving.register_keras_serializable("medtop")
+class Embeddings(keras.layers.Layer):
+    """Sum of the config's embeddings; LayerNorm (post-norm only) and dropout follow in the graph.
+
+    Call:
+        a list of int [B, T], in the order of `config["embeddings"]` -> [B, T, H].
+    """
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config if isinstance(config, BertConfig) else BertConfig(**config)
+
+    def build(self, input_shape):
+        self.tables = {}
+        for name in self.config.embeddings:
+            _, size, kind = EMBEDDINGS[name]
+            start = (initializer if kind == "identity" else SmoothRows)(self.config.initializer_range)
+            self.tables[name] = self.add_weight(
+                name=f"{name}_embeddings",
+                shape=(getattr(self.config, size), self.config.hidden_size),
+                initializer=start,
+            )
+
+    def call(self, inputs):
+        total = None
+        for name, values in zip(self.config.embeddings, inputs, strict=True):
+            _, size, kind = EMBEDDINGS[name]
+            rows = table_rows(values, kind, getattr(self.config, size), self.config.day_scale)
+            part = ops.take(ops.cast(self.tables[name], self.compute_dtype), rows, axis=0)
+            total = part if total is None else total + part
+        return total
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor((*inputs[0].shape, self.config.hidden_size), dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "config": self.config.to_dict()}
+
+
+@keras.saving.register_keras_serializable("medtop")
+class AttentionMask(keras.layers.Layer):
+    """Additive mask: 0 where both tokens are of one patient, a large negative number elsewhere.
+
+    Call:
+        patient_slots int [B, T] (0 = padding) -> float [B, 1, T, T]; with places int [B, P] these rows, [B, 1, P, T].
+    """
+
+    def call(self, patient_slots, places=None):
+        rows = patient_slots
+        if places is not None:
+            rows = ops.take_along_axis(patient_slots, ops.cast(places, "int32"), axis=1)
+        same = ops.equal(rows[:, :, None], patient_slots[:, None, :])
+        keys = ops.not_equal(patient_slots, 0)[:, None, :]
+        allowed = ops.cast(ops.logical_and(same, keys), self.compute_dtype)
+        # -1e9 would be -inf in float16; -30000 fits all and leaves exp() = 0 beside any logit.
+        return ((1.0 - allowed) * -30000.0)[:, None, :, :]
+
+
+@keras.saving.register_keras_serializable("medtop")
+class SelfAttention(keras.layers.Layer):
+    """Multi-head self-attention, softmax(Q K' / sqrt(D) + mask) V (Vaswani et al. 2017, eq. 1), with output projection.
+
+    Query, key and value are one [H, 3H] kernel: one matrix product instead of three.
+
+    Call:
+        x [B, T, H], mask [B, 1, T, T] -> [B, T, H]; with queries [B, P, H] and their mask [B, 1, P, T] -> [B, P, H].
+    """
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config if isinstance(config, BertConfig) else BertConfig(**config)
+        self.dropout = Dropout(self.config.attention_probs_dropout_prob)
+
+    def build(self, x_shape, mask_shape=None, queries_shape=None):
+        width, stddev = self.config.hidden_size, self.config.initializer_range
+        # An initializer each: one used twice gives both kernels the same numbers.
+        self.qkv_kernel = self.add_weight(
+            name="qkv_kernel", shape=(width, 3 * width), initializer=initializer(stddev)
+        )
+        self.qkv_bias = self.add_weight(name="qkv_bias", shape=(3 * width,), initializer="zeros")
+        self.output_kernel = self.add_weight(
+            name="output_kernel", shape=(width, width), initializer=initializer(stddev)
+        )
+        self.output_bias = self.add_weight(name="output_bias", shape=(width,), initializer="zeros")
+
+    def _heads(self, x, first, last):
+        """Parts first to last - 1 of (query, key, value): tuple of [B, N, T, D]."""
+        width, heads = self.config.hidden_size, self.config.num_attention_heads
+        kernel, bias = self.qkv_kernel, self.qkv_bias
+        if (first, last) != (0, 3):
+            kernel, bias = kernel[:, first * width : last * width], bias[first * width : last * width]
+        parts = affine(x, kernel, bias)
+        parts = ops.reshape(parts, (-1, ops.shape(x)[1], last - first, heads, width // heads))
+        # One transposition, and parts that need no copy; their gradients are stacked again at once.
+        return ops.unstack(ops.transpose(parts, (2, 0, 3, 1, 4)), last - first, axis=0)
+
+    def call(self, x, mask, queries=None, training=None):
+        width = self.config.hidden_size
+        if queries is None:
+            query, key, value = self._heads(x, 0, 3)
+        else:
+            (query,), (key, value) = self._heads(queries, 0, 1), self._heads(x, 1, 3)
+        query = query * (1.0 / math.sqrt(width // self.config.num_attention_heads))
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) + ops.cast(mask, x.dtype)  # [B, N, T, T]
+        weights = self.dropout(ops.softmax(scores, axis=-1), training=training)
+        context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # [B, T, N, D]
+        rows = ops.shape(context)[1]
+        context = ops.reshape(context, (-1, width))
+        return ops.reshape(affine(context, self.output_kernel, self.output_bias), (-1, rows, width))
+
+    def compute_output_spec(self, x, mask, queries=None, training=None):
+        return keras.KerasTensor((x if queries is None else queries).shape, dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "config": self.config.to_dict()}
+
+
+@keras.saving.register_keras_serializable("medtop")
+class GatherPositions(keras.layers.Layer):
+    """Rows of a sequence at given places.
+
+    Call:
+        sequence [B, T, H], positions int [B, M] -> [B, M, H].
+    """
+
+    def call(self, sequence, positions):
+        return ops.take_along_axis(sequence, ops.cast(positions, "int32")[:, :, None], axis=1)
+
+    def compute_output_spec(self, sequence, positions):
+        return keras.KerasTensor((*positions.shape, sequence.shape[-1]), dtype=sequence.dtype)
+
+
+@keras.saving.register_keras_serializable("medtop")
+class PatientPooling(keras.layers.Layer):
+    """Mean or sum of each patient's tokens; padding and other patients take no part.
+
+    Call:
+        sequence [B, T, H], patient_slots int [B, T], cls_positions int [B, P] -> [B, P, H].
+    """
+
+    def __init__(self, kind, **kwargs):
+        super().__init__(**kwargs)
+        self.kind = kind
+
+    def call(self, sequence, patient_slots, cls_positions):
+        slots = ops.arange(1, ops.shape(cls_positions)[1] + 1, dtype="int32")  # P
+        mine = ops.cast(ops.equal(ops.cast(patient_slots, "int32")[:, None, :], slots[None, :, None]), sequence.dtype)
+        total = ops.matmul(mine, sequence)  # [B, P, T] [B, T, H] -> [B, P, H]
+        if self.kind == "sum":
+            return total
+        return total / ops.maximum(ops.sum(mine, axis=-1, keepdims=True), 1.0)
+
+    def compute_output_spec(self, sequence, patient_slots, cls_positions):
+        return keras.KerasTensor((*cls_positions.shape, sequence.shape[-1]), dtype=sequence.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "kind": self.kind}
+
+
+def _new_block(config, prefix):
+    """The layers of one transformer block: dict part -> layer, its name `<prefix>_<part>`."""
+    return {
+        "dropout": Dropout(config.hidden_dropout_prob, name=f"{prefix}_dropout"),
+        "attention": SelfAttention(config, name=f"{prefix}_attention"),
+        "attention_norm": layer_norm(config, f"{prefix}_attention_norm"),
+        "intermediate": dense(config, config.intermediate_size, f"{prefix}_intermediate", config.activation),
+        "output": dense(config, config.hidden_size, f"{prefix}_output"),
+        "output_norm": layer_norm(config, f"{prefix}_output_norm"),
+    }
+
+
+def _block(config, layers, x, mask, queries=None):
+    """One transformer block; post-norm: LN(x + f(x)) twice (Devlin et al. 2018); pre-norm: x + f(LN(x)) twice.
+
+    With queries [B, P, H], some rows of x, and their mask: the block's output for these only.
+    """
+    attention, dropout = layers["attention"], layers["dropout"]
+    attention_norm, output_norm = layers["attention_norm"], layers["output_norm"]
+    rows = x if queries is None else queries
+    if config.norm == "post":
+        rows = attention_norm(rows + dropout(attention(x, mask, queries)))
+        return output_norm(rows + dropout(layers["output"](layers["intermediate"](rows))))
+    queries = None if queries is None else attention_norm(queries)
+    rows = rows + dropout(attention(attention_norm(x), mask, queries))
+    return rows + dropout(layers["output"](layers["intermediate"](output_norm(rows))))
+
+
+def encoder_inputs(config):
+    """The symbolic inputs of an encoder: dict of int32 [B, T], and cls_positions int32 [B, P]."""
+    names = dict.fromkeys([*config.inputs, "patient_slots"])
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
+    inputs["cls_positions"] = keras.Input((None,), dtype="int32", name="cls_positions")
+    return inputs
+
+
+def build_encoder(config):
+    """The encoder as a functional model.
+
+    Inputs: dict of int32 [B, T] (`encoder_inputs`). Outputs: dict with `sequence_output` [B, T, H] and `pooled_output`
+    [B, P, H]. Padding and the other patients of a row change no output of a patient.
+
+    Args:
+        config: `BertConfig` with vocab_size > 0.
+    """
+    if not config.vocab_size:
+        raise DataError("config: expected vocab_size > 0 to build an encoder, received vocab_size=0")
+    inputs = encoder_inputs(config)
+    x = Embeddings(config, name="embeddings")([inputs[key] for key in config.inputs])
+    if config.norm == "post":
+        x = layer_norm(config, "embeddings_norm")(x)
+    x = Dropout(config.hidden_dropout_prob, name="embeddings_dropout")(x)
+    mask = AttentionMask(name="attention_mask")(inputs["patient_slots"])
+    for number in range(config.num_hidden_layers):
+        x = _block(config, _new_block(config, f"layer_{number}"), x, mask)
+    if config.norm == "pre":
+        x = layer_norm(config, "final_norm")(x)
+    if config.pooling == "cls":
+        first = GatherPositions(name="cls_gather")(x, inputs["cls_positions"])
+        pooled = dense(config, config.hidden_size, "pooler", "tanh")(first)
+    else:
+        pooled = PatientPooling(config.pooling, name="pooling")(x, inputs["patient_slots"], inputs["cls_positions"])
+    return keras.Model(inputs, {"sequence_output": x, "pooled_output": pooled}, name="encoder")
+
+
+def build_pooled_encoder(encoder):
+    """An encoder for scoring patients: the same layers, `pooled_output` [B, P, H] alone.
+
+    Where [CLS] stands for a patient, the last block is computed at these tokens only: nobody reads its others.
+
+    Args:
+        encoder: `build_encoder`'s.
+    """
+    config = encoder.get_layer("embeddings").config
+    if config.pooling != "cls":
+        return keras.Model(encoder.input, encoder.output["pooled_output"])
+    prefix = f"layer_{config.num_hidden_layers - 1}_"
+    layers = {one.name.removeprefix(prefix): one for one in encoder.layers if one.name.startswith(prefix)}
+    x = layers["attention"].input[0] if config.norm == "post" else layers["attention_norm"].input
+    slots, places = (encoder.input[name] for name in ("patient_slots", "cls_positions"))
+    mask = AttentionMask(name="cls_attention_mask")(slots, places)
+    first = _block(config, layers, x, mask, GatherPositions(name="cls_queries")(x, places))
+    if config.norm == "pre":
+        first = encoder.get_layer("final_norm")(first)
+    return keras.Model(encoder.input, encoder.get_layer("pooler")(first))

@@ -1,0 +1,138 @@
+"""One object per prediction task: everything about a target in one place.
+
+Letters: B rows in a batch, P patients in a row, M masked positions, K labels, V vocabulary.
+"""
+
+import dataclasses
+import math
+
+from medtop.files.errors import DataError
+
+LEVELS = ("masked", "patient")
+"""Where a task's targets live: "masked" [B, M], "patient" [B, P, K]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A target: its name is the key of output, label, loss, metric and CSV column.
+
+    Attributes:
+        name: the key.
+        level: one of `LEVELS`.
+        labels: names of its K labels; empty for level "masked".
+        weight: factor of its loss in the total.
+        positive_weights: None or K numbers > 0 (class weights).
+    """
+
+    name: str
+    level: str
+    labels: tuple = ()
+    weight: float = 1.0
+    positive_weights: tuple | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "labels", tuple(self.labels))
+        if self.level not in LEVELS:
+            raise DataError(f"task {self.name}: expected a level among {', '.join(LEVELS)}, received {self.level!r}")
+        if (self.level == "masked") == bool(self.labels):
+            raise DataError(
+                f"task {self.name}: expected label names exactly when the level is not masked, "
+                f"received level={self.level!r}, labels={list(self.labels)!r}"
+            )
+        if not 0 <= self.weight < math.inf:
+            raise DataError(f"task {self.name}: expected a weight of 0 or more, received {self.weight!r}")
+        if self.positive_weights is not None:
+            object.__setattr__(self, "positive_weights", tuple(float(number) for number in self.positive_weights))
+            good = all(0 < number < math.inf for number in self.positive_weights)  # False for NaN
+            if len(self.positive_weights) != len(self.labels) or not good:
+                raise DataError(
+                    f"task {self.name}: expected {len(self.labels)} class weights above 0 "
+                    f"({', '.join(self.labels)}), received {list(self.positive_weights)!r}"
+                )
+
+    @property
+    def num_outputs(self):
+        """K; None for level "masked", whose outputs are the vocabulary."""
+        return len(self.labels) or None
+
+    def loss(self):
+        """The Keras loss, one value per element of y."""
+        from medtop.model.losses import (
+            ElementwiseCrossentropy,  # here: flags are checked with tasks before Keras is loaded
+        )
+
+        return ElementwiseCrossentropy(self.level == "masked", self.positive_weights, name=self.name)
+
+    def metrics(self):
+        """Keras metrics to watch while training. What is published comes from `medtop.evaluation.metrics` instead."""
+        import keras  # here: see `loss`
+
+        from medtop.model.losses import ElementwiseAccuracy
+
+        if self.level == "masked":
+            return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+        return [ElementwiseAccuracy(name="accuracy")]
+
+    def to_dict(self):
+        """Plain JSON values."""
+        return {
+            "name": self.name,
+            "level": self.level,
+            "labels": list(self.labels),
+            "weight": self.weight,
+            "positive_weights": None if self.positive_weights is None else list(self.positive_weights),
+        }
+
+    @classmethod
+    def from_dict(cls, values):
+        """The inverse of `to_dict`."""
+        return cls(**values)
+
+
+MASKED_LM = "masked_lm"
+
+
+def available_tasks(label_names):
+    """All tasks that a data set offers.
+
+    Args:
+        label_names: dict task name -> label names, as `dataset.json` lists them.
+
+    Returns:
+        dict name -> `Task`; `masked_lm` needs no labels and is always there.
+    """
+    return {
+        MASKED_LM: Task(MASKED_LM, "masked"),
+        **{name: Task(name, "patient", labels) for name, labels in label_names.items()},
+    }
+
+
+def choose_tasks(names, label_names, weights=None, class_weights=None):
+    """The tasks that a user asks for, in that order.
+
+    Args:
+        names: list of task names; None = all.
+        label_names: dict task name -> label names.
+        weights: dict task name -> factor of its loss.
+        class_weights: dict task name -> K positive weights.
+
+    Raises:
+        DataError: for a task that the data set does not offer, one named twice, or a weight for a task not chosen.
+    """
+    offered = available_tasks(label_names)
+    names = list(offered) if names is None else list(names)
+    for name in names:
+        if name not in offered:
+            raise DataError(f"--tasks: expected names among {', '.join(offered)}, received {name!r}")
+    if len(set(names)) != len(names) or not names:
+        raise DataError(f"--tasks: expected at least one task, each once, received {','.join(names)!r}")
+    for flag, given in (("--task_weights", weights or {}), ("--class_weights", class_weights or {})):
+        for name in given:
+            if name not in names:
+                raise DataError(f"{flag}: expected names among {', '.join(names)}, received {name!r}")
+    return [
+        dataclasses.replace(
+            offered[name], weight=(weights or {}).get(name, 1.0), positive_weights=(class_weights or {}).get(name)
+        )
+        for name in names
+    ]

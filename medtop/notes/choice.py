@@ -1,0 +1,126 @@
+"""Which notes of an admission are read, and in which order: SQL over the tables `notes` and `examples`."""
+
+import dataclasses
+
+import numpy as np
+
+from medtop.files.sql import first_row, numbers
+from medtop.notes.rows import REASONS
+
+SUMMARY = "Discharge summary"
+
+FATES = (
+    "admission_is_no_example",
+    "marked_as_error",
+    "not_a_discharge_summary",
+    "charted_long_after_discharge",
+    "earlier_discharge_summary",
+    "discharge_summary",
+    "after_prediction_time",
+)
+"""Why a usable note is not read."""
+
+
+@dataclasses.dataclass
+class ChosenNotes:
+    """The notes to read, N of them, by example, time and place in the file.
+
+    Attributes:
+        examples: int32 [N], place of the example each belongs to.
+        times: int64 [N], when each is known, seconds since 1970-01-01.
+        files: uint8 [N], number of the file it stands in.
+        starts: int64 [N], where its text begins in the unpacked file.
+        sizes: int32 [N], bytes of its text there.
+        quoted: bool [N], whether quotes within it are doubled.
+        lines: int64 [N], line of the file on which its record begins.
+        dropped: dict reason -> notes that are not read, from `FATES`.
+        counts: dict name -> number: what a reader of the results should know.
+    """
+
+    examples: np.ndarray
+    times: np.ndarray
+    files: np.ndarray
+    starts: np.ndarray
+    sizes: np.ndarray
+    quoted: np.ndarray
+    lines: np.ndarray
+    dropped: dict
+    counts: dict
+
+    def __len__(self):
+        return len(self.examples)
+
+
+def choose_notes(connection, options):
+    """Chooses the notes of each example.
+
+    "discharge": the discharge summary that was charted last (ties: stored last, then the file's order). "early": what
+    was charted by the prediction time, also before the admission, without discharge summaries. Notes marked as errors
+    are left out. `legacy`, ClinicalBERT's rules: the last discharge summary by day and file order, or all notes of days
+    less than `early_days` after the day of admission, whatever they are, errors included.
+
+    Args:
+        connection: DuckDB connection with `notes` and `examples` (place, patient_id, admission_id, admit, discharge,
+            prediction_time).
+        options: `NotesOptions`.
+
+    Returns:
+        `ChosenNotes`.
+    """
+    usable = "n.reason = 0"
+    if options.legacy:  # it takes the last summary first and sees afterwards that it is empty
+        usable = f"n.reason IN (0, {list(REASONS).index('text_empty') + 1})"
+    order = "day, file, line" if options.legacy else "known_at, stored NULLS FIRST, file, line"
+    last = ", ".join(f"{part} DESC" for part in ("day", "file", "line")) if options.legacy else (
+        "known_at DESC, stored DESC NULLS LAST, file DESC, line DESC")
+    connection.execute(
+        f"""CREATE OR REPLACE TABLE fates AS
+        SELECT n.*, e.place, e.admit, e.discharge, {_fate_sql(options)} AS fate
+        FROM (SELECT * FROM notes n WHERE {usable}) n LEFT JOIN examples e USING (patient_id, admission_id)""")
+    if options.mode == "discharge":
+        connection.execute(
+            f"""UPDATE fates SET fate = 'earlier_discharge_summary' FROM (
+                SELECT file AS f, line AS l, row_number() OVER (PARTITION BY place ORDER BY {last}) AS copy
+                FROM fates WHERE fate IS NULL) copies WHERE copy > 1 AND f = file AND l = line""")
+    dropped = dict(connection.execute(
+        "SELECT fate, count(*) FROM fates WHERE fate IS NOT NULL AND reason = 0 GROUP BY fate ORDER BY fate"
+    ).fetchall())
+    table = connection.sql(
+        f"""SELECT place, epoch(known_at)::BIGINT AS time, file, text_start, text_bytes,
+            text_quoted::UTINYINT AS quoted, line
+            FROM fates WHERE fate IS NULL AND reason = 0 ORDER BY place, {order}""").to_arrow_table()
+    chosen = ChosenNotes(
+        examples=numbers(table["place"], np.int32), times=numbers(table["time"], np.int64),
+        files=numbers(table["file"], np.uint8), starts=numbers(table["text_start"], np.int64),
+        sizes=numbers(table["text_bytes"], np.int32), quoted=numbers(table["quoted"], np.uint8).astype(bool),
+        lines=numbers(table["line"], np.int64), dropped=dropped, counts=_counts(connection),
+    )  # fmt: skip
+    connection.execute("DROP TABLE fates")
+    return chosen
+
+
+def _fate_sql(options):
+    """SQL: why a note is not read, null where it is."""
+    tests = [("e.place IS NULL", "admission_is_no_example")]
+    summary = f"category = '{SUMMARY}'" if options.legacy else f"lower(category) = '{SUMMARY.lower()}'"
+    if not options.legacy:
+        tests.append(("is_error", "marked_as_error"))
+    if options.mode == "discharge":
+        tests.append((f"NOT coalesce({summary}, false)", "not_a_discharge_summary"))
+        if options.max_summary_days is not None:
+            tests.append((f"day - CAST(e.discharge AS DATE) > {int(options.max_summary_days)}",
+                          "charted_long_after_discharge"))
+    elif options.legacy:
+        tests.append((f"day - CAST(e.admit AS DATE) >= {int(options.early_days)}", "after_prediction_time"))
+    else:
+        tests += [(summary, "discharge_summary"), ("known_at > e.prediction_time", "after_prediction_time")]
+    return "CASE " + " ".join(f"WHEN {test} THEN '{fate}'" for test, fate in tests) + " END"
+
+
+def _counts(connection):
+    row = first_row(
+        connection,
+        """SELECT count(*) FILTER (day < CAST(admit AS DATE)), count(*) FILTER (day > CAST(discharge AS DATE))
+        FROM fates WHERE fate IS NULL AND reason = 0""")
+    names = ("notes_before_admission", "notes_after_day_of_discharge")
+    return {name: count for name, count in zip(names, row, strict=True) if count}

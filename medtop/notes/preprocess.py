@@ -1,0 +1,215 @@
+"""A whole run on notes: earlier outputs, admissions, labels, splits, notes, texts, manifest, files at their names."""
+
+import collections
+import csv
+import dataclasses
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+
+from medtop.cohort.sorted_rows import load_patients
+from medtop.cohort.splits import SPLITS, choose_splits, write_splits
+from medtop.files import staging
+from medtop.files.atomic import write_json
+from medtop.files.errors import DataError
+from medtop.files.sql import open_database
+from medtop.notes import manifest as note_manifest
+from medtop.notes.admissions import label_admissions, load_admissions
+from medtop.notes.choice import choose_notes
+from medtop.notes.note_texts import iterate_texts
+from medtop.notes.outputs import FOLDER_NAMES, TextFiles, join_notes, write_labels
+from medtop.notes.rows import iterate_note_rejects, judge_admissions, load_notes, to_arrow, unusable_times
+from medtop.notes.tables import find_layout
+from medtop.sources.rejects import HEADER
+
+OUTPUTS = (
+    *(f"notes.{split}.parquet" for split in SPLITS), *(f"/{name}" for name in FOLDER_NAMES.values()), "labels.csv",
+    "splits.csv", "rejects.csv", "manifest.json",
+)  # fmt: skip
+"""Everything that may stand under a prefix; a name with a slash stands in the folder `<prefix>/`."""
+
+ON_DISK_BYTES = 1 << 30
+
+
+@dataclasses.dataclass(frozen=True)
+class NotesInput:
+    """What is read, and how.
+
+    Attributes:
+        data_dir: folder with ADMISSIONS and NOTEEVENTS, or MIMIC-IV's tables.
+        encoding: of the texts.
+        date_format: strptime format of all times, or None for the ISO forms.
+        strict: stop at the first bad row.
+        memory_limit: of DuckDB, such as "2GB".
+        threads: of DuckDB, 0 = as many as there are cores.
+    """
+
+    data_dir: str
+    encoding: str = "utf-8"
+    date_format: str | None = None
+    strict: bool = False
+    memory_limit: str = "2GB"
+    threads: int = 0
+
+
+def settings_of(source, options):
+    """The flags that determine the outputs, as plain values; files by their full path."""
+    settings = {"data_dir": str(Path(source.data_dir).resolve()), "encoding": source.encoding,
+                "date_format": source.date_format, **dataclasses.asdict(options)}  # fmt: skip
+    if options.splits and options.splits not in SPLITS:
+        settings["splits"] = str(Path(options.splits).resolve())
+    return settings
+
+
+def preprocess_notes(source, options, prefix, overwrite=False, dry_run=False, progress=None):
+    """Admissions and notes -> `<prefix>.labels.csv`, `.splits.csv`, `.notes.{train,valid,test}.parquet`,
+    `.manifest.json`, `.rejects.csv` where rows were bad, and with `windows="words"` the folder `<prefix>/`.
+
+    All appear when everything is done, the manifest last.
+
+    Args:
+        source: `NotesInput`.
+        options: `NotesOptions`.
+        prefix: beginning of the outputs' names, with their folder.
+        overwrite: replace outputs of other flags, another input, or unknown origin.
+        dry_run: write nothing.
+        progress: None, or a function called with (what is counted, how many so far).
+
+    Returns:
+        (manifest, whether the same run had been done before, so that nothing was touched).
+
+    Raises:
+        DataError: for bad input, or outputs of another run.
+    """
+    settings = settings_of(source, options)
+    if dry_run:
+        with tempfile.TemporaryDirectory(prefix="medtop-") as folder:
+            return _run(source, options, settings, Path(folder), False, progress), False
+    manifest, differences = staging.earlier_run(prefix, settings)
+    if manifest is not None and not differences and not overwrite:
+        staging.clear_left(prefix)
+        return manifest, True
+    if differences and not overwrite:
+        raise DataError(
+            f"{staging.output_path(prefix, 'manifest.json')}: expected the settings and files of the earlier run, "
+            f"received others ({'; '.join(differences)}); use --overwrite or another prefix"
+        )
+    with staging.staging(prefix) as work:
+        if manifest is None:
+            staging.check_free(prefix, overwrite, OUTPUTS)
+        manifest = _run(source, options, settings, work, True, progress)
+        files = [*manifest["source"]["files"], *([settings["splits"]] if options.splits not in (None, *SPLITS) else [])]
+        manifest["inputs"] = {str(Path(file).resolve()): staging.fingerprint(file) for file in files}
+        made = [name for name in OUTPUTS if staging.made_path(work, name).exists()]
+        manifest["outputs"] = {name: staging.made_path(work, name).stat().st_size for name in made}
+        write_json(staging.made_path(work, "manifest.json"), manifest)
+        staging.publish(prefix, work, OUTPUTS)
+    return manifest, False
+
+
+def _run(source, options, settings, folder, write, progress):
+    layout = find_layout(source.data_dir, options.mode)
+    size = sum(os.path.getsize(path) for path in layout.files)
+    with open_database(folder, source.memory_limit, source.threads, size >= ON_DISK_BYTES) as connection:
+        admissions = load_admissions(connection, layout, source.date_format)
+        decided = label_admissions(connection, layout, options)
+        patients = _split(connection, options)
+        _make_examples(connection, options)
+        notes = load_notes(connection, layout, source.encoding, source.date_format, progress)
+        unusable = judge_admissions(connection)
+        _check_usable(layout, notes, unusable)
+        _rejects(connection, source, admissions, notes, layout, folder if write else None)
+        chosen = choose_notes(connection, options)
+        chosen.counts |= decided | ({"note_times_unusable": n} if (n := unusable_times(connection)) else {})
+        examples = connection.sql(
+            """SELECT patient_id, admission_id, prediction_time::TIMESTAMP_S AS prediction_time, label, split,
+                ended::TINYINT AS ended FROM examples ORDER BY place""").to_arrow_table()
+        written = None
+        if write:
+            write_labels(folder / "out.labels.csv", connection)
+            written = _write_texts(folder, layout, chosen, examples, source.encoding, options, progress)
+            _write_splits(connection, folder, patients)
+        return note_manifest.build(
+            connection, settings, options, layout, admissions, notes, unusable, chosen, written, patients)
+
+
+def _check_usable(layout, notes, unusable):
+    """Refuses tables of notes of which no row can be used: the encoding or the form of times is another one, then."""
+    reasons = collections.Counter(unusable) + collections.Counter(reason for *_, reason in notes.rejects)
+    if reasons.total() < notes.rows_in:
+        return
+    (commonest, count), = reasons.most_common(1)
+    hint = {"text_not_in_encoding": "; give the encoding with --encoding",
+            "time_unparsable": "; give the form with --date_format"}.get(commonest, "")
+    raise DataError(f"{layout.notes[0][0]}: expected usable notes, received none: {count} of {notes.rows_in} rows "
+                    f"dropped for {commonest}{hint}")
+
+
+def _split(connection, options):
+    """Splits all patients of ADMISSIONS: int8, by patient_index of the table `cohort_patients`."""
+    connection.execute(
+        """CREATE OR REPLACE TABLE patients AS SELECT DISTINCT patient_id, NULL::DATE AS birth, NULL::VARCHAR AS sex,
+            NULL::DATE AS death, NULL::DATE AS observation_end FROM admissions""")
+    hashes = load_patients(connection, options.seed).hashes[:, 0]
+    places = choose_splits(connection, options.splits, hashes)
+    numbered = {"patient_index": to_arrow(np.arange(len(places), dtype=np.int32)), "split": to_arrow(places)}
+    connection.register("given_places", pyarrow.table(numbered))
+    connection.execute("CREATE OR REPLACE TABLE patient_splits AS SELECT * FROM given_places")
+    connection.unregister("given_places")
+    return places
+
+
+def _make_examples(connection, options):
+    """Makes `examples`, numbered by split, patient and prediction time."""
+    connection.execute(
+        """UPDATE labelled SET dropped = 'not_in_splits_file' WHERE dropped IS NULL AND patient_id IN (
+            SELECT patient_id FROM cohort_patients JOIN patient_splits USING (patient_index) WHERE split < 0)""")
+    ended = f"discharge < admit + INTERVAL {int(options.early_days)} DAY" if options.mode == "early" else "false"
+    connection.execute(
+        f"""CREATE OR REPLACE TABLE examples AS
+        SELECT (row_number() OVER (ORDER BY split, patient_index, prediction_time, admission_id) - 1)::INTEGER AS place,
+            patient_id, admission_id, admit, discharge, prediction_time, label, unknown, patient_index, split,
+            {ended} AS ended
+        FROM labelled JOIN cohort_patients USING (patient_id) JOIN patient_splits USING (patient_index)
+        WHERE dropped IS NULL""")
+
+
+def _rejects(connection, source, admissions, notes, layout, folder):
+    """Lists bad rows; with `strict` stops at the first."""
+    def listed():
+        yield from admissions.rejects
+        yield from iterate_note_rejects(connection, notes, layout)
+
+    rows = listed()
+    first = next(rows, None)
+    if first is None:
+        return
+    if source.strict:
+        file, line, column, reason = first
+        raise DataError(f"{file}: line {line}, column {column}: expected a usable row (strict), received {reason}")
+    if folder is None:
+        return
+    with open(folder / "out.rejects.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEADER)
+        writer.writerow(first)
+        writer.writerows(rows)
+
+
+def _write_texts(folder, layout, chosen, examples, encoding, options, progress):
+    """Writes the texts; returns the `TextFiles`, closed, with its counts."""
+    with TextFiles(folder, examples, options) as files:
+        paths = [path for path, _ in layout.notes]
+        for part, texts in iterate_texts(folder, paths, chosen, encoding, progress):
+            files.write(*join_notes(chosen.examples[part], chosen.times[part], texts, options))
+    return files
+
+
+def _write_splits(connection, folder, places):
+    names = [row[0] for row in connection.execute(
+        "SELECT patient_id FROM cohort_patients ORDER BY patient_index").fetchall()]  # fmt: skip
+    kept = np.flatnonzero(places >= 0)
+    write_splits(folder / "out.splits.csv", [([names[place] for place in kept.tolist()], places[kept])])

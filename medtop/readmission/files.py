@@ -1,0 +1,114 @@
+"""What `score_notes.py` writes: risks with the windows that drove them, and timelines as CSV and PNG."""
+
+import csv
+
+import numpy as np
+
+from medtop.files.atomic import atomic_path
+from medtop.reporting.curves import Panel
+from medtop.reporting.png import write_plot
+from medtop.reporting.svg import Series
+
+RISK_COLUMNS = ("patient_id", "admission_id", "task", "label", "probability", "windows")
+WINDOW_COLUMNS = (
+    "patient_id", "admission_id", "task", "label", "rank", "window", "window_start", "window_end",
+    "window_probability", "share",
+)  # fmt: skip
+TIMELINE_COLUMNS = ("patient_id", "admission_id", "note_time", "notes", "windows", "task", "label", "probability")
+"""Columns of the three files, in this order. `window_probability` is uncalibrated, `share` the window's part of the
+uncalibrated risk of its admission, `notes` how many are known at `note_time`."""
+
+MOST_PANELS = 12
+
+
+def write_risks(path, windows_path, blocks, task, most):
+    """Writes one row per admission and label, and beside it the windows that drove each risk; both whole or not at all.
+
+    Args:
+        path, windows_path: the files.
+        blocks: iterable of (list of stays, `ScoredTexts` of their texts).
+        task: name of the task.
+        most: windows listed for each.
+
+    Returns:
+        Number of admissions.
+    """
+    count = 0
+    with (
+        atomic_path(path) as risks, atomic_path(windows_path) as windows,
+        open(risks, "w", encoding="utf-8", newline="") as risk_file,
+        open(windows, "w", encoding="utf-8", newline="") as window_file,
+    ):  # fmt: skip
+        risk_writer, window_writer = (csv.writer(file, lineterminator="\n") for file in (risk_file, window_file))
+        risk_writer.writerow(RISK_COLUMNS)
+        window_writer.writerow(WINDOW_COLUMNS)
+        for stays, scored in blocks:
+            sizes = np.bincount(scored.texts, minlength=len(stays))
+            for row, stay in enumerate(stays):
+                count += 1
+                for place, label in enumerate(scored.labels):
+                    about = (stay.patient_id, stay.admission_id, task, label)
+                    risk_writer.writerow((*about, repr(float(scored.probabilities[row, place])), int(sizes[row])))
+                    for rank, window in enumerate(scored.drivers(row, place, most), 1):
+                        values = (scored.window_probabilities[window, place], scored.shares[window, place])
+                        window_writer.writerow(
+                            (*about, rank, scored.numbers[window], scored.starts[window], scored.ends[window],
+                             *(repr(float(value)) for value in values))
+                        )  # fmt: skip
+    return count
+
+
+def write_timeline(path, moments, task, labels):
+    """Writes a row for each note and label, whole or not at all.
+
+    Args:
+        path: the file.
+        moments: list of `medtop.readmission.score.Moment`.
+        task: name of the task.
+        labels: its labels.
+    """
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(TIMELINE_COLUMNS)
+        for one in moments:
+            time = np.datetime_as_string(np.datetime64(int(one.time), "s"))
+            writer.writerows(
+                (one.patient_id, one.admission_id, time, one.notes, one.windows, task, label, repr(float(risk)))
+                for label, risk in zip(labels, one.probabilities, strict=True)
+            )
+
+
+def timeline_panels(moments, labels, most=MOST_PANELS):
+    """One chart per admission: the risk after each note, holding until the next one.
+
+    Args:
+        moments: list of `Moment`.
+        labels: names of the K labels, one curve each.
+        most: number of admissions that are drawn, the first ones.
+
+    Returns:
+        list of `medtop.reporting.curves.Panel`.
+    """
+    stays = {}
+    for one in moments:
+        stays.setdefault((one.patient_id, one.admission_id), []).append(one)
+    panels = []
+    for (_, admission), found in list(stays.items())[:most]:
+        times = np.array([one.time for one in found], np.float64)
+        risks = np.array([one.probabilities for one in found])  # [notes, K]
+        series = []
+        for place, label in enumerate(labels):
+            steps = np.repeat(times, 2)[1:], np.repeat(risks[:, place], 2)[:-1]
+            name = label if len(labels) > 1 else ""
+            series += [Series("", *steps, style=place), Series(name, times, risks[:, place], "points", style=place)]
+        what = f"risk of {labels[0]}" if len(labels) == 1 else "risk"
+        axes = dict(x_label="note written", y_label=what, x_dates=True, y_range=(0, 1))
+        panels.append(Panel(f"Admission {admission}", series, axes))
+    return panels
+
+
+def write_timeline_plot(path, moments, labels):
+    """Draws `timeline_panels` as a PNG file; gives the number of admissions that are drawn."""
+    panels = timeline_panels(moments, labels)
+    write_plot(path, panels)
+    return len(panels)

@@ -1,0 +1,1 @@
+"""Pages, plots and cards for people to read."""

@@ -1,0 +1,242 @@
+"""report.html: one page that holds everything, so that it can be mailed, archived and opened without a network.
+
+Plain dicts and arrays go in; nothing is fetched, no script runs, and every text is escaped. Plots are inline SVG
+(`medtop.reporting.svg`), so no plotting library is needed.
+"""
+
+import html
+from importlib import resources
+
+import medtop
+from medtop.evaluation.metrics import masked_lines, result_rows
+from medtop.evaluation.predictions import POOLED
+from medtop.files.atomic import write_text
+from medtop.reporting.curves import calibration, precision_recall, roc
+from medtop.reporting.svg import chart, is_number
+from medtop.reporting.training_curves import training_panels
+
+_MOST_CURVES = 32
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def write_report(path, *, title, metrics, split, results=None, baselines=None, uncalibrated=None, comparison=None,
+                 train_log=(), manifest=None, facts=None, notes=()):
+    """Writes one self-contained page, whole or not at all.
+
+    Args:
+        path: the file.
+        title: its heading.
+        metrics: `{split: {task: {label: entry}}}` as in metrics.json.
+        split: the split that is reported on; others are shown below, folded.
+        results: dict task -> (Predictions, calibrated probabilities) of that split, for the plots; None: no plots.
+        baselines: dict name -> dict task -> (Predictions, probabilities), drawn beside; None: none.
+        uncalibrated: dict task -> probabilities before calibration, drawn in the calibration plots; None: none.
+        comparison: as `medtop.evaluation.metrics.compare` gives for that split, or None.
+        train_log: rows (dicts) of train_log.jsonl, and of validation measures; losses, AUROC, weights of the losses
+            and what is known of the tasks' gradients are drawn over `step`, `valid_<name>` beside `<name>`.
+        manifest: the preprocessing manifest (dict), or None. What it lacks is left out.
+        facts: dict of names and values shown at the top (run directory, data, seed, step, ...).
+        notes: sentences that a reader needs; the manifest's `statements` are added.
+    """
+    sections = [
+        ("results", "Results", _results(metrics, split, comparison)),
+        ("plots", "Plots by label", _plots(results or {}, baselines or {}, uncalibrated or {})),
+        ("training", "Training", _training(list(train_log))),
+        ("cohort", "Cohort", _cohort(manifest or {})),
+        ("dropped", "What was dropped", _dropped(manifest or {})),
+        ("labels", "Labels by split", _labels(manifest or {})),
+    ]
+    write_page(path, title, sections, facts or {}, [*notes, *(manifest or {}).get("statements", ())])
+
+
+def write_training_page(path, title, train_log, x_label="step"):
+    """Writes a page with the training's curves only: losses, weights, gradients over steps, while it still runs.
+
+    Args:
+        path, title, train_log: as for `write_report`.
+        x_label: what the rows' `step` counts.
+    """
+    charts = _training(list(train_log), x_label) or "<p>No step is in the log yet.</p>"
+    write_page(path, title, [("training", "Training", charts)], {}, [])
+
+
+def write_page(path, title, sections, facts, notes):
+    """Writes one self-contained page of sections (name, heading, HTML); empty ones are left out."""
+    sections = [section for section in sections if section[2]]
+    links = "".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in sections)
+    head = (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+            f'<style>{resources.files(medtop).joinpath("templates/report.css").read_text(encoding="utf-8")}</style></head>')
+    body = [f"<h1>{_text(title)}</h1>", f'<p class="soft">medtop {_text(medtop.__version__)}</p>', _facts(facts),
+            f"<nav>{links}</nav>", _list(notes)]
+    body += [f'<section id="{name}"><h2>{heading}</h2>{content}</section>' for name, heading, content in sections]
+    write_text(path, f"{head}<body>{''.join(body)}</body></html>\n")
+
+
+def _text(value):
+    return html.escape(str(value), quote=True)
+
+
+def _facts(facts):
+    items = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in facts.items())
+    return f"<dl>{items}</dl>" if items else ""
+
+
+def _list(sentences):
+    items = "".join(f"<li>{_text(sentence)}</li>" for sentence in sentences)
+    return f"<ul>{items}</ul>" if items else ""
+
+
+def _table(header, rows, texts=1, pooled=()):
+    """An HTML table; the first `texts` columns are text, the rest numbers; `pooled` rows (places) stand out."""
+    def cells(row, tag):
+        return "".join(f'<{tag}{" class=text" if place < texts else ""}>{_text(cell)}</{tag}>'
+                       for place, cell in enumerate(row))
+    body = "".join(f"<tr{' class=pooled' if place in pooled else ''}>{cells(row, 'td')}</tr>"
+                   for place, row in enumerate(rows))
+    return (f'<div class="scroll"><table><thead><tr>{cells(header, "th")}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>")
+
+
+def _results(metrics, split, comparison):
+    """The table of the reported split, decisions at the threshold, reasons; then the other splits, folded."""
+    if split not in metrics:
+        return ""
+    best = (comparison or {}).get("best_reachable")
+    words = [f"Split: {split}. Intervals are 95% bootstrap intervals over patients; probabilities are calibrated on "
+             "validation."]
+    if (comparison or {}).get("baselines"):
+        words.append("Difference: AUROC of the model minus that of the baseline, paired over the same resampled "
+                     "patients; p is two-sided.")
+    if best:
+        words.append("Best: AUROC of the true risk, known because the data are generated; share: how far the model got "
+                     "from 0.5 to it.")
+    parts = [f"<p>{_text(' '.join(words))}</p>", _metrics_table(metrics[split], comparison), _decisions(metrics[split]),
+             _reasons(metrics[split])]
+    for other, tasks in metrics.items():
+        if other != split:
+            parts.append(f"<details><summary>Split {_text(other)}</summary>{_metrics_table(tasks, None)}"
+                         f"{_decisions(tasks)}{_reasons(tasks)}</details>")
+    return "".join(parts)
+
+
+def _metrics_table(tasks, comparison):
+    header, rows = result_rows(tasks, comparison)
+    table = _table(header, rows, 2, [place for place, row in enumerate(rows) if row[1] in POOLED]) if rows else ""
+    return table + "".join(f"<p>{_text(line)}</p>" for line in masked_lines(tasks))
+
+
+def _decisions(tasks):
+    """Precision, recall and F1 at the threshold, and errors before calibration."""
+    names = ("threshold", "precision", "recall", "f1", "brier_uncalibrated", "calibration_error_uncalibrated")
+    rows = []
+    for task, labels in tasks.items():
+        for label, entry in labels.items():
+            if "precision" in entry and not (label in POOLED and len(labels) == 3):
+                values = [(entry.get(name) or {}).get("value") for name in names]
+                rows.append([task, label, *("-" if value is None else f"{value:.3f}" for value in values)])
+    if not rows:
+        return ""
+    header = ["task", "label", "threshold", "precision", "recall", "F1", "Brier uncalibrated", "ECE uncalibrated"]
+    return f"<h3>At the threshold of highest F1 on validation</h3>{_table(header, rows, 2)}"
+
+
+def _reasons(tasks):
+    return _list(f"{task} {label}: {entry['reason']}" for task, labels in tasks.items()
+                 for label, entry in labels.items() if entry.get("reason") and label not in POOLED)
+
+
+def _plots(results, baselines, uncalibrated):
+    parts = []
+    for task, (predictions, probabilities) in results.items():
+        for place, label in enumerate(predictions.labels):
+            heading, rows = f"{_text(task)}: {_text(label)}", predictions.known[:, place]
+            targets = predictions.targets[rows, place] > 0
+            if not targets.any() or targets.all():
+                kind = "no known label" if not len(targets) else "one class only"
+                parts.append(f'<section class="label"><h3>{heading}</h3><p>No curves: {kind}.</p></section>')
+                continue
+            curves = [("model", targets, probabilities[rows, place])]
+            for name, tasks in baselines.items():
+                if task in tasks and label in tasks[task][0].labels:
+                    other, column = tasks[task][0], tasks[task][0].labels.index(label)
+                    known = other.known[:, column]
+                    curves.append((name, other.targets[known, column] > 0, tasks[task][1][known, column]))
+            before = uncalibrated[task][rows, place] if task in uncalibrated else None
+            panels = [roc(curves), precision_recall(curves), calibration(targets, probabilities[rows, place], before)]
+            svgs = [chart(panel.title, panel.series, **panel.axes) for panel in panels]
+            parts.append(f'<section class="label"><h3>{heading} '
+                         f'<span class="soft">({int(targets.sum())} of {len(targets)} positive)</span></h3>'
+                         f'<div class="plots">{"".join(svgs)}</div></section>')
+    return "".join(parts)
+
+
+def _training(rows, x_label="step"):
+    """Charts of losses, weights and gradients."""
+    panels = training_panels(rows, x_label)
+    charts = [chart(panel.title, panel.series, **panel.axes) for panel in panels[:_MOST_CURVES]]
+    more = f"<p>{len(panels) - len(charts)} more charts would show what else is in the logs.</p>"
+    return f'<div class="plots">{"".join(charts)}</div>{more if len(panels) > len(charts) else ""}' if charts else ""
+
+
+def _number(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return "-" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def _percent(value):
+    return f"{100 * value:.1f}%" if is_number(value) else "-"
+
+
+def _cohort(manifest):
+    """Source, dates, sizes, splits and vocabulary, as far as the manifest tells."""
+    source, dates = manifest.get("source") or {}, manifest.get("dates") or {}
+    times, vocabulary = manifest.get("prediction_times") or {}, manifest.get("vocabulary") or {}
+    facts = {"source": source.get("name"), "patients in": manifest.get("patients_in"),
+             "patients out": manifest.get("patients_out"), "rows in": manifest.get("rows_in"),
+             "first admission": dates.get("first_admission"), "last discharge": dates.get("last_discharge"),
+             "prediction times": times.get("index"),
+             "first and last of them": " to ".join(str(time) for time in dates.get("prediction_times") or ()) or None,
+             "vocabulary": vocabulary.get("size"), "overlapping visits": manifest.get("overlapping_visits")}
+    facts = {name: _number(value) for name, value in facts.items() if value is not None}
+    rows = [[split] + [_number(entry.get(name)) for name in ("patients", "examples", "codes", "longest")]
+            for split, entry in (manifest.get("splits") or {}).items()]
+    table = _table(["split", "patients", "examples", "codes", "longest history (codes)"], rows) if rows else ""
+    return (_facts(facts) + table + _list(source.get("notes") or ())) if facts or rows else ""
+
+
+def _dropped(manifest):
+    """Rows and patients: in = out + merged + dropped, reason by reason."""
+    parts = []
+    for what in ("rows", "patients"):
+        dropped = manifest.get(f"{what}_dropped")
+        if dropped is None:
+            continue
+        entries = [("in", manifest.get(f"{what}_in")), ("out", manifest.get(f"{what}_out"))]
+        if what == "rows":
+            entries.append(("merged", manifest.get("rows_merged")))
+        entries += [(f"dropped: {reason}", dropped[reason])
+                    for reason in sorted(dropped, key=dropped.get, reverse=True)]
+        whole = manifest.get(f"{what}_in")
+        rows = [[name, _number(number), _percent(number / whole) if whole else "-"] for name, number in entries
+                if number is not None]
+        parts.append(_table([what, "number", "share"], rows))
+    return f'<div class="plots">{"".join(parts)}</div>' if parts else ""
+
+
+def _labels(manifest):
+    """Known, positive and unknown examples per label and split, with the reasons for unknown."""
+    rows = []
+    for split, tasks in (manifest.get("labels") or {}).items():
+        for task, labels in tasks.items():
+            for label, entry in labels.items():
+                unknown = ", ".join(f"{reason} {number:,}" for reason, number in (entry.get("unknown") or {}).items())
+                rows.append([task, label, split, _number(entry.get("examples")), _number(entry.get("known")),
+                             _number(entry.get("positives")), _percent(entry.get("prevalence")),
+                             _percent(entry.get("share_known")), unknown or "-"])
+    order = list(dict.fromkeys((row[0], row[1]) for row in rows))
+    rows.sort(key=lambda row: order.index((row[0], row[1])))  # splits of a label together
+    header = ["task", "label", "split", "examples", "known", "positive", "prevalence", "share known", "unknown because"]
+    return _table(header, rows, 3) if rows else ""

@@ -1,0 +1,1 @@
+"""Whole runs: train, evaluate, report, predict."""

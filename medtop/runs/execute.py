@@ -1,0 +1,195 @@
+"""One run from options to result files: start or go on, train, evaluate, report."""
+
+import contextlib
+import dataclasses
+import json
+import logging
+
+import keras
+
+from medtop.data.checks import check_splits, first_look
+from medtop.files.errors import DataError
+from medtop.model.multitask import build_model
+from medtop.reporting.page import write_report
+from medtop.runs.model_card import write_card
+from medtop.runs.results import evaluate_run
+from medtop.training.distribution import start
+from medtop.training.log import read_log
+from medtop.training.options import make_plan
+from medtop.training.run_directory import RunDirectory
+from medtop.training.start_from import check_patients, check_source, initialise
+from medtop.training.trainer import Trainer, load_best
+
+logger = logging.getLogger(__name__)
+
+
+def execute(options, resume=True, overwrite=False, command=""):
+    """Trains and evaluates as the options say.
+
+    Args:
+        options: `TrainingOptions`.
+        resume: go on with a run that is in `output_dir`; False refuses.
+        overwrite: remove a run that is there first.
+        command: the command line, for the model card.
+
+    Returns:
+        `medtop.runs.results.Results`, or None without `do_eval`.
+
+    Raises:
+        DataError: for bad input, or a run in `output_dir` that was started with other settings.
+        Stopped: after SIGTERM, when the state is saved.
+    """
+    run = RunDirectory(options.output_dir)
+    if not options.do_train:
+        return _evaluate_only(options, run)
+    plan = make_plan(options)
+    distribution = start(options.distribution_strategy, options.num_gpus)  # before any other work of TensorFlow
+    with contextlib.ExitStack() as stack:
+        if distribution.is_chief:  # who alone writes
+            stack.enter_context(run.locked())
+            _open(run, plan, resume, overwrite)
+        trainer = Trainer(plan, run, distribution)
+        if distribution.is_chief and options.init_checkpoint and not trainer.checkpoints.paths():
+            taken = initialise(trainer.model, plan, options.init_checkpoint, options.remap_vocab)
+            logger.info(
+                "from %s: %d weights taken, %d start at random; %d of %d codes known there",
+                options.init_checkpoint,
+                len(taken.weights),
+                len(taken.left),
+                taken.codes,
+                taken.of,
+            )
+        trainer.train()
+        results = None
+        if options.do_eval and distribution.is_chief:
+            results = _evaluate(trainer.model, plan, run, command)
+        distribution.broadcast_state({})  # nobody leaves before the chief is done
+        return results
+
+
+def _open(run, plan, resume, overwrite):
+    """Begins a run in its folder, or checks that the one that is there may go on."""
+    settings = json.loads(json.dumps(plan.options.settings()))  # as it will be read back: tuples become lists
+    settings["data"] = {name: _fingerprint(info) for name, info in (("train", plan.train), ("valid", plan.valid))}
+    settings |= {f"config.{name}": value for name, value in plan.config.to_dict().items()}
+    if run.exists() and not overwrite:
+        if not resume:
+            raise DataError(f"{run.path}: expected a new folder (--noresume), found a run; --overwrite removes it")
+        if differences := run.differences(settings):
+            raise DataError(
+                f"{run.path}: expected the settings that the run was started with, received others: "
+                f"{'; '.join(differences)}; --overwrite starts anew"
+            )
+        return
+    if plan.options.init_checkpoint:
+        check_source(plan, plan.options.init_checkpoint, plan.options.remap_vocab)
+    look = first_look({"train": plan.train, "valid": plan.valid, "test": plan.test}, plan.config)
+    check_splits(look.patients)
+    if plan.options.init_checkpoint:
+        check_patients(plan, plan.options.init_checkpoint, look.patients)
+    for name, (count, largest, last) in look.clipped.items():
+        if plan.options.strict:
+            raise DataError(
+                f"embedding {name}: expected ids up to {last} (the config's table), received {largest} (--strict)"
+            )
+        logger.warning(
+            "embedding %s: %d tokens lie beyond its table (up to %d) and are clipped to its last row, %d",
+            name,
+            count,
+            largest,
+            last,
+        )
+    if run.exists():
+        run.clear()  # only now: a refused command leaves the earlier run whole
+    run.write_splits(look.patients)
+    run.start(settings, plan.config, plan.vocabulary, plan.tasks)
+
+
+def _fingerprint(info):
+    """What tells one data set from another without reading it."""
+    return (
+        None
+        if info is None
+        else {
+            "vocabulary": info.vocabulary.hash,
+            "counts": info.counts["examples"],
+            "tokens": info.counts["tokens"],
+            "layout": info.layout,
+            "time_gap": info.time_gap,
+            "visit_separator": info.visit_separator,
+            **({} if info.tokenizer is None else {"tokenizer": info.tokenizer}),
+        }
+    )
+
+
+def _check_not_trained_on(run, plan):
+    """Refuses to evaluate on patients that the run was trained on: a later command may name other files."""
+    begun = run.read_splits()
+    found = first_look({"valid": plan.valid, "test": plan.test}, plan.config).patients
+    check_splits(
+        {
+            "train": begun.get("train", []),
+            "valid": [*begun.get("valid", []), *found.get("valid", [])],
+            "test": found.get("test", []),
+        }
+    )
+
+
+def _evaluate(model, plan, run, command):
+    _check_not_trained_on(run, plan)
+    step = load_best(model, run)
+    results = evaluate_run(model, plan, run, step)
+    _report(run, plan, results, step)
+    write_card(run, plan, results, step, command)
+    return results
+
+
+def _report(run, plan, results, step):
+    """Writes `report.html` out of what the run and its data say."""
+    split = results.split
+    models = {task: (one, results.probabilities[split][task]) for task, one in results.predictions[split].items()}
+    info = plan.train or plan.valid or plan.test
+    facts = {
+        "run directory": run.path,
+        "tasks": ", ".join(task.name for task in plan.tasks),
+        "weights of step": step,
+        "seed": plan.options.seed,
+        "embeddings": ", ".join(plan.config.embeddings),
+    }
+    write_report(
+        run.report_file,
+        title=f"Results of {run.path.name}",
+        metrics=results.metrics,
+        split=split,
+        results=models,
+        baselines=results.baselines.get(split),
+        uncalibrated={task: results.calibrations[task].uncalibrated(one) for task, (one, _) in models.items()},
+        comparison=results.comparison[split],
+        train_log=[*read_log(run.log_file), *read_log(run.eval_log_file)],
+        manifest=next(iter(info.source_manifests), None),
+        facts=facts,
+        notes=results.baseline_reasons,
+    )
+
+
+def _evaluate_only(options, run):
+    """Evaluates the run in `output_dir` (its own config and tasks), on the files that the options name."""
+    config, vocabulary, tasks = run.read()
+    settings = run.settings()
+    as_trained = {
+        name: settings[name]
+        for name in ("max_seq_length", "max_predictions_per_seq", "masked_lm_prob")
+        if getattr(options, name) is None
+    }
+    as_trained["whole_word_masking"] = settings.get("whole_word_masking", False)
+    plan = make_plan(dataclasses.replace(options, tasks=None, **as_trained), config, tasks)
+    if plan.vocabulary != vocabulary:
+        raise DataError(
+            f"{run.vocabulary_file}: expected the vocabulary of the data ({len(plan.vocabulary)} tokens), "
+            f"received another run's ({len(vocabulary)} tokens)"
+        )
+    for info in filter(None, (plan.valid, plan.test)):
+        run.check_records(info)
+    with run.locked():
+        keras.utils.set_random_seed(options.seed)
+        return _evaluate(build_model(config, tasks), plan, run, "")

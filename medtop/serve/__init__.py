@@ -1,0 +1,1 @@
+"""Finished runs as SavedModel and ONNX: codes in, calibrated probabilities out."""

@@ -1,0 +1,79 @@
+"""The Keras model of a run as it is served: patient-level tasks only, calibrated probabilities instead of logits.
+
+Letters: B patients, K labels of a task.
+"""
+
+import contextlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from medtop.evaluation.scoring import patient_model
+from medtop.model.multitask import build_model
+from medtop.training.trainer import load_best
+
+
+def load_patient_model(served):
+    """The Keras model of a run's patient-level tasks, with its best weights, in float32."""
+    with _float32():
+        model = build_model(served.config, served.all_tasks)
+        load_best(model, served.run)
+        return patient_model(model, served.all_tasks)
+
+
+@contextlib.contextmanager
+def _float32():
+    """Float32 whatever this process trained in: half precision would cost parity and gain a server little."""
+    earlier = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(earlier)
+
+
+def calibration_constants(calibration):
+    """(slope, intercept), float64 [K] each, of `slope x logit + intercept`: class weights taken back, then Platt."""
+    entries = calibration.labels.values()
+    slope = np.array([entry.slope for entry in entries], np.float64)
+    intercept = np.array([entry.intercept - entry.slope * np.log(entry.class_weight) for entry in entries], np.float64)
+    return slope, intercept
+
+
+def probabilities(served, logits, dtype):
+    """Calibrated probabilities from logits: dict task -> float32 [B, K].
+
+    Args:
+        logits: dict task -> float32 [B, 1, K].
+        dtype: in which they are computed: float64 as `evaluation.calibration`, float32 where it is all that there is.
+    """
+    outputs = {}
+    for task in served.tasks:
+        slope, intercept = (
+            tf.constant(values, dtype) for values in calibration_constants(served.calibrations[task.name])
+        )
+        values = tf.sigmoid(slope * tf.cast(logits[task.name][:, 0, :], dtype) + intercept)
+        outputs[task.name] = tf.cast(values, tf.float32)
+    return outputs
+
+
+def calibration_notes(served):
+    """Sentences of the model card on calibration."""
+    if not served.is_calibrated:
+        return ["Not calibrated: the run holds no calibration, only class weights are taken back."]
+    reasons = [
+        f"`{task.name}.{label}`: {entry.reason}"
+        for task in served.tasks
+        for label, entry in served.calibrations[task.name].labels.items()
+        if entry.reason is not None
+    ]
+    return ["Probabilities are calibrated on the validation split, inside the model.", *reasons]
+
+
+def table_of(entries):
+    """Lines of a Markdown table of inputs or outputs (dicts of `name`, `dtype`, `shape`, `meaning`)."""
+    yield "| name | type | shape | |"
+    yield "|---|---|---|---|"
+    for one in entries:
+        yield f"| `{one['name']}` | {one['dtype']} | [{', '.join(map(str, one['shape']))}] | {one['meaning']} |"

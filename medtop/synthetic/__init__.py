@@ -1,0 +1,1 @@
+"""Everything generated, with its truth."""

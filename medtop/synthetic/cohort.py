@@ -1,0 +1,296 @@
+"""A generated cohort of diabetic patients whose true risk is known, written as files.
+
+`generate` (of `synthetic_blocks`) draws patients block by block; `write_cohort` writes the raw table in one of three
+layouts, prediction times, true risks and a summary. `synthetic_risk` holds the written risk function,
+`synthetic_patients` how patients live, `synthetic_codes` the codes. docs/synthetic_cohort.md describes the whole.
+
+The layouts: `stays` has the columns of the stays table (CONTRACT 2) as headers and times to the second; `medbert` is
+Med-BERT's seven-column TSV and `topbert` top-BERT's ten-column CSV, both with dates only and without deaths and ends of
+observation, so that their labels follow what the source can show.
+"""
+
+import contextlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from medtop.files.atomic import atomic_path, write_json
+from medtop.files.errors import DataError
+from medtop.synthetic import risk
+from medtop.synthetic.blocks import LABEL_TASKS, SECONDS_PER_DAY, generate
+from medtop.synthetic.codes import CODES, ENDPOINTS, NUM_CHRONIC
+
+LAYOUTS = ("stays", "medbert", "topbert")
+RISK_DIGITS = 8
+_BINS = 1 << 16
+_CODE_NAMES = pa.array([f"ICD10_{code}" for code in CODES])
+
+
+class Tally:
+    """Counts over blocks in bounded memory: prevalence, share known, best reachable AUROC.
+
+    AUROC comes from histograms of the true risk (65,536 bins of equal width); ties within a bin count half, which moves
+    it by less than 1e-4.
+    """
+
+    def __init__(self):
+        size = len(LABEL_TASKS)
+        self.patients = self.stays = self.rows = self.history_stays = self.history_codes = self.deaths = 0
+        self.prevalent = np.zeros(len(ENDPOINTS), np.int64)
+        self.negatives, self.positives = (np.zeros((size, _BINS), np.int64) for _ in range(2))
+        self.risk_sums = np.zeros(size)
+
+    def add(self, block):
+        """Counts a `synthetic_blocks.Block`."""
+        past = block.discharges <= block.prediction_times[block.visit_patients]
+        self.patients += len(block)
+        self.stays += len(block.admits)
+        self.rows += len(block.codes)
+        self.history_stays += int(past.sum())
+        self.history_codes += int(past[block.code_visits].sum())
+        self.deaths += int((block.death_days >= 0).sum())
+        self.prevalent += (block.components["stages"][:, NUM_CHRONIC:] > 0).sum(0)
+        bins = np.minimum((block.risks * _BINS).astype(np.int64), _BINS - 1)
+        for place in range(len(LABEL_TASKS)):
+            for value, counts in ((0, self.negatives), (1, self.positives)):
+                counts[place] += np.bincount(bins[block.targets[:, place] == value, place], minlength=_BINS)
+            known = block.targets[:, place] >= 0
+            self.risk_sums[place] += block.risks[known, place].sum()
+
+    @staticmethod
+    def _auroc(negatives, positives):
+        ones, zeros = positives.sum(), negatives.sum()
+        if not (ones and zeros):
+            return None
+        below = np.cumsum(negatives) - negatives / 2
+        return float((positives * below).sum() / (float(ones) * float(zeros)))
+
+    def labels(self):
+        """Dict label -> known (share), prevalence and mean_risk (among known), best_roc_auc; with micro and macro of
+        the complications. A value is None where no label is known."""
+        result = {}
+        for place, (_, label) in enumerate(LABEL_TASKS):
+            ones, zeros = int(self.positives[place].sum()), int(self.negatives[place].sum())
+            known = ones + zeros
+            result[label] = {
+                "known": known / self.patients,
+                "prevalence": ones / known if known else None,
+                "mean_risk": float(self.risk_sums[place] / known) if known else None,
+                "best_roc_auc": self._auroc(self.negatives[place], self.positives[place]),
+            }
+        best = [result[label]["best_roc_auc"] for label in risk.LABELS]
+        several = slice(0, len(risk.LABELS))
+        micro = self._auroc(self.negatives[several].sum(0), self.positives[several].sum(0))
+        result["micro"] = {"best_roc_auc": micro}
+        result["macro"] = {"best_roc_auc": None if None in best else float(np.mean(best))}
+        return result
+
+    def summary(self):
+        """Counts and labels as one dict."""
+        return {
+            "patients": self.patients, "stays": self.stays, "rows": self.rows,
+            "mean_history_stays": self.history_stays / self.patients,
+            "mean_history_codes": self.history_codes / self.patients,
+            "observed_deaths": self.deaths / self.patients,
+            "prevalent_before": dict(zip(ENDPOINTS, (self.prevalent / self.patients).tolist(), strict=True)),
+            "labels": self.labels(),
+        }
+
+
+def patient_ids(block):
+    """The block's patient ids: Arrow string array [N]."""
+    return pa.array([f"P{number:08d}" for number in range(block.first, block.first + len(block))])
+
+
+def _times(seconds):
+    return pa.array(seconds).cast(pa.timestamp("s"))
+
+
+def _dates(days):
+    return pa.array(days.astype(np.int32)).cast(pa.date32())
+
+
+def _present(block):
+    """Present on admission as Arrow strings (null unknown) and as order: 1 yes, 2 no, 3 unknown."""
+    order = np.where(block.present == "Y", 1, np.where(block.present == "N", 2, 3))
+    names = pa.array(["Y", "N", None])
+    return names.take(pa.array(order - 1)), order
+
+
+def stays_table(block, layout):
+    """The block's rows as an Arrow table with the layout's headers."""
+    visits, patients = block.code_visits, block.visit_patients[block.code_visits]
+    people = pa.array(patients)
+    ids, sexes = patient_ids(block).take(people), pa.array(block.sexes.tolist()).take(people)
+    codes, (present, order) = _CODE_NAMES.take(pa.array(block.codes)), _present(block)
+    nothing = np.zeros(len(visits), np.int8)
+    admit_days, discharge_days = block.admits // SECONDS_PER_DAY, block.discharges // SECONDS_PER_DAY
+    if layout == "stays":
+        starts = np.searchsorted(block.visit_patients, np.arange(len(block)))
+        numbers = np.arange(len(block.visit_patients)) - starts[block.visit_patients]
+        stay_ids = (block.first + block.visit_patients) * 1000 + numbers + 1
+        death = _dates(np.maximum(block.death_days, 0))
+        death = pc.if_else(pa.array(block.death_days >= 0), death, pa.scalar(None, pa.date32()))
+        columns = {
+            "patient_id": ids, "stay_id": pa.array(stay_ids[visits]), "admit": _times(block.admits[visits]),
+            "discharge": _times(block.discharges[visits]), "code": codes, "order_1": pa.array(order),
+            "order_2": pa.array(nothing), "order_3": pa.array(block.priorities), "present_on_admission": present,
+            "birth": _dates(block.births[patients]), "sex": sexes, "death": death.take(people),
+            "observation_end": _dates(block.observation_days[patients]),
+        }
+    elif layout == "medbert":
+        columns = {
+            "patient_id": ids, "vadate": _dates(admit_days[visits]), "vddate": _dates(discharge_days[visits]),
+            "diag": codes, "poa": pa.array(order), "diagnosis_priority": pa.array(block.priorities),
+            "third_party_ind": pa.array(nothing),
+        }
+    else:
+        age = np.floor((admit_days[visits] - block.births[patients]) / risk.DAYS_PER_YEAR).astype(np.int64)
+        columns = {
+            "patient": ids, "admit": _dates(admit_days[visits]), "discharge": _dates(discharge_days[visits]),
+            "diagnosis": codes, "poa": pa.array(order), "third_party": pa.array(nothing),
+            "priority": pa.array(block.priorities), "dob": _dates(block.births[patients]),
+            "age_at_enc": pa.array(age), "sex": sexes,
+        }
+    return pa.table(columns)
+
+
+def _prediction_times(block, layout):
+    seconds = block.prediction_times
+    if layout != "stays":  # dates only: the stay that ends on that day has its discharge at midnight
+        seconds = seconds // SECONDS_PER_DAY * SECONDS_PER_DAY
+    return _times(seconds)
+
+
+def times_table(block, layout):
+    """patient_id, prediction_time: one row per patient."""
+    return pa.table({"patient_id": patient_ids(block), "prediction_time": _prediction_times(block, layout)})
+
+
+def risk_table(block, layout):
+    """patient_id, prediction_time, task, label, risk: one row per patient and label."""
+    size = len(LABEL_TASKS)
+    people = pa.array(np.repeat(np.arange(len(block)), size))
+    place = pa.array(np.tile(np.arange(size), len(block)))
+    return pa.table({
+        "patient_id": patient_ids(block).take(people),
+        "prediction_time": _prediction_times(block, layout).take(people),
+        "task": pa.array([task for task, _ in LABEL_TASKS]).take(place),
+        "label": pa.array([label for _, label in LABEL_TASKS]).take(place),
+        "risk": pa.array(np.round(block.risks.ravel(), RISK_DIGITS)),
+    })
+
+
+class _TableWriter:
+    """Appends Arrow tables to one CSV or TSV file, header once, no quotes, empty = null."""
+
+    def __init__(self, stack, path, *, delimiter=",", gzip=False):
+        stream = pa.OSFile(str(stack.enter_context(atomic_path(path))), "wb")
+        stack.callback(stream.close)
+        self._stream, self._header = stream, True
+        if gzip:
+            self._stream = pa.CompressedOutputStream(stream, "gzip")
+            stack.callback(self._stream.close)
+        self._delimiter = delimiter
+
+    def write(self, table):
+        if self._header:
+            self._stream.write((self._delimiter.join(table.column_names) + "\n").encode())
+            self._header = False
+        options = pyarrow.csv.WriteOptions(include_header=False, delimiter=self._delimiter, quoting_style="none")
+        pyarrow.csv.write_csv(table, self._stream, options)
+
+
+def cohort_paths(prefix, layout="stays", gzip=False):
+    """Dict of the files that `write_cohort` writes: `stays`, `prediction_times`, `true_risk`, `generator`."""
+    suffix = (".tsv" if layout == "medbert" else ".csv") + (".gz" if gzip else "")
+    names = {"stays": suffix, "prediction_times": ".prediction_times.csv", "true_risk": ".true_risk.csv",
+             "generator": ".generator.json"}
+    return {name: Path(f"{prefix}{end}") for name, end in names.items()}
+
+
+def settings_of(num_patients, seed, layout, gzip):
+    """What determines a cohort's files, as `<prefix>.generator.json` keeps it."""
+    return {"constants_version": risk.CONSTANTS_VERSION, "num_patients": num_patients, "seed": seed, "layout": layout,
+            "gzip": gzip}
+
+
+def read_summary(prefix, settings):
+    """The summary of an earlier run with the same settings, or None when nothing stands there.
+
+    Raises:
+        DataError: when files stand there that another run, or something else, has made.
+    """
+    paths = cohort_paths(prefix, settings["layout"], settings["gzip"])
+    standing = [path for path in paths.values() if path.exists()]
+    if paths["generator"] in standing:
+        summary = _read_settings(paths["generator"])
+        before = summary["settings"]
+        differences = [f"{k} {before.get(k)!r} -> {v!r}" for k, v in settings.items() if before.get(k) != v]
+        if differences:
+            raise DataError(f"{paths['generator']}: expected the settings of the earlier run, received others "
+                            f"({', '.join(differences)}); use --overwrite or another --output_prefix")
+        if len(standing) == len(paths):
+            return summary
+    if standing:
+        raise DataError(f"{standing[0]}: expected no such file or all four of a generated cohort, "
+                        f"received {len(standing)} of them; use --overwrite or another --output_prefix")
+    return None
+
+
+def _read_settings(path):
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(summary["settings"], dict) and isinstance(summary["labels"], dict):
+            return summary
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: expected a generated cohort's summary, received another content") from error
+    raise DataError(f"{path}: expected a generated cohort's summary, received another content")
+
+
+def write_cohort(prefix, num_patients, seed, layout="stays", gzip=False, overwrite=False, progress=None):
+    """Generates a cohort and writes its four files, each whole or not at all; a finished cohort is left as it is.
+
+    Args:
+        prefix: files are `<prefix>.csv[.gz]` (`.tsv` for medbert), `<prefix>.prediction_times.csv`,
+            `<prefix>.true_risk.csv`, `<prefix>.generator.json`.
+        num_patients: at least 1.
+        seed: 0 or more.
+        layout: one of `LAYOUTS`.
+        gzip: whether the raw table is compressed.
+        overwrite: replace files that other settings made, instead of refusing.
+        progress: function called with the number of patients written so far, or None.
+
+    Returns:
+        dict, the content of `<prefix>.generator.json`.
+
+    Raises:
+        DataError: for an unknown layout, number of patients or seed, or files of another run without `overwrite`.
+    """
+    if layout not in LAYOUTS:
+        raise DataError(f"layout: expected one of {', '.join(LAYOUTS)}, received {layout!r}")
+    settings = settings_of(num_patients, seed, layout, gzip)
+    earlier = None if overwrite else read_summary(prefix, settings)
+    if earlier:
+        return earlier
+    paths, tally = cohort_paths(prefix, layout, gzip), Tally()
+    blocks = generate(num_patients, seed)
+    with contextlib.ExitStack() as stack:
+        stays = _TableWriter(stack, paths["stays"], delimiter="\t" if layout == "medbert" else ",", gzip=gzip)
+        times = _TableWriter(stack, paths["prediction_times"])
+        risks = _TableWriter(stack, paths["true_risk"])
+        for block in blocks:
+            stays.write(stays_table(block, layout))
+            times.write(times_table(block, layout))
+            risks.write(risk_table(block, layout))
+            tally.add(block)
+            if progress:
+                progress(tally.patients)
+        paths["generator"].unlink(missing_ok=True)  # it vouches for the other three, which are renamed next
+    summary = {"generator": "medtop synthetic cohort", "settings": settings, **tally.summary()}
+    write_json(paths["generator"], summary)
+    return summary

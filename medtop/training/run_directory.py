@@ -1,0 +1,184 @@
+"""The run directory: everything that a trained model is, in named files (CONTRACT 1)."""
+
+import contextlib
+import csv
+import fcntl
+import json
+import os
+from pathlib import Path
+
+import medtop
+from medtop.cohort.vocabulary import Vocabulary
+from medtop.files.atomic import write_json, write_text
+from medtop.files.errors import DataError
+from medtop.model.config import BertConfig
+from medtop.model.tasks import Task
+
+VERSION = 1
+
+
+class RunDirectory:
+    """Paths and small files of one run.
+
+    Args:
+        path: the folder; `create` makes it.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.config_file = self.path / "config.json"
+        self.vocabulary_file = self.path / "vocab.txt"
+        self.tasks_file = self.path / "tasks.json"
+        self.splits_file = self.path / "splits.csv"
+        self.run_file = self.path / "run.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.best_weights = self.path / "best" / "weights.npz"
+        self.log_file = self.path / "train_log.jsonl"
+        self.eval_log_file = self.path / "eval_log.jsonl"
+        self.notes_file = self.path / "notes.json"
+        self.aggregation_file = self.path / "aggregation.json"
+        self.calibration_file = self.path / "calibration.json"
+        self.metrics_file = self.path / "metrics.json"
+        self.comparison_file = self.path / "comparison.json"
+        self.predictions_file = self.path / "predictions.csv"
+        self.readmission_predictions_file = self.path / "readmission_predictions.csv"
+        self.roc_plot = self.path / "roc.png"
+        self.precision_recall_plot = self.path / "precision_recall.png"
+        self.calibration_plot = self.path / "calibration.png"
+        self.eval_results_file = self.path / "eval_results.txt"
+        self.report_file = self.path / "report.html"
+        self.training_page = self.path / "training.html"
+        self.profile_file = self.path / "profile.json"
+        self.card_file = self.path / "README.md"
+
+    @contextlib.contextmanager
+    def locked(self):
+        """Holds the folder for one process; the lock ends with the process, however it ends.
+
+        Raises:
+            DataError: when another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                raise DataError(
+                    f"{self.path}: expected to be the only run here, found another one "
+                    f"(process {file.read().strip() or 'unknown'})"
+                ) from None
+            file.seek(0)
+            file.truncate()
+            file.write(str(os.getpid()))
+            file.flush()
+            yield self
+
+    def exists(self):
+        """Whether a run was begun here."""
+        return self.run_file.is_file()
+
+    def start(self, settings, config, vocabulary, tasks):
+        """Writes what describes the run, `run.json` last."""
+        write_json(self.config_file, config.to_dict())
+        vocabulary.write_text(self.vocabulary_file)
+        write_json(self.tasks_file, {"version": VERSION, "tasks": [task.to_dict() for task in tasks]})
+        write_json(self.run_file, {"version": VERSION, "medtop": medtop.__version__, "settings": settings})
+
+    def settings(self):
+        """The settings that the run was started with."""
+        return _read_json(self.run_file, "run")["settings"]
+
+    def differences(self, settings):
+        """Lines that say which settings differ from those that the run was started with."""
+        earlier = self.settings()
+        return [
+            f"{name}: {earlier.get(name)!r} then, {settings.get(name)!r} now"
+            for name in sorted({*earlier, *settings})
+            if earlier.get(name) != settings.get(name)
+        ]
+
+    def check_records(self, info):
+        """Refuses records that mean something else than those that the run was trained on, though they look alike.
+
+        Args:
+            info: `DatasetInfo`.
+        """
+        trained = self.settings()["data"]["train"]
+        for name in ("layout", "time_gap", "visit_separator", "tokenizer"):
+            if getattr(info, name) != trained.get(name):
+                raise DataError(
+                    f"{info.names[0]}: expected {name}={trained.get(name)!r} as in training, "
+                    f"received {getattr(info, name)!r}"
+                )
+
+    def clear(self):
+        """Removes what an earlier run wrote here (`--overwrite`); other files stay."""
+        mine = [
+            value
+            for value in vars(self).values()
+            if isinstance(value, Path) and value not in (self.path, self.checkpoints)
+        ]
+        # Checkpoints first, then what makes it a run: a kill between must not leave checkpoints to the next run.
+        for file in [
+            *self.checkpoints.glob("step-*.npz"),
+            self.run_file,
+            *mine,
+            *self.path.glob("events.out.tfevents.*"),
+        ]:
+            file.unlink(missing_ok=True)
+
+    def read(self):
+        """(`BertConfig`, `Vocabulary`, list of `Task`) of a run.
+
+        Raises:
+            DataError: naming the file, for a missing or foreign one, or a vocabulary that does not fit the config.
+        """
+        if not self.exists():
+            raise DataError(f"{self.path}: expected a run directory (with {self.run_file.name}), found none")
+        config = BertConfig.from_file(self.config_file)
+        vocabulary = Vocabulary.read(self.vocabulary_file, text_model=True)
+        content = _read_json(self.tasks_file, "tasks")
+        tasks = [Task.from_dict(values) for values in content["tasks"]]
+        if len(vocabulary) != config.vocab_size:
+            raise DataError(
+                f"{self.vocabulary_file}: expected {config.vocab_size} tokens ({self.config_file.name}), "
+                f"received {len(vocabulary)}"
+            )
+        return config, vocabulary, tasks
+
+    def write_splits(self, patients):
+        """Writes `patient_id,split` of the patients that took part.
+
+        Args:
+            patients: dict split -> sorted list of patient ids.
+        """
+        lines = ["patient_id,split\n"]
+        for split, ids in patients.items():
+            lines += [f"{_csv(name)},{split}\n" for name in ids]
+        write_text(self.splits_file, "".join(lines))
+
+    def read_splits(self):
+        """dict split -> list of patient ids, as written; empty for Med-BERT's layout, which names no patients."""
+        splits = {}
+        with open(self.splits_file, encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                splits.setdefault(row["split"], []).append(row["patient_id"])
+        return splits
+
+
+def _csv(text):
+    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\r\n') else text
+
+
+def _read_json(path, what):
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected a {what} file, found no such file") from None
+    except ValueError as error:
+        raise DataError(f"{path}: expected JSON, received another content ({error})") from error
+    if not isinstance(content, dict) or content.get("version") != VERSION:
+        found = content.get("version") if isinstance(content, dict) else None
+        raise DataError(f"{path}: expected version {VERSION}, received version {found!r}")
+    return content
