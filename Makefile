@@ -81,6 +81,7 @@ test-extras: $(STAMP)
 
 lint: $(STAMP)
 	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache build medtop.egg-info checkpoints/demo

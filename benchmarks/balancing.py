@@ -33,8 +33,9 @@ COHORTS = ("cohort_1000", "cohort_5000", "cohort_20000")
 flags.DEFINE_string("work_dir", None, "Folder for cells, cohorts and runs.", required=True)
 flags.DEFINE_list("cases", [*TABULAR, *COHORTS], "Cases, in this order; cohort_<patients> may have any size.")
 flags.DEFINE_list("seeds", ["1", "2", "3"], "Seeds of generated data, folds and training.")
-flags.DEFINE_list("methods", [], "Methods; default: each case's (cohorts of 20,000 or more: fixed, uncertainty, "
-                  "gradnorm).")  # fmt: skip
+flags.DEFINE_list(
+    "methods", [], "Methods; default: each case's (cohorts of 20,000 or more: fixed, uncertainty, gradnorm)."
+)
 flags.DEFINE_list("against", ["single_task", "fixed"], "Methods that the others are compared with, pair by pair.")
 flags.DEFINE_string("ckd_file", "", "The UCI kidney table, for the case ckd.")
 flags.DEFINE_integer("num_train_epochs", cohort_runs.EPOCHS, "Cohorts: passes of each training stage.")
@@ -59,8 +60,11 @@ def _case(name, values):
 
 def _methods(case, values, possible):
     """The case's methods that are wanted, in its order: those that are not usual for its size only when named."""
-    return [method for method in (possible if values.methods else case.methods)
-            if not values.methods or method in values.methods]  # fmt: skip
+    return [
+        method
+        for method in (possible if values.methods else case.methods)
+        if not values.methods or method in values.methods
+    ]
 
 
 def main(_):
@@ -88,10 +92,23 @@ def main(_):
                     if other != method:
                         cells.difference(case, seed, method, other)
         every = values.all_measures or case.name not in TABULAR
-        rows += rows_of(case, cells, values.seeds, methods, values.against,
-                        lambda name, every=every: every or name.endswith("skill"))  # fmt: skip
-    header = ["case", "measure", "method", "seeds", "held-out value [95%]",
-              *(f"minus {other} [95%]" for other in values.against), "seconds"]  # fmt: skip
+        rows += rows_of(
+            case,
+            cells,
+            values.seeds,
+            methods,
+            values.against,
+            lambda name, every=every: every or name.endswith("skill"),
+        )
+    header = [
+        "case",
+        "measure",
+        "method",
+        "seeds",
+        "held-out value [95%]",
+        *(f"minus {other} [95%]" for other in values.against),
+        "seconds",
+    ]
     print(aligned([header, *rows]))
 
 

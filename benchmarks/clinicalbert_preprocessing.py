@@ -38,8 +38,9 @@ def join_notes(admissions, folder):
     """Admissions with each of their notes: DataFrame."""
     notes = pandas.read_csv(Path(folder) / "NOTEEVENTS.csv", dtype={"TEXT": object})
     notes = notes.sort_values(by=["SUBJECT_ID", "HADM_ID", "CHARTDATE"])
-    joined = admissions.merge(notes[["SUBJECT_ID", "HADM_ID", "CHARTDATE", "TEXT", "CATEGORY"]],
-                              on=["SUBJECT_ID", "HADM_ID"], how="left")  # fmt: skip
+    joined = admissions.merge(
+        notes[["SUBJECT_ID", "HADM_ID", "CHARTDATE", "TEXT", "CATEGORY"]], on=["SUBJECT_ID", "HADM_ID"], how="left"
+    )
     joined["CHARTDATE"] = pandas.to_datetime(joined["CHARTDATE"], format="%Y-%m-%d", errors="coerce")
     return joined
 

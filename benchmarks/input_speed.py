@@ -37,8 +37,15 @@ def dataset(options, config):
     if not Path(f"{path}.dataset.json").is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         starts = range(0, options.num_patients, CHUNK)
-        write_records(path, (make_patients(min(CHUNK, options.num_patients - start), config.vocab_size, seed=start)
-                             for start in starts), config.vocab_size, num_shards=8)  # fmt: skip
+        write_records(
+            path,
+            (
+                make_patients(min(CHUNK, options.num_patients - start), config.vocab_size, seed=start)
+                for start in starts
+            ),
+            config.vocab_size,
+            num_shards=8,
+        )
     return read_dataset(path)
 
 
@@ -55,9 +62,14 @@ def batches_of(info, config, tasks, kind):
     packed = kind == "packed"
     best = best_row_lengths(sample_lengths(info.lengths), LONGEST, BATCH, linear, 4 * width)
     options = BatchOptions(
-        batch_size=BATCH, max_seq_length=LONGEST, masked_lm_prob=MASKED_SHARE, max_predictions=MOST_MASKED,
-        row_lengths=best if packed else ROW_LENGTHS, packing=packed, windows_of=WINDOW_BATCHES,
-    )  # fmt: skip
+        batch_size=BATCH,
+        max_seq_length=LONGEST,
+        masked_lm_prob=MASKED_SHARE,
+        max_predictions=MOST_MASKED,
+        row_lengths=best if packed else ROW_LENGTHS,
+        packing=packed,
+        windows_of=WINDOW_BATCHES,
+    )
     return TrainBatches(info, config, tasks, options, seed=1)
 
 
@@ -65,8 +77,11 @@ def tell(what, rates, sizes):
     """One line: how it went from the first to the last part."""
     rest = rates[1:] or rates
     parts = " ".join(f"{rate:,.0f}" for rate in rates)
-    print(f"{what:28} {statistics.median(rest):9,.0f} patients/s; by parts {parts}; "
-          f"peak memory {sizes[0]:,.0f} MiB after the first part, {sizes[-1]:,.0f} at the end", flush=True)  # fmt: skip
+    print(
+        f"{what:28} {statistics.median(rest):9,.0f} patients/s; by parts {parts}; "
+        f"peak memory {sizes[0]:,.0f} MiB after the first part, {sizes[-1]:,.0f} at the end",
+        flush=True,
+    )
     return statistics.median(rest)
 
 

@@ -41,8 +41,13 @@ def run(*command):
 def make_note(random_numbers, num_words):
     """A note in the manner of a discharge summary: marks of de-identification, lists, numbers, rules, short lines."""
     words = random_numbers.choices(WORDS, k=num_words)
-    for step, word in ((60, "[**2101-1-%d**]"), (30, "4.%d"), (50, "\n%d. Aspirin"), (400, "Dr. Who, M.D. %d"),
-                       (300, "---------- %d")):  # fmt: skip
+    for step, word in (
+        (60, "[**2101-1-%d**]"),
+        (30, "4.%d"),
+        (50, "\n%d. Aspirin"),
+        (400, "Dr. Who, M.D. %d"),
+        (300, "---------- %d"),
+    ):
         for place in range(random_numbers.randrange(step), num_words, step):
             words[place] = word % random_numbers.randrange(1, 28)
     for place in range(9, num_words, 12):
@@ -109,18 +114,24 @@ def main():
             ratios = []
             for number in range(1, options.rounds + 1):
                 seconds, cpu, peak = ours(folder, options.mode)
-                print(f"round {number}: ours {seconds:.1f} s, {cpu:.1f} CPU-s, {size / seconds:,.0f} notes/s, "
-                      f"{size / cpu:,.0f} notes/CPU-s, peak {peak:.2f} GiB (under {MOST_GIB}: {peak < MOST_GIB})",
-                      flush=True)  # fmt: skip
+                print(
+                    f"round {number}: ours {seconds:.1f} s, {cpu:.1f} CPU-s, {size / seconds:,.0f} notes/s, "
+                    f"{size / cpu:,.0f} notes/CPU-s, peak {peak:.2f} GiB (under {MOST_GIB}: {peak < MOST_GIB})",
+                    flush=True,
+                )
                 if options.ours_only:
                     continue
-                theirs = run(ROOT / "benchmarks/clinicalbert_preprocessing.py", folder, folder / "theirs.csv",
-                             options.mode, 3)  # fmt: skip
+                theirs = run(
+                    ROOT / "benchmarks/clinicalbert_preprocessing.py", folder, folder / "theirs.csv", options.mode, 3
+                )
                 ratios.append(theirs[0] / seconds)
-                print(f"round {number}: theirs {theirs[0]:.1f} s, {theirs[1]:.1f} CPU-s, "
-                      f"{size / theirs[0]:,.0f} notes/s, peak {theirs[2]:.2f} GiB; "
-                      f"ratio {ratios[-1]:.0f} (CPU {theirs[1] / cpu:.0f}; at least "
-                      f"{LEAST_RATIO}: {ratios[-1] >= LEAST_RATIO})", flush=True)  # fmt: skip
+                print(
+                    f"round {number}: theirs {theirs[0]:.1f} s, {theirs[1]:.1f} CPU-s, "
+                    f"{size / theirs[0]:,.0f} notes/s, peak {theirs[2]:.2f} GiB; "
+                    f"ratio {ratios[-1]:.0f} (CPU {theirs[1] / cpu:.0f}; at least "
+                    f"{LEAST_RATIO}: {ratios[-1] >= LEAST_RATIO})",
+                    flush=True,
+                )
             if ratios:
                 same = windows_of((folder / "ours/notes").glob("*.csv")) == windows_of([folder / "theirs.csv"])
                 print(f"same windows: {same}")

@@ -45,8 +45,13 @@ flags.DEFINE_integer("max_seq_length", 64, "Tokens of a window.")
 flags.DEFINE_multi_string("trainer_flag", [], "A further flag of run_readmission.py, such as --num_train_epochs=5.")
 
 SPLITS = ("train",) * 4 + ("valid",) + ("test",) * 5  # of each ten patients
-TRAINER = ("--train_batch_size=32", "--learning_rate=1e-3", "--num_train_epochs=6", "--early_stopping=roc_auc:2",
-           "--aggregation_c=0")  # fmt: skip
+TRAINER = (
+    "--train_batch_size=32",
+    "--learning_rate=1e-3",
+    "--num_train_epochs=6",
+    "--early_stopping=roc_auc:2",
+    "--aggregation_c=0",
+)
 
 
 def call(script, *arguments):
@@ -63,11 +68,20 @@ def prepare(folder, scenario, values):
             names = [row["SUBJECT_ID"] for row in csv.DictReader(file)]
         lines = [f"{name},{SPLITS[number % len(SPLITS)]}" for number, name in enumerate(names)]
         write_text(folder / "splits.csv", "\n".join(["patient_id,split", *lines]) + "\n")
-    call("preprocessing/preprocess_notes.py", folder / "tables", folder / "texts", "--mode=discharge",
-         f"--splits={folder / 'splits.csv'}")
+    call(
+        "preprocessing/preprocess_notes.py",
+        folder / "tables",
+        folder / "texts",
+        "--mode=discharge",
+        f"--splits={folder / 'splits.csv'}",
+    )
     if not (folder / "vocab.txt").is_file():
-        call("preprocessing/learn_wordpiece_vocab.py", f"--input_file={folder / 'texts'}.notes.train.parquet",
-             f"--output_file={folder / 'vocab.txt'}", "--vocab_size=2000")  # fmt: skip
+        call(
+            "preprocessing/learn_wordpiece_vocab.py",
+            f"--input_file={folder / 'texts'}.notes.train.parquet",
+            f"--output_file={folder / 'vocab.txt'}",
+            "--vocab_size=2000",
+        )
 
 
 def train(folder, values):
@@ -75,11 +89,21 @@ def train(folder, values):
     run = folder / "run"
     if not (run / "metrics.json").is_file():
         started = time.perf_counter()
-        call("run_scripts/run_readmission.py", f"--data_dir={folder / 'texts'}", "--readmission_mode=discharge",
-             f"--vocab_file={folder / 'vocab.txt'}", f"--bert_config_file={values.bert_config_file}",
-             f"--max_seq_length={values.max_seq_length}", f"--output_dir={run}", f"--seed={values.seed}",
-             f"--true_risk_file={folder / 'tables' / 'true_risk.csv'}", "--do_train", "--do_eval", *TRAINER,
-             *values.trainer_flag)  # fmt: skip
+        call(
+            "run_scripts/run_readmission.py",
+            f"--data_dir={folder / 'texts'}",
+            "--readmission_mode=discharge",
+            f"--vocab_file={folder / 'vocab.txt'}",
+            f"--bert_config_file={values.bert_config_file}",
+            f"--max_seq_length={values.max_seq_length}",
+            f"--output_dir={run}",
+            f"--seed={values.seed}",
+            f"--true_risk_file={folder / 'tables' / 'true_risk.csv'}",
+            "--do_train",
+            "--do_eval",
+            *TRAINER,
+            *values.trainer_flag,
+        )
         write_json(folder / "seconds.json", time.perf_counter() - started)
     seconds = folder / "seconds.json"
     return json.loads(seconds.read_text()) if seconds.is_file() else None

@@ -42,11 +42,17 @@ def measure(way, options):
     strategy, devices, _ = WAYS[way]
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
-    plan = execute.make_plan(TrainingOptions(
-        input_file=options.input_file, bert_config_file=options.bert_config_file, output_dir=options.work_dir,
-        do_train=True, train_batch_size=options.train_batch_size, distribution_strategy=strategy,
-        telemetry_steps=0,
-    ))  # fmt: skip
+    plan = execute.make_plan(
+        TrainingOptions(
+            input_file=options.input_file,
+            bert_config_file=options.bert_config_file,
+            output_dir=options.work_dir,
+            do_train=True,
+            train_batch_size=options.train_batch_size,
+            distribution_strategy=strategy,
+            telemetry_steps=0,
+        )
+    )
     trainer = Trainer(plan, RunDirectory(options.work_dir), distribution.start(strategy))
     seconds = []
     for step, batch in enumerate(trainer.batches.epoch(0).take(FIRST + options.steps)):
@@ -66,10 +72,15 @@ def run(way, options):
     for index in range(WAYS[way][2]):
         config = {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
         environment = os.environ | ({"TF_CONFIG": json.dumps(config)} if WAYS[way][2] > 1 else {})
-        processes.append(subprocess.Popen(
-            [sys.executable, __file__, f"--way={way}", *sys.argv[1:]], env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        ))  # fmt: skip
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, __file__, f"--way={way}", *sys.argv[1:]],
+                env=environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        )
     outputs = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):
         raise SystemExit(f"{way}: ended with {[process.returncode for process in processes]}")
@@ -98,8 +109,10 @@ def main():
     alone = statistics.median(found["one device"])
     for way, seconds in found.items():
         median = statistics.median(seconds)
-        print(f"{way:36} {1000 * median:7.1f} ms a step ({1000 * min(seconds):.1f} to {1000 * max(seconds):.1f}), "
-              f"{median / alone:.2f} x one device")  # fmt: skip
+        print(
+            f"{way:36} {1000 * median:7.1f} ms a step ({1000 * min(seconds):.1f} to {1000 * max(seconds):.1f}), "
+            f"{median / alone:.2f} x one device"
+        )
 
 
 if __name__ == "__main__":

@@ -45,15 +45,22 @@ def chunk_of(block):
     ages = block.prediction_times // SECONDS_PER_DAY - block.births
     known, targets = (block.targets >= 0).astype(np.float32), (block.targets == 1).astype(np.float32)
     return Chunk(
-        patient_ids=cohort.patient_ids(block).to_pylist(), prediction_times=block.prediction_times,
-        sexes=np.array([SEXES.index(sex) for sex in block.sexes]), ages_at_prediction=ages,
+        patient_ids=cohort.patient_ids(block).to_pylist(),
+        prediction_times=block.prediction_times,
+        sexes=np.array([SEXES.index(sex) for sex in block.sexes]),
+        ages_at_prediction=ages,
         code_counts=np.bincount(history.visit_patients[history.code_visits], minlength=count),
-        visit_counts=visit_counts, codes=history.codes + len(SPECIAL_TOKENS), visits=visits[history.code_visits] + 1,
+        visit_counts=visit_counts,
+        codes=history.codes + len(SPECIAL_TOKENS),
+        visits=visits[history.code_visits] + 1,
         visit_positions=np.arange(len(history.codes)) - first_codes[history.code_visits],
-        stay_days=history.stay_days, gaps_before=history.gaps_before, recencies=history.recencies,
+        stay_days=history.stay_days,
+        gaps_before=history.gaps_before,
+        recencies=history.recencies,
         ages=ages[history.visit_patients] - history.recencies - history.stay_days,
         labels={"complications": targets[:, :several], "long_stay": targets[:, several:]},
-        weights={"complications": known[:, :several], "long_stay": known[:, several:]})
+        weights={"complications": known[:, :several], "long_stay": known[:, several:]},
+    )
 
 
 def ingredients_of(block):
@@ -63,11 +70,17 @@ def ingredients_of(block):
 
 def take(features, rows):
     """Some patients of `BaselineFeatures`."""
-    chosen = {name: {task: array[rows] for task, array in getattr(features, name).items()}
-              for name in ("targets", "weights")}
-    return dataclasses.replace(features, counts=features.counts[rows], context=features.context[rows],
-                               patient_ids=features.patient_ids[rows], prediction_times=features.prediction_times[rows],
-                               **chosen)
+    chosen = {
+        name: {task: array[rows] for task, array in getattr(features, name).items()} for name in ("targets", "weights")
+    }
+    return dataclasses.replace(
+        features,
+        counts=features.counts[rows],
+        context=features.context[rows],
+        patient_ids=features.patient_ids[rows],
+        prediction_times=features.prediction_times[rows],
+        **chosen,
+    )
 
 
 def measure(num_patients, seed):
@@ -116,8 +129,13 @@ def main(_):
         mean = {name: np.mean([values[name] for values in each]) for name in METHODS}
         ways = [(mean[name] - 0.5) / (mean["best"] - 0.5) for name in METHODS[1:]]
         better = [max(values[name] - 0.5 for name in BASELINES) / (values["best"] - 0.5) for values in each]
-        print(f"{label:<11}" + "".join(f"{value:>12.4f}" for value in mean.values())
-              + "".join(f"{way:>12.3f}" for way in ways) + "  " + " ".join(f"{way:.3f}" for way in better))
+        print(
+            f"{label:<11}"
+            + "".join(f"{value:>12.4f}" for value in mean.values())
+            + "".join(f"{way:>12.3f}" for way in ways)
+            + "  "
+            + " ".join(f"{way:.3f}" for way in better)
+        )
 
 
 if __name__ == "__main__":

@@ -58,8 +58,18 @@ class Process:
 
     def __init__(self, name, model, options):
         module, settings, self.count = CONTENDERS[name]
-        words = [sys.executable, __file__, "--serve", module, "--models", model, "--settings", json.dumps(settings),
-                 "--patients", str(options.patients)]  # fmt: skip
+        words = [
+            sys.executable,
+            __file__,
+            "--serve",
+            module,
+            "--models",
+            model,
+            "--settings",
+            json.dumps(settings),
+            "--patients",
+            str(options.patients),
+        ]
         if options.fixed_length:
             words += ["--fixed_length", str(options.fixed_length)]
         self.process = subprocess.Popen(
@@ -98,8 +108,11 @@ def matmul_peak():
 
 def compare(model, options):
     """Prints the table of one model."""
-    names = [name for name in CONTENDERS if any(word in name for word in options.contenders)
-             and not any(word in name for word in options.without)]  # fmt: skip
+    names = [
+        name
+        for name in CONTENDERS
+        if any(word in name for word in options.contenders) and not any(word in name for word in options.without)
+    ]
     processes = {}
     for name in names:
         try:
@@ -124,18 +137,24 @@ def compare(model, options):
             seconds = time.perf_counter() - started
             print(f"{model}, round {number}: {name}, {seconds:.0f} s", file=sys.stderr, flush=True)
     peak = statistics.median(peaks)
-    print(f"\n{model}: real codes per second, median of {options.rounds} rounds (least to most); matrix product peak "
-          f"{peak / 1e9:.0f} GFLOP/s")  # fmt: skip
+    print(
+        f"\n{model}: real codes per second, median of {options.rounds} rounds (least to most); matrix product peak "
+        f"{peak / 1e9:.0f} GFLOP/s"
+    )
     for what, unit in (("steps", "codes/s"), ("score", "patients/s scored")):
         medians = {name: statistics.median(rate for rate, _ in rates[name, what]) for name in processes}
-        peers = {letter: max((m for n, m in medians.items() if n.startswith(letter)), default=None)
-                 for letter in ("(a)", "(b)")}  # fmt: skip
+        peers = {
+            letter: max((m for n, m in medians.items() if n.startswith(letter)), default=None)
+            for letter in ("(a)", "(b)")
+        }
         for name, median in medians.items():
             found = [rate for rate, _ in rates[name, what]]
             flops = statistics.median(flops for _, flops in rates[name, what])
             ratios = "  ".join(f"{median / peer:7.2f} x {letter}" for letter, peer in peers.items() if peer)
-            print(f"{name:52} {median:9,.0f} {unit} ({min(found):,.0f} to {max(found):,.0f})  {ratios}  "
-                  f"{100 * flops / peak:4.1f}% of peak")  # fmt: skip
+            print(
+                f"{name:52} {median:9,.0f} {unit} ({min(found):,.0f} to {max(found):,.0f})  {ratios}  "
+                f"{100 * flops / peak:4.1f}% of peak"
+            )
     for process in processes.values():
         process.end()
 

@@ -22,12 +22,17 @@ from medtop.notes import create_features
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("input_file", None, "Texts of one split (.parquet, or .csv with TEXT, ID, Label): a file, a glob "
-                    "or a comma list.")
+flags.DEFINE_string(
+    "input_file", None, "Texts of one split (.parquet, or .csv with TEXT, ID, Label): a file, a glob or a comma list."
+)
 flags.DEFINE_string("output_file", None, "Name of the TFRecord file; <output_file>.dataset.json describes it.")
 flags.DEFINE_string("vocab_file", None, "WordPiece vocabulary, one piece a line (vocab.txt of a model or a run).")
-flags.DEFINE_bool("lower_case", None, "Lower-case and take accents off. Default: as tokenizer_config.json beside the "
-                  "vocabulary says, else whether the vocabulary has no capital letters.")
+flags.DEFINE_bool(
+    "lower_case",
+    None,
+    "Lower-case and take accents off. Default: as tokenizer_config.json beside the "
+    "vocabulary says, else whether the vocabulary has no capital letters.",
+)
 flags.DEFINE_integer("max_seq_length", create_features.DEFAULT_LENGTH, "Longest window, [CLS] and [SEP] included.")
 flags.DEFINE_integer("window_overlap", 0, "Pieces that neighbouring windows of a text share.")
 flags.DEFINE_bool("legacy", False, "Keep the first window of each text only, as ClinicalBERT's code.")

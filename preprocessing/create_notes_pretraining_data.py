@@ -27,13 +27,18 @@ flags.DEFINE_string("input_file", None, "Texts (.parquet, or .csv with TEXT, ID,
 flags.DEFINE_string("output_file", None, "Name of the TFRecord file; <output_file>.dataset.json describes it.")
 flags.DEFINE_string("vocab_file", None, "WordPiece vocabulary, one piece a line.")
 flags.DEFINE_string("splits", None, "patient_id,split: the split file of the readmission task.")
-flags.DEFINE_enum("split", "train", ["train", "valid"], "Whose notes these are; a note of another split's patient "
-                  "stops the script.")
+flags.DEFINE_enum(
+    "split", "train", ["train", "valid"], "Whose notes these are; a note of another split's patient stops the script."
+)
 flags.DEFINE_enum("unlisted_patients", "refuse", ["refuse", "use"], "Patients who are not in the split file.")
 flags.DEFINE_bool("lower_case", None, "Lower-case and take accents off. Default: as the vocabulary was made.")
 flags.DEFINE_bool("next_sentence", True, "Pairs of texts; --nonext_sentence: windows of one text, for masked pieces.")
-flags.DEFINE_enum("short_segment_unit", "characters", UNITS, "What short sentences are measured in: ClinicalBERT's "
-                  "code counts characters, its article says words.")
+flags.DEFINE_enum(
+    "short_segment_unit",
+    "characters",
+    UNITS,
+    "What short sentences are measured in: ClinicalBERT's code counts characters, its article says words.",
+)
 flags.DEFINE_integer("short_segment", SHORT, "Sentences shorter than this are joined to the one before; 0: none.")
 flags.DEFINE_integer("dupe_factor", 1, "How often pairs are drawn from each text.")
 flags.DEFINE_float("short_seq_prob", 0.1, "Share of records that are meant to be shorter than the maximum.")

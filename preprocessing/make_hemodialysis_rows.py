@@ -24,12 +24,15 @@ def main(_):
     """Flags in, file out."""
     values = flags.FLAGS
     if values.num_rows < 1 or values.seed < 0:
-        raise DataError(f"--num_rows and --seed: expected 1 or more and 0 or more, received {values.num_rows} and "
-                        f"{values.seed}")  # fmt: skip
+        raise DataError(
+            f"--num_rows and --seed: expected 1 or more and 0 or more, received {values.num_rows} and {values.seed}"
+        )
     write_rows(values.output_file, values.num_rows, values.seed)
     print(f"{values.num_rows} rows: {values.output_file}")
-    print(f"next: python run_scripts/run_tabular_multitask.py --data_file={values.output_file} "
-          "--schema_file=medtop/configs/hemodialysis_schema.json --output_dir=<folder>")
+    print(
+        f"next: python run_scripts/run_tabular_multitask.py --data_file={values.output_file} "
+        "--schema_file=medtop/configs/hemodialysis_schema.json --output_dir=<folder>"
+    )
 
 
 if __name__ == "__main__":

@@ -23,10 +23,15 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("output_prefix", None, "Beginning of the files' names, with their folder.")
 flags.DEFINE_integer("num_patients", 20000, "Number of patients.", lower_bound=1)
-flags.DEFINE_integer("seed", 1, "Seed; the same seed gives the same bytes, and more patients keep the first ones.",
-                     lower_bound=0)
-flags.DEFINE_enum("layout", "stays", ["stays", "medbert", "topbert"],
-                  "Columns of the stays table, Med-BERT's seven (TSV, dates only) or top-BERT's ten (dates only).")
+flags.DEFINE_integer(
+    "seed", 1, "Seed; the same seed gives the same bytes, and more patients keep the first ones.", lower_bound=0
+)
+flags.DEFINE_enum(
+    "layout",
+    "stays",
+    ["stays", "medbert", "topbert"],
+    "Columns of the stays table, Med-BERT's seven (TSV, dates only) or top-BERT's ten (dates only).",
+)
 flags.DEFINE_bool("gzip", False, "Compress the raw table.")
 flags.DEFINE_bool("overwrite", False, "Replace files that other flags made.")
 
@@ -36,9 +41,11 @@ def _number(value, digits=3):
 
 
 def _print_summary(summary):
-    print(f"{summary['patients']} patients, {summary['stays']} stays, {summary['rows']} rows; "
-          f"up to the prediction time {summary['mean_history_stays']:.1f} stays and "
-          f"{summary['mean_history_codes']:.1f} codes a patient")
+    print(
+        f"{summary['patients']} patients, {summary['stays']} stays, {summary['rows']} rows; "
+        f"up to the prediction time {summary['mean_history_stays']:.1f} stays and "
+        f"{summary['mean_history_codes']:.1f} codes a patient"
+    )
     print(f"{'label':<12}{'known':>8}{'prevalence':>12}{'best reachable AUROC':>22}")
     for label, values in summary["labels"].items():
         known, prevalence = _number(values.get("known")), _number(values.get("prevalence"))
@@ -55,15 +62,24 @@ def main(_):
         if patients % shown == 0:
             print(f"{patients} of {FLAGS.num_patients} patients written", flush=True)
 
-    summary = cohort.write_cohort(prefix, FLAGS.num_patients, FLAGS.seed, layout=FLAGS.layout, gzip=FLAGS.gzip,
-                                     overwrite=FLAGS.overwrite, progress=progress)
+    summary = cohort.write_cohort(
+        prefix,
+        FLAGS.num_patients,
+        FLAGS.seed,
+        layout=FLAGS.layout,
+        gzip=FLAGS.gzip,
+        overwrite=FLAGS.overwrite,
+        progress=progress,
+    )
     _print_summary(summary)
     paths = cohort.cohort_paths(prefix, FLAGS.layout, FLAGS.gzip)
     for path in paths.values():
         print(f"file: {path}")
     data, times = shlex.quote(str(paths["stays"])), shlex.quote(str(paths["prediction_times"]))
-    print(f"next: python preprocessing/preprocess_pretrain_data.py {data} NA {shlex.quote(str(prefix))} 0 "
-          f"--prediction_times={times}")
+    print(
+        f"next: python preprocessing/preprocess_pretrain_data.py {data} NA {shlex.quote(str(prefix))} 0 "
+        f"--prediction_times={times}"
+    )
 
 
 if __name__ == "__main__":

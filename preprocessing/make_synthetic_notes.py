@@ -29,8 +29,12 @@ flags.DEFINE_string("output_dir", None, "Folder of the tables.")
 flags.DEFINE_integer("num_patients", 2000, "Number of patients; with --cohort the most that are taken of it, 0 = all.")
 flags.DEFINE_integer("seed", 1, "Seed; the same seed gives the same bytes.")
 flags.DEFINE_float("prevalence", 0.3, "Share of admissions that a readmission follows (not with --cohort).")
-flags.DEFINE_enum("signal", "everywhere", SIGNALS, "The telling phrase in every stretch of a note, in one place only, "
-                  "mixed, or without a bearing on the label.")
+flags.DEFINE_enum(
+    "signal",
+    "everywhere",
+    SIGNALS,
+    "The telling phrase in every stretch of a note, in one place only, mixed, or without a bearing on the label.",
+)
 flags.DEFINE_bool("random_labels", False, "Draw phrases without looking at labels.")
 flags.DEFINE_integer("min_words", 60, "Shortest discharge summary, in words.")
 flags.DEFINE_integer("max_words", 240, "Longest discharge summary, in words.")

@@ -24,24 +24,40 @@ from medtop.files.errors import DataError
 FLAGS = flags.FLAGS
 
 flags.DEFINE_enum(
-    "mode", "discharge", ["discharge", "early"],
+    "mode",
+    "discharge",
+    ["discharge", "early"],
     "Predict at discharge from the last discharge summary, or some days after admission from the notes until then.",
-)  # fmt: skip
+)
 flags.DEFINE_integer("early_days", 3, "--mode=early: days from the admission to the prediction.", lower_bound=1)
 flags.DEFINE_bool("legacy", False, "ClinicalBERT's labels, notes, cleaning and windows, with their faults.")
-flags.DEFINE_integer("readmission_days", 30, "A readmission begins less than so many days after discharge.",
-                     lower_bound=1)  # fmt: skip
-flags.DEFINE_enum("deaths", None, ["unknown", "negative"],
-                  "Label of those who die in that time without readmission. Default unknown.")  # fmt: skip
+flags.DEFINE_integer(
+    "readmission_days", 30, "A readmission begins less than so many days after discharge.", lower_bound=1
+)
+flags.DEFINE_enum(
+    "deaths", None, ["unknown", "negative"], "Label of those who die in that time without readmission. Default unknown."
+)
 flags.DEFINE_string("observation_end", None, "Last day of the data, YYYY-MM-DD: what could not be seen is unknown.")
-flags.DEFINE_integer("max_summary_days", None, "Leave out discharge summaries charted more than so many days after "
-                     "the discharge.", lower_bound=0)  # fmt: skip
+flags.DEFINE_integer(
+    "max_summary_days",
+    None,
+    "Leave out discharge summaries charted more than so many days after the discharge.",
+    lower_bound=0,
+)
 flags.DEFINE_enum("cleaning", None, ["careful", "published"], "Default careful; published is ClinicalBERT's.")
 flags.DEFINE_bool("lower_case", True, "Texts in lower case.")
-flags.DEFINE_enum("windows", None, ["none", "words"],
-                  "words: also write the folder <output_Prefix>/ of 318-word windows. Default none.")  # fmt: skip
-flags.DEFINE_string("splits", None, "File patient_id,split, or the name of one split for all patients; default 7:1:2 "
-                    "by a seeded hash of the patient's id.")  # fmt: skip
+flags.DEFINE_enum(
+    "windows",
+    None,
+    ["none", "words"],
+    "words: also write the folder <output_Prefix>/ of 318-word windows. Default none.",
+)
+flags.DEFINE_string(
+    "splits",
+    None,
+    "File patient_id,split, or the name of one split for all patients; default 7:1:2 "
+    "by a seeded hash of the patient's id.",
+)
 flags.DEFINE_integer("seed", 0, "Seed of the split.", lower_bound=0)
 flags.DEFINE_enum("encoding", "utf-8", ["utf-8", "latin-1", "cp1252"], "Encoding of the notes.")
 flags.DEFINE_string("date_format", None, "strptime format of all times, such as '%d/%m/%Y %H:%M'; ISO needs none.")
@@ -70,8 +86,9 @@ def _options():
         try:
             datetime.date.fromisoformat(FLAGS.observation_end)
         except ValueError:
-            raise DataError(f"--observation_end: expected a day such as 2019-12-31, received "
-                            f"{FLAGS.observation_end!r}") from None
+            raise DataError(
+                f"--observation_end: expected a day such as 2019-12-31, received {FLAGS.observation_end!r}"
+            ) from None
     return NotesOptions(
         mode=FLAGS.mode,
         early_days=FLAGS.early_days,
@@ -117,9 +134,14 @@ def main(arguments):
     if FLAGS.dry_run:
         print("dry run: nothing was written")
         return
-    print(f"{prefix}.manifest.json: " + (
-        "the same run has been done before, nothing to do" if done_before
-        else f"written, with {', '.join(manifest['outputs'])}"))  # fmt: skip
+    print(
+        f"{prefix}.manifest.json: "
+        + (
+            "the same run has been done before, nothing to do"
+            if done_before
+            else f"written, with {', '.join(manifest['outputs'])}"
+        )
+    )
     print(f"next: {next_command(prefix, options)}")
 
 

@@ -29,19 +29,29 @@ training_flags.define(tasks=["readmission"])
 flags.FLAGS.set_default("aggregation", "max_mean")
 flags.FLAGS.set_default("num_train_epochs", 3)
 
-flags.DEFINE_string("data_dir", "", "Folder with train.csv, val.csv and test.csv (TEXT, ID, Label), or the prefix of "
-                    "preprocess_notes.py.")  # fmt: skip
-flags.DEFINE_string("bert_model", "", "HuggingFace folder or run directory to start from; the same as "
-                    "--init_checkpoint.")  # fmt: skip
+flags.DEFINE_string(
+    "data_dir",
+    "",
+    "Folder with train.csv, val.csv and test.csv (TEXT, ID, Label), or the prefix of preprocess_notes.py.",
+)
+flags.DEFINE_string(
+    "bert_model", "", "HuggingFace folder or run directory to start from; the same as --init_checkpoint."
+)
 flags.DEFINE_enum("task_name", "readmission", ["readmission"], "As in ClinicalBERT's command lines.")
-flags.DEFINE_enum("readmission_mode", "", ["", "discharge", "early"],
-                  "What the texts are; refused where the data say otherwise.")  # fmt: skip
+flags.DEFINE_enum(
+    "readmission_mode", "", ["", "discharge", "early"], "What the texts are; refused where the data say otherwise."
+)
 flags.DEFINE_string("vocab_file", "", "WordPiece vocabulary; default: that of --bert_model.")
 flags.DEFINE_bool("lower_case", None, "Lower-case and take accents off; default: as the vocabulary was made.")
 flags.DEFINE_integer("window_overlap", 0, "Pieces that neighbouring windows share.", lower_bound=0)
 flags.DEFINE_bool("legacy", False, "The first window of each text only, as ClinicalBERT; the rest is dropped.")
-flags.DEFINE_float("warmup_proportion", None, "Share of the steps that warm up, instead of --num_warmup_steps.",
-                   lower_bound=0, upper_bound=1)  # fmt: skip
+flags.DEFINE_float(
+    "warmup_proportion",
+    None,
+    "Share of the steps that warm up, instead of --num_warmup_steps.",
+    lower_bound=0,
+    upper_bound=1,
+)
 flags.DEFINE_bool("no_cuda", False, "Use no GPU.")
 flags.DEFINE_bool("fp16", False, "16-bit computation: --precision=mixed_bfloat16, which needs no loss scaling.")
 

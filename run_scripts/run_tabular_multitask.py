@@ -51,8 +51,18 @@ flags.DEFINE_bool("dry_run", False, "Check the table against the schema, say wha
 
 def _options(values):
     """`TabularOptions` out of the flags, checked."""
-    names = ("dropout", "learning_rate", "weight_decay", "batch_size", "epochs", "patience", "valid_share",
-             "balancing_learning_rate", "gradnorm_alpha", "seed")  # fmt: skip
+    names = (
+        "dropout",
+        "learning_rate",
+        "weight_decay",
+        "batch_size",
+        "epochs",
+        "patience",
+        "valid_share",
+        "balancing_learning_rate",
+        "gradnorm_alpha",
+        "seed",
+    )
     try:
         hidden = tuple(int(width) for width in values.hidden)
     except ValueError:
@@ -69,8 +79,10 @@ def _methods(values):
 
 
 def _describe(data):
-    print(f"{len(data.table)} rows take part; left out: "
-          + ("; ".join(f"{reason}: {count}" for reason, count in data.dropped.items()) or "none"))
+    print(
+        f"{len(data.table)} rows take part; left out: "
+        + ("; ".join(f"{reason}: {count}" for reason, count in data.dropped.items()) or "none")
+    )
     for target in data.targets:
         what = f"{len(target.classes)} classes" if target.is_classification else "regression"
         print(f"  target {target.name}: {what}, known in {int(target.known.sum())} rows")
@@ -95,8 +107,9 @@ def main(_):
     from medtop.tabular.results import differences, table, write_results
 
     validation = CrossValidation(data, options, methods, values.folds)  # refuses wrong folds before a folder is there
-    validation.folder = open_folder(values.output_dir, schema, values.data_file, options, values.folds,
-                                    values.overwrite)  # fmt: skip
+    validation.folder = open_folder(
+        values.output_dir, schema, values.data_file, options, values.folds, values.overwrite
+    )
     predictions, histories = validation.run()
     measured = measure(data.targets, predictions, data.groups, values.num_bootstrap, values.seed, SINGLE_TASK)
     write_results(values.output_dir, data, validation.folds, predictions, histories, measured, values.plot)
@@ -104,8 +117,10 @@ def main(_):
     if (compared := differences(data, measured, SINGLE_TASK)) is not None:
         print("\n" + compared)
     folder = values.output_dir
-    print(f"\nresults: {folder}/metrics.json, predictions.csv, train_log.jsonl"
-          + (f"; curves: {folder}/training-*.html" if values.plot else ""))
+    print(
+        f"\nresults: {folder}/metrics.json, predictions.csv, train_log.jsonl"
+        + (f"; curves: {folder}/training-*.html" if values.plot else "")
+    )
     print(f"next: tensorboard --logdir={folder}/tensorboard")
 
 

@@ -90,9 +90,11 @@ def _show(scorer, text):
         print(f"{label}: risk {scored.probabilities[0, place]:.4f} ({len(scored.texts)} windows)")
         for window in scored.drivers(0, place, FLAGS.top_windows):
             start, end = int(scored.starts[window]), int(scored.ends[window])
-            print(f"  window {scored.numbers[window] + 1}, characters {start} to {end}: probability "
-                  f"{scored.window_probabilities[window, place]:.4f}, {100 * scored.shares[window, place]:.0f}% of the "
-                  f"risk: {' '.join(text[start:end].split())[:_SHOWN]}")  # fmt: skip
+            print(
+                f"  window {scored.numbers[window] + 1}, characters {start} to {end}: probability "
+                f"{scored.window_probabilities[window, place]:.4f}, {100 * scored.shares[window, place]:.0f}% of the "
+                f"risk: {' '.join(text[start:end].split())[:_SHOWN]}"
+            )
 
 
 def main(_):

@@ -20,10 +20,21 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 
 
 LONG_FILES = (
-    "test_training.py", "test_faults.py", "test_run_scripts.py", "test_readmission_run.py", "test_grid_training.py",
-    "test_notes_pretraining.py", "test_saved_model.py", "test_note_scoring.py", "test_notes_pipeline.py",
-    "test_distribution.py", "test_packing.py", "test_tabular_script.py", "test_sources.py", "test_deploy.py",
-)  # fmt: skip
+    "test_training.py",
+    "test_faults.py",
+    "test_run_scripts.py",
+    "test_readmission_run.py",
+    "test_grid_training.py",
+    "test_notes_pretraining.py",
+    "test_saved_model.py",
+    "test_note_scoring.py",
+    "test_notes_pipeline.py",
+    "test_distribution.py",
+    "test_packing.py",
+    "test_tabular_script.py",
+    "test_sources.py",
+    "test_deploy.py",
+)
 """Files that take long come first: the last one decides how long the other workers wait for it."""
 
 

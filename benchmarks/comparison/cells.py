@@ -46,11 +46,14 @@ class Cells:
         settings = json.loads(json.dumps(case.settings))
         if path.is_file():
             cell = json.loads(path.read_text(encoding="utf-8"))
-            differ = sorted(key for key in {*settings, *cell["settings"]}
-                            if settings.get(key) != cell["settings"].get(key))  # fmt: skip
+            differ = sorted(
+                key for key in {*settings, *cell["settings"]} if settings.get(key) != cell["settings"].get(key)
+            )
             if differ:
-                raise DataError(f"{path}: expected a cell of the same settings, received another "
-                                f"{', '.join(differ)}; take another --work_dir")  # fmt: skip
+                raise DataError(
+                    f"{path}: expected a cell of the same settings, received another "
+                    f"{', '.join(differ)}; take another --work_dir"
+                )
             return cell
         if not missing:
             return None

@@ -43,8 +43,12 @@ class CohortCase:
         self.work_dir, self.patients = work_dir, patients
         self.name = f"cohort_{patients}"
         self.methods = METHODS if patients < 20_000 else LARGE_METHODS
-        self.settings = {"patients": patients, "test_patients": TEST_PATIENTS, "epochs": epochs,
-                         "trainer_flags": list(trainer_flags)}  # fmt: skip
+        self.settings = {
+            "patients": patients,
+            "test_patients": TEST_PATIENTS,
+            "epochs": epochs,
+            "trainer_flags": list(trainer_flags),
+        }
         self._flags = [f"--num_train_epochs={epochs}", "--keep_checkpoints=1", *trainer_flags]
         self._prepared = set()
 
@@ -127,16 +131,20 @@ class CohortCase:
         """The run "fixed" holds its paired differences to the baselines; others have none."""
         if {method, against} - {*BASELINES} != {"fixed"}:
             values = [self._value(seed, one) for one in (method, against)]
-            return {name: {"value": values[0][name] - values[1][name], "low": None, "high": None}
-                    for name in values[0] if name in values[1]}  # fmt: skip
+            return {
+                name: {"value": values[0][name] - values[1][name], "low": None, "high": None}
+                for name in values[0]
+                if name in values[1]
+            }
         _, comparison = cohort_runs.test_results(self._folder(seed) / "fixed")
         sign, baseline = (1, against) if method == "fixed" else (-1, method)
         found = {}
         for task, label in PATIENT_TASKS.items():
             one = comparison["differences"][baseline][task][label]
             ends = sorted((sign * one["low"], sign * one["high"]))
-            found |= _difference(task, {"difference": sign * one["difference"], "low": ends[0], "high": ends[1]},
-                                 comparison)  # fmt: skip
+            found |= _difference(
+                task, {"difference": sign * one["difference"], "low": ends[0], "high": ends[1]}, comparison
+            )
         return found
 
     def _value(self, seed, method):

@@ -29,11 +29,16 @@ def rows_of(case, cells, seeds, methods, against, shown):
         seeds, methods, against: names.
         shown: function of a measure's name, whether it is shown.
     """
-    found = {method: [cell for seed in seeds if (cell := cells.measured(case, seed, method, missing=False))]
-             for method in methods}  # fmt: skip
-    differences = {(method, other): [one for seed in seeds
-                                     if (one := cells.difference(case, seed, method, other, missing=False))]
-                   for method in methods for other in against if method != other}  # fmt: skip
+    found = {
+        method: [cell for seed in seeds if (cell := cells.measured(case, seed, method, missing=False))]
+        for method in methods
+    }
+    differences = {
+        (method, other): [one for seed in seeds if (one := cells.difference(case, seed, method, other, missing=False))]
+        for method in methods
+        for other in against
+        if method != other
+    }
     names = list(dict.fromkeys(name for some in found.values() for cell in some for name in cell["measures"]))
     rows = []
     for name in filter(shown, names):
@@ -59,5 +64,6 @@ def span(numbers, sign=""):
 def aligned(rows):
     """Rows of strings as text in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-                     for row in rows)  # fmt: skip
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

@@ -17,9 +17,12 @@ CONTROLS = ("single_task", "linear", "gradient_boosting")
 SETTINGS = {
     "ckd": {"folds": 5, "options": {}},
     "hemodialysis": {"folds": 3, "rows": 1000, "options": {}},
-    "scale": {"folds": 2, "rows": 6000, "options": {"hidden": (64, 32), "epochs": 30, "patience": 0,
-                                                    "learning_rate": 3e-3, "gradnorm_alpha": 0.12}},
-}  # fmt: skip
+    "scale": {
+        "folds": 2,
+        "rows": 6000,
+        "options": {"hidden": (64, 32), "epochs": 30, "patience": 0, "learning_rate": 3e-3, "gradnorm_alpha": 0.12},
+    },
+}
 """Case -> its settings, options where they are not the defaults. The targets of `scale` are equally hard, for which
 Chen et al. take a small alpha (0.12)."""
 
@@ -53,8 +56,11 @@ class TabularCase:
     def difference(self, seed, method, against):
         """Under the same resamples of rows (groups)."""
         data, predictions = self._predictions(seed, method)
-        both = {"it": predictions, "other": self._predictions(seed, against)[1],
-                "constant": self._predictions(seed, "constant")[1]}  # fmt: skip
+        both = {
+            "it": predictions,
+            "other": self._predictions(seed, against)[1],
+            "constant": self._predictions(seed, "constant")[1],
+        }
         found = measure(data.targets, both, data.groups, 1000, int(seed), against="other")["it"]
         return {name: entry["difference"] for name, entry in _flat(found).items()}
 

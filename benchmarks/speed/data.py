@@ -13,18 +13,39 @@ BATCH, LONGEST, WINDOW_BATCHES = 32, 512, 64
 MODELS = {
     # vocabulary, and the sizes that CONTRACT's configurations name
     "topbert": BertConfig(
-        vocab_size=1870, hidden_size=192, num_hidden_layers=6, num_attention_heads=6, intermediate_size=768,
-        activation="gelu", embeddings=("code", "position", "segment"), segment="visit", type_vocab_size=1000,
+        vocab_size=1870,
+        hidden_size=192,
+        num_hidden_layers=6,
+        num_attention_heads=6,
+        intermediate_size=768,
+        activation="gelu",
+        embeddings=("code", "position", "segment"),
+        segment="visit",
+        type_vocab_size=1000,
     ),
     "medbert": BertConfig(
-        vocab_size=82_603, hidden_size=192, num_hidden_layers=6, num_attention_heads=6, intermediate_size=64,
-        activation="gelu_tanh", embeddings=("code", "position", "segment"), segment="visit", type_vocab_size=1000,
+        vocab_size=82_603,
+        hidden_size=192,
+        num_hidden_layers=6,
+        num_attention_heads=6,
+        intermediate_size=64,
+        activation="gelu_tanh",
+        embeddings=("code", "position", "segment"),
+        segment="visit",
+        type_vocab_size=1000,
     ),
     "base": BertConfig(
-        vocab_size=30_522, hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072,
-        activation="gelu", embeddings=("code", "position", "segment"), segment="visit", type_vocab_size=1000,
+        vocab_size=30_522,
+        hidden_size=768,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        activation="gelu",
+        embeddings=("code", "position", "segment"),
+        segment="visit",
+        type_vocab_size=1000,
     ),
-}  # fmt: skip
+}
 
 
 @dataclasses.dataclass

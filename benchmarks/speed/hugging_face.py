@@ -26,13 +26,19 @@ class Contender:
         act = {"gelu": "gelu", "gelu_tanh": "gelu_new"}[config.activation]
         self.model = BertForPreTraining(
             BertConfig(
-                vocab_size=config.vocab_size, hidden_size=config.hidden_size,
-                num_hidden_layers=config.num_hidden_layers, num_attention_heads=config.num_attention_heads,
-                intermediate_size=config.intermediate_size, hidden_act=act, max_position_embeddings=LONGEST,
-                type_vocab_size=config.type_vocab_size, hidden_dropout_prob=config.hidden_dropout_prob,
-                attention_probs_dropout_prob=config.attention_probs_dropout_prob, attn_implementation="sdpa",
+                vocab_size=config.vocab_size,
+                hidden_size=config.hidden_size,
+                num_hidden_layers=config.num_hidden_layers,
+                num_attention_heads=config.num_attention_heads,
+                intermediate_size=config.intermediate_size,
+                hidden_act=act,
+                max_position_embeddings=LONGEST,
+                type_vocab_size=config.type_vocab_size,
+                hidden_dropout_prob=config.hidden_dropout_prob,
+                attention_probs_dropout_prob=config.attention_probs_dropout_prob,
+                attn_implementation="sdpa",
             )
-        ).to(device)  # fmt: skip
+        ).to(device)
         self.model.train()
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=5e-5, weight_decay=0.01, fused=kind == "grouped" or None
@@ -67,8 +73,9 @@ class Contender:
     def _loss(self, ids, visits, seen, labels, stays, places):
         model = self.model
         if self.kind == "padded":
-            return model(input_ids=ids, token_type_ids=visits, attention_mask=seen, labels=labels,
-                         next_sentence_label=stays).loss  # fmt: skip
+            return model(
+                input_ids=ids, token_type_ids=visits, attention_mask=seen, labels=labels, next_sentence_label=stays
+            ).loss
         output = model.bert(input_ids=ids, token_type_ids=visits, attention_mask=seen)
         chosen = output.last_hidden_state.flatten(0, 1)[places]
         logits = model.cls.predictions(chosen)

@@ -40,10 +40,15 @@ class Contender:
             "packed": best_row_lengths(patients.lengths[:4096], LONGEST, BATCH, linear, 4 * width),
         }[kind]
         options = BatchOptions(
-            batch_size=BATCH, max_seq_length=LONGEST, masked_lm_prob=MASKED_SHARE, max_predictions=MOST_MASKED,
-            row_lengths=row_lengths, packing=kind == "packed", windows_of=WINDOW_BATCHES,
+            batch_size=BATCH,
+            max_seq_length=LONGEST,
+            masked_lm_prob=MASKED_SHARE,
+            max_predictions=MOST_MASKED,
+            row_lengths=row_lengths,
+            packing=kind == "packed",
+            windows_of=WINDOW_BATCHES,
             few_shapes=jit_compile,
-        )  # fmt: skip
+        )
         with tempfile.TemporaryDirectory() as folder:
             info = write_records(Path(folder) / "patients", patients, config.vocab_size)
             batches = TrainBatches(info, config, tasks, options, seed=1)
@@ -106,10 +111,19 @@ def write_records(path, patients, vocab_size, num_shards=1):
         its `DatasetInfo`.
     """
     vocabulary = Vocabulary((*SPECIAL_TOKENS, *(f"C{number}" for number in range(vocab_size - len(SPECIAL_TOKENS)))))
-    about = dict(layout="default", split="train", vocabulary=vocabulary, tasks=TASKS, time_gap="before",
-                 visit_separator=False, flags={}, source_manifest=None,
-                 defaults=dict(max_seq_length=LONGEST, max_predictions_per_seq=MOST_MASKED,
-                               masked_lm_prob=MASKED_SHARE, random_seed=1))  # fmt: skip
+    about = dict(
+        layout="default",
+        split="train",
+        vocabulary=vocabulary,
+        tasks=TASKS,
+        time_gap="before",
+        visit_separator=False,
+        flags={},
+        source_manifest=None,
+        defaults=dict(
+            max_seq_length=LONGEST, max_predictions_per_seq=MOST_MASKED, masked_lm_prob=MASKED_SHARE, random_seed=1
+        ),
+    )
     with DatasetWriter(path, num_shards, about) as writer:
         for some in [patients] if isinstance(patients, Patients) else patients:
             columns, ids = _columns(some, writer.examples_in)
@@ -129,7 +143,9 @@ def _columns(patients, first):
     ids = [str(first + number) for number in range(size)]
     columns = [Column(names[name], "int64", flat[name], counts) for name in TOKEN_COLUMNS]
     columns += [Column(name, "int64", np.zeros(size, np.int64)) for name in ("sex", "prediction_time")]
-    columns += [Column("patient_id", "bytes", [name.encode() for name in ids]),
-                Column.of_matrix("long_stay_labels", "float", labels),
-                Column.of_matrix("long_stay_weights", "float", np.ones_like(labels))]  # fmt: skip
+    columns += [
+        Column("patient_id", "bytes", [name.encode() for name in ids]),
+        Column.of_matrix("long_stay_labels", "float", labels),
+        Column.of_matrix("long_stay_weights", "float", np.ones_like(labels)),
+    ]
     return columns, ids

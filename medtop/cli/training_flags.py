@@ -89,9 +89,11 @@ def define(tasks=None):
         "balanced_sampling", "", "<task>.<label> whose positives and negatives are seen equally often in training."
     )
     flags.DEFINE_enum(
-        "aggregation", "none", AGGREGATIONS,
+        "aggregation",
+        "none",
+        AGGREGATIONS,
         "Notes: how windows become one prediction per admission; none: each window is an example.",
-    )  # fmt: skip
+    )
     flags.DEFINE_float("aggregation_c", 2.0, "Of the aggregation max_mean; 0 = the best one on validation.")
     flags.DEFINE_bool("resume", True, "Go on with a run that is in --output_dir; --noresume refuses.")
     flags.DEFINE_bool("overwrite", False, "Remove a run that is in --output_dir first.")

@@ -64,8 +64,11 @@ def _bits(code, endpoints):
     2
     """
     system, rest = coding_system(code)
-    return sum(1 << number for number, prefixes in enumerate(endpoints)
-               if rest.startswith(prefixes[system]) or code.startswith(prefixes["verbatim"]))  # fmt: skip
+    return sum(
+        1 << number
+        for number, prefixes in enumerate(endpoints)
+        if rest.startswith(prefixes[system]) or code.startswith(prefixes["verbatim"])
+    )
 
 
 def read_endpoints(name_or_path):

@@ -141,8 +141,10 @@ def _header(value, path):
     if not (isinstance(value, dict) and value.get("format") == FORMAT):
         raise DataError(f"{path}: expected pickled sequences (.bencs), received another content")
     if value.get("version") != VERSION:
-        raise DataError(f"{path}: expected sequences of version {VERSION}, received version {value.get('version')!r}; "
-                        "run preprocess_pretrain_data.py of this version")
+        raise DataError(
+            f"{path}: expected sequences of version {VERSION}, received version {value.get('version')!r}; "
+            "run preprocess_pretrain_data.py of this version"
+        )
     tasks = value.get("tasks")
     if not (isinstance(tasks, dict) and all(isinstance(names, list) for names in tasks.values())):
         raise DataError(f"{path}: expected a header with tasks and their labels, received one without")

@@ -89,8 +89,18 @@ class Exported:
     notes: list = dataclasses.field(default_factory=list)
 
 
-def plan_export(run_dir, output_dir, *, layout="huggingface", file_format="safetensors", head="", drop_extra=False,
-                valid_file="", overwrite=False, command=""):  # fmt: skip
+def plan_export(
+    run_dir,
+    output_dir,
+    *,
+    layout="huggingface",
+    file_format="safetensors",
+    head="",
+    drop_extra=False,
+    valid_file="",
+    overwrite=False,
+    command="",
+):
     """Checks a request; loads no framework and reads no weights.
 
     Raises:
@@ -121,8 +131,21 @@ def plan_export(run_dir, output_dir, *, layout="huggingface", file_format="safet
         _check_data(read_dataset(valid_file), run, vocabulary, tasks)
     elif lost:
         valid_file = _own_valid_file(run, vocabulary, tasks)
-    return ExportPlan(run, config, vocabulary, tasks, Path(output_dir), layout, file_format, head, heads, lost,
-                      valid_file, overwrite, command)  # fmt: skip
+    return ExportPlan(
+        run,
+        config,
+        vocabulary,
+        tasks,
+        Path(output_dir),
+        layout,
+        file_format,
+        head,
+        heads,
+        lost,
+        valid_file,
+        overwrite,
+        command,
+    )
 
 
 def _is_export(layout):

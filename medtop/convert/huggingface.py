@@ -171,8 +171,12 @@ def read_config(path, segment=None):
     norms = {name: norm for types in (MODEL_TYPES, OWN_TYPES) for norm, name in types.items()}
     if kind not in norms:
         raise DataError(f"{path}: expected model_type {' or '.join(MODEL_TYPES.values())}, received {kind!r}")
-    for name, wanted in (("position_embedding_type", "absolute"), ("is_decoder", False), ("add_cross_attention", False),
-                         ("tie_word_embeddings", True)):  # fmt: skip
+    for name, wanted in (
+        ("position_embedding_type", "absolute"),
+        ("is_decoder", False),
+        ("add_cross_attention", False),
+        ("tie_word_embeddings", True),
+    ):
         if values.get(name, wanted) != wanted:
             raise DataError(f"{path}: expected {name}={wanted!r}, received {values[name]!r}")
     if values.get("hidden_act", "gelu") not in _READ_ACTIVATIONS:

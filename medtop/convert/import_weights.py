@@ -85,8 +85,19 @@ class Imported:
     parity_value: float | None = None
 
 
-def plan_import(input_dir="", output_dir="", *, tf_checkpoint_path="", bert_config_file="", vocab_file="", segment="",
-                seq_relationship="auto", task_name="", overwrite=False, command=""):  # fmt: skip
+def plan_import(
+    input_dir="",
+    output_dir="",
+    *,
+    tf_checkpoint_path="",
+    bert_config_file="",
+    vocab_file="",
+    segment="",
+    seq_relationship="auto",
+    task_name="",
+    overwrite=False,
+    command="",
+):
     """Checks a request; loads no framework and reads no weights.
 
     Raises:
@@ -116,9 +127,23 @@ def plan_import(input_dir="", output_dir="", *, tf_checkpoint_path="", bert_conf
     if seq_relationship == "auto":
         ours = "two_way" in (block.get("heads") or {}).values() or vocabulary.is_medbert
         seq_relationship = huggingface.TWO_WAY_TASK if ours else "drop"
-    return ImportPlan(source, layout, about, config, values, block, vocabulary, order, tokens,
-                      None if vocab_file else beside, Path(output_dir), seq_relationship, task_name or CLASSIFICATION,
-                      overwrite, command)  # fmt: skip
+    return ImportPlan(
+        source,
+        layout,
+        about,
+        config,
+        values,
+        block,
+        vocabulary,
+        order,
+        tokens,
+        None if vocab_file else beside,
+        Path(output_dir),
+        seq_relationship,
+        task_name or CLASSIFICATION,
+        overwrite,
+        command,
+    )
 
 
 def _tokens(vocab_file, beside):

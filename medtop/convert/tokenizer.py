@@ -37,10 +37,17 @@ def write_tokenizer(folder, vocabulary, max_length):
     else:
         special = {"pad_token": PAD, "unk_token": UNK, "cls_token": CLS, "sep_token": SEP, "mask_token": MASK}
     added = [
-        {"id": vocabulary.ids[token], "content": token, "special": True, "single_word": False, "lstrip": False,
-         "rstrip": False, "normalized": False}
+        {
+            "id": vocabulary.ids[token],
+            "content": token,
+            "special": True,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+        }
         for token in dict.fromkeys(special.values())
-    ]  # fmt: skip
+    ]
     model = {"type": "WordLevel", "vocab": vocabulary.ids, "unk_token": UNK}
     tokenizer = {
         "version": "1.0",
@@ -79,10 +86,17 @@ def write_wordpiece(folder, vocabulary, max_length, lower_case):
     folder, ids = Path(folder), vocabulary.ids
     special = {"pad_token": PAD, "unk_token": UNK, "cls_token": CLS, "sep_token": SEP, "mask_token": MASK}
     added = [
-        {"id": ids[token], "content": token, "special": True, "single_word": False, "lstrip": False, "rstrip": False,
-         "normalized": False}
+        {
+            "id": ids[token],
+            "content": token,
+            "special": True,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+        }
         for token in special.values()
-    ]  # fmt: skip
+    ]
 
     def one(kind, name, number):
         return {kind: {"id": name, "type_id": number}}
@@ -93,8 +107,13 @@ def write_wordpiece(folder, vocabulary, max_length, lower_case):
         "truncation": None,
         "padding": None,
         "added_tokens": added,
-        "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True,
-                       "strip_accents": None, "lowercase": bool(lower_case)},
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": True,
+            "strip_accents": None,
+            "lowercase": bool(lower_case),
+        },
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "post_processor": {
             "type": "TemplateProcessing",
@@ -103,9 +122,14 @@ def write_wordpiece(folder, vocabulary, max_length, lower_case):
             "special_tokens": {name: {"id": name, "ids": [ids[name]], "tokens": [name]} for name in (CLS, SEP)},
         },
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
-        "model": {"type": "WordPiece", "unk_token": UNK, "continuing_subword_prefix": "##",
-                  "max_input_chars_per_word": 100, "vocab": ids},
-    }  # fmt: skip
+        "model": {
+            "type": "WordPiece",
+            "unk_token": UNK,
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+            "vocab": ids,
+        },
+    }
     write_json(folder / "tokenizer.json", tokenizer)
     about = {
         "tokenizer_class": "BertTokenizer",

@@ -236,8 +236,11 @@ class TorchBert(nn.Module):
         self.masked = [task for task, kind in self.kinds.items() if kind == "masked"]
         self.bert = Encoder(config, pooler)
         self.dropout = nn.Dropout(config["hidden_dropout_prob"])
-        outputs = {task: (kind, nn.Linear(config["hidden_size"], 2 if kind == "two_way" else labels))
-                   for task, (kind, labels) in heads.items() if kind != "masked"}  # fmt: skip
+        outputs = {
+            task: (kind, nn.Linear(config["hidden_size"], 2 if kind == "two_way" else labels))
+            for task, (kind, labels) in heads.items()
+            if kind != "masked"
+        }
         self.cls = nn.ModuleDict({"predictions": MaskedHead(config)} if self.masked else {})
         for kind, layer in outputs.values():
             if kind == "two_way":

@@ -179,9 +179,7 @@ class BatchMaker:
         window = dict(sequences)
         if self.masked:
             word_starts = window.pop("word_starts", None)
-            hidden, selected = draw_masks(
-                sequences["token_ids"], pair, self.info.vocabulary, self.options, word_starts
-            )
+            hidden, selected = draw_masks(sequences["token_ids"], pair, self.info.vocabulary, self.options, word_starts)
             window["original_ids"] = sequences["token_ids"]
             window["token_ids"] = hidden
             window["selected"] = hidden.with_flat_values(selected)
@@ -348,8 +346,7 @@ class TrainBatches:
         self._dataset = tfrecord.without_autotune(self._epochs(lambda *batch: normalised(*batch[:3])).prefetch(8))
 
     def _epochs(self, pick):
-        """The batches of epoch `self._epoch` from `self._first` on; `pick` takes what is wanted of (x, y, w, examples).
-        """
+        """The batches of epoch `self._epoch` from `self._first` on; `pick` takes its part of (x, y, w, examples)."""
         maker, options, seed = self._maker, self._options, self._seed
         files = [str(file) for file in self._info.files]
 

@@ -72,8 +72,16 @@ def plan_window(lengths, batch_size, row_lengths, packing, rng):
         placed = [(np.arange(len(batch)), np.zeros(len(batch), int), np.zeros(len(batch), int)) for batch in batches]
         num_rows = [batch_size] * len(batches)
     rows, starts, slots = (np.concatenate(parts) for parts in zip(*placed, strict=True))
-    parts = (widths, [len(b) for b in batches], num_rows, [s.max() + 1 for _, _, s in placed],
-             np.concatenate(batches), rows, starts, slots)  # fmt: skip
+    parts = (
+        widths,
+        [len(b) for b in batches],
+        num_rows,
+        [s.max() + 1 for _, _, s in placed],
+        np.concatenate(batches),
+        rows,
+        starts,
+        slots,
+    )
     return WindowPlan(*(np.array(part, np.int64) for part in parts))
 
 

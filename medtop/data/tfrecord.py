@@ -276,8 +276,11 @@ def parse_batch(serialized, info, names=None):
 
 
 DAMAGE = (
-    tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.InvalidArgumentError,
-)  # fmt: skip
+    tf.errors.DataLossError,
+    tf.errors.NotFoundError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.InvalidArgumentError,
+)
 """What TensorFlow raises for TFRecord files that are cut, changed, gone, closed, or hold other records."""
 
 

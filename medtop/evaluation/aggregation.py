@@ -132,15 +132,25 @@ class Admissions:
         """
         patient_ids, admission_ids = np.asarray(patient_ids, str), np.asarray(admission_ids, str)
         prediction_times = np.asarray(prediction_times, np.int64)
-        keys = np.stack([np.unique(part, return_inverse=True)[1].reshape(-1)
-                         for part in (patient_ids, admission_ids, prediction_times)])
+        keys = np.stack(
+            [
+                np.unique(part, return_inverse=True)[1].reshape(-1)
+                for part in (patient_ids, admission_ids, prediction_times)
+            ]
+        )
         _, first, groups, counts = np.unique(keys, axis=1, return_index=True, return_inverse=True, return_counts=True)
         order = np.argsort(first)  # by first appearance
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
         first = first[order]
-        return cls(place[groups.reshape(-1)], first, counts[order], patient_ids[first], admission_ids[first],
-                   prediction_times[first])
+        return cls(
+            place[groups.reshape(-1)],
+            first,
+            counts[order],
+            patient_ids[first],
+            admission_ids[first],
+            prediction_times[first],
+        )
 
     def aggregate(self, windows, aggregation):
         """`Predictions` of the admissions out of those of their windows; the logits are of the joint probabilities.
@@ -155,12 +165,21 @@ class Admissions:
         for name in ("targets", "weights"):
             values = np.where(windows.weights > 0, getattr(windows, name), 0)
             if not (values == values[self.first][self.groups]).all():
-                raise DataError(f"records: expected one label of {windows.task} for all windows of an admission, "
-                                "received different ones")
+                raise DataError(
+                    f"records: expected one label of {windows.task} for all windows of an admission, "
+                    "received different ones"
+                )
         joint = aggregation.combine(windows.probabilities, self.groups, len(self))
-        return Predictions(windows.task, windows.labels, self.patient_ids, self.prediction_times,
-                           windows.targets[self.first], windows.weights[self.first], logit(joint),
-                           admission_ids=self.admission_ids)
+        return Predictions(
+            windows.task,
+            windows.labels,
+            self.patient_ids,
+            self.prediction_times,
+            windows.targets[self.first],
+            windows.weights[self.first],
+            logit(joint),
+            admission_ids=self.admission_ids,
+        )
 
 
 def tune_c(windows, admissions, grid=C_GRID):
@@ -190,7 +209,12 @@ def _areas(predictions):
     areas = []
     for place in range(len(predictions.labels)):
         known = predictions.known[:, place]
-        statistics = LabelStatistics(predictions.probabilities[known, place], predictions.targets[known, place],
-                                     np.arange(known.sum()), int(known.sum()), metrics=("roc_auc",))
+        statistics = LabelStatistics(
+            predictions.probabilities[known, place],
+            predictions.targets[known, place],
+            np.arange(known.sum()),
+            int(known.sum()),
+            metrics=("roc_auc",),
+        )
         areas.append(statistics.point()["roc_auc"] if known.any() else math.nan)
     return [area for area in areas if math.isfinite(area)]

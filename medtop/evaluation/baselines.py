@@ -28,9 +28,21 @@ LOGISTIC_REGRESSION, GRADIENT_BOOSTING = BASELINES = ("logistic_regression", "gr
 TFIDF = "tfidf_logistic_regression"
 """The baseline of notes (`medtop.readmission.tfidf`)."""
 
-CONTEXT = ("age_years", "age_unknown", "female", "male", "visits", "codes", "days_since_last_discharge",
-           "gap_before_last_visit", "days_since_first_admission", "stay_days_max", "stay_days_mean", "stay_days_last",
-           "long_stays")
+CONTEXT = (
+    "age_years",
+    "age_unknown",
+    "female",
+    "male",
+    "visits",
+    "codes",
+    "days_since_last_discharge",
+    "gap_before_last_visit",
+    "days_since_first_admission",
+    "stay_days_max",
+    "stay_days_mean",
+    "stay_days_last",
+    "long_stays",
+)
 """The context columns. Days and years; `long_stays` counts past stays of more than `LONG_STAY_DAYS` days."""
 
 LONG_STAY_DAYS = 7
@@ -89,8 +101,22 @@ def _at(values, counts, last=False):
     return result
 
 
-def features_from_columns(codes, code_counts, vocabulary_size, sexes, ages_at_prediction, visit_counts, stay_days,
-                          gaps_before, recencies=None, *, patient_ids, prediction_times, targets, weights):
+def features_from_columns(
+    codes,
+    code_counts,
+    vocabulary_size,
+    sexes,
+    ages_at_prediction,
+    visit_counts,
+    stay_days,
+    gaps_before,
+    recencies=None,
+    *,
+    patient_ids,
+    prediction_times,
+    targets,
+    weights,
+):
     """Features from plain columns.
 
     Args:
@@ -114,13 +140,16 @@ def features_from_columns(codes, code_counts, vocabulary_size, sexes, ages_at_pr
     codes = np.asarray(codes, np.int64)
     code_counts, visit_counts = np.asarray(code_counts, np.int64), np.asarray(visit_counts, np.int64)
     if len(codes) != code_counts.sum() or len(stay_days) != visit_counts.sum() or len(gaps_before) != len(stay_days):
-        raise DataError(f"baselines: expected {code_counts.sum()} codes and {visit_counts.sum()} visits, received "
-                        f"{len(codes)} and {len(stay_days)} (gaps: {len(gaps_before)})")
+        raise DataError(
+            f"baselines: expected {code_counts.sum()} codes and {visit_counts.sum()} visits, received "
+            f"{len(codes)} and {len(stay_days)} (gaps: {len(gaps_before)})"
+        )
     if len(codes) and not (0 <= codes.min() and codes.max() < vocabulary_size):
         raise DataError(f"baselines: expected codes below {vocabulary_size}, received {codes.min()} to {codes.max()}")
     pointer = np.concatenate([[0], np.cumsum(code_counts)])
-    counts = sparse.csr_array((np.ones(len(codes), np.float32), codes, pointer),
-                              shape=(len(code_counts), vocabulary_size), copy=True)  # the next line works in place
+    counts = sparse.csr_array(
+        (np.ones(len(codes), np.float32), codes, pointer), shape=(len(code_counts), vocabulary_size), copy=True
+    )  # the next line works in place
     counts.sum_duplicates()
     stay_days, sexes = np.asarray(stay_days, np.float64), np.asarray(sexes)
     ages = np.asarray(ages_at_prediction, np.float64) / 365.25
@@ -131,14 +160,27 @@ def features_from_columns(codes, code_counts, vocabulary_size, sexes, ages_at_pr
     else:
         last_discharge = _at(recencies, visit_counts, last=True)
         first_admission = _at(recencies, visit_counts) + _at(stay_days, visit_counts)
-    context = np.stack([
-        ages, ages == 0, sexes == SEXES.index("F"), sexes == SEXES.index("M"), visit_counts, code_counts,
-        last_discharge, _at(gaps_before, visit_counts, last=True), first_admission,
-        _per_example(stay_days, visit_counts, np.maximum), stays / np.maximum(visit_counts, 1),
-        _at(stay_days, visit_counts, last=True), _per_example(stay_days > LONG_STAY_DAYS, visit_counts, np.add),
-    ], axis=1).astype(np.float64)
-    return BaselineFeatures(counts, context, np.asarray(patient_ids), np.asarray(prediction_times, np.int64),
-                            dict(targets), dict(weights))
+    context = np.stack(
+        [
+            ages,
+            ages == 0,
+            sexes == SEXES.index("F"),
+            sexes == SEXES.index("M"),
+            visit_counts,
+            code_counts,
+            last_discharge,
+            _at(gaps_before, visit_counts, last=True),
+            first_admission,
+            _per_example(stay_days, visit_counts, np.maximum),
+            stays / np.maximum(visit_counts, 1),
+            _at(stay_days, visit_counts, last=True),
+            _per_example(stay_days > LONG_STAY_DAYS, visit_counts, np.add),
+        ],
+        axis=1,
+    ).astype(np.float64)
+    return BaselineFeatures(
+        counts, context, np.asarray(patient_ids), np.asarray(prediction_times, np.int64), dict(targets), dict(weights)
+    )
 
 
 def features_from_chunks(chunks, vocabulary_size):
@@ -151,10 +193,24 @@ def features_from_chunks(chunks, vocabulary_size):
     Returns:
         `BaselineFeatures`.
     """
-    return _join(features_from_columns(
-        chunk.codes, chunk.code_counts, vocabulary_size, chunk.sexes, chunk.ages_at_prediction, chunk.visit_counts,
-        chunk.stay_days, chunk.gaps_before, chunk.recencies, patient_ids=chunk.patient_ids,
-        prediction_times=chunk.prediction_times, targets=chunk.labels, weights=chunk.weights) for chunk in chunks)
+    return _join(
+        features_from_columns(
+            chunk.codes,
+            chunk.code_counts,
+            vocabulary_size,
+            chunk.sexes,
+            chunk.ages_at_prediction,
+            chunk.visit_counts,
+            chunk.stay_days,
+            chunk.gaps_before,
+            chunk.recencies,
+            patient_ids=chunk.patient_ids,
+            prediction_times=chunk.prediction_times,
+            targets=chunk.labels,
+            weights=chunk.weights,
+        )
+        for chunk in chunks
+    )
 
 
 def features_from_records(records, vocabulary_size, tasks):
@@ -190,10 +246,20 @@ def _features_of_tokens(columns, vocabulary_size, tasks):
     opening = tokens == CLS_ID
     ages[example[opening]] = np.asarray(columns["age_days"])[opening]
     return features_from_columns(
-        tokens[code], np.bincount(owner, minlength=count), vocabulary_size, columns["sex"], ages,
-        np.bincount(of_visit, minlength=count), stays, gaps, recencies, patient_ids=columns["patient_id"],
-        prediction_times=columns["prediction_time"], targets={task: columns[f"{task}_labels"] for task in tasks},
-        weights={task: columns[f"{task}_weights"] for task in tasks})
+        tokens[code],
+        np.bincount(owner, minlength=count),
+        vocabulary_size,
+        columns["sex"],
+        ages,
+        np.bincount(of_visit, minlength=count),
+        stays,
+        gaps,
+        recencies,
+        patient_ids=columns["patient_id"],
+        prediction_times=columns["prediction_time"],
+        targets={task: columns[f"{task}_labels"] for task in tasks},
+        weights={task: columns[f"{task}_weights"] for task in tasks},
+    )
 
 
 def _join(parts):
@@ -204,10 +270,15 @@ def _join(parts):
         return parts[0]
     return BaselineFeatures(
         sparse.vstack([part.counts for part in parts], format="csr"),
-        *(np.concatenate([getattr(part, name) for part in parts])
-          for name in ("context", "patient_ids", "prediction_times")),
-        *({task: np.concatenate([getattr(part, name)[task] for part in parts]) for task in parts[0].targets}
-          for name in ("targets", "weights")))
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("context", "patient_ids", "prediction_times")
+        ),
+        *(
+            {task: np.concatenate([getattr(part, name)[task] for part in parts]) for task in parts[0].targets}
+            for name in ("targets", "weights")
+        ),
+    )
 
 
 @dataclasses.dataclass
@@ -265,8 +336,15 @@ def fit_baselines(splits, tasks, *, names=BASELINES, predict=("valid", "test"), 
             results.settings[name][task], results.reasons[name][task] = settings, reasons
             for split, of_task in results.predictions[name].items():
                 part = used[split]
-                of_task[task] = Predictions(task, tuple(labels), part.patient_ids, part.prediction_times,
-                                            part.targets[task], part.weights[task], logits[split])
+                of_task[task] = Predictions(
+                    task,
+                    tuple(labels),
+                    part.patient_ids,
+                    part.prediction_times,
+                    part.targets[task],
+                    part.weights[task],
+                    logits[split],
+                )
     return results
 
 
@@ -391,9 +469,16 @@ def _encode_trees(train, rows, used):
 def _fit_trees(matrices, known, targets, valid, seed):
     """Histogram gradient boosting with log loss; the number of trees is that of the lowest validation log loss."""
     model = HistGradientBoostingClassifier(
-        learning_rate=0.1, max_leaf_nodes=15, min_samples_leaf=20, l2_regularization=1.0, random_state=seed,
-        max_iter=_MAX_ITERATIONS if valid is not None else _DEFAULT_ITERATIONS, early_stopping=valid is not None,
-        n_iter_no_change=_PATIENCE, tol=0.0)
+        learning_rate=0.1,
+        max_leaf_nodes=15,
+        min_samples_leaf=20,
+        l2_regularization=1.0,
+        random_state=seed,
+        max_iter=_MAX_ITERATIONS if valid is not None else _DEFAULT_ITERATIONS,
+        early_stopping=valid is not None,
+        n_iter_no_change=_PATIENCE,
+        tol=0.0,
+    )
     if valid is None:
         model.fit(matrices["fit"][known], targets)
         best = model.n_iter_

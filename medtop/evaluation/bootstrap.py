@@ -108,8 +108,9 @@ class LabelStatistics:
             sums["true_positives"] = (decisions & self.positives).astype(float)
         self._sums = list(sums)
         # sparse: a product of this shape is no work for a threaded BLAS, which took ten times as long on a busy machine
-        self._linear = sparse.csr_array(np.stack([np.bincount(patients, values, self.num_patients)
-                                                  for values in sums.values()]))
+        self._linear = sparse.csr_array(
+            np.stack([np.bincount(patients, values, self.num_patients) for values in sums.values()])
+        )
 
     def _prepare_ranking(self, scores, patients):
         """Sorts once by falling score; see `_ranking` for what the three matrices add up."""
@@ -153,9 +154,11 @@ class LabelStatistics:
         reached = np.max(np.where(precision >= PRECISION, found, 0), axis=0)
         defined = (all_positives > 0) & (all_negatives > 0)
         missing = np.full(len(wins), np.nan)
-        return {"roc_auc": np.divide(wins, all_positives * all_negatives, out=missing.copy(), where=defined),
-                "average_precision": np.divide(gained, all_positives, out=missing.copy(), where=defined),
-                "recall_at_precision_80": np.divide(reached, all_positives, out=missing, where=defined)}
+        return {
+            "roc_auc": np.divide(wins, all_positives * all_negatives, out=missing.copy(), where=defined),
+            "average_precision": np.divide(gained, all_positives, out=missing.copy(), where=defined),
+            "recall_at_precision_80": np.divide(reached, all_positives, out=missing, where=defined),
+        }
 
     def values(self, counts):
         """All metrics under each resample.
@@ -181,8 +184,11 @@ class LabelStatistics:
         if "predicted" in sums:
             both = (positives > 0) & (positives < n)
             hits, predicted = sums["true_positives"], sums["predicted"]
-            ratios = {"precision": (hits, predicted), "recall": (hits, positives),
-                      "f1": (2 * hits, predicted + positives)}
+            ratios = {
+                "precision": (hits, predicted),
+                "recall": (hits, positives),
+                "f1": (2 * hits, predicted + positives),
+            }
             for name, (above, below) in ratios.items():
                 ratio = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
                 found[name] = np.where(both, ratio, np.nan)
@@ -209,8 +215,10 @@ def resampled(statistics, num_patients, num_bootstrap, seed):
         for counts in resample_counts(num_patients, num_bootstrap, seed, rows=rows):
             for found, item in zip(blocks, statistics, strict=True):
                 found.append(item.values(counts))
-    return [{name: np.concatenate([block[name] for block in found]) if found else np.empty(0) for name in item.metrics}
-            for found, item in zip(blocks, statistics, strict=True)]
+    return [
+        {name: np.concatenate([block[name] for block in found]) if found else np.empty(0) for name in item.metrics}
+        for found, item in zip(blocks, statistics, strict=True)
+    ]
 
 
 def interval(value, replicates, *, level=0.95, centred=False):

@@ -68,9 +68,14 @@ class Calibration:
     def identity(cls, task, labels, *, class_weights=None, reason="no validation split"):
         """The calibration of a run without validation data: class weights taken back, thresholds of 0.5."""
         weights = check_class_weights(task, labels, class_weights)
-        return cls(task, "identity", {
-            label: LabelCalibration(class_weight=weight, reason=reason, threshold_reason=reason)
-            for label, weight in zip(labels, weights, strict=True)})
+        return cls(
+            task,
+            "identity",
+            {
+                label: LabelCalibration(class_weight=weight, reason=reason, threshold_reason=reason)
+                for label, weight in zip(labels, weights, strict=True)
+            },
+        )
 
     @property
     def thresholds(self):
@@ -79,8 +84,10 @@ class Calibration:
 
     def _column(self, name, predictions):
         if tuple(self.labels) != tuple(predictions.labels):
-            raise DataError(f"calibration of {self.task}: expected labels {', '.join(self.labels)}, "
-                            f"received {', '.join(predictions.labels)}")
+            raise DataError(
+                f"calibration of {self.task}: expected labels {', '.join(self.labels)}, "
+                f"received {', '.join(predictions.labels)}"
+            )
         return np.array([getattr(entry, name) for entry in self.labels.values()], np.float64)
 
     def logits(self, predictions):
@@ -102,8 +109,13 @@ class Calibration:
 
     def to_dict(self):
         """Builtin values only, for JSON."""
-        return {"format": _FORMAT, "version": _VERSION, "task": self.task, "method": self.method,
-                "labels": {label: dataclasses.asdict(entry) for label, entry in self.labels.items()}}
+        return {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "task": self.task,
+            "method": self.method,
+            "labels": {label: dataclasses.asdict(entry) for label, entry in self.labels.items()},
+        }
 
     @classmethod
     def from_dict(cls, plain, where="calibration"):
@@ -114,8 +126,10 @@ class Calibration:
             labels = {label: LabelCalibration(**entry) for label, entry in plain["labels"].items()}
             for label, entry in labels.items():
                 if not (entry.slope > 0 and entry.class_weight > 0 and math.isfinite(entry.intercept)):
-                    raise DataError(f"{where}: label {label}: expected slope and class_weight above 0, received "
-                                    f"{entry.slope} and {entry.class_weight}")
+                    raise DataError(
+                        f"{where}: label {label}: expected slope and class_weight above 0, received "
+                        f"{entry.slope} and {entry.class_weight}"
+                    )
             return cls(plain["task"], plain["method"], labels)
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{where}: expected a calibration, received another content ({error})") from None
@@ -180,11 +194,14 @@ def fit_calibration(predictions, *, method="platt", class_weights=None):
         entry.n, entry.positives = len(targets), int(targets.sum())
         fewest = min(entry.positives, entry.n - entry.positives)
         if method != "identity" and fewest < MINIMUM_PER_CLASS:
-            entry.reason = (f"not calibrated: {entry.positives} positives among {entry.n} known validation labels, "
-                            f"at least {MINIMUM_PER_CLASS} of each class needed")
+            entry.reason = (
+                f"not calibrated: {entry.positives} positives among {entry.n} known validation labels, "
+                f"at least {MINIMUM_PER_CLASS} of each class needed"
+            )
         elif method != "identity":
-            entry.slope, entry.intercept, entry.reason = fit_platt(logits[known, place], targets,
-                                                                   fit_intercept=method == "platt")
+            entry.slope, entry.intercept, entry.reason = fit_platt(
+                logits[known, place], targets, fit_intercept=method == "platt"
+            )
         if fewest == 0:
             entry.threshold_reason = f"{DEFAULT_THRESHOLD}: validation has no known labels of both classes"
             continue
@@ -223,8 +240,14 @@ def fit_platt(logits, targets, weights=None, *, prior=_PRIOR, fit_intercept=True
         return value, np.array([pull @ logits + prior * (slope - 1), pull.sum() + prior * intercept])
 
     bounds = [(SMALLEST_SLOPE, None), (None, None) if fit_intercept else (0.0, 0.0)]
-    found = optimize.minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds,
-                              options={"maxiter": 500, "ftol": 1e-14, "gtol": 1e-8})
+    found = optimize.minimize(
+        loss,
+        np.array([1.0, 0.0]),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": 500, "ftol": 1e-14, "gtol": 1e-8},
+    )
     slope, intercept = map(float, found.x)
     reason = None
     if slope <= SMALLEST_SLOPE * (1 + 1e-9):

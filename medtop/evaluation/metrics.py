@@ -27,8 +27,20 @@ from medtop.evaluation.predictions import (
 from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
 
-__all__ = ["Predictions", "best_reachable", "compare", "evaluate", "logit", "masked_metrics", "paired_bootstrap",
-           "read_predictions", "results_table", "sigmoid", "write_metrics", "write_predictions"]
+__all__ = [
+    "Predictions",
+    "best_reachable",
+    "compare",
+    "evaluate",
+    "logit",
+    "masked_metrics",
+    "paired_bootstrap",
+    "read_predictions",
+    "results_table",
+    "sigmoid",
+    "write_metrics",
+    "write_predictions",
+]
 
 METRICS = RANKING + ERRORS + DECISIONS
 ONE_CLASS = "only {kind} among the known labels"
@@ -48,11 +60,17 @@ def _label_statistics(predictions, probabilities, decisions, metrics=METRICS, mi
     statistics = []
     for place in range(len(predictions.labels)):
         rows = known[:, place]
-        statistics.append(LabelStatistics(probabilities[rows, place], targets[rows, place], number[rows], count,
-                                          decisions[rows, place], metrics))
+        statistics.append(
+            LabelStatistics(
+                probabilities[rows, place], targets[rows, place], number[rows], count, decisions[rows, place], metrics
+            )
+        )
     rows = np.nonzero(known)
-    statistics.append(LabelStatistics(probabilities[rows], targets[rows], number[rows[0]], count, decisions[rows],
-                                      micro_metrics or metrics))
+    statistics.append(
+        LabelStatistics(
+            probabilities[rows], targets[rows], number[rows[0]], count, decisions[rows], micro_metrics or metrics
+        )
+    )
     return statistics, count
 
 
@@ -118,14 +136,20 @@ def evaluate(predictions, probabilities, *, thresholds=None, uncalibrated=None, 
         DataError: for probabilities of another shape or outside [0, 1].
     """
     probabilities = check_probabilities(predictions, probabilities)
-    thresholds = {name: 0.5 if (thresholds or {}).get(name) is None else float(thresholds[name])
-                  for name in predictions.labels}
+    thresholds = {
+        name: 0.5 if (thresholds or {}).get(name) is None else float(thresholds[name]) for name in predictions.labels
+    }
     decisions = probabilities >= np.array(list(thresholds.values()))
     statistics, patients = _label_statistics(predictions, probabilities, decisions)
     before = []
     if uncalibrated is not None:
-        before, _ = _label_statistics(predictions, check_probabilities(predictions, uncalibrated), decisions,
-                                      metrics=ERRORS, micro_metrics=RANKING + ERRORS)
+        before, _ = _label_statistics(
+            predictions,
+            check_probabilities(predictions, uncalibrated),
+            decisions,
+            metrics=ERRORS,
+            micro_metrics=RANKING + ERRORS,
+        )
     replicates = resampled(statistics + before, patients, num_bootstrap, seed)
     count = len(statistics)
     points, found = _with_macro([item.point() for item in statistics], replicates[:count])
@@ -186,8 +210,12 @@ def masked_metrics(n, *, loss=None, accuracy=None, top10_accuracy=None):
     Returns:
         {metric: {"value", "low", "high"}, "n", "positives", "unknown", "reason"}, without intervals.
     """
-    entry = {"loss": _value(loss), "accuracy": _value(accuracy), "top10_accuracy": _value(top10_accuracy),
-             "perplexity": _value(None if loss is None or loss > 700 else math.exp(loss))}
+    entry = {
+        "loss": _value(loss),
+        "accuracy": _value(accuracy),
+        "top10_accuracy": _value(top10_accuracy),
+        "perplexity": _value(None if loss is None or loss > 700 else math.exp(loss)),
+    }
     return entry | {"n": int(n), "positives": None, "unknown": 0, "reason": None if n else "no masked position"}
 
 
@@ -196,8 +224,9 @@ def write_metrics(path, metrics):
     write_json(path, metrics)
 
 
-def paired_bootstrap(first, first_probabilities, second, second_probabilities, *, metric="roc_auc", num_bootstrap=1000,
-                     seed=0):
+def paired_bootstrap(
+    first, first_probabilities, second, second_probabilities, *, metric="roc_auc", num_bootstrap=1000, seed=0
+):
     """Difference between two models on the same patients, `first` minus `second`, under the same resamples.
 
     Args:
@@ -234,8 +263,7 @@ def paired_bootstrap(first, first_probabilities, second, second_probabilities, *
     pair, replicates = [], []
     for predictions, values in ((first, first_probabilities[common]), (second, second_probabilities[place[common]])):
         statistics, count = _label_statistics(predictions, values, np.zeros(values.shape, bool), metrics=(metric,))
-        found = _with_macro([item.point() for item in statistics],
-                            resampled(statistics, count, num_bootstrap, seed))
+        found = _with_macro([item.point() for item in statistics], resampled(statistics, count, num_bootstrap, seed))
         pair.append(found[0])
         replicates.append(found[1])
     result = {}
@@ -255,11 +283,13 @@ def _occasions(first, second):
     """
     if first.admission_ids is None or second.admission_ids is None:
         return first.prediction_times, second.prediction_times
-    both = [np.concatenate(pair) for pair in ((first.admission_ids, second.admission_ids),
-                                              (first.prediction_times, second.prediction_times))]
+    both = [
+        np.concatenate(pair)
+        for pair in ((first.admission_ids, second.admission_ids), (first.prediction_times, second.prediction_times))
+    ]
     numbers = [np.unique(values, return_inverse=True)[1].reshape(-1) for values in both]
     codes = numbers[0] * (numbers[1].max(initial=0) + 1) + numbers[1]
-    return codes[: len(first)], codes[len(first):]
+    return codes[: len(first)], codes[len(first) :]
 
 
 def _difference(difference, drawn):
@@ -268,8 +298,12 @@ def _difference(difference, drawn):
     p_value = None
     if low is not None:
         p_value = float(min(1.0, 2 * (1 + min((drawn <= 0).sum(), (drawn >= 0).sum())) / (1 + len(drawn))))
-    return {"difference": float(difference) if math.isfinite(difference) else None, "low": low, "high": high,
-            "p_value": p_value}
+    return {
+        "difference": float(difference) if math.isfinite(difference) else None,
+        "low": low,
+        "high": high,
+        "p_value": p_value,
+    }
 
 
 def best_reachable(predictions, path):
@@ -295,8 +329,13 @@ def best_reachable(predictions, path):
             continue
         part = table.take(rows)
         times = parse_times(part["prediction_time"], f"{path}: column prediction_time")
-        place = match_examples(predictions.patient_ids, predictions.prediction_times, part["patient_id"].to_pylist(),
-                               times, f"{path}: label {label}")
+        place = match_examples(
+            predictions.patient_ids,
+            predictions.prediction_times,
+            part["patient_id"].to_pylist(),
+            times,
+            f"{path}: label {label}",
+        )
         try:
             values = np.asarray(part["risk"].to_pylist(), np.float64)
         except (TypeError, ValueError):
@@ -308,8 +347,11 @@ def best_reachable(predictions, path):
     missing = np.isnan(risks)
     kept = dataclasses.replace(predictions, weights=np.where(missing, 0, predictions.weights))
     metrics = evaluate(kept, np.where(missing, 0.0, risks), num_bootstrap=0)
-    return {name: {metric: entry[metric]["value"] for metric in RANKING + ERRORS}
-            | {"n": entry["n"], "reason": entry["reason"]} for name, entry in metrics.items()}
+    return {
+        name: {metric: entry[metric]["value"] for metric in RANKING + ERRORS}
+        | {"n": entry["n"], "reason": entry["reason"]}
+        for name, entry in metrics.items()
+    }
 
 
 def compare(results, baselines, *, thresholds=None, true_risk=None, num_bootstrap=1000, seed=0):
@@ -332,11 +374,13 @@ def compare(results, baselines, *, thresholds=None, true_risk=None, num_bootstra
         comparison["baselines"][name], comparison["differences"][name] = {}, {}
         for task, (predictions, probabilities) in tasks.items():
             chosen = (thresholds or {}).get(name, {}).get(task)
-            comparison["baselines"][name][task] = evaluate(predictions, probabilities, thresholds=chosen,
-                                                           num_bootstrap=num_bootstrap, seed=seed)
+            comparison["baselines"][name][task] = evaluate(
+                predictions, probabilities, thresholds=chosen, num_bootstrap=num_bootstrap, seed=seed
+            )
             if task in results:
                 comparison["differences"][name][task] = paired_bootstrap(
-                    *results[task], predictions, probabilities, num_bootstrap=num_bootstrap, seed=seed)
+                    *results[task], predictions, probabilities, num_bootstrap=num_bootstrap, seed=seed
+                )
     if true_risk is not None:
         for task, (predictions, _) in results.items():
             comparison["best_reachable"][task] = best_reachable(predictions, true_risk)
@@ -385,8 +429,11 @@ def result_rows(metrics, comparison=None):
             row += [_number(entry[name]["value"]) for name in ("average_precision", "brier", "calibration_error")]
             for name in baselines:
                 other = differences.get(name, {}).get(task, {}).get(label, {})
-                row += [_number(baselines[name].get(task, {}).get(label, {}).get("roc_auc", {}).get("value")),
-                        _span({**other, "value": other.get("difference")}, sign="+"), _number(other.get("p_value"))]
+                row += [
+                    _number(baselines[name].get(task, {}).get(label, {}).get("roc_auc", {}).get("value")),
+                    _span({**other, "value": other.get("difference")}, sign="+"),
+                    _number(other.get("p_value")),
+                ]
             rows.append(row)
     return header, rows
 
@@ -408,8 +455,9 @@ def masked_lines(metrics):
     for task, labels in metrics.items():
         for label, entry in labels.items():
             if "roc_auc" not in entry:
-                values = [f"{name} {_number(value['value'])}" for name, value in entry.items()
-                          if isinstance(value, dict)]
+                values = [
+                    f"{name} {_number(value['value'])}" for name, value in entry.items() if isinstance(value, dict)
+                ]
                 name = task if label == task else f"{task} {label}"
                 lines.append(f"{name}: " + ", ".join([f"n {entry['n']}", *values]))
     return lines
@@ -430,7 +478,9 @@ def results_table(metrics, comparison=None):
     if rows:
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
         for row in (header, ["-" * width for width in widths], *rows):
-            cells = (cell.ljust(width) if place < 2 else cell.rjust(width)
-                     for place, (cell, width) in enumerate(zip(row, widths, strict=True)))
+            cells = (
+                cell.ljust(width) if place < 2 else cell.rjust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
             lines.append("  ".join(cells).rstrip())
     return "\n".join(lines + masked_lines(metrics))

@@ -93,8 +93,10 @@ class Predictions:
 
     def take(self, index):
         """The examples at `index` (integers or bool [N])."""
-        parts = {name: getattr(self, name)[index] for name in
-                 ("patient_ids", "prediction_times", "targets", "weights", "logits")}
+        parts = {
+            name: getattr(self, name)[index]
+            for name in ("patient_ids", "prediction_times", "targets", "weights", "logits")
+        }
         parts["admission_ids"] = None if self.admission_ids is None else self.admission_ids[index]
         return dataclasses.replace(self, **parts)
 
@@ -205,8 +207,9 @@ def _table(predictions, probabilities):
 
 
 def _needs_quotes(table):
-    return any(pc.any(pc.match_substring_regex(table[name], '[",\r\n]')).as_py()
-               for name in ("patient_id", "task", "label"))
+    return any(
+        pc.any(pc.match_substring_regex(table[name], '[",\r\n]')).as_py() for name in ("patient_id", "task", "label")
+    )
 
 
 def read_predictions(path):
@@ -231,14 +234,23 @@ def read_predictions(path):
         width, place = len(labels), encoded.indices.to_numpy()
         where = f"{path}: task {task}"
         if len(rows) % width or not (place.reshape(-1, width) == np.arange(width)).all():
-            raise DataError(f"{where}: expected for each example the labels {', '.join(labels)} in this order, "
-                            "received another order or a missing row")
+            raise DataError(
+                f"{where}: expected for each example the labels {', '.join(labels)} in this order, "
+                "received another order or a missing row"
+            )
         targets = _numbers(part["target"], f"{where}: column target").reshape(-1, width)
         probabilities = _numbers(part["probability"], f"{where}: column probability").reshape(-1, width)
         ids = np.asarray(part["patient_id"].to_pylist(), object).reshape(-1, width)[:, 0]
         known = ~np.isnan(targets)
-        predictions = Predictions(task, labels, ids, times[rows].reshape(-1, width)[:, 0], np.where(known, targets, 0),
-                                  known, logit(probabilities))
+        predictions = Predictions(
+            task,
+            labels,
+            ids,
+            times[rows].reshape(-1, width)[:, 0],
+            np.where(known, targets, 0),
+            known,
+            logit(probabilities),
+        )
         results[task] = predictions, check_probabilities(predictions, probabilities)
     return results
 
@@ -251,8 +263,9 @@ def read_columns(path, columns):
     except FileNotFoundError:
         raise DataError(f"{path}: expected a CSV file, received no such file") from None
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise DataError(f"{path}: expected CSV with columns {', '.join(columns)}, received another content "
-                        f"({type(error).__name__})") from None
+        raise DataError(
+            f"{path}: expected CSV with columns {', '.join(columns)}, received another content ({type(error).__name__})"
+        ) from None
 
 
 def parse_times(strings, where):

@@ -99,14 +99,23 @@ class Collection:
                 if values["metric"] == metric and values["value"] is not None:
                     groups.setdefault((key, values["task"], values["label"]), []).append(values["value"])
         rows = [
-            [*key, task, label, f"{len(values)} of {sizes[key]}", f"{statistics.fmean(values):.3f}",
-             f"{statistics.stdev(values):.3f}" if len(values) > 1 else "-", f"{min(values):.3f}", f"{max(values):.3f}"]
+            [
+                *key,
+                task,
+                label,
+                f"{len(values)} of {sizes[key]}",
+                f"{statistics.fmean(values):.3f}",
+                f"{statistics.stdev(values):.3f}" if len(values) > 1 else "-",
+                f"{min(values):.3f}",
+                f"{max(values):.3f}",
+            ]
             for (key, task, label), values in groups.items()
-        ]  # fmt: skip
+        ]
         if not rows:
             return ""
-        return aligned([*others, "task", "label", f"{over}s", f"mean {metric}", "SD", "lowest", "highest"], rows,
-                       2 + len(others))  # fmt: skip
+        return aligned(
+            [*others, "task", "label", f"{over}s", f"mean {metric}", "SD", "lowest", "highest"], rows, 2 + len(others)
+        )
 
 
 def _read_metrics(cell):

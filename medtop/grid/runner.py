@@ -276,9 +276,13 @@ class Runner:
             # Its own session: Ctrl-C reaches this process only, which asks it to save. It holds the lock as long as it
             # lives, whatever happens here.
             self._child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
                 pass_fds=[lock.fileno()],
-            )  # fmt: skip
+            )
             if self._signal is not None:  # it came before there was a process to pass it on to
                 self._child.terminate()
             rest = b""

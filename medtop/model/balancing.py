@@ -50,8 +50,9 @@ class Adam:
 
     def __init__(self, size, learning_rate, dtype):
         self.learning_rate = learning_rate
-        self.variables = [_variable(f"balancer_{name}", [0.0] * size, dtype)
-                          for name in ("mean", "square_mean", "count")]  # fmt: skip
+        self.variables = [
+            _variable(f"balancer_{name}", [0.0] * size, dtype) for name in ("mean", "square_mean", "count")
+        ]
 
     def moved(self, value, gradient, active, step):
         """The vector after one step, [n]; the means move along.
@@ -118,8 +119,9 @@ class Balancer:
         if isinstance(given, dict):
             unknown = sorted(set(given) - set(self.task_names))
             if unknown:
-                raise DataError(f"task weights: expected names among {', '.join(self.task_names)}, "
-                                f"received {unknown[0]!r}")  # fmt: skip
+                raise DataError(
+                    f"task weights: expected names among {', '.join(self.task_names)}, received {unknown[0]!r}"
+                )
             given = [given.get(name, 1.0) for name in self.task_names]
         if len(given) != self.size or not all(0 <= weight < math.inf for weight in given):
             raise DataError(f"task weights: expected {self.size} numbers of 0 or more, received {list(given)!r}")

@@ -140,9 +140,7 @@ class SelfAttention(keras.layers.Layer):
     def build(self, x_shape, mask_shape=None, queries_shape=None):
         width, stddev = self.config.hidden_size, self.config.initializer_range
         # An initializer each: one used twice gives both kernels the same numbers.
-        self.qkv_kernel = self.add_weight(
-            name="qkv_kernel", shape=(width, 3 * width), initializer=initializer(stddev)
-        )
+        self.qkv_kernel = self.add_weight(name="qkv_kernel", shape=(width, 3 * width), initializer=initializer(stddev))
         self.qkv_bias = self.add_weight(name="qkv_bias", shape=(3 * width,), initializer="zeros")
         self.output_kernel = self.add_weight(
             name="output_kernel", shape=(width, width), initializer=initializer(stddev)

@@ -36,8 +36,12 @@ REASONS = {
 DAY = 86_400
 
 NOT_EXAMPLES = (
-    "newborn", "died_in_hospital", "ended_before_prediction_time", "same_prediction_time", "not_in_splits_file",
-)  # fmt: skip
+    "newborn",
+    "died_in_hospital",
+    "ended_before_prediction_time",
+    "same_prediction_time",
+    "not_in_splits_file",
+)
 UNKNOWN = ("in_other_stay_at_discharge", "death_without_readmission", "censored")
 """Why a label is unknown, in this order."""
 
@@ -80,14 +84,23 @@ def load_admissions(connection, layout, date_format=None):
     reader = TableReader(connection)
     columns = admission_columns(layout.admissions)
     number, headers = read_table(reader, layout.admissions, "notes_admissions", columns)
-    headers |= {"patient_id": columns["patient"], "admission_id": columns["admission"],
-                "admit": columns["raw_admit"], "discharge": columns["raw_discharge"]}
+    headers |= {
+        "patient_id": columns["patient"],
+        "admission_id": columns["admission"],
+        "admit": columns["raw_admit"],
+        "discharge": columns["raw_discharge"],
+    }
     _judge(connection, "expired" in columns, date_format)
-    rejected = dict(connection.execute(
-        "SELECT reason, count(*) FROM medtop_structural GROUP BY reason ORDER BY reason").fetchall())
+    rejected = dict(
+        connection.execute("SELECT reason, count(*) FROM medtop_structural GROUP BY reason ORDER BY reason").fetchall()
+    )
     names = list(REASONS)
-    rejected |= {names[reason - 1]: count for reason, count in connection.execute(
-        "SELECT reason, count(*) FROM judged WHERE reason > 0 GROUP BY reason ORDER BY reason").fetchall()}
+    rejected |= {
+        names[reason - 1]: count
+        for reason, count in connection.execute(
+            "SELECT reason, count(*) FROM judged WHERE reason > 0 GROUP BY reason ORDER BY reason"
+        ).fetchall()
+    }
     rejects = []
     if rejected:
         bad = f"SELECT {number} AS file, record, reason FROM judged WHERE reason > 0"
@@ -96,12 +109,15 @@ def load_admissions(connection, layout, date_format=None):
     if rows == sum(rejected.values()):
         commonest = max(rejected, key=rejected.get)
         hint = "; give the form with --date_format" if "unparsable" in commonest else ""
-        raise DataError(f"{layout.admissions}: expected usable admissions, received none: {rejected[commonest]} of "
-                        f"{rows} rows dropped for {commonest}{hint}")
+        raise DataError(
+            f"{layout.admissions}: expected usable admissions, received none: {rejected[commonest]} of "
+            f"{rows} rows dropped for {commonest}{hint}"
+        )
     connection.execute(
         """CREATE OR REPLACE TABLE admissions AS SELECT * EXCLUDE (reason, copy) FROM (
             SELECT *, row_number() OVER (PARTITION BY patient_id, admission_id ORDER BY record) AS copy
-            FROM judged WHERE reason = 0) WHERE copy = 1""")
+            FROM judged WHERE reason = 0) WHERE copy = 1"""
+    )
     repeated = rows - sum(rejected.values()) - first_row(connection, "SELECT count(*) FROM admissions")[0]
     counts = _load_deaths(connection, reader, layout, date_format) | _counts(connection)
     connection.execute("DROP TABLE judged; DROP TABLE temp.notes_admissions; DROP TABLE medtop_structural")
@@ -113,8 +129,11 @@ def _judge(connection, with_flag, date_format):
     place = {reason: number for number, reason in enumerate(REASONS, 1)}
     tests = [(is_blank_sql("patient_id"), "patient_id_empty"), (is_blank_sql("admission_id"), "admission_id_empty")]
     for name in ("admit", "discharge"):
-        tests += [(f"NOT {is_given_sql('raw_' + name)}", f"{name}_empty"), (f"{name} IS NULL", f"{name}_unparsable"),
-                  (out_of_range_sql(name), f"{name}_out_of_range")]
+        tests += [
+            (f"NOT {is_given_sql('raw_' + name)}", f"{name}_empty"),
+            (f"{name} IS NULL", f"{name}_unparsable"),
+            (out_of_range_sql(name), f"{name}_out_of_range"),
+        ]
     tests.append(("discharge < admit", "discharge_before_admit"))
     branches = " ".join(f"WHEN {test} THEN {place[reason]}" for test, reason in tests)
     expired = "coalesce(trim(expired) = '1', false)" if with_flag else "false"
@@ -124,13 +143,14 @@ def _judge(connection, with_flag, date_format):
             has_deathtime, has_deathtime OR expired AS died, kind, kind_as_written, record,
             CASE {branches} ELSE 0 END AS reason
         FROM (SELECT * EXCLUDE (read_discharge),
-                     {discharge_sql('admit', 'read_discharge', 'raw_discharge')} AS discharge
-              FROM (SELECT trim(patient) AS patient_id, {admission_id_sql('admission')} AS admission_id,
+                     {discharge_sql("admit", "read_discharge", "raw_discharge")} AS discharge
+              FROM (SELECT trim(patient) AS patient_id, {admission_id_sql("admission")} AS admission_id,
                            {admit} AS admit, {discharge} AS read_discharge, {death} AS death,
-                           {is_given_sql('raw_death')} AS has_deathtime, {expired} AS expired,
+                           {is_given_sql("raw_death")} AS has_deathtime, {expired} AS expired,
                            upper(trim(kind)) AS kind, coalesce(kind, '') AS kind_as_written,
                            raw_admit, raw_discharge, rowid AS record
-                    FROM notes_admissions))""")
+                    FROM notes_admissions))"""
+    )
 
 
 def admission_id_sql(column):
@@ -147,13 +167,15 @@ def _load_deaths(connection, reader, layout, date_format):
         read_table(reader, layout.patients, "notes_patients", PATIENT_COLUMNS)
         died = timestamp_sql("raw_death", date_format)
         source = f"SELECT trim(patient) AS patient_id, CAST({died} AS DATE) AS died_on FROM notes_patients"
-        unreadable = first_row(connection, f"SELECT count(*) FROM notes_patients "
-                                           f"WHERE {is_given_sql('raw_death')} AND {died} IS NULL")[0]
+        unreadable = first_row(
+            connection, f"SELECT count(*) FROM notes_patients WHERE {is_given_sql('raw_death')} AND {died} IS NULL"
+        )[0]
     connection.execute(
         f"""INSERT INTO deaths SELECT patient_id, coalesce(min(died_on), min(seen)) FROM (
             SELECT patient_id, died_on, NULL::DATE AS seen FROM ({source})
             UNION ALL SELECT patient_id, NULL, CAST(death AS DATE) FROM admissions)
-        GROUP BY patient_id HAVING coalesce(min(died_on), min(seen)) IS NOT NULL""")
+        GROUP BY patient_id HAVING coalesce(min(died_on), min(seen)) IS NOT NULL"""
+    )
     connection.execute("DROP TABLE IF EXISTS temp.notes_patients")
     return {"patients_with_unreadable_day_of_death": unreadable}
 
@@ -165,7 +187,8 @@ def _counts(connection):
             (SELECT count(*) FROM (
                 SELECT discharge, lead(admit) OVER (PARTITION BY patient_id ORDER BY admit, discharge, record) AS next
                 FROM admissions) WHERE next < discharge)
-        FROM admissions""").fetchone()
+        FROM admissions"""
+    ).fetchone()
     names = ("deathtimes_unreadable", "admissions_without_type", "admissions_after_death", "negative_gaps")
     return dict(zip(names, row, strict=True))
 
@@ -193,7 +216,8 @@ def label_admissions(connection, layout, options):
         SELECT patient_id, admission_id, admit, discharge, {time} AS prediction_time, label, unknown, after_overlap,
                CASE WHEN newborn THEN 'newborn' WHEN died THEN 'died_in_hospital'
                     {f"WHEN discharge <= {early} THEN 'ended_before_prediction_time'" if ended else ""} END AS dropped
-        FROM ({rows})""")
+        FROM ({rows})"""
+    )
     if not options.legacy:  # one example for a patient and a time: of two stays the one that ends last, begun first
         connection.execute(
             """UPDATE labelled SET dropped = 'same_prediction_time' FROM (
@@ -201,7 +225,8 @@ def label_admissions(connection, layout, options):
                     PARTITION BY patient_id, prediction_time ORDER BY discharge DESC, admit, admission_id) AS place
                 FROM labelled WHERE dropped IS NULL) copies
             WHERE copies.place > 1 AND copies.patient_id = labelled.patient_id
-                AND copies.admission_id = labelled.admission_id""")
+                AND copies.admission_id = labelled.admission_id"""
+        )
     passed = first_row(connection, "SELECT count(*) FILTER (after_overlap AND dropped IS NULL) FROM labelled")[0]
     connection.execute("ALTER TABLE labelled DROP COLUMN after_overlap")
     return {"labels_with_negative_gap": passed} if passed else {}
@@ -217,10 +242,13 @@ def _default_sql(layout, options):
     planned = ", ".join(quote_text(kind) for kind in layout.not_readmissions)
     window = int(options.readmission_days) * DAY
     death = "0" if options.deaths == "negative" else "NULL"
-    censored = (f"discharge + INTERVAL {int(options.readmission_days)} DAY > "
-                f"TIMESTAMP {quote_text(options.observation_end)} + INTERVAL 1 DAY"
-                if options.observation_end else "false")
-    died = (f"died_on >= CAST(discharge AS DATE) AND epoch(CAST(died_on AS TIMESTAMP)) - epoch(discharge) < {window}")
+    censored = (
+        f"discharge + INTERVAL {int(options.readmission_days)} DAY > "
+        f"TIMESTAMP {quote_text(options.observation_end)} + INTERVAL 1 DAY"
+        if options.observation_end
+        else "false"
+    )
+    died = f"died_on >= CAST(discharge AS DATE) AND epoch(CAST(died_on AS TIMESTAMP)) - epoch(discharge) < {window}"
     return f"""
         SELECT *, CASE WHEN inside THEN NULL WHEN readmitted THEN 1 WHEN died_after THEN {death} WHEN censored THEN NULL
                        ELSE 0 END::TINYINT AS label,

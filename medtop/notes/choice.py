@@ -71,30 +71,43 @@ def choose_notes(connection, options):
     if options.legacy:  # it takes the last summary first and sees afterwards that it is empty
         usable = f"n.reason IN (0, {list(REASONS).index('text_empty') + 1})"
     order = "day, file, line" if options.legacy else "known_at, stored NULLS FIRST, file, line"
-    last = ", ".join(f"{part} DESC" for part in ("day", "file", "line")) if options.legacy else (
-        "known_at DESC, stored DESC NULLS LAST, file DESC, line DESC")
+    last = (
+        ", ".join(f"{part} DESC" for part in ("day", "file", "line"))
+        if options.legacy
+        else ("known_at DESC, stored DESC NULLS LAST, file DESC, line DESC")
+    )
     connection.execute(
         f"""CREATE OR REPLACE TABLE fates AS
         SELECT n.*, e.place, e.admit, e.discharge, {_fate_sql(options)} AS fate
-        FROM (SELECT * FROM notes n WHERE {usable}) n LEFT JOIN examples e USING (patient_id, admission_id)""")
+        FROM (SELECT * FROM notes n WHERE {usable}) n LEFT JOIN examples e USING (patient_id, admission_id)"""
+    )
     if options.mode == "discharge":
         connection.execute(
             f"""UPDATE fates SET fate = 'earlier_discharge_summary' FROM (
                 SELECT file AS f, line AS l, row_number() OVER (PARTITION BY place ORDER BY {last}) AS copy
-                FROM fates WHERE fate IS NULL) copies WHERE copy > 1 AND f = file AND l = line""")
-    dropped = dict(connection.execute(
-        "SELECT fate, count(*) FROM fates WHERE fate IS NOT NULL AND reason = 0 GROUP BY fate ORDER BY fate"
-    ).fetchall())
+                FROM fates WHERE fate IS NULL) copies WHERE copy > 1 AND f = file AND l = line"""
+        )
+    dropped = dict(
+        connection.execute(
+            "SELECT fate, count(*) FROM fates WHERE fate IS NOT NULL AND reason = 0 GROUP BY fate ORDER BY fate"
+        ).fetchall()
+    )
     table = connection.sql(
         f"""SELECT place, epoch(known_at)::BIGINT AS time, file, text_start, text_bytes,
             text_quoted::UTINYINT AS quoted, line
-            FROM fates WHERE fate IS NULL AND reason = 0 ORDER BY place, {order}""").to_arrow_table()
+            FROM fates WHERE fate IS NULL AND reason = 0 ORDER BY place, {order}"""
+    ).to_arrow_table()
     chosen = ChosenNotes(
-        examples=numbers(table["place"], np.int32), times=numbers(table["time"], np.int64),
-        files=numbers(table["file"], np.uint8), starts=numbers(table["text_start"], np.int64),
-        sizes=numbers(table["text_bytes"], np.int32), quoted=numbers(table["quoted"], np.uint8).astype(bool),
-        lines=numbers(table["line"], np.int64), dropped=dropped, counts=_counts(connection),
-    )  # fmt: skip
+        examples=numbers(table["place"], np.int32),
+        times=numbers(table["time"], np.int64),
+        files=numbers(table["file"], np.uint8),
+        starts=numbers(table["text_start"], np.int64),
+        sizes=numbers(table["text_bytes"], np.int32),
+        quoted=numbers(table["quoted"], np.uint8).astype(bool),
+        lines=numbers(table["line"], np.int64),
+        dropped=dropped,
+        counts=_counts(connection),
+    )
     connection.execute("DROP TABLE fates")
     return chosen
 
@@ -108,8 +121,9 @@ def _fate_sql(options):
     if options.mode == "discharge":
         tests.append((f"NOT coalesce({summary}, false)", "not_a_discharge_summary"))
         if options.max_summary_days is not None:
-            tests.append((f"day - CAST(e.discharge AS DATE) > {int(options.max_summary_days)}",
-                          "charted_long_after_discharge"))
+            tests.append(
+                (f"day - CAST(e.discharge AS DATE) > {int(options.max_summary_days)}", "charted_long_after_discharge")
+            )
     elif options.legacy:
         tests.append((f"day - CAST(e.admit AS DATE) >= {int(options.early_days)}", "after_prediction_time"))
     else:
@@ -121,6 +135,7 @@ def _counts(connection):
     row = first_row(
         connection,
         """SELECT count(*) FILTER (day < CAST(admit AS DATE)), count(*) FILTER (day > CAST(discharge AS DATE))
-        FROM fates WHERE fate IS NULL AND reason = 0""")
+        FROM fates WHERE fate IS NULL AND reason = 0""",
+    )
     names = ("notes_before_admission", "notes_after_day_of_discharge")
     return {name: count for name, count in zip(names, row, strict=True) if count}

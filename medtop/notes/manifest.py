@@ -37,18 +37,28 @@ def build(connection, settings, options, layout, admissions, notes, unusable, ch
     malformed = {}
     for _, _, _, reason in notes.rejects:
         malformed[reason] = malformed.get(reason, 0) + 1
-    dropped = dict(connection.execute(
-        "SELECT dropped, count(*) FROM labelled WHERE dropped IS NOT NULL GROUP BY dropped ORDER BY dropped"
-    ).fetchall())
+    dropped = dict(
+        connection.execute(
+            "SELECT dropped, count(*) FROM labelled WHERE dropped IS NOT NULL GROUP BY dropped ORDER BY dropped"
+        ).fetchall()
+    )
     examples = connection.execute("SELECT count(*) FROM examples").fetchone()[0]
     return {
         "format": FORMAT,
         "layout": "notes",
         "settings": settings,
-        "versions": {"medtop": medtop.__version__, "python": platform.python_version(), "duckdb": duckdb.__version__,
-                     "numpy": numpy.__version__, "pyarrow": pyarrow.__version__},
-        "source": {"name": f"mimic{layout.version}", "files": [str(path) for path in layout.files],
-                   "counts": {**admissions.counts, **chosen.counts}},
+        "versions": {
+            "medtop": medtop.__version__,
+            "python": platform.python_version(),
+            "duckdb": duckdb.__version__,
+            "numpy": numpy.__version__,
+            "pyarrow": pyarrow.__version__,
+        },
+        "source": {
+            "name": f"mimic{layout.version}",
+            "files": [str(path) for path in layout.files],
+            "counts": {**admissions.counts, **chosen.counts},
+        },
         "rows_in": notes.rows_in,
         "rows_out": len(chosen),
         "rows_merged": 0,
@@ -60,21 +70,34 @@ def build(connection, settings, options, layout, admissions, notes, unusable, ch
         "patients_in": len(patients),
         "patients_out": int((patients >= 0).sum()),
         "patients_dropped": {"not_in_splits_file": int((patients < 0).sum())} if (patients < 0).any() else {},
-        "dates": dict(zip(("first_admission", "last_discharge"), connection.execute(
-            "SELECT min(admit)::DATE::VARCHAR, max(discharge)::DATE::VARCHAR FROM admissions").fetchone(),
-            strict=True)),
-        "prediction_times": {"index": "discharge of the admission" if options.mode == "discharge"
-                             else f"{options.early_days} days after the admission"},
+        "dates": dict(
+            zip(
+                ("first_admission", "last_discharge"),
+                connection.execute(
+                    "SELECT min(admit)::DATE::VARCHAR, max(discharge)::DATE::VARCHAR FROM admissions"
+                ).fetchone(),
+                strict=True,
+            )
+        ),
+        "prediction_times": {
+            "index": "discharge of the admission"
+            if options.mode == "discharge"
+            else f"{options.early_days} days after the admission"
+        },
         "tasks": {"readmission": ["readmission"]},
         "splits": _splits(connection, chosen, written),
         "labels": _labels(connection),
         "statements": _statements(options, layout, chosen),
-    }  # fmt: skip
+    }
 
 
 def _splits(connection, chosen, written):
-    counts = {row[0]: row[1:] for row in connection.execute(
-        "SELECT split, count(DISTINCT patient_id), count(*) FROM examples GROUP BY split").fetchall()}
+    counts = {
+        row[0]: row[1:]
+        for row in connection.execute(
+            "SELECT split, count(DISTINCT patient_id), count(*) FROM examples GROUP BY split"
+        ).fetchall()
+    }
     table = connection.sql("SELECT split FROM examples ORDER BY place").to_arrow_table()
     split_of = numbers(table["split"], numpy.int8)
     has_notes = numpy.unique(chosen.examples)
@@ -93,21 +116,26 @@ def _splits(connection, chosen, written):
 
 def _labels(connection):
     rows = connection.execute(
-        "SELECT split, label, unknown, count(*) FROM examples GROUP BY ALL ORDER BY ALL").fetchall()
+        "SELECT split, label, unknown, count(*) FROM examples GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
     entries = {}
     for number, split in enumerate(SPLITS):
         own = [row[1:] for row in rows if row[0] == number]
         known = sum(count for label, _, count in own if label is not None)
         positives = sum(count for label, _, count in own if label == 1)
         examples = sum(count for _, _, count in own)
-        entries[split] = {"readmission": {"readmission": {
-            "examples": examples,
-            "known": known,
-            "positives": positives,
-            "share_known": known / examples if examples else None,
-            "prevalence": positives / known if known else None,
-            "unknown": {reason: count for label, reason, count in own if label is None},
-        }}}  # fmt: skip
+        entries[split] = {
+            "readmission": {
+                "readmission": {
+                    "examples": examples,
+                    "known": known,
+                    "positives": positives,
+                    "share_known": known / examples if examples else None,
+                    "prevalence": positives / known if known else None,
+                    "unknown": {reason: count for label, reason, count in own if label is None},
+                }
+            }
+        }
     return entries
 
 
@@ -122,38 +150,53 @@ def _statements(options, layout, chosen):
             "as none. Splits are by patient all the same."
         )
         if options.mode == "early":
-            lines.append("--legacy: stays that had ended by the prediction time, and their discharge summaries, are in "
-                         "the texts: results do not hold for patients who are still there.")
+            lines.append(
+                "--legacy: stays that had ended by the prediction time, and their discharge summaries, are in "
+                "the texts: results do not hold for patients who are still there."
+            )
     else:
-        lines.append(f"A readmission is an admission that begins after the discharge and less than "
-                     f"{options.readmission_days} days later; these types are passed over: {kinds}.")
+        lines.append(
+            f"A readmission is an admission that begins after the discharge and less than "
+            f"{options.readmission_days} days later; these types are passed over: {kinds}."
+        )
     if not options.observation_end:
-        lines.append("No readmission on record counts as none: without --observation_end the last stay of each patient "
-                     "is taken as observed to the end.")
+        lines.append(
+            "No readmission on record counts as none: without --observation_end the last stay of each patient "
+            "is taken as observed to the end."
+        )
     if not layout.patients:
         lines.append("No table PATIENTS: deaths after the discharge are not known.")
     if late := chosen.counts.get("notes_after_day_of_discharge"):
-        lines.append(f"{late:,} of the notes read were charted after the day of discharge; --max_summary_days leaves "
-                     "such discharge summaries out.")
+        lines.append(
+            f"{late:,} of the notes read were charted after the day of discharge; --max_summary_days leaves "
+            "such discharge summaries out."
+        )
     return lines
 
 
 def summary_lines(manifest):
     """The manifest as lines for a reader."""
-    lines = [f"source: {manifest['source']['name']}, {manifest['dates']['first_admission']} to "
-             f"{manifest['dates']['last_discharge']}"]
+    lines = [
+        f"source: {manifest['source']['name']}, {manifest['dates']['first_admission']} to "
+        f"{manifest['dates']['last_discharge']}"
+    ]
     for what, name in (("admissions", "admissions"), ("notes", "rows"), ("patients", "patients")):
         dropped = manifest[f"{name}_dropped"]
         merged = manifest.get(f"{name}_merged", 0)
-        lines.append(f"{what}: {manifest[f'{name}_in']:,} in = {manifest[f'{name}_out']:,} out + {merged:,} merged "
-                     f"+ {sum(dropped.values()):,} dropped")
+        lines.append(
+            f"{what}: {manifest[f'{name}_in']:,} in = {manifest[f'{name}_out']:,} out + {merged:,} merged "
+            f"+ {sum(dropped.values()):,} dropped"
+        )
         commonest = sorted(dropped.items(), key=lambda item: -item[1])[:MOST_REASONS]
         lines += [f"  {what} dropped: {reason} {number:,}" for reason, number in commonest]
     lines += [f"  counted: {name} {number:,}" for name, number in manifest["source"]["counts"].items()]
     for split, entry in manifest["splits"].items():
         lines.append(f"{split}: " + ", ".join(f"{number:,} {name}" for name, number in entry.items()))
-    lines += [f"unknown in {split}: {reason} {count:,}" for split, tasks in manifest["labels"].items()
-              for reason, count in tasks["readmission"]["readmission"]["unknown"].items()]
+    lines += [
+        f"unknown in {split}: {reason} {count:,}"
+        for split, tasks in manifest["labels"].items()
+        for reason, count in tasks["readmission"]["readmission"]["unknown"].items()
+    ]
     return lines + label_lines(manifest["labels"]) + manifest["statements"]
 
 
@@ -161,6 +204,8 @@ def next_command(prefix, options):
     """The command that follows a run."""
     if options.windows == "words":
         return f"python run_scripts/run_readmission.py --data_dir={shlex.quote(str(prefix))} --do_train --do_eval ..."
-    return ("python preprocessing/create_notes_features.py "
-            f"--input_file={shlex.quote(f'{prefix}.notes.train.parquet')} "
-            f"--output_file={shlex.quote(f'{prefix}.train.tfrecord')} --vocab_file=vocab.txt")
+    return (
+        "python preprocessing/create_notes_features.py "
+        f"--input_file={shlex.quote(f'{prefix}.notes.train.parquet')} "
+        f"--output_file={shlex.quote(f'{prefix}.train.tfrecord')} --vocab_file=vocab.txt"
+    )

@@ -36,7 +36,8 @@ def write_labels(path, connection):
     """Writes `patient_id,prediction_time,readmission,admission_id,reason`: one line per example, in order."""
     reader = connection.execute(
         "SELECT patient_id, strftime(prediction_time, '%Y-%m-%d %H:%M:%S'), label, admission_id, unknown "
-        "FROM examples ORDER BY patient_index, prediction_time, admission_id")
+        "FROM examples ORDER BY patient_index, prediction_time, admission_id"
+    )
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(LABELS_HEADER)
@@ -113,9 +114,11 @@ class TextFiles:
         self.windows_out = np.zeros(len(SPLITS), np.int64)
         self.with_text = np.zeros(examples.num_rows, bool)
         self._parquet = [
-            parquet.ParquetWriter(made_path(folder, f"notes.{split}.parquet"), SCHEMA, compression="snappy",
-                                  use_dictionary=["patient_id"]) for split in SPLITS
-        ]  # fmt: skip
+            parquet.ParquetWriter(
+                made_path(folder, f"notes.{split}.parquet"), SCHEMA, compression="snappy", use_dictionary=["patient_id"]
+            )
+            for split in SPLITS
+        ]
         self._words = []
         if options.windows == "words":
             self._words = [open(made_path(folder, f"/{name}"), "wb") for name in FOLDER_NAMES.values()]
@@ -143,15 +146,20 @@ class TextFiles:
     def _write_group(self, places, texts, starts, times):
         split = int(self.splits[places[0]])
         rows = self.examples.take(to_arrow(places))
-        self._parquet[split].write_batch(pyarrow.record_batch(
-            [
-                *(rows[name].combine_chunks() for name in ("patient_id", "admission_id", "prediction_time", "label")),
-                _strings(texts),
-                _lists(starts, SCHEMA.field("note_starts").type),
-                _lists(times, SCHEMA.field("note_times").type),
-            ],
-            schema=SCHEMA,
-        ))  # fmt: skip
+        self._parquet[split].write_batch(
+            pyarrow.record_batch(
+                [
+                    *(
+                        rows[name].combine_chunks()
+                        for name in ("patient_id", "admission_id", "prediction_time", "label")
+                    ),
+                    _strings(texts),
+                    _lists(starts, SCHEMA.field("note_starts").type),
+                    _lists(times, SCHEMA.field("note_times").type),
+                ],
+                schema=SCHEMA,
+            )
+        )
         self.examples_out[split] += len(texts)
         self.with_text[places] = True
         if self._words:

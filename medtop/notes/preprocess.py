@@ -26,9 +26,13 @@ from medtop.notes.tables import find_layout
 from medtop.sources.rejects import HEADER
 
 OUTPUTS = (
-    *(f"notes.{split}.parquet" for split in SPLITS), *(f"/{name}" for name in FOLDER_NAMES.values()), "labels.csv",
-    "splits.csv", "rejects.csv", "manifest.json",
-)  # fmt: skip
+    *(f"notes.{split}.parquet" for split in SPLITS),
+    *(f"/{name}" for name in FOLDER_NAMES.values()),
+    "labels.csv",
+    "splits.csv",
+    "rejects.csv",
+    "manifest.json",
+)
 """Everything that may stand under a prefix; a name with a slash stands in the folder `<prefix>/`."""
 
 ON_DISK_BYTES = 1 << 30
@@ -57,8 +61,12 @@ class NotesInput:
 
 def settings_of(source, options):
     """The flags that determine the outputs, as plain values; files by their full path."""
-    settings = {"data_dir": str(Path(source.data_dir).resolve()), "encoding": source.encoding,
-                "date_format": source.date_format, **dataclasses.asdict(options)}  # fmt: skip
+    settings = {
+        "data_dir": str(Path(source.data_dir).resolve()),
+        "encoding": source.encoding,
+        "date_format": source.date_format,
+        **dataclasses.asdict(options),
+    }
     if options.splits and options.splits not in SPLITS:
         settings["splits"] = str(Path(options.splits).resolve())
     return settings
@@ -126,14 +134,16 @@ def _run(source, options, settings, folder, write, progress):
         chosen.counts |= decided | ({"note_times_unusable": n} if (n := unusable_times(connection)) else {})
         examples = connection.sql(
             """SELECT patient_id, admission_id, prediction_time::TIMESTAMP_S AS prediction_time, label, split,
-                ended::TINYINT AS ended FROM examples ORDER BY place""").to_arrow_table()
+                ended::TINYINT AS ended FROM examples ORDER BY place"""
+        ).to_arrow_table()
         written = None
         if write:
             write_labels(folder / "out.labels.csv", connection)
             written = _write_texts(folder, layout, chosen, examples, source.encoding, options, progress)
             _write_splits(connection, folder, patients)
         return note_manifest.build(
-            connection, settings, options, layout, admissions, notes, unusable, chosen, written, patients)
+            connection, settings, options, layout, admissions, notes, unusable, chosen, written, patients
+        )
 
 
 def _check_usable(layout, notes, unusable):
@@ -141,18 +151,23 @@ def _check_usable(layout, notes, unusable):
     reasons = collections.Counter(unusable) + collections.Counter(reason for *_, reason in notes.rejects)
     if reasons.total() < notes.rows_in:
         return
-    (commonest, count), = reasons.most_common(1)
-    hint = {"text_not_in_encoding": "; give the encoding with --encoding",
-            "time_unparsable": "; give the form with --date_format"}.get(commonest, "")
-    raise DataError(f"{layout.notes[0][0]}: expected usable notes, received none: {count} of {notes.rows_in} rows "
-                    f"dropped for {commonest}{hint}")
+    ((commonest, count),) = reasons.most_common(1)
+    hint = {
+        "text_not_in_encoding": "; give the encoding with --encoding",
+        "time_unparsable": "; give the form with --date_format",
+    }.get(commonest, "")
+    raise DataError(
+        f"{layout.notes[0][0]}: expected usable notes, received none: {count} of {notes.rows_in} rows "
+        f"dropped for {commonest}{hint}"
+    )
 
 
 def _split(connection, options):
     """Splits all patients of ADMISSIONS: int8, by patient_index of the table `cohort_patients`."""
     connection.execute(
         """CREATE OR REPLACE TABLE patients AS SELECT DISTINCT patient_id, NULL::DATE AS birth, NULL::VARCHAR AS sex,
-            NULL::DATE AS death, NULL::DATE AS observation_end FROM admissions""")
+            NULL::DATE AS death, NULL::DATE AS observation_end FROM admissions"""
+    )
     hashes = load_patients(connection, options.seed).hashes[:, 0]
     places = choose_splits(connection, options.splits, hashes)
     numbered = {"patient_index": to_arrow(np.arange(len(places), dtype=np.int32)), "split": to_arrow(places)}
@@ -166,7 +181,8 @@ def _make_examples(connection, options):
     """Makes `examples`, numbered by split, patient and prediction time."""
     connection.execute(
         """UPDATE labelled SET dropped = 'not_in_splits_file' WHERE dropped IS NULL AND patient_id IN (
-            SELECT patient_id FROM cohort_patients JOIN patient_splits USING (patient_index) WHERE split < 0)""")
+            SELECT patient_id FROM cohort_patients JOIN patient_splits USING (patient_index) WHERE split < 0)"""
+    )
     ended = f"discharge < admit + INTERVAL {int(options.early_days)} DAY" if options.mode == "early" else "false"
     connection.execute(
         f"""CREATE OR REPLACE TABLE examples AS
@@ -174,11 +190,13 @@ def _make_examples(connection, options):
             patient_id, admission_id, admit, discharge, prediction_time, label, unknown, patient_index, split,
             {ended} AS ended
         FROM labelled JOIN cohort_patients USING (patient_id) JOIN patient_splits USING (patient_index)
-        WHERE dropped IS NULL""")
+        WHERE dropped IS NULL"""
+    )
 
 
 def _rejects(connection, source, admissions, notes, layout, folder):
     """Lists bad rows; with `strict` stops at the first."""
+
     def listed():
         yield from admissions.rejects
         yield from iterate_note_rejects(connection, notes, layout)
@@ -209,7 +227,8 @@ def _write_texts(folder, layout, chosen, examples, encoding, options, progress):
 
 
 def _write_splits(connection, folder, places):
-    names = [row[0] for row in connection.execute(
-        "SELECT patient_id FROM cohort_patients ORDER BY patient_index").fetchall()]  # fmt: skip
+    names = [
+        row[0] for row in connection.execute("SELECT patient_id FROM cohort_patients ORDER BY patient_index").fetchall()
+    ]
     kept = np.flatnonzero(places >= 0)
     write_splits(folder / "out.splits.csv", [([names[place] for place in kept.tolist()], places[kept])])

@@ -95,13 +95,17 @@ def _check(settings):
     rules = [
         ("--max_seq_length", settings.max_seq_length, settings.max_seq_length >= 8, "at least 8"),
         ("--split", settings.split, settings.split in SPLITS[:2], " or ".join(SPLITS[:2])),
-        ("--unlisted_patients", settings.unlisted_patients, settings.unlisted_patients in ("refuse", "use"),
-         "refuse or use"),
+        (
+            "--unlisted_patients",
+            settings.unlisted_patients,
+            settings.unlisted_patients in ("refuse", "use"),
+            "refuse or use",
+        ),
         ("--short_segment_unit", settings.short_segment_unit, settings.short_segment_unit in UNITS, " or ".join(UNITS)),
         ("--short_segment", settings.short_segment, settings.short_segment >= 0, "at least 0"),
         ("--dupe_factor", settings.dupe_factor, settings.dupe_factor >= 1, "at least 1"),
         ("--short_seq_prob", settings.short_seq_prob, 0 <= settings.short_seq_prob <= 1, "0 to 1"),
-    ]  # fmt: skip
+    ]
     if not settings.next_sentence and settings.dupe_factor > 1:
         raise DataError(f"--dupe_factor: expected 1 with --nonext_sentence, received {settings.dupe_factor}")
     for flag, value, good, expected in rules:

@@ -91,8 +91,10 @@ def iterate_rows(path, encoding="utf-8"):
     for block in iterate_blocks(path):
         if block.rejects:
             line, reason = block.rejects[0]
-            raise DataError(f"{path}: line {line}: expected {columns} columns, received "
-                            f"{'fewer' if reason == 'too_few_columns' else 'more'}")  # fmt: skip
+            raise DataError(
+                f"{path}: line {line}: expected {columns} columns, received "
+                f"{'fewer' if reason == 'too_few_columns' else 'more'}"
+            )
         for row, line in enumerate(block.lines.tolist()):
             yield line, functools.partial(_field, path, encoding, block, row)
 
@@ -197,13 +199,17 @@ class _Cutter:
         if b"\n" not in content and b"\r" in content:
             raise DataError(f"{self.path}: expected lines that end with a line feed, received carriage returns alone")
         if len(content) > LONGEST_RECORD:
-            raise DataError(f"{self.path}: line {self.line}: expected a record of at most {LONGEST_RECORD:,} bytes, "
-                            "received a longer one: is a quote not closed?")
+            raise DataError(
+                f"{self.path}: line {self.line}: expected a record of at most {LONGEST_RECORD:,} bytes, "
+                "received a longer one: is a quote not closed?"
+            )
 
     def _wrong_quote(self, content, place, received):
         line = self.line + content.count(b"\n", 0, place)
-        return DataError(f"{self.path}: line {line}: expected each quoted field to be closed and quotes within it "
-                         f"doubled, received {received}")
+        return DataError(
+            f"{self.path}: line {line}: expected each quoted field to be closed and quotes within it "
+            f"doubled, received {received}"
+        )
 
 
 def gather(values, starts, ends):

@@ -129,8 +129,12 @@ def _table(block, places, encoding):
 
 def to_arrow(values):
     """A NumPy array of integers as an Arrow array. (`pyarrow.array` imports pandas, which takes 0.3 s.)"""
-    kinds = {np.dtype(np.int64): pyarrow.int64(), np.dtype(np.int32): pyarrow.int32(), np.dtype(np.uint8):
-             pyarrow.uint8(), np.dtype(np.int8): pyarrow.int8()}  # fmt: skip
+    kinds = {
+        np.dtype(np.int64): pyarrow.int64(),
+        np.dtype(np.int32): pyarrow.int32(),
+        np.dtype(np.uint8): pyarrow.uint8(),
+        np.dtype(np.int8): pyarrow.int8(),
+    }
     values = np.ascontiguousarray(values)
     return pyarrow.Array.from_buffers(kinds[values.dtype], len(values), [None, pyarrow.py_buffer(values)])
 
@@ -179,26 +183,31 @@ def _insert_sql(number, category, date_format):
     branches = " ".join(f"WHEN {test} THEN {'reason' if name is None else _NUMBER[name]}" for test, name in tests)
     return f"""
         INSERT INTO notes
-        SELECT {number}, line, trim(patient), {admission_id_sql('admission')},
+        SELECT {number}, line, trim(patient), {admission_id_sql("admission")},
             CASE WHEN time_stamp IS NOT NULL AND strlen(trim(time)) > 10 THEN time_stamp
                  ELSE date_trunc('day', coalesce(time_stamp, day_stamp)) + INTERVAL 86399 SECOND END,
-            CAST(coalesce(day_stamp, time_stamp) AS DATE), {stamp['stored']}, {kind if category is None else addendum},
+            CAST(coalesce(day_stamp, time_stamp) AS DATE), {stamp["stored"]}, {kind if category is None else addendum},
             coalesce(trim(error) IN ('1', '1.0'), false), time_given AND time_stamp IS NULL,
             CASE {branches} ELSE 0 END, text_start, text_bytes, text_quoted > 0
-        FROM (SELECT *, {stamp['day']} AS day_stamp, {stamp['time']} AS time_stamp,
-                     {given['day']} AS day_given, {given['time']} AS time_given FROM note_block)
+        FROM (SELECT *, {stamp["day"]} AS day_stamp, {stamp["time"]} AS time_stamp,
+                     {given["day"]} AS day_given, {given["time"]} AS time_given FROM note_block)
         ORDER BY line"""
 
 
 def judge_admissions(connection):
     """Gives notes whose admission is not in `admissions` their reason; returns dict reason -> notes of all reasons."""
     connection.execute(
-        f"""UPDATE notes SET reason = {_NUMBER['admission_unknown']} WHERE reason = 0
+        f"""UPDATE notes SET reason = {_NUMBER["admission_unknown"]} WHERE reason = 0
             AND NOT EXISTS (SELECT 1 FROM admissions a
-                            WHERE a.patient_id = notes.patient_id AND a.admission_id = notes.admission_id)""")
+                            WHERE a.patient_id = notes.patient_id AND a.admission_id = notes.admission_id)"""
+    )
     names = list(REASONS)
-    return {names[reason - 1]: count for reason, count in connection.execute(
-        "SELECT reason, count(*) FROM notes WHERE reason > 0 GROUP BY reason ORDER BY reason").fetchall()}
+    return {
+        names[reason - 1]: count
+        for reason, count in connection.execute(
+            "SELECT reason, count(*) FROM notes WHERE reason > 0 GROUP BY reason ORDER BY reason"
+        ).fetchall()
+    }
 
 
 def iterate_note_rejects(connection, notes, layout):

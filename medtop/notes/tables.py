@@ -12,18 +12,36 @@ from medtop.notes.quoted_csv import table_header
 from medtop.sources.tables import find_tables, headers_of
 
 ADMISSION_COLUMNS = {
-    "patient": "subject_id", "admission": "hadm_id", "raw_admit": "admittime", "raw_discharge": "dischtime",
-    "raw_death": "deathtime", "kind": "admission_type",
-}  # fmt: skip
+    "patient": "subject_id",
+    "admission": "hadm_id",
+    "raw_admit": "admittime",
+    "raw_discharge": "dischtime",
+    "raw_death": "deathtime",
+    "kind": "admission_type",
+}
 PATIENT_COLUMNS = {"patient": "subject_id", "raw_death": "dod"}
 EXPIRED = "hospital_expire_flag"
 
 NOTE_COLUMNS = {
-    3: {"patient": "subject_id", "admission": "hadm_id", "day": "chartdate", "time": "charttime", "stored": "storetime",
-        "category": "category", "error": "iserror", "text": "text"},
-    4: {"patient": "subject_id", "admission": "hadm_id", "time": "charttime", "stored": "storetime",
-        "category": "note_type", "text": "text"},
-}  # fmt: skip
+    3: {
+        "patient": "subject_id",
+        "admission": "hadm_id",
+        "day": "chartdate",
+        "time": "charttime",
+        "stored": "storetime",
+        "category": "category",
+        "error": "iserror",
+        "text": "text",
+    },
+    4: {
+        "patient": "subject_id",
+        "admission": "hadm_id",
+        "time": "charttime",
+        "stored": "storetime",
+        "category": "note_type",
+        "text": "text",
+    },
+}
 REQUIRED_OF = {3: {"patient", "admission", "day", "category", "text"}, 4: {"patient", "admission", "time", "text"}}
 
 PLANNED = {3: ("ELECTIVE",), 4: ("ELECTIVE", "SURGICAL SAME DAY ADMISSION")}
@@ -72,8 +90,10 @@ def find_layout(folder, mode):
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(f"{folder}: expected a folder with ADMISSIONS and NOTEEVENTS, found "
-                        f"{'a file' if folder.exists() else 'nothing'}")
+        raise DataError(
+            f"{folder}: expected a folder with ADMISSIONS and NOTEEVENTS, found "
+            f"{'a file' if folder.exists() else 'nothing'}"
+        )
     wanted = {"admissions", "patients", "noteevents", "discharge", "radiology"}
     found = {}
     for place in [folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())]:

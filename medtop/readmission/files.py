@@ -11,9 +11,17 @@ from medtop.reporting.svg import Series
 
 RISK_COLUMNS = ("patient_id", "admission_id", "task", "label", "probability", "windows")
 WINDOW_COLUMNS = (
-    "patient_id", "admission_id", "task", "label", "rank", "window", "window_start", "window_end",
-    "window_probability", "share",
-)  # fmt: skip
+    "patient_id",
+    "admission_id",
+    "task",
+    "label",
+    "rank",
+    "window",
+    "window_start",
+    "window_end",
+    "window_probability",
+    "share",
+)
 TIMELINE_COLUMNS = ("patient_id", "admission_id", "note_time", "notes", "windows", "task", "label", "probability")
 """Columns of the three files, in this order. `window_probability` is uncalibrated, `share` the window's part of the
 uncalibrated risk of its admission, `notes` how many are known at `note_time`."""
@@ -35,10 +43,11 @@ def write_risks(path, windows_path, blocks, task, most):
     """
     count = 0
     with (
-        atomic_path(path) as risks, atomic_path(windows_path) as windows,
+        atomic_path(path) as risks,
+        atomic_path(windows_path) as windows,
         open(risks, "w", encoding="utf-8", newline="") as risk_file,
         open(windows, "w", encoding="utf-8", newline="") as window_file,
-    ):  # fmt: skip
+    ):
         risk_writer, window_writer = (csv.writer(file, lineterminator="\n") for file in (risk_file, window_file))
         risk_writer.writerow(RISK_COLUMNS)
         window_writer.writerow(WINDOW_COLUMNS)
@@ -52,9 +61,15 @@ def write_risks(path, windows_path, blocks, task, most):
                     for rank, window in enumerate(scored.drivers(row, place, most), 1):
                         values = (scored.window_probabilities[window, place], scored.shares[window, place])
                         window_writer.writerow(
-                            (*about, rank, scored.numbers[window], scored.starts[window], scored.ends[window],
-                             *(repr(float(value)) for value in values))
-                        )  # fmt: skip
+                            (
+                                *about,
+                                rank,
+                                scored.numbers[window],
+                                scored.starts[window],
+                                scored.ends[window],
+                                *(repr(float(value)) for value in values),
+                            )
+                        )
     return count
 
 

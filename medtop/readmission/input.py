@@ -92,8 +92,10 @@ def _places(path, header, need_times):
     if "text" not in places:
         raise DataError(f"{path}: line 1: expected a column text, received {', '.join(header)[:200]!r}")
     if need_times and not {"time", "day"} & set(places):
-        raise DataError(f"{path}: line 1: expected a column note_time (or CHARTTIME, CHARTDATE) for a timeline, "
-                        f"received {', '.join(header)[:200]!r}")  # fmt: skip
+        raise DataError(
+            f"{path}: line 1: expected a column note_time (or CHARTTIME, CHARTDATE) for a timeline, "
+            f"received {', '.join(header)[:200]!r}"
+        )
     return places
 
 
@@ -193,17 +195,22 @@ def read_stays(path, make, admissions=()):
     wanted, seen = {str(one) for one in admissions}, set()
     names = set(pq.ParquetFile(path).schema_arrow.names) if Path(path).is_file() else set()
     if not {"note_starts", "note_times"} <= names:
-        raise DataError(f"{path}: expected a .parquet file of preprocess_notes.py with note_starts and note_times, "
-                        "received another one")  # fmt: skip
+        raise DataError(
+            f"{path}: expected a .parquet file of preprocess_notes.py with note_starts and note_times, "
+            "received another one"
+        )
     places = pq.ParquetFile(path).iter_batches(ROWS, columns=["note_starts", "note_times"])
     for batch, notes in zip(read_texts(path), places, strict=True):
         starts = notes.column("note_starts").to_pylist()
-        times = [[int(np.datetime64(time, "s").astype(np.int64)) for time in row]
-                 for row in notes.column("note_times").to_pylist()]  # fmt: skip
+        times = [
+            [int(np.datetime64(time, "s").astype(np.int64)) for time in row]
+            for row in notes.column("note_times").to_pylist()
+        ]
         for row, admission in enumerate(batch.admission_ids):
             if not wanted or admission in wanted:
                 seen.add(admission)
                 yield make(batch.patient_ids[row], admission, batch.texts[row], starts[row], times[row])
     if wanted - seen:
-        raise DataError(f"--admission_id: expected admissions of {path}, received {len(wanted - seen)} that it does "
-                        "not hold")  # fmt: skip
+        raise DataError(
+            f"--admission_id: expected admissions of {path}, received {len(wanted - seen)} that it does not hold"
+        )

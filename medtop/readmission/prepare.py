@@ -64,8 +64,10 @@ def find_texts(data_dir):
     found = {split: Path(f"{data_dir}.notes.{split}.parquet") for split in FOLDER_FILES}
     found = {split: path for split, path in found.items() if path.is_file()}
     if not found:
-        raise DataError(f"--data_dir: expected a folder with {', '.join(FOLDER_FILES.values())}, or the prefix of "
-                        f"<prefix>.notes.train.parquet and so on, received {data_dir!r}")
+        raise DataError(
+            f"--data_dir: expected a folder with {', '.join(FOLDER_FILES.values())}, or the prefix of "
+            f"<prefix>.notes.train.parquet and so on, received {data_dir!r}"
+        )
     return found
 
 
@@ -84,14 +86,16 @@ def resolve_start(folder, output_dir, import_folder):
     if not folder or RunDirectory(folder).exists():
         return folder
     if not (Path(folder) / "config.json").is_file():
-        raise DataError(f"--bert_model: expected a run directory or a HuggingFace folder with config.json, received "
-                        f"{folder!r}")
+        raise DataError(
+            f"--bert_model: expected a run directory or a HuggingFace folder with config.json, received {folder!r}"
+        )
     target = Path(output_dir) / IMPORTED
     if RunDirectory(target).exists():
         earlier = RunDirectory(target).settings().get("imported_from", "")
         if str(folder) not in earlier:
-            raise DataError(f"{target}: expected the import of {folder}, found that of {earlier}; choose another "
-                            "--output_dir")
+            raise DataError(
+                f"{target}: expected the import of {folder}, found that of {earlier}; choose another --output_dir"
+            )
         return str(target)
     logger.info("imported %s: %s", folder, import_folder(folder, target))
     return str(target)
@@ -109,8 +113,10 @@ def vocabulary_source(start, vocab_file):
     """
     if not start:
         if not vocab_file:
-            raise DataError("--vocab_file: expected a WordPiece vocabulary (learn_wordpiece_vocab.py makes one), or "
-                            "--bert_model, whose vocabulary is taken, received neither")
+            raise DataError(
+                "--vocab_file: expected a WordPiece vocabulary (learn_wordpiece_vocab.py makes one), or "
+                "--bert_model, whose vocabulary is taken, received neither"
+            )
         return vocab_file
     own = str(RunDirectory(start).vocabulary_file)
     if vocab_file and read_vocabulary(vocab_file) != read_vocabulary(own):
@@ -157,8 +163,13 @@ def prepare(options, texts, import_folder, overwrite=False):
     Path(options.output_dir, RECORDS).mkdir(parents=True, exist_ok=True)
     for split, a_plan in plans.items():
         info = create_features.write(a_plan)
-        logger.info("%s: %d windows of %d texts%s", split, info.num_examples, info.counts["examples_in"],
-                    " (made before)" if a_plan.done else "")
+        logger.info(
+            "%s: %d windows of %d texts%s",
+            split,
+            info.num_examples,
+            info.counts["examples_in"],
+            " (made before)" if a_plan.done else "",
+        )
     if any(path.suffix == ".csv" for path in found.values()):
         _warn_of_patients(plans)
     made = {FILE_OPTIONS[split]: str(a_plan.settings.output_file) for split, a_plan in plans.items()}
@@ -170,8 +181,10 @@ def _check_run(options, mode, overwrite):
     run = RunDirectory(options.output_dir)
     if not options.do_train and not run.exists():
         hint = "; --bert_model is where training starts" if options.init_checkpoint else ""
-        raise DataError(f"--output_dir: expected the folder of a run to evaluate (--do_train makes one), found none in "
-                        f"{options.output_dir!r}{hint}")
+        raise DataError(
+            f"--output_dir: expected the folder of a run to evaluate (--do_train makes one), found none in "
+            f"{options.output_dir!r}{hint}"
+        )
     if mode and run.notes_file.is_file() and not (options.do_train and overwrite):
         said = read_text_settings(run)["mode"] or mode
         if said != mode:
@@ -186,15 +199,23 @@ def _record_plans(found, options, texts, start, overwrite):
     most = BertConfig.from_file(options.bert_config_file).max_position_embeddings
     length = options.max_seq_length or min(LONGEST, most)
     if length > most:
-        raise DataError(f"--max_seq_length: expected at most {most} (max_position_embeddings of "
-                        f"{options.bert_config_file}), received {length}")
+        raise DataError(
+            f"--max_seq_length: expected at most {most} (max_position_embeddings of "
+            f"{options.bert_config_file}), received {length}"
+        )
     folder = Path(options.output_dir) / RECORDS
     plans = {}
     for split, path in found.items():
         settings = create_features.NoteSettings(
-            str(path), str(folder / f"{split}.tfrecord"), vocab_file, texts.lower_case, length, texts.window_overlap,
-            texts.legacy, overwrite=overwrite,
-        )  # fmt: skip
+            str(path),
+            str(folder / f"{split}.tfrecord"),
+            vocab_file,
+            texts.lower_case,
+            length,
+            texts.window_overlap,
+            texts.legacy,
+            overwrite=overwrite,
+        )
         plans[split] = create_features.plan(settings)
         _compare_modes(texts.readmission_mode, "--data_dir", plans[split].description["source_manifest"])
     return plans
@@ -209,8 +230,9 @@ def _warn_of_patients(plans):
         if not {"patient_id", "subject_id"} & set(header):
             logger.warning(
                 "%s names no patients: each admission counts as a patient of its own, so that intervals are too narrow "
-                "and a patient may stand in two splits unseen; preprocess_notes.py makes splits by patient", path
-            )  # fmt: skip
+                "and a patient may stand in two splits unseen; preprocess_notes.py makes splits by patient",
+                path,
+            )
             return
 
 

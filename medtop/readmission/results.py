@@ -27,8 +27,15 @@ logger = logging.getLogger(__name__)
 
 TFIDF_NAME, CODES_NAME = "TF-IDF", "codes alone"
 COLUMNS = (
-    "patient_id", "admission_id", "prediction_time", "task", "label", "target", "probability", "windows",
-)  # fmt: skip
+    "patient_id",
+    "admission_id",
+    "prediction_time",
+    "task",
+    "label",
+    "target",
+    "probability",
+    "windows",
+)
 """Columns of readmission_predictions.csv, in this order; an unknown target is empty, `windows` is their number."""
 
 _VERSION = 1
@@ -78,8 +85,15 @@ def choose_aggregation(options, run, windows):
 
 def write_aggregation(path, aggregation, tried=None):
     """Writes aggregation.json: method, c, and the validation ROC AUC of each c that was tried."""
-    write_json(path, {"version": _VERSION, "method": aggregation.method, "c": aggregation.c,
-                      "validation_roc_auc": {f"{c:g}": area for c, area in (tried or {}).items()}})
+    write_json(
+        path,
+        {
+            "version": _VERSION,
+            "method": aggregation.method,
+            "c": aggregation.c,
+            "validation_roc_auc": {f"{c:g}": area for c, area in (tried or {}).items()},
+        },
+    )
 
 
 def read_aggregation(path):
@@ -108,9 +122,13 @@ def rivals(plan, windows, aggregation, predictions):
         (dict split -> name -> task -> (`Predictions`, probabilities), dict name -> task -> thresholds, sentences that a
         reader needs). Probabilities are calibrated on validation where there is one.
     """
-    raw = {Aggregation(method, aggregation.c).name: {split: one.aggregate(Aggregation(method, aggregation.c))
-                                                     for split, one in windows.items()}
-           for method in METHODS if method != aggregation.method}  # fmt: skip
+    raw = {
+        Aggregation(method, aggregation.c).name: {
+            split: one.aggregate(Aggregation(method, aggregation.c)) for split, one in windows.items()
+        }
+        for method in METHODS
+        if method != aggregation.method
+    }
     sentences = [f"Probabilities of an admission: {aggregation.name} of its windows' probabilities."]
     if plan.options.baselines and plan.train is not None:
         raw[TFIDF_NAME], reasons = _tfidf(plan, windows, predictions)
@@ -133,11 +151,16 @@ def _tfidf(plan, windows, predictions):
     """(dict split -> task -> Predictions, sentences)."""
     infos = {split: info for split, info in (("train", plan.train), ("valid", plan.valid), ("test", plan.test)) if info}
     splits = {"train": _training_split(plan.train, list(next(iter(predictions.values())).values()))}
-    splits |= {split: (tfrecord.read_examples(infos[split]), windows[split].admissions, predictions[split])
-               for split in windows}
+    splits |= {
+        split: (tfrecord.read_examples(infos[split]), windows[split].admissions, predictions[split])
+        for split in windows
+    }
     found, reasons = fit_tfidf(splits, plan.vocabulary.special_ids, seed=plan.options.seed)
-    sentences = [f"{TFIDF_NAME}, {task} {label}: {reason}."
-                 for task, labels in reasons.items() for label, reason in labels.items()]
+    sentences = [
+        f"{TFIDF_NAME}, {task} {label}: {reason}."
+        for task, labels in reasons.items()
+        for label, reason in labels.items()
+    ]
     logger.info("baseline fitted: %s", TFIDF_NAME)
     return found, sentences
 
@@ -160,8 +183,16 @@ def _training_split(info, like):
     made = {}
     for one in like:
         targets, weights = (np.concatenate(part)[admissions.first] for part in values[one.task])
-        made[one.task] = Predictions(one.task, one.labels, admissions.patient_ids, admissions.prediction_times, targets,
-                                     weights, np.zeros_like(targets), admissions.admission_ids)
+        made[one.task] = Predictions(
+            one.task,
+            one.labels,
+            admissions.patient_ids,
+            admissions.prediction_times,
+            targets,
+            weights,
+            np.zeros_like(targets),
+            admissions.admission_ids,
+        )
     return tfrecord.read_examples(info), admissions, made
 
 
@@ -178,20 +209,23 @@ def _add_codes(found, predictions, path):
             if task not in given or given[task][0].labels != one.labels:
                 continue
             other, probabilities = given[task]
-            place = match_examples(one.patient_ids, one.prediction_times, other.patient_ids, other.prediction_times,
-                                   f"{path}: task {task}")
+            place = match_examples(
+                one.patient_ids, one.prediction_times, other.patient_ids, other.prediction_times, f"{path}: task {task}"
+            )
             common = place >= 0
             if common.any():
                 found[split].setdefault(CODES_NAME, {})[task] = (
                     dataclasses.replace(one.take(common), logits=other.logits[place[common]]),
                     probabilities[place[common]],
-                )  # fmt: skip
+                )
                 covered.append(f"{int(common.sum())} of {len(one)} {split} admissions")
     if not covered:
         tasks = next(iter(predictions.values())).items()
         wanted = ", ".join(f"{task} ({', '.join(one.labels)})" for task, one in tasks)
-        raise DataError(f"{path}: expected predictions of {wanted} for these admissions (patient_id, "
-                        "prediction_time), received none")
+        raise DataError(
+            f"{path}: expected predictions of {wanted} for these admissions (patient_id, "
+            "prediction_time), received none"
+        )
     return f"{CODES_NAME.capitalize()}: {path}, for {', '.join(covered)}; each difference is over those."
 
 
@@ -213,10 +247,18 @@ def write_admission_predictions(path, results):
                 zip(one.patient_ids, one.admission_ids, times, sizes, strict=True)
             ):
                 writer.writerows(
-                    (patient, admission, time, one.task, label, targets[row, place] if known[row, place] else "",
-                     repr(float(probabilities[row, place])), int(size))
+                    (
+                        patient,
+                        admission,
+                        time,
+                        one.task,
+                        label,
+                        targets[row, place] if known[row, place] else "",
+                        repr(float(probabilities[row, place])),
+                        int(size),
+                    )
                     for place, label in enumerate(one.labels)
-                )  # fmt: skip
+                )
 
 
 def write_admission_files(run, results, windows):
@@ -230,8 +272,9 @@ def write_admission_files(run, results, windows):
     split = results.split
     predictions, probabilities = results.predictions[split], results.probabilities[split]
     counts = windows[split].admissions.counts
-    write_admission_predictions(run.readmission_predictions_file,
-                                [(one, probabilities[task], counts) for task, one in predictions.items()])
+    write_admission_predictions(
+        run.readmission_predictions_file, [(one, probabilities[task], counts) for task, one in predictions.items()]
+    )
     panels = {run.roc_plot: [], run.precision_recall_plot: [], run.calibration_plot: []}
     for task, one in predictions.items():
         for place, label in enumerate(one.labels):
@@ -285,8 +328,10 @@ def admission_table(results):
                     rows.append([name, *_cells(tasks[task][label]), _difference(difference)])
             best = comparison["best_reachable"].get(task, {}).get(label)
             if best:
-                values = [_number(best[name]) for name in ("roc_auc", "average_precision", "recall_at_precision_80",
-                                                           "brier", "calibration_error")]
+                values = [
+                    _number(best[name])
+                    for name in ("roc_auc", "average_precision", "recall_at_precision_80", "brier", "calibration_error")
+                ]
                 rows.append(["best reachable", str(best["n"]), "", *values, ""])
             lines += [f"{task} {label} ({split})" if label != task else f"{task} ({split})", *_aligned([header, *rows])]
     return "\n".join(lines)
@@ -315,5 +360,10 @@ def _difference(entry):
 
 def _aligned(rows):
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) if not place else cell.rjust(width)
-                      for place, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
+    return [
+        "  ".join(
+            cell.ljust(width) if not place else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -84,8 +84,9 @@ class NoteScorer:
         # one signature for all lengths: a trace for each would take longer than the scoring
         inputs = self._model.input.items()
         signature = {name: tf.TensorSpec([None, *value.shape[1:]], tf.int32) for name, value in inputs}
-        self._logits = tf.function(lambda x: self._model(x, training=False)[self.task.name],
-                                   input_signature=[signature], autograph=False)  # fmt: skip
+        self._logits = tf.function(
+            lambda x: self._model(x, training=False)[self.task.name], input_signature=[signature], autograph=False
+        )
 
     def clean(self, texts):
         """Raw notes -> texts as the run was trained on."""
@@ -108,20 +109,28 @@ class NoteScorer:
             bad = f"text {int(np.argmin(pieces.counts)) + 1} of {len(texts)} without any" if len(texts) else "no text"
             raise DataError(f"notes: expected texts with words, received {bad}")
         make = first_windows if self.settings["legacy"] else make_windows
-        windows = make(pieces, self.max_seq_length, self.tokenizer.cls_id, self.tokenizer.sep_id,
-                       self.settings["window_overlap"])  # fmt: skip
+        windows = make(
+            pieces, self.max_seq_length, self.tokenizer.cls_id, self.tokenizer.sep_id, self.settings["window_overlap"]
+        )
         logits = self._window_logits(windows.token_ids, windows.counts)
         ids, none = np.arange(len(texts)).astype(str), np.zeros_like(logits)
         admissions = Admissions.of(ids[windows.texts], ids[windows.texts], np.zeros(len(windows)))
-        of_windows = Predictions(self.task.name, self.task.labels, ids[windows.texts], np.zeros(len(windows)), none,
-                                 none, logits)
+        of_windows = Predictions(
+            self.task.name, self.task.labels, ids[windows.texts], np.zeros(len(windows)), none, none, logits
+        )
         joint = admissions.aggregate(of_windows, self.aggregation)
         parts = self.aggregation.shares(sigmoid(logits), admissions.groups, len(admissions))
         whole = self.aggregation.combine(sigmoid(logits), admissions.groups, len(admissions))
         return ScoredTexts(
-            tuple(self.task.labels), self.calibration.apply(joint), windows.texts, windows.numbers, windows.starts,
-            windows.ends, sigmoid(logits), parts / whole[admissions.groups],
-        )  # fmt: skip
+            tuple(self.task.labels),
+            self.calibration.apply(joint),
+            windows.texts,
+            windows.numbers,
+            windows.starts,
+            windows.ends,
+            sigmoid(logits),
+            parts / whole[admissions.groups],
+        )
 
     def _window_logits(self, token_ids, counts):
         """Logits of windows laid end to end: float32 [S, K]. Windows of like length share a batch."""
@@ -135,9 +144,12 @@ class NoteScorer:
             tokens[there] = np.concatenate([token_ids[starts[row] : starts[row] + counts[row]] for row in rows])
             place = np.where(there, np.arange(width), 0)
             x = {
-                "token_ids": tokens, "patient_slots": there.astype(np.int32), "positions": place.astype(np.int32),
-                "segments": np.zeros_like(tokens), "cls_positions": np.zeros((len(rows), 1), np.int32),
-            }  # fmt: skip
+                "token_ids": tokens,
+                "patient_slots": there.astype(np.int32),
+                "positions": place.astype(np.int32),
+                "segments": np.zeros_like(tokens),
+                "cls_positions": np.zeros((len(rows), 1), np.int32),
+            }
             found = self._logits({name: tf.constant(x[name]) for name in self._model.input})
             logits[rows] = found.numpy()[:, 0]
         return logits
@@ -163,10 +175,16 @@ class NoteScorer:
         scored = self.score(prefixes)
         windows = np.bincount(scored.texts, minlength=len(prefixes))
         return [
-            Moment(stay.patient_id, stay.admission_id, stay.times[note], note + 1, int(windows[place]),
-                   scored.probabilities[place])
+            Moment(
+                stay.patient_id,
+                stay.admission_id,
+                stay.times[note],
+                note + 1,
+                int(windows[place]),
+                scored.probabilities[place],
+            )
             for place, (stay, note) in enumerate(about)
-        ]  # fmt: skip
+        ]
 
 
 @dataclasses.dataclass

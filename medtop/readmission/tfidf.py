@@ -88,8 +88,9 @@ def count_words(examples, groups, num_admissions, special_ids, words=None):
         return counts[:, chosen], known[chosen]
     places = np.searchsorted(known, words)
     there = (places < len(known)) & (known[np.minimum(places, len(known) - 1)] == words)
-    picker = sparse.csr_array((np.ones(there.sum()), (places[there], np.flatnonzero(there))),
-                              shape=(len(known), len(words)))
+    picker = sparse.csr_array(
+        (np.ones(there.sum()), (places[there], np.flatnonzero(there))), shape=(len(known), len(words))
+    )
     return counts @ picker, words
 
 
@@ -118,15 +119,20 @@ def fit_tfidf(splits, special_ids, *, seed=0):
         if not len(words):
             raise DataError(f"tf-idf: expected words that stand in {MIN_ADMISSIONS} training admissions, received none")
         features[split] = BaselineFeatures(
-            counts, np.zeros((len(admissions), 0)), admissions.patient_ids, admissions.prediction_times,
+            counts,
+            np.zeros((len(admissions), 0)),
+            admissions.patient_ids,
+            admissions.prediction_times,
             {task: one.targets for task, one in predictions.items()},
             {task: one.weights for task, one in predictions.items()},
-        )  # fmt: skip
+        )
     tasks = {task: list(one.labels) for task, one in splits["train"][2].items()}
     fitted = fit_baselines(features, tasks, names=(TFIDF,), predict=("valid", "test"), seed=seed)
     found = {
-        split: {task: dataclasses.replace(one, admission_ids=splits[split][1].admission_ids)
-                for task, one in of_tasks.items()}
+        split: {
+            task: dataclasses.replace(one, admission_ids=splits[split][1].admission_ids)
+            for task, one in of_tasks.items()
+        }
         for split, of_tasks in fitted.predictions[TFIDF].items()
-    }  # fmt: skip
+    }
     return found, fitted.reasons[TFIDF]

@@ -137,9 +137,13 @@ def _results(run, tasks):
             elif "accuracy" in entry:
                 parts = [f"{name} {_shown(entry[name])}" for name in ("accuracy", "top10_accuracy", "perplexity")]
                 masked += ["", f"`{task}`: {', '.join(parts)} on {entry['n']} masked codes."]
-    return [*(lines if len(lines) > 4 else lines[:1]), *masked, "",
-            "Probabilities behind these numbers are calibrated. Not evaluated: other hospitals, other periods, "
-            "subgroups. Not a medical device."]  # fmt: skip
+    return [
+        *(lines if len(lines) > 4 else lines[:1]),
+        *masked,
+        "",
+        "Probabilities behind these numbers are calibrated. Not evaluated: other hospitals, other periods, "
+        "subgroups. Not a medical device.",
+    ]
 
 
 def _shown(value):

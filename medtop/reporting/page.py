@@ -19,8 +19,21 @@ _MOST_CURVES = 32
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def write_report(path, *, title, metrics, split, results=None, baselines=None, uncalibrated=None, comparison=None,
-                 train_log=(), manifest=None, facts=None, notes=()):
+def write_report(
+    path,
+    *,
+    title,
+    metrics,
+    split,
+    results=None,
+    baselines=None,
+    uncalibrated=None,
+    comparison=None,
+    train_log=(),
+    manifest=None,
+    facts=None,
+    notes=(),
+):
     """Writes one self-contained page, whole or not at all.
 
     Args:
@@ -64,12 +77,19 @@ def write_page(path, title, sections, facts, notes):
     """Writes one self-contained page of sections (name, heading, HTML); empty ones are left out."""
     sections = [section for section in sections if section[2]]
     links = "".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in sections)
-    head = (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-            f'<style>{resources.files(medtop).joinpath("templates/report.css").read_text(encoding="utf-8")}</style></head>')
-    body = [f"<h1>{_text(title)}</h1>", f'<p class="soft">medtop {_text(medtop.__version__)}</p>', _facts(facts),
-            f"<nav>{links}</nav>", _list(notes)]
+    head = (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f"<style>{resources.files(medtop).joinpath('templates/report.css').read_text(encoding='utf-8')}</style></head>"
+    )
+    body = [
+        f"<h1>{_text(title)}</h1>",
+        f'<p class="soft">medtop {_text(medtop.__version__)}</p>',
+        _facts(facts),
+        f"<nav>{links}</nav>",
+        _list(notes),
+    ]
     body += [f'<section id="{name}"><h2>{heading}</h2>{content}</section>' for name, heading, content in sections]
     write_text(path, f"{head}<body>{''.join(body)}</body></html>\n")
 
@@ -90,13 +110,18 @@ def _list(sentences):
 
 def _table(header, rows, texts=1, pooled=()):
     """An HTML table; the first `texts` columns are text, the rest numbers; `pooled` rows (places) stand out."""
+
     def cells(row, tag):
-        return "".join(f'<{tag}{" class=text" if place < texts else ""}>{_text(cell)}</{tag}>'
-                       for place, cell in enumerate(row))
-    body = "".join(f"<tr{' class=pooled' if place in pooled else ''}>{cells(row, 'td')}</tr>"
-                   for place, row in enumerate(rows))
-    return (f'<div class="scroll"><table><thead><tr>{cells(header, "th")}</tr></thead>'
-            f"<tbody>{body}</tbody></table></div>")
+        return "".join(
+            f"<{tag}{' class=text' if place < texts else ''}>{_text(cell)}</{tag}>" for place, cell in enumerate(row)
+        )
+
+    body = "".join(
+        f"<tr{' class=pooled' if place in pooled else ''}>{cells(row, 'td')}</tr>" for place, row in enumerate(rows)
+    )
+    return (
+        f'<div class="scroll"><table><thead><tr>{cells(header, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
 def _results(metrics, split, comparison):
@@ -104,20 +129,32 @@ def _results(metrics, split, comparison):
     if split not in metrics:
         return ""
     best = (comparison or {}).get("best_reachable")
-    words = [f"Split: {split}. Intervals are 95% bootstrap intervals over patients; probabilities are calibrated on "
-             "validation."]
+    words = [
+        f"Split: {split}. Intervals are 95% bootstrap intervals over patients; probabilities are calibrated on "
+        "validation."
+    ]
     if (comparison or {}).get("baselines"):
-        words.append("Difference: AUROC of the model minus that of the baseline, paired over the same resampled "
-                     "patients; p is two-sided.")
+        words.append(
+            "Difference: AUROC of the model minus that of the baseline, paired over the same resampled "
+            "patients; p is two-sided."
+        )
     if best:
-        words.append("Best: AUROC of the true risk, known because the data are generated; share: how far the model got "
-                     "from 0.5 to it.")
-    parts = [f"<p>{_text(' '.join(words))}</p>", _metrics_table(metrics[split], comparison), _decisions(metrics[split]),
-             _reasons(metrics[split])]
+        words.append(
+            "Best: AUROC of the true risk, known because the data are generated; share: how far the model got "
+            "from 0.5 to it."
+        )
+    parts = [
+        f"<p>{_text(' '.join(words))}</p>",
+        _metrics_table(metrics[split], comparison),
+        _decisions(metrics[split]),
+        _reasons(metrics[split]),
+    ]
     for other, tasks in metrics.items():
         if other != split:
-            parts.append(f"<details><summary>Split {_text(other)}</summary>{_metrics_table(tasks, None)}"
-                         f"{_decisions(tasks)}{_reasons(tasks)}</details>")
+            parts.append(
+                f"<details><summary>Split {_text(other)}</summary>{_metrics_table(tasks, None)}"
+                f"{_decisions(tasks)}{_reasons(tasks)}</details>"
+            )
     return "".join(parts)
 
 
@@ -143,8 +180,12 @@ def _decisions(tasks):
 
 
 def _reasons(tasks):
-    return _list(f"{task} {label}: {entry['reason']}" for task, labels in tasks.items()
-                 for label, entry in labels.items() if entry.get("reason") and label not in POOLED)
+    return _list(
+        f"{task} {label}: {entry['reason']}"
+        for task, labels in tasks.items()
+        for label, entry in labels.items()
+        if entry.get("reason") and label not in POOLED
+    )
 
 
 def _plots(results, baselines, uncalibrated):
@@ -166,9 +207,11 @@ def _plots(results, baselines, uncalibrated):
             before = uncalibrated[task][rows, place] if task in uncalibrated else None
             panels = [roc(curves), precision_recall(curves), calibration(targets, probabilities[rows, place], before)]
             svgs = [chart(panel.title, panel.series, **panel.axes) for panel in panels]
-            parts.append(f'<section class="label"><h3>{heading} '
-                         f'<span class="soft">({int(targets.sum())} of {len(targets)} positive)</span></h3>'
-                         f'<div class="plots">{"".join(svgs)}</div></section>')
+            parts.append(
+                f'<section class="label"><h3>{heading} '
+                f'<span class="soft">({int(targets.sum())} of {len(targets)} positive)</span></h3>'
+                f'<div class="plots">{"".join(svgs)}</div></section>'
+            )
     return "".join(parts)
 
 
@@ -194,15 +237,23 @@ def _cohort(manifest):
     """Source, dates, sizes, splits and vocabulary, as far as the manifest tells."""
     source, dates = manifest.get("source") or {}, manifest.get("dates") or {}
     times, vocabulary = manifest.get("prediction_times") or {}, manifest.get("vocabulary") or {}
-    facts = {"source": source.get("name"), "patients in": manifest.get("patients_in"),
-             "patients out": manifest.get("patients_out"), "rows in": manifest.get("rows_in"),
-             "first admission": dates.get("first_admission"), "last discharge": dates.get("last_discharge"),
-             "prediction times": times.get("index"),
-             "first and last of them": " to ".join(str(time) for time in dates.get("prediction_times") or ()) or None,
-             "vocabulary": vocabulary.get("size"), "overlapping visits": manifest.get("overlapping_visits")}
+    facts = {
+        "source": source.get("name"),
+        "patients in": manifest.get("patients_in"),
+        "patients out": manifest.get("patients_out"),
+        "rows in": manifest.get("rows_in"),
+        "first admission": dates.get("first_admission"),
+        "last discharge": dates.get("last_discharge"),
+        "prediction times": times.get("index"),
+        "first and last of them": " to ".join(str(time) for time in dates.get("prediction_times") or ()) or None,
+        "vocabulary": vocabulary.get("size"),
+        "overlapping visits": manifest.get("overlapping_visits"),
+    }
     facts = {name: _number(value) for name, value in facts.items() if value is not None}
-    rows = [[split] + [_number(entry.get(name)) for name in ("patients", "examples", "codes", "longest")]
-            for split, entry in (manifest.get("splits") or {}).items()]
+    rows = [
+        [split] + [_number(entry.get(name)) for name in ("patients", "examples", "codes", "longest")]
+        for split, entry in (manifest.get("splits") or {}).items()
+    ]
     table = _table(["split", "patients", "examples", "codes", "longest history (codes)"], rows) if rows else ""
     return (_facts(facts) + table + _list(source.get("notes") or ())) if facts or rows else ""
 
@@ -217,11 +268,15 @@ def _dropped(manifest):
         entries = [("in", manifest.get(f"{what}_in")), ("out", manifest.get(f"{what}_out"))]
         if what == "rows":
             entries.append(("merged", manifest.get("rows_merged")))
-        entries += [(f"dropped: {reason}", dropped[reason])
-                    for reason in sorted(dropped, key=dropped.get, reverse=True)]
+        entries += [
+            (f"dropped: {reason}", dropped[reason]) for reason in sorted(dropped, key=dropped.get, reverse=True)
+        ]
         whole = manifest.get(f"{what}_in")
-        rows = [[name, _number(number), _percent(number / whole) if whole else "-"] for name, number in entries
-                if number is not None]
+        rows = [
+            [name, _number(number), _percent(number / whole) if whole else "-"]
+            for name, number in entries
+            if number is not None
+        ]
         parts.append(_table([what, "number", "share"], rows))
     return f'<div class="plots">{"".join(parts)}</div>' if parts else ""
 
@@ -233,9 +288,19 @@ def _labels(manifest):
         for task, labels in tasks.items():
             for label, entry in labels.items():
                 unknown = ", ".join(f"{reason} {number:,}" for reason, number in (entry.get("unknown") or {}).items())
-                rows.append([task, label, split, _number(entry.get("examples")), _number(entry.get("known")),
-                             _number(entry.get("positives")), _percent(entry.get("prevalence")),
-                             _percent(entry.get("share_known")), unknown or "-"])
+                rows.append(
+                    [
+                        task,
+                        label,
+                        split,
+                        _number(entry.get("examples")),
+                        _number(entry.get("known")),
+                        _number(entry.get("positives")),
+                        _percent(entry.get("prevalence")),
+                        _percent(entry.get("share_known")),
+                        unknown or "-",
+                    ]
+                )
     order = list(dict.fromkeys((row[0], row[1]) for row in rows))
     rows.sort(key=lambda row: order.index((row[0], row[1])))  # splits of a label together
     header = ["task", "label", "split", "examples", "known", "positive", "prevalence", "share known", "unknown because"]

@@ -98,8 +98,10 @@ def chart(title, series, *, x_label, y_label, x_range=None, y_range=None):
         return HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM)
 
     spoken = html.escape(f"{title}: {y_label} by {x_label}; " + ", ".join(one.name for _, one in named))
-    parts = [f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" aria-label="{spoken}">',
-             f'<text class="title" x="{_LEFT}" y="18">{html.escape(title)}</text>']
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" aria-label="{spoken}">',
+        f'<text class="title" x="{_LEFT}" y="18">{html.escape(title)}</text>',
+    ]
     parts += _axes(x_range, y_range, across, down, x_label, y_label)
     parts.append(f'<svg x="0" y="0" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}">')
     for place, one in enumerate(series):
@@ -113,8 +115,10 @@ def chart(title, series, *, x_label, y_label, x_range=None, y_range=None):
 def _finite(series):
     x, y = np.asarray(series.x, np.float64), np.asarray(series.y, np.float64)
     good = np.isfinite(x) & np.isfinite(y)
-    bars = {name: None if getattr(series, name) is None else np.asarray(getattr(series, name), np.float64)[good]
-            for name in ("low", "high")}
+    bars = {
+        name: None if getattr(series, name) is None else np.asarray(getattr(series, name), np.float64)[good]
+        for name in ("low", "high")
+    }
     return dataclasses.replace(series, x=x[good], y=y[good], **bars)
 
 
@@ -134,16 +138,24 @@ def _axes(x_range, y_range, across, down, x_label, y_label):
     parts = [f'<path class="axis" d="M{left} {top}V{bottom}H{right}"/>']
     for value in nice_ticks(*x_range):
         place = f"{across(value):.1f}"
-        parts += [f'<path class="grid" d="M{place} {top}V{bottom}"/>',
-                  f'<text class="tick" text-anchor="middle" x="{place}" y="{bottom + 14}">{_short(value)}</text>']
+        parts += [
+            f'<path class="grid" d="M{place} {top}V{bottom}"/>',
+            f'<text class="tick" text-anchor="middle" x="{place}" y="{bottom + 14}">{_short(value)}</text>',
+        ]
     for value in nice_ticks(*y_range):
         place = float(down(value))
-        parts += [f'<path class="grid" d="M{left} {place:.1f}H{right}"/>',
-                  f'<text class="tick" text-anchor="end" x="{left - 5}" y="{place + 3.5:.1f}">{_short(value)}</text>']
-    places = (f'x="{(left + right) / 2}" y="{bottom + 31}"',
-              f'transform="translate(12 {(top + bottom) / 2}) rotate(-90)"')
-    return parts + [f'<text class="label" text-anchor="middle" {place}>{html.escape(text)}</text>'
-                    for place, text in zip(places, (x_label, y_label), strict=True)]
+        parts += [
+            f'<path class="grid" d="M{left} {place:.1f}H{right}"/>',
+            f'<text class="tick" text-anchor="end" x="{left - 5}" y="{place + 3.5:.1f}">{_short(value)}</text>',
+        ]
+    places = (
+        f'x="{(left + right) / 2}" y="{bottom + 31}"',
+        f'transform="translate(12 {(top + bottom) / 2}) rotate(-90)"',
+    )
+    return parts + [
+        f'<text class="label" text-anchor="middle" {place}>{html.escape(text)}</text>'
+        for place, text in zip(places, (x_label, y_label), strict=True)
+    ]
 
 
 def _short(value):

@@ -54,8 +54,11 @@ def _measures(found):
     """A panel per loss and ROC AUC, training and validation together."""
     bases = dict.fromkeys(name.removeprefix("valid_") for name in found if name.endswith(tuple(MEASURES)))
     for base in bases:
-        series = [_curve(word, found[name], style) for style, (word, name) in
-                  enumerate((("training", base), ("validation", f"valid_{base}"))) if name in found]  # fmt: skip
+        series = [
+            _curve(word, found[name], style)
+            for style, (word, name) in enumerate((("training", base), ("validation", f"valid_{base}")))
+            if name in found
+        ]
         label = next(label for end, label in MEASURES.items() if base.endswith(end))
         yield Panel(base, series, {"y_label": label})
 
@@ -71,8 +74,12 @@ def _side_by_side(found):
 
 def _cosines(found, tasks):
     """Cosines between the tasks' gradients: a curve per pair."""
-    pairs = {(one, other): found[f"{one}_{other}{COSINE}"] for one in tasks for other in tasks
-             if f"{one}_{other}{COSINE}" in found}  # fmt: skip
+    pairs = {
+        (one, other): found[f"{one}_{other}{COSINE}"]
+        for one in tasks
+        for other in tasks
+        if f"{one}_{other}{COSINE}" in found
+    }
     if not pairs:
         return
     axes = {"y_label": "cosine", "y_range": (-1, 1)}
@@ -82,8 +89,9 @@ def _cosines(found, tasks):
         return
     pairs |= {(other, one): pair for (one, other), pair in pairs.items()}
     for task in tasks:
-        series = [_curve(other, pairs[task, other], place) for place, other in enumerate(tasks)
-                  if (task, other) in pairs]  # fmt: skip
+        series = [
+            _curve(other, pairs[task, other], place) for place, other in enumerate(tasks) if (task, other) in pairs
+        ]
         yield Panel(f"cosines with {task}'s gradient", series, dict(axes))
 
 

@@ -72,9 +72,9 @@ class ClientBatch:
         checks = []
         for name, value in values.items():
             expected, meaning = (shape, "[B, T] of codes") if name in self.per_code else (shape[:1], "[B] of codes")
-            checks.append(_require(
-                tf.reduce_all(tf.equal(tf.shape(value), expected)), f"{name}: expected the shape {meaning}"
-            ))  # fmt: skip
+            checks.append(
+                _require(tf.reduce_all(tf.equal(tf.shape(value), expected)), f"{name}: expected the shape {meaning}")
+            )
         if "sex" in values:
             known = tf.reduce_any(tf.equal(values["sex"][:, None], tf.constant(SEXES)[None, :]), axis=1)
             checks.append(_require(tf.reduce_all(known), "sex: expected F, M or an empty string"))
@@ -167,11 +167,14 @@ class ClientBatch:
 
         ended = tf.boolean_mask(flat["place"], ends > 0)
         tokens = {
-            "token_ids": column(flat["ids"], tf.fill(tf.shape(separators), tf.cast(SEP_ID, tf.int64)),
-                                tf.fill(tf.shape(cls), tf.cast(CLS_ID, tf.int64))),
+            "token_ids": column(
+                flat["ids"],
+                tf.fill(tf.shape(separators), tf.cast(SEP_ID, tf.int64)),
+                tf.fill(tf.shape(cls), tf.cast(CLS_ID, tf.int64)),
+            ),
             "visits": of_visits("visits"),
             "visit_positions": column(flat["place"], ended + 1),
-        }  # fmt: skip
+        }
         tokens |= {name: of_visits(name) for name in ("gaps", "stays", "recencies") if name in flat}
         if "ages" in flat:
             ages = of_visits("ages", values["age_at_prediction"])

@@ -22,8 +22,15 @@ TOLERANCE = 1e-5
 
 PATIENTS = 12
 UNKNOWN_CODE = "no such code "
-_COLUMN_OF = {"token_ids": "token_ids", "visits": "visits", "visit_positions": "visit_positions", "ages": "age_days",
-              "gaps": "gap_days", "stays": "stay_days", "recencies": "recency_days"}  # fmt: skip
+_COLUMN_OF = {
+    "token_ids": "token_ids",
+    "visits": "visits",
+    "visit_positions": "visit_positions",
+    "ages": "age_days",
+    "gaps": "gap_days",
+    "stays": "stay_days",
+    "recencies": "recency_days",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +131,12 @@ def client_request(served, people):
         rows = {name: [] for name in columns}
         for number, visit in enumerate(person.visits, 1):
             later = person.visits[number].gap if number < len(person.visits) else 0
-            days = {"ages": visit.age, "gaps": later if after else visit.gap, "stays": visit.stay,
-                    "recencies": visit.recency}  # fmt: skip
+            days = {
+                "ages": visit.age,
+                "gaps": later if after else visit.gap,
+                "stays": visit.stay,
+                "recencies": visit.recency,
+            }
             rows["codes"] += visit.codes
             rows["visits"] += [number] * len(visit.codes)
             for name, value in days.items():
@@ -225,8 +236,15 @@ def reference(served, model, people):
     for task in served.tasks:
         blank = np.zeros((len(people), len(task.labels)), np.float32)
         names = np.array([str(place) for place in range(len(people))])
-        one = Predictions(task.name, task.labels, names, np.zeros(len(people), np.int64), blank, blank,
-                          np.array(logits[task.name], np.float32))  # fmt: skip
+        one = Predictions(
+            task.name,
+            task.labels,
+            names,
+            np.zeros(len(people), np.int64),
+            blank,
+            blank,
+            np.array(logits[task.name], np.float32),
+        )
         found[task.name] = served.calibrations[task.name].apply(one)
     return found
 

@@ -133,9 +133,9 @@ class ServedRun:
     def client_inputs(self):
         """What a client sends: list of dicts of `name`, `dtype`, `shape`, `meaning`, exactly what the config uses."""
         per_code = [
-            ("codes", "string", "codes in clinical order, as in vocab.txt; padded with \"\""),
+            ("codes", "string", 'codes in clinical order, as in vocab.txt; padded with ""'),
             ("visits", "int64", "number of the code's visit, from 1, rising with time; any number beside padding"),
-        ]  # fmt: skip
+        ]
         for key, (name, meaning) in CODE_INPUTS.items():
             if key in self.config.inputs:
                 later = key == "gaps" and self.time_gap == "after"

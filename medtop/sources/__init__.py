@@ -17,8 +17,17 @@ SOURCES = (
 )
 """Every source, in the order in which they are described; recognition does not depend on it."""
 
-__all__ = ["PATIENTS_COLUMNS", "SOURCES", "STAYS_COLUMNS", "Source", "StaysReport", "load_stays", "parse_columns",
-           "recognise_source", "source_named"]
+__all__ = [
+    "PATIENTS_COLUMNS",
+    "SOURCES",
+    "STAYS_COLUMNS",
+    "Source",
+    "StaysReport",
+    "load_stays",
+    "parse_columns",
+    "recognise_source",
+    "source_named",
+]
 
 
 def source_named(name):
@@ -52,8 +61,10 @@ def recognise_source(data_file):
     if found:
         names = " or ".join(source.name for source in found)
         raise DataError(f"{data_file}: expected one layout, received one that could be {names}; choose with --source")
-    raise DataError(f"{data_file}: expected the layout of {', '.join(source.name for source in SOURCES)}, received "
-                    f"{_describe(path, data_file)}; choose with --source, or name the columns with --columns")
+    raise DataError(
+        f"{data_file}: expected the layout of {', '.join(source.name for source in SOURCES)}, received "
+        f"{_describe(path, data_file)}; choose with --source, or name the columns with --columns"
+    )
 
 
 def _describe(path, data_file):

@@ -57,8 +57,10 @@ def match_headers(path, headers, columns):
             found[name] = headers[folded.index(wanted.lower())]
         elif name in REQUIRED_COLUMNS or name in columns:
             what = wanted if wanted == name else f"{wanted} (for {name})"
-            raise DataError(f"{path}: expected a column {what}, received columns {_list_headers(headers)}"
-                            + ("" if columns else "; name them with --columns"))
+            raise DataError(
+                f"{path}: expected a column {what}, received columns {_list_headers(headers)}"
+                + ("" if columns else "; name them with --columns")
+            )
     return found
 
 
@@ -80,8 +82,9 @@ def _text_layout(path, columns):
     wanted = {columns.get(name, name).lower() for name in REQUIRED_COLUMNS}
     delimiter = _fitting_delimiter(lines, wanted) or sniff_delimiter(lines)
     if delimiter is None:
-        raise DataError(f"{path}: expected columns separated by comma, tab, semicolon or bar, received the header "
-                        f"{lines[0][:80]!r}")
+        raise DataError(
+            f"{path}: expected columns separated by comma, tab, semicolon or bar, received the header {lines[0][:80]!r}"
+        )
     headers = header_line(lines, delimiter)
     found = match_headers(path, headers, columns)
     return text_layout(headers, {name: headers.index(header) for name, header in found.items()}, delimiter)
@@ -131,9 +134,9 @@ def _load(request):
 SOURCE = Source(
     name="columns",
     description="any CSV (comma, tab, semicolon, bar) or Parquet table with one row per diagnosis, through --columns "
-                "or with the standard column names",
+    "or with the standard column names",
     observation_end="the table's own column observation_end; without it the latest discharge in the whole table or the "
-                    "patient's death, whichever is earlier",
+    "patient's death, whichever is earlier",
     present_on_admission="the table's own column present_on_admission: Y and N are taken, all else is null",
     recognise=_recognise,
     load=_load,

@@ -19,8 +19,16 @@ from medtop.sources.text_files import (
 )
 
 HEADERS = ["patient", "admission", "discharge", "diagnosis", "present_on_admission", "priority", "third_party"]
-PLACES = {"patient_id": 0, "admit": 1, "discharge": 2, "code": 3, "order_1": 4, "order_2": 6, "order_3": 5,
-          "present_on_admission": 4}
+PLACES = {
+    "patient_id": 0,
+    "admit": 1,
+    "discharge": 2,
+    "code": 3,
+    "order_1": 4,
+    "order_2": 6,
+    "order_3": 5,
+    "present_on_admission": 4,
+}
 
 
 def _layout(path, request):
@@ -30,8 +38,10 @@ def _layout(path, request):
     rows = split_rows(lines[:21], "\t")
     # The first rows decide, not the header alone: it is ignored, and a few bad rows among good ones are rejects.
     if not any(len(row) == len(HEADERS) for row in rows):
-        raise DataError(f"{path}: line 1: expected {len(HEADERS)} tab-separated columns ({', '.join(HEADERS)}), "
-                        f"received {len(rows[0])}; {describe_delimiter(lines)}")
+        raise DataError(
+            f"{path}: line 1: expected {len(HEADERS)} tab-separated columns ({', '.join(HEADERS)}), "
+            f"received {len(rows[0])}; {describe_delimiter(lines)}"
+        )
     return text_layout(HEADERS, PLACES, "\t", POA_PARSED)
 
 
@@ -51,11 +61,11 @@ def _load(request):
 SOURCE = Source(
     name="medbert_tsv",
     description="Med-BERT's tab-separated table of seven columns by position: patient, admission, discharge, "
-                "diagnosis, present on admission, priority, third party; the header line is ignored",
+    "diagnosis, present on admission, priority, third party; the header line is ignored",
     observation_end="the latest discharge in the whole table, for every patient: the table does not say until "
-                    "when it observes",
+    "when it observes",
     present_on_admission="the fifth column where it holds Y and N; null where it holds numbers, as Med-BERT's does: "
-                         "they order the codes and do not say whether one was present",
+    "they order the codes and do not say whether one was present",
     recognise=_recognise,
     load=_load,
 )

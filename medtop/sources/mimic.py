@@ -15,16 +15,26 @@ from medtop.sources.stays import Source
 from medtop.sources.tables import count_overlaps, find_tables, headers_of, read_table
 
 TABLES = ("admissions", "diagnoses_icd", "patients")
-ADMISSIONS = {"patient": "subject_id", "stay": "hadm_id", "raw_admit": "admittime", "raw_discharge": "dischtime",
-              "raw_death": "deathtime"}
+ADMISSIONS = {
+    "patient": "subject_id",
+    "stay": "hadm_id",
+    "raw_admit": "admittime",
+    "raw_discharge": "dischtime",
+    "raw_death": "deathtime",
+}
 DIAGNOSES = {
     3: {"patient": "subject_id", "stay": "hadm_id", "seq_num": "seq_num", "code": "icd9_code"},
     4: {"patient": "subject_id", "stay": "hadm_id", "seq_num": "seq_num", "code": "icd_code", "version": "icd_version"},
 }
 PATIENTS = {
     3: {"patient": "subject_id", "sex": "gender", "raw_dod": "dod", "raw_birth": "dob"},
-    4: {"patient": "subject_id", "sex": "gender", "raw_dod": "dod", "anchor_age": "anchor_age",
-        "anchor_year": "anchor_year"},
+    4: {
+        "patient": "subject_id",
+        "sex": "gender",
+        "raw_dod": "dod",
+        "anchor_age": "anchor_age",
+        "anchor_year": "anchor_year",
+    },
 }
 
 
@@ -47,8 +57,10 @@ def _version(diagnoses):
         return 3
     if {"icd_code", "icd_version"} <= set(headers):
         return 4
-    raise DataError(f"{diagnoses}: expected a column icd9_code (MIMIC-III) or icd_code and icd_version (MIMIC-IV), "
-                    f"received columns {', '.join(headers)[:400]}")
+    raise DataError(
+        f"{diagnoses}: expected a column icd9_code (MIMIC-III) or icd_code and icd_version (MIMIC-IV), "
+        f"received columns {', '.join(headers)[:400]}"
+    )
 
 
 def _load(request):
@@ -56,8 +68,10 @@ def _load(request):
     if paths is None:
         names = ", ".join(name.upper() for name in TABLES)
         received = "a folder without them" if Path(request.data_file).is_dir() else "no folder"
-        raise DataError(f"{request.data_file}: expected a folder with {names} (.csv or .csv.gz), in it or in its "
-                        f"folder hosp; received {received}")
+        raise DataError(
+            f"{request.data_file}: expected a folder with {names} (.csv or .csv.gz), in it or in its "
+            f"folder hosp; received {received}"
+        )
     connection, version = request.connection, _version(paths["diagnoses_icd"])
     for table in TABLES:
         connection.execute(f"DROP TABLE IF EXISTS temp.mimic_{table}")
@@ -68,15 +82,24 @@ def _load(request):
     repeated = _make_admissions(connection, request.date_format)
     _fill_stays(connection, version)
     bad_sql = f"SELECT {diagnoses} AS file, record, reason FROM stays WHERE reason > 0"
-    listed = [{**headers, "patient_id": headers["patient"], "stay_id": headers["stay"],
-               "admit": "admittime", "discharge": "dischtime"}, admission_headers, patient_headers]
+    listed = [
+        {
+            **headers,
+            "patient_id": headers["patient"],
+            "stay_id": headers["stay"],
+            "admit": "admittime",
+            "discharge": "dischtime",
+        },
+        admission_headers,
+        patient_headers,
+    ]
     rows_in, dropped = settle(request, reader, bad_sql, listed, row_files=[diagnoses])
     counts = _make_patients(connection, version, request.date_format)
     counts |= {
         "admissions_repeated": repeated,
         "admissions_without_codes": connection.execute(
-            "SELECT count(*) FROM mimic_stays WHERE (patient, stay) NOT IN "
-            "(SELECT patient_id, stay_id FROM stays)").fetchone()[0],
+            "SELECT count(*) FROM mimic_stays WHERE (patient, stay) NOT IN (SELECT patient_id, stay_id FROM stays)"
+        ).fetchone()[0],
         "admission_rows_rejected": reader.structural_count(admissions),
         "patient_rows_rejected": reader.structural_count(patients),
         "overlapping_stays": count_overlaps(connection),
@@ -94,15 +117,17 @@ def _make_admissions(connection, date_format):
     admit, discharge, death = (timestamp_sql(name, date_format) for name in ("raw_admit", "raw_discharge", "raw_death"))
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE mimic_stays AS
-        SELECT patient, stay, admit, {discharge_sql('admit', 'discharge', 'raw_discharge')} AS discharge, death,
+        SELECT patient, stay, admit, {discharge_sql("admit", "discharge", "raw_discharge")} AS discharge, death,
                raw_admit, raw_discharge
         FROM (SELECT trim(patient) AS patient, trim(stay) AS stay, {admit} AS admit, {discharge} AS discharge,
                      {death} AS death, raw_admit, raw_discharge,
                      row_number() OVER (PARTITION BY trim(patient), trim(stay) ORDER BY rowid) AS place
               FROM mimic_admissions)
-        WHERE place = 1""")
+        WHERE place = 1"""
+    )
     rows, stays = connection.execute(
-        "SELECT (SELECT count(*) FROM mimic_admissions), (SELECT count(*) FROM mimic_stays)").fetchone()
+        "SELECT (SELECT count(*) FROM mimic_admissions), (SELECT count(*) FROM mimic_stays)"
+    ).fetchone()
     return rows - stays
 
 
@@ -116,11 +141,12 @@ def _fill_stays(connection, version):
         SELECT patient_id, stay_id, admit, discharge, prefix || code, seq_num, NULL, NULL, NULL, {reason}, 0, record
         FROM (SELECT trim(d.patient) AS patient_id, a.stay AS stay_id, a.admit, a.discharge,
                      a.raw_admit, a.raw_discharge,
-                     CASE WHEN NOT {is_blank_sql('d.code')} THEN upper(replace(trim(d.code), '.', '')) END AS code,
+                     CASE WHEN NOT {is_blank_sql("d.code")} THEN upper(replace(trim(d.code), '.', '')) END AS code,
                      {prefix} AS prefix, TRY_CAST(d.seq_num AS INTEGER) AS seq_num, d.rowid AS record
               FROM mimic_diagnoses_icd d
               LEFT JOIN mimic_stays a ON a.patient = trim(d.patient) AND a.stay = trim(d.stay))
-        ORDER BY record""")
+        ORDER BY record"""
+    )
 
 
 def _make_patients(connection, version, date_format):
@@ -132,7 +158,7 @@ def _make_patients(connection, version, date_format):
     connection.execute(
         f"""CREATE OR REPLACE TABLE patients AS
         WITH known AS (
-            SELECT trim(patient) AS patient, min({birth}) AS birth, min({timestamp_sql('raw_dod', date_format)}) AS dod,
+            SELECT trim(patient) AS patient, min({birth}) AS birth, min({timestamp_sql("raw_dod", date_format)}) AS dod,
                    min(CASE upper(trim(sex)) WHEN 'F' THEN 'F' WHEN 'M' THEN 'M' END) AS sex
             FROM mimic_patients GROUP BY trim(patient)),
         seen AS (
@@ -142,20 +168,22 @@ def _make_patients(connection, version, date_format):
                e.last_discharge AS observation_end
         FROM (SELECT DISTINCT patient_id FROM stays) s
         LEFT JOIN known k ON k.patient = s.patient_id
-        LEFT JOIN seen e ON e.patient = s.patient_id""")
+        LEFT JOIN seen e ON e.patient = s.patient_id"""
+    )
     unknown, births = connection.execute(
         "SELECT count(*) FILTER (WHERE patient_id NOT IN "
         "(SELECT trim(patient) FROM mimic_patients WHERE patient IS NOT NULL)), "
-        "count(*) FILTER (WHERE birth IS NULL) FROM patients").fetchone()
+        "count(*) FILTER (WHERE birth IS NULL) FROM patients"
+    ).fetchone()
     return {"patients_not_in_patients_table": unknown, "patients_without_birth": births}
 
 
 SOURCE = Source(
     name="mimic",
     description="MIMIC-III or MIMIC-IV: a folder with ADMISSIONS, DIAGNOSES_ICD and PATIENTS (.csv or .csv.gz), or one "
-                "whose folder hosp holds them",
+    "whose folder hosp holds them",
     observation_end="the patient's last discharge: MIMIC shifts dates per patient, so that no common end of data "
-                    "exists",
+    "exists",
     present_on_admission="null: MIMIC does not say which diagnoses were present on admission",
     recognise=lambda data_file: _find(data_file) is not None,
     load=_load,

@@ -59,9 +59,16 @@ def plain_types(text, layout, parsed_as_number):
         own = {use: layout.parsed[use] for use in uses if use in layout.parsed}
         if uses and uses <= DATE_NAMES and not own and _all_match(r"\d{4}-\d\d-\d\d", values):
             types[name] = DATE
-        elif uses and uses <= NUMBER_NAMES and _all_match(r"\d{1,5}", values) and (
-            all(sql == parsed_as_number.get(use, "").format(value=name) for use, sql in own.items())
-            and ("present_on_admission" not in uses or "present_on_admission" in own)  # else it is counted as unusable
+        elif (
+            uses
+            and uses <= NUMBER_NAMES
+            and _all_match(r"\d{1,5}", values)
+            and (
+                all(sql == parsed_as_number.get(use, "").format(value=name) for use, sql in own.items())
+                and (
+                    "present_on_admission" not in uses or "present_on_admission" in own
+                )  # else it is counted as unusable
+            )
         ):
             types[name] = NUMBER
         else:

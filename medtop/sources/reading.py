@@ -69,8 +69,10 @@ def timestamp_sql(value, date_format=None):
 
 def discharge_sql(admit, discharge, raw_discharge):
     """SQL: the discharge; one given as a bare date, on the day of an admission given with a time, is not before it."""
-    return (f"CASE WHEN {discharge} < {admit} AND strlen({raw_discharge}) <= 10 AND CAST({discharge} AS DATE) = "
-            f"CAST({admit} AS DATE) THEN {admit} ELSE {discharge} END")
+    return (
+        f"CASE WHEN {discharge} < {admit} AND strlen({raw_discharge}) <= 10 AND CAST({discharge} AS DATE) = "
+        f"CAST({admit} AS DATE) THEN {admit} ELSE {discharge} END"
+    )
 
 
 def is_given_sql(value):
@@ -195,8 +197,10 @@ class TableReader:
             if received != expected or longest > MOST_LINES:
                 raise _open_quote(text, begin)
         if received != expected:
-            raise DataError(f"{path}: expected {expected} rows below the header, received {received}: check its quotes "
-                            "and line ends")
+            raise DataError(
+                f"{path}: expected {expected} rows below the header, received {received}: check its quotes "
+                "and line ends"
+            )
 
     def structural_count(self, number=None):
         """Rows rejected as such in file `number`, or in all."""
@@ -206,7 +210,8 @@ class TableReader:
     def structural_rejects(self, number):
         """Rejected rows of file `number`: list of (line, column name, reason), by line."""
         rows = self.connection.execute(
-            f"SELECT place, column_name, reason FROM medtop_structural WHERE file = {number} ORDER BY place").fetchall()
+            f"SELECT place, column_name, reason FROM medtop_structural WHERE file = {number} ORDER BY place"
+        ).fetchall()
         _, text, delimiter = self.files[number]
         if not rows or not text.has_quotes:
             return rows
@@ -220,8 +225,12 @@ class TableReader:
         if text is None:
             rows = self.connection.execute(f"SELECT count(*) FROM {_parquet_sql(path)}").fetchone()[0]
             return iter(range(1, rows + 1))
-        skipped = {place for (place,) in self.connection.execute(
-            f"SELECT place FROM medtop_structural WHERE file = {number}").fetchall()}
+        skipped = {
+            place
+            for (place,) in self.connection.execute(
+                f"SELECT place FROM medtop_structural WHERE file = {number}"
+            ).fetchall()
+        }
         return (line for place, line in iterate_records(text, delimiter) if place not in skipped)
 
     def _count(self, target):
@@ -248,7 +257,8 @@ class TableReader:
         )
         swallowed = self.connection.execute(
             "SELECT count(*) FROM medtop_errors WHERE error_type = 'UNQUOTED VALUE' "
-            "AND (contains(csv_line, chr(10)) OR contains(csv_line, chr(13)))").fetchone()[0]
+            "AND (contains(csv_line, chr(10)) OR contains(csv_line, chr(13)))"
+        ).fetchone()[0]
         if swallowed:
             raise _open_quote(text, _survey_records(text, self.files[number][2])[1])
 
@@ -270,8 +280,10 @@ def _open_quote(text, line):
 
     DuckDB's own line number is not used: with a file read in parts it can name a line of another part.
     """
-    return DataError(f"{text.path}: line {line}: expected each quoted field to be closed, received one that swallows "
-                     "the lines after it")
+    return DataError(
+        f"{text.path}: line {line}: expected each quoted field to be closed, received one that swallows "
+        "the lines after it"
+    )
 
 
 def column_types(connection, path):

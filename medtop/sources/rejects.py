@@ -43,7 +43,8 @@ def iterate_rejects(reader, bad_sql, headers, reasons):
     for number, (path, _, _) in enumerate(reader.files):
         structural = reader.structural_rejects(number)
         found = reader.connection.execute(
-            f"SELECT record, reason FROM ({bad_sql}) WHERE file = {number} ORDER BY record").fetchnumpy()
+            f"SELECT record, reason FROM ({bad_sql}) WHERE file = {number} ORDER BY record"
+        ).fetchnumpy()
         located = _locate(path, reader.kept_lines(number), found["record"], found["reason"], names, reasons)
         for line, column, reason in heapq.merge(structural, located, key=lambda reject: reject[0]):
             yield str(path), line, headers[number].get(column, column or ""), reason

@@ -74,7 +74,9 @@ def text_layout(headers, places, delimiter, parsed=None):
     """
     names = [f"c{place}" for place in range(len(headers))]
     return RowLayout(
-        names=names, raw={name: names[place] for name, place in places.items()}, delimiter=delimiter,
+        names=names,
+        raw={name: names[place] for name, place in places.items()},
+        delimiter=delimiter,
         headers={**dict(zip(names, headers, strict=True)), **{name: headers[place] for name, place in places.items()}},
         parsed={name: sql.format(value=names[places[name]]) for name, sql in (parsed or {}).items()},
     )
@@ -122,8 +124,10 @@ def reason_sql(line_breaks, unknown_stay=None, unknown_version=None):
         unknown_version: SQL condition: the version of its code is not known.
     """
     place = {reason: number for number, reason in enumerate(REASONS, 1)}
-    good = (f"patient_id >= '!' AND code >= '!' AND admit >= TIMESTAMP '{EARLIEST}' AND discharge >= admit "
-            f"AND discharge < TIMESTAMP '{LATEST}'")
+    good = (
+        f"patient_id >= '!' AND code >= '!' AND admit >= TIMESTAMP '{EARLIEST}' AND discharge >= admit "
+        f"AND discharge < TIMESTAMP '{LATEST}'"
+    )
     broken = {name: f"(contains({name}, chr(10)) OR contains({name}, chr(13)))" for name in ("patient_id", "code")}
     if line_breaks:
         good += "".join(f" AND NOT {test}" for test in broken.values())
@@ -132,8 +136,11 @@ def reason_sql(line_breaks, unknown_stay=None, unknown_version=None):
     unknown = ((unknown_version, "code_system_unknown"), (unknown_stay, "stay_unknown"))
     tests += [(test, reason) for test, reason in unknown if test]
     for name in ("admit", "discharge"):
-        tests += [(f"NOT {is_given_sql('raw_' + name)}", f"{name}_empty"), (f"{name} IS NULL", f"{name}_unparsable"),
-                  (out_of_range_sql(name), f"{name}_out_of_range")]
+        tests += [
+            (f"NOT {is_given_sql('raw_' + name)}", f"{name}_empty"),
+            (f"{name} IS NULL", f"{name}_unparsable"),
+            (out_of_range_sql(name), f"{name}_out_of_range"),
+        ]
     tests.append(("discharge < admit", "discharge_before_admit"))
     if line_breaks:
         tests += [(test, f"{name}_line_break") for name, test in broken.items()]
@@ -158,11 +165,11 @@ def select_sql(layout, given, line_breaks, date_format=None, dates_only=False):
     judged = (*FLAGS, "admit", "discharge")
     raws = ", ".join(f"{sql} AS raw_{name}" for name, sql in layout.raw.items() if name in judged)
     # a column that is parsed in a way of its own has values of other meanings, which are not to be counted
-    flagged = [name for name in FLAGS
-               if name in layout.raw and (name in ORDER_COLUMNS or name not in layout.parsed)]
+    flagged = [name for name in FLAGS if name in layout.raw and (name in ORDER_COLUMNS or name not in layout.parsed)]
     bits = " + ".join(
         f"CASE WHEN {name} IS NULL AND {is_given_sql('raw_' + name)} THEN {1 << FLAGS.index(name)} ELSE 0 END"
-        for name in flagged)
+        for name in flagged
+    )
     complete = " AND ".join(f"{name} IS NOT NULL" for name in flagged)
     flags = f"CASE WHEN {complete} THEN 0 ELSE {bits} END" if flagged else "0"
     discharge = "read_discharge" if dates_only else discharge_sql("admit", "read_discharge", "raw_discharge")
@@ -211,7 +218,8 @@ def load_rows(request, source, files, layout_of):
         ranges.append((first, after))
     bad_sql = " UNION ALL ".join(
         f"SELECT {number} AS file, rowid - {first} AS record, reason FROM stays "
-        f"WHERE reason > 0 AND rowid >= {first} AND rowid < {after}" for number, (first, after) in enumerate(ranges)
+        f"WHERE reason > 0 AND rowid >= {first} AND rowid < {after}"
+        for number, (first, after) in enumerate(ranges)
     )
     headers = [layout.headers for layout in layouts]
     rows_in, dropped = settle(request, reader, bad_sql, headers)
@@ -251,13 +259,15 @@ def settle(request, reader, bad_sql, headers, row_files=None):
     names = list(REASONS)
     total, dropped = 0, {}
     for reason, count in connection.execute(
-        "SELECT reason, count(*) FROM stays GROUP BY reason ORDER BY reason").fetchall():
+        "SELECT reason, count(*) FROM stays GROUP BY reason ORDER BY reason"
+    ).fetchall():
         total += count
         if reason:
             dropped[names[reason - 1]] = count
     counted = "true" if row_files is None else f"file IN ({', '.join(map(str, row_files))})"
     for reason, count in connection.execute(
-        f"SELECT reason, count(*) FROM medtop_structural WHERE {counted} GROUP BY reason ORDER BY reason").fetchall():
+        f"SELECT reason, count(*) FROM medtop_structural WHERE {counted} GROUP BY reason ORDER BY reason"
+    ).fetchall():
         dropped[reason] = dropped.get(reason, 0) + count
         total += count
     if not total:
@@ -272,8 +282,10 @@ def settle(request, reader, bad_sql, headers, row_files=None):
     if sum(dropped.values()) == total:
         commonest = max(dropped, key=dropped.get)
         hint = "; give the form with --date_format" if "unparsable" in commonest else ""
-        raise DataError(f"{request.data_file}: expected usable rows, received none: {dropped[commonest]} of {total} "
-                        f"rows dropped for {commonest}{hint}")
+        raise DataError(
+            f"{request.data_file}: expected usable rows, received none: {dropped[commonest]} of {total} "
+            f"rows dropped for {commonest}{hint}"
+        )
     connection.execute("DELETE FROM stays WHERE reason > 0")
     return total, dropped
 
@@ -333,11 +345,19 @@ def finish(request, source, files, rows_in, dropped, counts, notes=(), rows_merg
     connection.execute("DROP TABLE medtop_structural")
     rows, present, icd = connection.execute(
         "SELECT count(*), count(present_on_admission), sum(CASE WHEN starts_with(code, 'ICD10_') THEN 1 "
-        "WHEN starts_with(code, 'ICD9_') THEN 1 ELSE 0 END) FROM stays").fetchone()
+        "WHEN starts_with(code, 'ICD9_') THEN 1 ELSE 0 END) FROM stays"
+    ).fetchone()
     if 0 < icd < rows:
         counts = {**counts, "codes_without_icd_prefix": rows - icd}
     return StaysReport(
-        source=source.name, files=files, rows_in=rows_in, rows_merged=rows_merged, rows_dropped=dropped, counts=counts,
-        observation_end=source.observation_end, has_present_on_admission=present > 0, icd_codes=2 * icd > rows,
+        source=source.name,
+        files=files,
+        rows_in=rows_in,
+        rows_merged=rows_merged,
+        rows_dropped=dropped,
+        counts=counts,
+        observation_end=source.observation_end,
+        has_present_on_admission=present > 0,
+        icd_codes=2 * icd > rows,
         notes=list(notes),
     )

@@ -109,8 +109,9 @@ def stream_bytes(path):
             try:
                 plain = stream.decompress(block)
             except zlib.error:
-                raise DataError(f"{path}: expected a whole gzip file, received a damaged one after {place} unpacked "
-                                "bytes") from None
+                raise DataError(
+                    f"{path}: expected a whole gzip file, received a damaged one after {place} unpacked bytes"
+                ) from None
             place += len(plain)
             yield plain
             rest = b""
@@ -147,14 +148,14 @@ def inspect_text(path):
             multi_line = multi_line or ends_within
         joined = np.frombuffer(tail + block, np.uint8)  # a line end cut by the block's end is seen with the next block
         feeds = joined == ord("\n")  # counting with NumPy takes a third of the time of bytes.count
-        newlines += int(np.count_nonzero(feeds[len(tail):]))
+        newlines += int(np.count_nonzero(feeds[len(tail) :]))
         if b"\r" in block or b"\r" in tail:
             returns += block.count(b"\r")
             pairs += (tail[-1:] + block).count(b"\r\n")
             blanks += sum(1 for match in BLANK_LINE.finditer(joined.tobytes()) if match.end() > len(tail))
         else:
             start = max(len(tail) - 1, 0)
-            blanks += int(np.count_nonzero(feeds[start + 1:] & feeds[start:-1]))
+            blanks += int(np.count_nonzero(feeds[start + 1 :] & feeds[start:-1]))
         place += len(block)
         tail = joined[-2:].tobytes()
     if not place:
@@ -298,6 +299,6 @@ class _BlockReader(io.RawIOBase):
     def readinto(self, buffer):
         if not self._rest:
             self._rest = next(self._blocks, b"")
-        piece, self._rest = self._rest[: len(buffer)], self._rest[len(buffer):]
+        piece, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
         buffer[: len(piece)] = piece
         return len(piece)

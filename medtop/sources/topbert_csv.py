@@ -34,9 +34,18 @@ HEADERS = {
 }
 """Column -> headers by which it is known; in the order of the columns by position."""
 
-STANDARD = {"patient_id": "patient", "admit": "admit", "discharge": "discharge", "code": "diagnosis",
-            "order_1": "poa", "order_2": "third_party", "order_3": "priority",
-            "present_on_admission": "poa", "birth": "dob", "sex": "sex"}
+STANDARD = {
+    "patient_id": "patient",
+    "admit": "admit",
+    "discharge": "discharge",
+    "code": "diagnosis",
+    "order_1": "poa",
+    "order_2": "third_party",
+    "order_3": "priority",
+    "present_on_admission": "poa",
+    "birth": "dob",
+    "sex": "sex",
+}
 
 
 def find_places(headers):
@@ -62,8 +71,10 @@ def _layout(path, request):
         raise DataError(f"{path}: expected comma-separated text, received Parquet (--source=columns reads it)")
     lines = read_head(path)
     if not any(len(row) == len(HEADERS) for row in split_rows(lines[:21], ",")):
-        raise DataError(f"{path}: line 1: expected {len(HEADERS)} comma-separated columns ({', '.join(HEADERS)}), "
-                        f"received {len(header_line(lines, ','))}; {describe_delimiter(lines)}")
+        raise DataError(
+            f"{path}: line 1: expected {len(HEADERS)} comma-separated columns ({', '.join(HEADERS)}), "
+            f"received {len(header_line(lines, ','))}; {describe_delimiter(lines)}"
+        )
     headers = header_line(lines, ",")
     headers = headers if len(headers) == len(HEADERS) else list(HEADERS)
     places = find_places(headers)
@@ -90,7 +101,7 @@ SOURCE = Source(
     name="topbert_csv",
     description="top-BERT's comma-separated table of ten columns: " + ", ".join(HEADERS),
     observation_end="the latest discharge in the whole table, for every patient: the table does not say until "
-                    "when it observes",
+    "when it observes",
     present_on_admission="column poa: Y and N are taken, all else (numbers, U, W) is null",
     recognise=_recognise,
     load=_load,

@@ -66,10 +66,20 @@ class Block:
         """The block's first `count` patients."""
         stays = np.searchsorted(self.visit_patients, count)
         rows = np.searchsorted(self.code_visits, stays)
-        size = {"visit_patients": stays, "admits": stays, "discharges": stays,
-                "code_visits": rows, "codes": rows, "priorities": rows, "present": rows}
-        cut = {f.name: getattr(self, f.name)[:size.get(f.name, count)]
-               for f in dataclasses.fields(self) if f.name not in ("first", "components")}
+        size = {
+            "visit_patients": stays,
+            "admits": stays,
+            "discharges": stays,
+            "code_visits": rows,
+            "codes": rows,
+            "priorities": rows,
+            "present": rows,
+        }
+        cut = {
+            f.name: getattr(self, f.name)[: size.get(f.name, count)]
+            for f in dataclasses.fields(self)
+            if f.name not in ("first", "components")
+        }
         return Block(first=self.first, components={k: v[:count] for k, v in self.components.items()}, **cut)
 
 
@@ -111,10 +121,22 @@ def _draw_block(seed, number, first, size):
     last = np.cumsum(np.bincount(past.patients, minlength=size)) - 1
     prediction_times = discharges[place[last]]
     block = Block(
-        first=first, births=people.births, death_days=future.death_days, observation_days=future.observation_days,
-        sexes=np.where(people.female, "F", "M"), prediction_times=prediction_times, visit_patients=visits.patients,
-        admits=admits, discharges=discharges, code_visits=code_visits[rows], codes=columns[0], present=columns[1],
-        priorities=columns[2], risks=risk.true_risks(components), targets=None, components=components,
+        first=first,
+        births=people.births,
+        death_days=future.death_days,
+        observation_days=future.observation_days,
+        sexes=np.where(people.female, "F", "M"),
+        prediction_times=prediction_times,
+        visit_patients=visits.patients,
+        admits=admits,
+        discharges=discharges,
+        code_visits=code_visits[rows],
+        codes=columns[0],
+        present=columns[1],
+        priorities=columns[2],
+        risks=risk.true_risks(components),
+        targets=None,
+        components=components,
     )
     block.targets = realised_labels(block)
     return block

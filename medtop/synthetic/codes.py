@@ -97,8 +97,15 @@ def _tables():
     missing = [-1] * (len(codes) - len(condition_of))
     condition_of, stage_of = condition_of + missing, stage_of + [0] * len(missing)
     group_of += [-1] * (len(codes) - len(group_of))
-    return (tuple(codes), stage_codes, acute_codes, first_background,
-            np.array(condition_of), np.array(stage_of), np.array(group_of))
+    return (
+        tuple(codes),
+        stage_codes,
+        acute_codes,
+        first_background,
+        np.array(condition_of),
+        np.array(stage_of),
+        np.array(group_of),
+    )
 
 
 CODES, STAGE_CODES, ACUTE_CODES, FIRST_BACKGROUND, CONDITION_OF, STAGE_OF, GROUP_OF = _tables()

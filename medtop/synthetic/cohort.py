@@ -92,7 +92,9 @@ class Tally:
     def summary(self):
         """Counts and labels as one dict."""
         return {
-            "patients": self.patients, "stays": self.stays, "rows": self.rows,
+            "patients": self.patients,
+            "stays": self.stays,
+            "rows": self.rows,
             "mean_history_stays": self.history_stays / self.patients,
             "mean_history_codes": self.history_codes / self.patients,
             "observed_deaths": self.deaths / self.patients,
@@ -136,25 +138,43 @@ def stays_table(block, layout):
         death = _dates(np.maximum(block.death_days, 0))
         death = pc.if_else(pa.array(block.death_days >= 0), death, pa.scalar(None, pa.date32()))
         columns = {
-            "patient_id": ids, "stay_id": pa.array(stay_ids[visits]), "admit": _times(block.admits[visits]),
-            "discharge": _times(block.discharges[visits]), "code": codes, "order_1": pa.array(order),
-            "order_2": pa.array(nothing), "order_3": pa.array(block.priorities), "present_on_admission": present,
-            "birth": _dates(block.births[patients]), "sex": sexes, "death": death.take(people),
+            "patient_id": ids,
+            "stay_id": pa.array(stay_ids[visits]),
+            "admit": _times(block.admits[visits]),
+            "discharge": _times(block.discharges[visits]),
+            "code": codes,
+            "order_1": pa.array(order),
+            "order_2": pa.array(nothing),
+            "order_3": pa.array(block.priorities),
+            "present_on_admission": present,
+            "birth": _dates(block.births[patients]),
+            "sex": sexes,
+            "death": death.take(people),
             "observation_end": _dates(block.observation_days[patients]),
         }
     elif layout == "medbert":
         columns = {
-            "patient_id": ids, "vadate": _dates(admit_days[visits]), "vddate": _dates(discharge_days[visits]),
-            "diag": codes, "poa": pa.array(order), "diagnosis_priority": pa.array(block.priorities),
+            "patient_id": ids,
+            "vadate": _dates(admit_days[visits]),
+            "vddate": _dates(discharge_days[visits]),
+            "diag": codes,
+            "poa": pa.array(order),
+            "diagnosis_priority": pa.array(block.priorities),
             "third_party_ind": pa.array(nothing),
         }
     else:
         age = np.floor((admit_days[visits] - block.births[patients]) / risk.DAYS_PER_YEAR).astype(np.int64)
         columns = {
-            "patient": ids, "admit": _dates(admit_days[visits]), "discharge": _dates(discharge_days[visits]),
-            "diagnosis": codes, "poa": pa.array(order), "third_party": pa.array(nothing),
-            "priority": pa.array(block.priorities), "dob": _dates(block.births[patients]),
-            "age_at_enc": pa.array(age), "sex": sexes,
+            "patient": ids,
+            "admit": _dates(admit_days[visits]),
+            "discharge": _dates(discharge_days[visits]),
+            "diagnosis": codes,
+            "poa": pa.array(order),
+            "third_party": pa.array(nothing),
+            "priority": pa.array(block.priorities),
+            "dob": _dates(block.births[patients]),
+            "age_at_enc": pa.array(age),
+            "sex": sexes,
         }
     return pa.table(columns)
 
@@ -176,13 +196,15 @@ def risk_table(block, layout):
     size = len(LABEL_TASKS)
     people = pa.array(np.repeat(np.arange(len(block)), size))
     place = pa.array(np.tile(np.arange(size), len(block)))
-    return pa.table({
-        "patient_id": patient_ids(block).take(people),
-        "prediction_time": _prediction_times(block, layout).take(people),
-        "task": pa.array([task for task, _ in LABEL_TASKS]).take(place),
-        "label": pa.array([label for _, label in LABEL_TASKS]).take(place),
-        "risk": pa.array(np.round(block.risks.ravel(), RISK_DIGITS)),
-    })
+    return pa.table(
+        {
+            "patient_id": patient_ids(block).take(people),
+            "prediction_time": _prediction_times(block, layout).take(people),
+            "task": pa.array([task for task, _ in LABEL_TASKS]).take(place),
+            "label": pa.array([label for _, label in LABEL_TASKS]).take(place),
+            "risk": pa.array(np.round(block.risks.ravel(), RISK_DIGITS)),
+        }
+    )
 
 
 class _TableWriter:
@@ -208,15 +230,24 @@ class _TableWriter:
 def cohort_paths(prefix, layout="stays", gzip=False):
     """Dict of the files that `write_cohort` writes: `stays`, `prediction_times`, `true_risk`, `generator`."""
     suffix = (".tsv" if layout == "medbert" else ".csv") + (".gz" if gzip else "")
-    names = {"stays": suffix, "prediction_times": ".prediction_times.csv", "true_risk": ".true_risk.csv",
-             "generator": ".generator.json"}
+    names = {
+        "stays": suffix,
+        "prediction_times": ".prediction_times.csv",
+        "true_risk": ".true_risk.csv",
+        "generator": ".generator.json",
+    }
     return {name: Path(f"{prefix}{end}") for name, end in names.items()}
 
 
 def settings_of(num_patients, seed, layout, gzip):
     """What determines a cohort's files, as `<prefix>.generator.json` keeps it."""
-    return {"constants_version": risk.CONSTANTS_VERSION, "num_patients": num_patients, "seed": seed, "layout": layout,
-            "gzip": gzip}
+    return {
+        "constants_version": risk.CONSTANTS_VERSION,
+        "num_patients": num_patients,
+        "seed": seed,
+        "layout": layout,
+        "gzip": gzip,
+    }
 
 
 def read_summary(prefix, settings):
@@ -232,13 +263,17 @@ def read_summary(prefix, settings):
         before = summary["settings"]
         differences = [f"{k} {before.get(k)!r} -> {v!r}" for k, v in settings.items() if before.get(k) != v]
         if differences:
-            raise DataError(f"{paths['generator']}: expected the settings of the earlier run, received others "
-                            f"({', '.join(differences)}); use --overwrite or another --output_prefix")
+            raise DataError(
+                f"{paths['generator']}: expected the settings of the earlier run, received others "
+                f"({', '.join(differences)}); use --overwrite or another --output_prefix"
+            )
         if len(standing) == len(paths):
             return summary
     if standing:
-        raise DataError(f"{standing[0]}: expected no such file or all four of a generated cohort, "
-                        f"received {len(standing)} of them; use --overwrite or another --output_prefix")
+        raise DataError(
+            f"{standing[0]}: expected no such file or all four of a generated cohort, "
+            f"received {len(standing)} of them; use --overwrite or another --output_prefix"
+        )
     return None
 
 

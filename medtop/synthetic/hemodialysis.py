@@ -44,8 +44,16 @@ CATEGORICAL = {  # column -> (categories in the order of a trait, trait)
     "residual_urine": (("normal", "low", "none"), "need"),
     "bleeding_risk": (("high", "medium", "low"), "clotting"),
 }
-COMORBIDITIES = ("diabetes", "hypertension", "heart_failure", "coronary_disease", "stroke", "malignancy", "copd",
-                 "liver_disease")  # fmt: skip
+COMORBIDITIES = (
+    "diabetes",
+    "hypertension",
+    "heart_failure",
+    "coronary_disease",
+    "stroke",
+    "malignancy",
+    "copd",
+    "liver_disease",
+)
 CLASSES = {  # target -> (classes in the order of a score, the score's loadings)
     "mode": (("HD", "HDF", "HF", "HD+HP"), {"need": 0.7, "mineral": -0.5}),
     "anticoagulant": (("none", "low_molecular", "heparin"), {"clotting": 0.9}),

@@ -29,11 +29,30 @@ from medtop.synthetic.notes_texts import (
 )
 
 VERSION = 1
-ADMISSIONS_HEADER = ("ROW_ID", "SUBJECT_ID", "HADM_ID", "ADMITTIME", "DISCHTIME", "DEATHTIME", "ADMISSION_TYPE",
-                     "HOSPITAL_EXPIRE_FLAG")  # fmt: skip
+ADMISSIONS_HEADER = (
+    "ROW_ID",
+    "SUBJECT_ID",
+    "HADM_ID",
+    "ADMITTIME",
+    "DISCHTIME",
+    "DEATHTIME",
+    "ADMISSION_TYPE",
+    "HOSPITAL_EXPIRE_FLAG",
+)
 PATIENTS_HEADER = ("ROW_ID", "SUBJECT_ID", "GENDER", "DOB", "DOD")
-NOTES_HEADER = ("ROW_ID", "SUBJECT_ID", "HADM_ID", "CHARTDATE", "CHARTTIME", "STORETIME", "CATEGORY", "DESCRIPTION",
-                "CGID", "ISERROR", "TEXT")  # fmt: skip
+NOTES_HEADER = (
+    "ROW_ID",
+    "SUBJECT_ID",
+    "HADM_ID",
+    "CHARTDATE",
+    "CHARTTIME",
+    "STORETIME",
+    "CATEGORY",
+    "DESCRIPTION",
+    "CGID",
+    "ISERROR",
+    "TEXT",
+)
 RISK_HEADER = ("patient_id", "admission_id", "prediction_time", "task", "label", "level", "risk", "readmission")
 """What the trainers' `--true_risk_file` reads, and more."""
 FILES = ("ADMISSIONS.csv", "PATIENTS.csv", "NOTEEVENTS.csv", "true_risk.csv")
@@ -131,12 +150,18 @@ def write_notes(folder, settings, overwrite=False):
     examples = len([stay for stay in stays if stay.kind != "NEWBORN" and stay.death is None])
     summary = {
         "settings": about,
-        "patients": len(people), "admissions": len(stays), "examples": examples, "notes": notes,
-        "known": len(known), "prevalence": float(known.mean()) if len(known) else None,
+        "patients": len(people),
+        "admissions": len(stays),
+        "examples": examples,
+        "notes": notes,
+        "known": len(known),
+        "prevalence": float(known.mean()) if len(known) else None,
         "best_roc_auc": best_roc_auc(settings.is_random),
-        "levels": {name: {"admissions": int((drawn == place).sum()), "risk": float(risks[place])}
-                   for place, name in enumerate(LEVELS)},
-    }  # fmt: skip
+        "levels": {
+            name: {"admissions": int((drawn == place).sum()), "risk": float(risks[place])}
+            for place, name in enumerate(LEVELS)
+        },
+    }
     write_json(folder / SUMMARY, summary)
     return summary
 
@@ -152,8 +177,11 @@ def _earlier(folder, about, overwrite):
             settings = summary["settings"]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: expected the summary of a generated set, received another content") from error
-        differences = [f"{name} was {settings.get(name)!r}, is {about[name]!r}" for name in about
-                       if settings.get(name) != about[name]]  # fmt: skip
+        differences = [
+            f"{name} was {settings.get(name)!r}, is {about[name]!r}"
+            for name in about
+            if settings.get(name) != about[name]
+        ]
         if differences:
             raise DataError(f"{folder}: expected the same settings, received {'; '.join(differences)} (--overwrite)")
         if all((folder / name).is_file() for name in FILES):
@@ -188,8 +216,21 @@ def _write_stays(tables, stays, levels, risks, settings, rng):
         for time, category, error, text in _notes_of(stay, LEVELS[level], settings, writer, rng):
             notes += 1
             moment = "" if category == "Discharge summary" else text_of(time)
-            tables["NOTEEVENTS.csv"].writerow((notes, stay.patient, stay.admission, text_of(time)[:10], moment, moment,
-                                               category, "Report", "", "1" if error else "", text))  # fmt: skip
+            tables["NOTEEVENTS.csv"].writerow(
+                (
+                    notes,
+                    stay.patient,
+                    stay.admission,
+                    text_of(time)[:10],
+                    moment,
+                    moment,
+                    category,
+                    "Report",
+                    "",
+                    "1" if error else "",
+                    text,
+                )
+            )
         if stay.kind != "NEWBORN" and not died:
             known = "" if stay.known is None else stay.known
             row = (stay.patient, stay.admission, times[1], TASK, TASK, LEVELS[level], f"{risks[level]:.8f}", known)

@@ -56,8 +56,15 @@ _SLOTS = {
     "symptom": ("fever", "chest pain", "cough", "nausea", "dizziness", "headache"),
     "symptom2": ("chills", "vomiting", "dyspnea", "rash", "palpitations"),
 }
-_NUMBERS = {"dose": (1, 500), "month": (1, 13), "day": (1, 29), "number": (1, 30), "rate": (55, 120), "sat": (88, 101),
-            "value": (1, 150)}  # fmt: skip
+_NUMBERS = {
+    "dose": (1, 500),
+    "month": (1, 13),
+    "day": (1, 29),
+    "number": (1, 30),
+    "rate": (55, 120),
+    "sat": (88, 101),
+    "value": (1, 150),
+}
 _HEADINGS = ("HISTORY OF PRESENT ILLNESS:", "HOSPITAL COURSE:", "PHYSICAL EXAM:", "MEDICATIONS:", "--------", "LABS:")
 
 

@@ -31,11 +31,23 @@ MAX_HISTORY_DAYS = 12 * 365
 
 # Condition -> (cumulative hazard of onset from age 20 to 65 at average frailty, chance to be documented in a stay).
 ONSETS = {
-    "diabetes": (1e9, 0.55), "hypertension": (0.95, 0.40), "dyslipidaemia": (0.85, 0.36), "obesity": (0.65, 0.36),
-    "coronary_disease": (0.55, 0.40), "atrial_fibrillation": (0.35, 0.45), "pulmonary_disease": (0.40, 0.40),
-    "depression": (0.55, 0.36), "anaemia": (0.65, 0.36), "liver_disease": (0.30, 0.35),
-    "arterial_disease": (0.45, 0.38), "proteinuria": (0.70, 0.36), "sleep_apnoea": (0.40, 0.35),
-    "MACE": (0.17, 0.45), "CKD": (0.19, 0.45), "RET": (0.14, 0.40), "NEUR": (0.19, 0.40),
+    "diabetes": (1e9, 0.55),
+    "hypertension": (0.95, 0.40),
+    "dyslipidaemia": (0.85, 0.36),
+    "obesity": (0.65, 0.36),
+    "coronary_disease": (0.55, 0.40),
+    "atrial_fibrillation": (0.35, 0.45),
+    "pulmonary_disease": (0.40, 0.40),
+    "depression": (0.55, 0.36),
+    "anaemia": (0.65, 0.36),
+    "liver_disease": (0.30, 0.35),
+    "arterial_disease": (0.45, 0.38),
+    "proteinuria": (0.70, 0.36),
+    "sleep_apnoea": (0.40, 0.35),
+    "MACE": (0.17, 0.45),
+    "CKD": (0.19, 0.45),
+    "RET": (0.14, 0.40),
+    "NEUR": (0.19, 0.40),
 }
 ONSET_SHAPE, ONSET_FRAILTY = 2.5, 0.45
 STAGE_YEARS = 5.0
@@ -285,8 +297,12 @@ def draw_future(rng, people, components, prevalent):
         marks[rows[event], current[event], kind[event]] = True
         deaths = np.where(dies, np.where(opens | joins, ends, day), deaths)
     patients, ranks = np.nonzero(admits >= 0)
-    visits = Visits(patients, people.prediction_days[patients] + admits[patients, ranks], lengths[patients, ranks],
-                    marks[patients, ranks])
+    visits = Visits(
+        patients,
+        people.prediction_days[patients] + admits[patients, ranks],
+        lengths[patients, ranks],
+        marks[patients, ranks],
+    )
     # The day of loss itself is seen in part only; a stay that has begun is seen to its end.
     observed = np.where(deaths >= 0, deaths, np.maximum(np.floor(lost).astype(np.int64) - 1, ends))
     return Future(visits, np.where(deaths >= 0, people.prediction_days + deaths, -1), people.prediction_days + observed)

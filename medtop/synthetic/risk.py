@@ -66,28 +66,34 @@ COMBINATION_WEIGHTS = ((1.0, 0.5, 0.4, 0.7, 0.5), (0.6, 1.0, 1.0, 0.5, 0.3), (0.
 
 # Mean and standard deviation of each part before scaling, over 200,000 generated patients; columns as OUTCOMES.
 PARTS = ("additive", "timing", "order", "combination", "acceleration")
-PART_MEANS = np.array([
-    (3.6972, 3.7131, 3.3576, 3.0620, 2.6672),
-    (0.4892, 0.5288, 0.4715, 0.4767, 0.5965),
-    (-0.0103, -0.0160, -0.0120, -0.0078, -0.0076),
-    (0.5031, 0.5141, 0.4651, 0.4983, 0.4311),
-    (0.4487, 0.4487, 0.4487, 0.4487, 0.4487),
-])
-PART_SCALES = np.array([
-    (3.2460, 3.0659, 2.6688, 2.5809, 2.7507),
-    (0.3627, 0.3520, 0.3538, 0.3449, 0.4107),
-    (0.4758, 0.5451, 0.5179, 0.4911, 0.4533),
-    (0.6302, 0.6433, 0.5932, 0.6189, 0.5714),
-    (1.1145, 1.1145, 1.1145, 1.1145, 1.1145),
-])
+PART_MEANS = np.array(
+    [
+        (3.6972, 3.7131, 3.3576, 3.0620, 2.6672),
+        (0.4892, 0.5288, 0.4715, 0.4767, 0.5965),
+        (-0.0103, -0.0160, -0.0120, -0.0078, -0.0076),
+        (0.5031, 0.5141, 0.4651, 0.4983, 0.4311),
+        (0.4487, 0.4487, 0.4487, 0.4487, 0.4487),
+    ]
+)
+PART_SCALES = np.array(
+    [
+        (3.2460, 3.0659, 2.6688, 2.5809, 2.7507),
+        (0.3627, 0.3520, 0.3538, 0.3449, 0.4107),
+        (0.4758, 0.5451, 0.5179, 0.4911, 0.4533),
+        (0.6302, 0.6433, 0.5932, 0.6189, 0.5714),
+        (1.1145, 1.1145, 1.1145, 1.1145, 1.1145),
+    ]
+)
 # Standard deviation of each part within the linear predictor; columns as OUTCOMES.
-PART_LOADINGS = np.array([
-    (0.65, 0.65, 0.65, 0.65, 0.65),
-    (1.10, 1.10, 1.10, 1.10, 1.10),
-    (0.50, 0.50, 0.50, 0.50, 0.50),
-    (0.25, 0.25, 0.25, 0.25, 0.25),
-    (0.15, 0.15, 0.15, 0.15, 0.15),
-])
+PART_LOADINGS = np.array(
+    [
+        (0.65, 0.65, 0.65, 0.65, 0.65),
+        (1.10, 1.10, 1.10, 1.10, 1.10),
+        (0.50, 0.50, 0.50, 0.50, 0.50),
+        (0.25, 0.25, 0.25, 0.25, 0.25),
+        (0.15, 0.15, 0.15, 0.15, 0.15),
+    ]
+)
 INTERCEPTS = np.array([-2.05, -1.95, -2.15, -1.85, -1.75])
 """Linear predictor of the average patient: logit of P(event within 1,095 days), of P(stay > 7 days)."""
 
@@ -212,7 +218,7 @@ def daily_rates(components):
         (events float64 [N, E], death float64 [N], loss float, admission float64 [N]). An event's hazard is such that
         1 - exp(-1095 hazard) = sigmoid(linear predictor). Loss to follow-up does not depend on the patient.
     """
-    events = np.logaddexp(0, linear_predictors(components)[:, :len(ENDPOINTS)]) / HORIZONS[-1]
+    events = np.logaddexp(0, linear_predictors(components)[:, : len(ENDPOINTS)]) / HORIZONS[-1]
     recent = components["recent"].sum(1) - RECENT_CENTRE
     death = DEATH_RATE_PER_YEAR / DAYS_PER_YEAR * np.exp(DEATH_AGE * components["age"] + DEATH_TIMING * recent)
     admission = ADMISSION_RATE_PER_YEAR / DAYS_PER_YEAR * np.exp(ADMISSION_VISITS * components["visits"])

@@ -35,8 +35,10 @@ def predict(name, x, target, train, test, seed):
     constant = target.constant(train)
     alone = len(rows) == 0 or len(np.unique(y)) == 1  # nothing to learn in these rows
     if name == "constant" or alone:
-        return np.tile(constant if target.is_classification else constant[0],
-                       (len(test), 1) if target.is_classification else len(test))  # fmt: skip
+        return np.tile(
+            constant if target.is_classification else constant[0],
+            (len(test), 1) if target.is_classification else len(test),
+        )
     with threadpool_limits(1):
         return _fitted(name, x, target, rows, y, constant, test, seed)
 
@@ -47,8 +49,11 @@ def _fitted(name, x, target, rows, y, constant, test, seed):
         model = Ridge() if name == "linear" else HistGradientBoostingRegressor(early_stopping=False, random_state=seed)
         scaled = (y - constant[0]) / constant[1]
         return constant[0] + constant[1] * model.fit(x[rows], scaled).predict(x[test])
-    model = (LogisticRegression(max_iter=1000) if name == "linear"
-             else HistGradientBoostingClassifier(early_stopping=False, random_state=seed))  # fmt: skip
+    model = (
+        LogisticRegression(max_iter=1000)
+        if name == "linear"
+        else HistGradientBoostingClassifier(early_stopping=False, random_state=seed)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 1,000 steps are enough for a comparison
         model.fit(x[rows], y.astype(int))

@@ -114,13 +114,21 @@ class CrossValidation:
         for some in together:
             for target in some:
                 if not (target.known[rows].any() and target.known[valid].any()):
-                    raise DataError(f"{target.name}: expected known values among the training rows of each fold, "
-                                    f"received none in fold {fold + 1}; fewer --folds may help")  # fmt: skip
+                    raise DataError(
+                        f"{target.name}: expected known values among the training rows of each fold, "
+                        f"received none in fold {fold + 1}; fewer --folds may help"
+                    )
             trainer = self._trainer(x.shape[1], some, "fixed" if method == SINGLE_TASK else method)
             trainer.fit(x, rows, valid)
             arrays += trainer.predict(x[test])
-            histories.append({"fold": fold + 1, "targets": trainer.names, "best_epoch": trainer.best_epoch,
-                              "epochs": trainer.history})  # fmt: skip
+            histories.append(
+                {
+                    "fold": fold + 1,
+                    "targets": trainer.names,
+                    "best_epoch": trainer.best_epoch,
+                    "epochs": trainer.history,
+                }
+            )
         return arrays, histories
 
     def _trainer(self, num_inputs, targets, balancing):
@@ -143,8 +151,12 @@ def open_folder(path, schema, data_file, options, folds, overwrite=False):
         DataError: with the list of differences.
     """
     path = Path(path)
-    settings = {"schema": schema.to_dict(), "data": sha256(data_file), "folds": folds,
-                **json.loads(json.dumps(dataclasses.asdict(options)))}  # fmt: skip
+    settings = {
+        "schema": schema.to_dict(),
+        "data": sha256(data_file),
+        "folds": folds,
+        **json.loads(json.dumps(dataclasses.asdict(options))),
+    }
     run_file, cells = path / "run.json", path / "cells"
     if run_file.is_file() and not overwrite:
         try:
@@ -153,8 +165,10 @@ def open_folder(path, schema, data_file, options, folds, overwrite=False):
             raise DataError(f"{run_file}: expected the settings of a run, received another content") from None
         differ = [name for name in settings if settings[name] != earlier.get(name)]
         if differ:
-            raise DataError(f"{path}: expected the settings that the run was started with, received another "
-                            f"{', '.join(differ)}; --overwrite starts anew")  # fmt: skip
+            raise DataError(
+                f"{path}: expected the settings that the run was started with, received another "
+                f"{', '.join(differ)}; --overwrite starts anew"
+            )
         return cells
     for cell in cells.glob("*.npz"):
         cell.unlink()

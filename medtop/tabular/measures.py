@@ -97,9 +97,11 @@ def measure(targets, predictions, groups, num_bootstrap, seed, against=None):
         `difference`: {value, low, high}, the model minus `against`, resampled together.
     """
     names, numbered = np.unique(groups, return_inverse=True)
-    ones = {(model, number): TargetStatistics(target, arrays[number], predictions["constant"][number], numbered,
-                                              len(names))
-            for model, arrays in predictions.items() for number, target in enumerate(targets)}  # fmt: skip
+    ones = {
+        (model, number): TargetStatistics(target, arrays[number], predictions["constant"][number], numbered, len(names))
+        for model, arrays in predictions.items()
+        for number, target in enumerate(targets)
+    }
     points = _with_mean({key: one.values(np.ones((len(names), 1))) for key, one in ones.items()}, predictions)
     blocks = [
         _with_mean({key: one.values(counts) for key, one in ones.items()}, predictions)

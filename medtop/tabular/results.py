@@ -26,14 +26,26 @@ def write_results(folder, data, folds, predictions, histories, measured, plot=Fa
         plot: draw losses, weights and gradients over epochs, `training-<method>.html`, of the first fold.
     """
     folder = Path(folder)
-    write_json(folder / "metrics.json", {
-        "rows": {"used": len(data.table), "dropped": data.dropped},
-        "held_out": {method: {("mean_skill" if name == "" else name): entry.get("mean_skill", entry)
-                              for name, entry in entries.items()} for method, entries in measured.items()},
-    })  # fmt: skip
+    write_json(
+        folder / "metrics.json",
+        {
+            "rows": {"used": len(data.table), "dropped": data.dropped},
+            "held_out": {
+                method: {
+                    ("mean_skill" if name == "" else name): entry.get("mean_skill", entry)
+                    for name, entry in entries.items()
+                }
+                for method, entries in measured.items()
+            },
+        },
+    )
     _write_predictions(folder / "predictions.csv", data, folds, predictions)
-    rows = [{"method": method, "fold": one["fold"], "targets": one["targets"], "step": row["epoch"], **row}
-            for method, found in histories.items() for one in found for row in one["epochs"]]  # fmt: skip
+    rows = [
+        {"method": method, "fold": one["fold"], "targets": one["targets"], "step": row["epoch"], **row}
+        for method, found in histories.items()
+        for one in found
+        for row in one["epochs"]
+    ]
     write_text(folder / "train_log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     for method, found in histories.items():
         if method != SINGLE_TASK:
@@ -111,5 +123,6 @@ def _number(number, sign):
 
 def _aligned(lines):
     widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-                     for line in lines)  # fmt: skip
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

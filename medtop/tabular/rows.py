@@ -116,8 +116,10 @@ def numbers(table, column):
             if not np.isfinite(values[row]):
                 wrong.append(row)
     if wrong:
-        raise DataError(f"{table.path}: line {table.lines[wrong[0]]}: {column}: expected a number or a missing value, "
-                        f"received another text (so in {len(wrong)} of {len(table)} rows)")  # fmt: skip
+        raise DataError(
+            f"{table.path}: line {table.lines[wrong[0]]}: {column}: expected a number or a missing value, "
+            f"received another text (so in {len(wrong)} of {len(table)} rows)"
+        )
     return values
 
 
@@ -126,8 +128,10 @@ def flags(table, column):
     lowered = [None if text is None else text.lower() for text in table.columns[column]]
     wrong = [row for row, text in enumerate(lowered) if text is not None and text not in YES and text not in NO]
     if wrong:
-        raise DataError(f"{table.path}: line {table.lines[wrong[0]]}: {column}: expected yes or no (1 or 0, present or "
-                        f"notpresent), received another text (so in {len(wrong)} of {len(table)} rows)")  # fmt: skip
+        raise DataError(
+            f"{table.path}: line {table.lines[wrong[0]]}: {column}: expected yes or no (1 or 0, present or "
+            f"notpresent), received another text (so in {len(wrong)} of {len(table)} rows)"
+        )
     return np.array([text in YES for text in lowered], bool)
 
 
@@ -140,15 +144,19 @@ def check_columns(table, schema):
     read = [column for one in schema.inputs for column in one.columns]
     for column in dict.fromkeys([*read, *(target.name for target in schema.targets)]):
         if is_missing(table, column).all():
-            raise DataError(f"{table.path}: {column}: expected some value, received a column that is missing in all "
-                            f"{len(table)} rows")  # fmt: skip
+            raise DataError(
+                f"{table.path}: {column}: expected some value, received a column that is missing in all "
+                f"{len(table)} rows"
+            )
     for one in schema.inputs:
         for column in one.columns:
             if one.kind == NUMERIC:
                 negative = np.flatnonzero(numbers(table, column) < 0)
                 if one.log and len(negative):
-                    raise DataError(f"{table.path}: line {table.lines[negative[0]]}: {column}: expected 0 or more "
-                                    f"(log), received a negative number (so in {len(negative)} rows)")  # fmt: skip
+                    raise DataError(
+                        f"{table.path}: line {table.lines[negative[0]]}: {column}: expected 0 or more "
+                        f"(log), received a negative number (so in {len(negative)} rows)"
+                    )
             elif one.kind == MULTI_HOT and one.separator is None:
                 flags(table, column)
     for target in schema.targets:
@@ -156,8 +164,10 @@ def check_columns(table, schema):
             found = class_names(table, target)
             count = len({*table.columns[target.name]} - {None})
             if count < 2:
-                raise DataError(f"{table.path}: {target.name}: expected a target with two classes or more, received "
-                                f"{count} (of {len(found)})")  # fmt: skip
+                raise DataError(
+                    f"{table.path}: {target.name}: expected a target with two classes or more, received "
+                    f"{count} (of {len(found)})"
+                )
         else:
             values = numbers(table, target.name)
             if np.nanmax(values) == np.nanmin(values):
@@ -178,6 +188,8 @@ def class_names(table, target):
             return sorted(found)
     if found - {*target.classes}:
         rows = [row for row, text in enumerate(table.columns[target.name]) if text not in (None, *target.classes)]
-        raise DataError(f"{table.path}: line {table.lines[rows[0]]}: {target.name}: expected one of the "
-                        f"{len(target.classes)} classes of the schema, received another text (so in {len(rows)} rows)")
+        raise DataError(
+            f"{table.path}: line {table.lines[rows[0]]}: {target.name}: expected one of the "
+            f"{len(target.classes)} classes of the schema, received another text (so in {len(rows)} rows)"
+        )
     return list(target.classes)

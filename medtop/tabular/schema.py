@@ -29,8 +29,14 @@ MISSING_POLICIES = {
 """Kind of an input -> what may be done where its value is missing; the first is the default. "drop" leaves the row
 out."""
 LOSS_UNITS = ("standard", "data")
-COMPARISONS = {">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">": operator.gt,
-               "<": operator.lt}  # fmt: skip
+COMPARISONS = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+}
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")
 
 
@@ -135,10 +141,13 @@ class Schema:
             except ValueError:
                 weights[name] = -1.0
             if name not in [target.name for target in self.targets] or not 0 <= weights[name] < float("inf"):
-                raise DataError(f"--task_weights: expected target:number with a target of {self.path} and a number of "
-                                f"0 or more, received {item!r}")  # fmt: skip
-        changed = [dataclasses.replace(target, weight=weights.get(target.name, target.weight))
-                   for target in self.targets]  # fmt: skip
+                raise DataError(
+                    f"--task_weights: expected target:number with a target of {self.path} and a number of "
+                    f"0 or more, received {item!r}"
+                )
+        changed = [
+            dataclasses.replace(target, weight=weights.get(target.name, target.weight)) for target in self.targets
+        ]
         return dataclasses.replace(self, targets=tuple(changed))
 
     def to_dict(self):
@@ -273,16 +282,21 @@ class _Fields:
         value = self.left.pop(name)
         kinds = kinds if isinstance(kinds, tuple) else (kinds,)
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            names = " or ".join({"str": "text", "int": "whole number", "float": "number", "bool": "true or false",
-                                 "list": "list"}[kind.__name__] for kind in kinds)  # fmt: skip
+            names = " or ".join(
+                {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "list": "list"}[
+                    kind.__name__
+                ]
+                for kind in kinds
+            )
             raise DataError(f"{self.path}: {self.place}: {name}: expected a {names}, received {value!r:.80}")
         return value
 
     def choice(self, name, choices, *default):
         value = self.take(name, str, *default)
         if value not in choices:
-            raise DataError(f"{self.path}: {self.place}: {name}: expected one of {', '.join(choices)}, "
-                            f"received {value!r}")  # fmt: skip
+            raise DataError(
+                f"{self.path}: {self.place}: {name}: expected one of {', '.join(choices)}, received {value!r}"
+            )
         return value
 
     def texts(self, name, default):

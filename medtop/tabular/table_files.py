@@ -36,8 +36,9 @@ def read_columns(path, names, separator, wanted_by):
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: expected a table (CSV or Parquet), found no such file")
-    rows, lines = _parquet(path, names, wanted_by) if path.suffix == ".parquet" else _csv(
-        path, names, separator, wanted_by)  # fmt: skip
+    rows, lines = (
+        _parquet(path, names, wanted_by) if path.suffix == ".parquet" else _csv(path, names, separator, wanted_by)
+    )
     if not 0 < len(rows) <= MOST_ROWS:
         raise DataError(f"{path}: expected 1 to {MOST_ROWS} rows, received {'more' if rows else 'none'}")
     return rows, lines
@@ -53,15 +54,18 @@ def _csv(path, names, separator, wanted_by):
             line = reader.line_num
             for fields in reader:
                 if len(fields) != len(header) and fields:  # an empty line has no field
-                    raise DataError(f"{path}: line {line + 1}: expected {len(header)} fields as in the header, "
-                                    f"received {len(fields)}")  # fmt: skip
+                    raise DataError(
+                        f"{path}: line {line + 1}: expected {len(header)} fields as in the header, "
+                        f"received {len(fields)}"
+                    )
                 if fields and len(rows) <= MOST_ROWS:
                     rows.append(tuple(fields[place] for place in places))
                     lines.append(line + 1)
                 line = reader.line_num
     except csv.Error as error:
-        raise DataError(f"{path}: line {line + 1}: expected fields between separators or quotes, received another "
-                        f"content ({error})") from None  # fmt: skip
+        raise DataError(
+            f"{path}: line {line + 1}: expected fields between separators or quotes, received another content ({error})"
+        ) from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: behind line {line}: expected text in UTF-8, received other bytes") from None
     except (EOFError, gzip.BadGzipFile, zlib.error):
@@ -78,8 +82,9 @@ def _parquet(path, names, wanted_by):
             chosen = ", ".join(f'CAST("{header[place].replace(chr(34), chr(34) * 2)}" AS VARCHAR)' for place in places)
             rows = connection.execute(f"SELECT {chosen} FROM {source}").fetchmany(MOST_ROWS + 1)
     except duckdb.Error as error:
-        raise DataError(f"{path}: expected a Parquet file, received another content "
-                        f"({str(error).splitlines()[0]})") from error  # fmt: skip
+        raise DataError(
+            f"{path}: expected a Parquet file, received another content ({str(error).splitlines()[0]})"
+        ) from error
     return rows, list(range(2, len(rows) + 2))
 
 
@@ -87,11 +92,14 @@ def _places(path, header, names, wanted_by):
     """Where the columns stand in the header. A first line that holds none of them may be a patient's row: not shown."""
     unknown = [name for name in names if name not in header]
     if len(unknown) == len(names):
-        raise DataError(f"{path}: line 1: expected a header with the columns of {wanted_by}, received "
-                        f"{len(header)} field{'s' * (len(header) != 1)} without any of them (is its separator right?)")
+        raise DataError(
+            f"{path}: line 1: expected a header with the columns of {wanted_by}, received "
+            f"{len(header)} field{'s' * (len(header) != 1)} without any of them (is its separator right?)"
+        )
     if unknown:
-        raise DataError(f"{path}: line 1: expected the column {unknown[0]} ({wanted_by}), received "
-                        f"{', '.join(header)[:200]}")  # fmt: skip
+        raise DataError(
+            f"{path}: line 1: expected the column {unknown[0]} ({wanted_by}), received {', '.join(header)[:200]}"
+        )
     doubled = [name for name in names if header.count(name) > 1]
     if doubled:
         raise DataError(f"{path}: line 1: expected each column once, received {doubled[0]} twice")

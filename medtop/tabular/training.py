@@ -35,20 +35,34 @@ class Trainer:
     def __init__(self, num_inputs, targets, options, balancing="fixed"):
         self.targets, self.options, self.balancing = targets, options, balancing
         self.names = [target.name for target in targets]
-        self.network = build_network(num_inputs, [target.outputs for target in targets], options.hidden, options.seed,
-                                     options.dropout)  # fmt: skip
+        self.network = build_network(
+            num_inputs, [target.outputs for target in targets], options.hidden, options.seed, options.dropout
+        )
         settings = {"alpha": options.gradnorm_alpha} if balancing == "gradnorm" else {}
         self.balancer = make_balancer(
-            balancing, self.names, [target.target.kind for target in targets],
-            [target.target.weight for target in targets], options.balancing_learning_rate, options.seed, **settings,
-        )  # fmt: skip
+            balancing,
+            self.names,
+            [target.target.kind for target in targets],
+            [target.target.weight for target in targets],
+            options.balancing_learning_rate,
+            options.seed,
+            **settings,
+        )
         self.optimizer = keras.optimizers.AdamW(options.learning_rate, weight_decay=options.weight_decay)
         self.optimizer.build(self.network.trainable_weights)
         self._start = [variable.numpy().copy() for variable in self._variables]
-        self._graph = tf.function(self._epoch, autograph=False, input_signature=[
-            tf.TensorSpec([None, num_inputs]), tf.TensorSpec([None, len(targets)]), tf.TensorSpec([None, len(targets)]),
-            tf.TensorSpec([len(targets)]), tf.TensorSpec([None, options.batch_size], tf.int32),
-            tf.TensorSpec([], tf.int32)])  # fmt: skip
+        self._graph = tf.function(
+            self._epoch,
+            autograph=False,
+            input_signature=[
+                tf.TensorSpec([None, num_inputs]),
+                tf.TensorSpec([None, len(targets)]),
+                tf.TensorSpec([None, len(targets)]),
+                tf.TensorSpec([len(targets)]),
+                tf.TensorSpec([None, options.batch_size], tf.int32),
+                tf.TensorSpec([], tf.int32),
+            ],
+        )
 
     @property
     def _variables(self):
@@ -75,8 +89,10 @@ class Trainer:
             loss = relative_loss(_outputs(self.network, x[valid]), self.targets, self.constants, valid)
             self.history.append(row | {"valid_loss": loss})
             if not math.isfinite(loss):
-                raise DataError(f"training: expected finite losses, received {loss} in epoch {epoch} "
-                                f"({self.balancing}); a lower --learning_rate may help")  # fmt: skip
+                raise DataError(
+                    f"training: expected finite losses, received {loss} in epoch {epoch} "
+                    f"({self.balancing}); a lower --learning_rate may help"
+                )
             if loss < best:
                 best, self.best_epoch = loss, epoch
                 kept = [weight.numpy().copy() for weight in self.network.weights]
@@ -157,8 +173,9 @@ class Trainer:
         zero = tf.UnconnectedGradients.ZERO
         gradients = tape.gradient(total, [weight.value for weight in trained], unconnected_gradients=zero)
         kernel = last_shared_kernel(self.network).value
-        shared = tf.stack([tf.reshape(tape.gradient(loss, kernel, unconnected_gradients=zero), [-1])
-                           for loss in losses])  # fmt: skip
+        shared = tf.stack(
+            [tf.reshape(tape.gradient(loss, kernel, unconnected_gradients=zero), [-1]) for loss in losses]
+        )
         gram = tf.matmul(shared, shared, transpose_b=True)
         self.optimizer.apply(gradients, trained)
         self.balancer.update(tf.stack(losses), counts > 0, gram, step)

@@ -25,8 +25,12 @@ _LONG_NUMBER = 16
 
 _LIST_NUMBERS = re.compile(rb"\n[ \t]*[0-9]{1,2}\.(?=[ \t\r\n\0]|\Z)")
 # What stands before is looked at last: patterns that begin with letters are found ten times as fast.
-_WORDS = [(rb"dr\.(?<!\wdr\.)", b"doctor"), (rb"m\.d\.(?<!\wm\.d\.)", b"md"), (rb"admission date:", b""),
-          (rb"discharge date:", b"")]  # fmt: skip
+_WORDS = [
+    (rb"dr\.(?<!\wdr\.)", b"doctor"),
+    (rb"m\.d\.(?<!\wm\.d\.)", b"md"),
+    (rb"admission date:", b""),
+    (rb"discharge date:", b""),
+]
 _LOWER_WORDS = [(re.compile(pattern), word) for pattern, word in _WORDS]
 _ANY_WORDS = [(re.compile(pattern, re.IGNORECASE), word.capitalize()) for pattern, word in _WORDS]
 

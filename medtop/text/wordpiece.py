@@ -158,9 +158,11 @@ class WordPiece:
 
             # its own limit counts bytes; ours, in characters, is applied below
             self._matcher = tensorflow_text.FastWordpieceTokenizer(
-                list(self.vocabulary.tokens), max_bytes_per_word=4 * LONGEST_WORD, unknown_token=UNK,
+                list(self.vocabulary.tokens),
+                max_bytes_per_word=4 * LONGEST_WORD,
+                unknown_token=UNK,
                 no_pretokenization=True,
-            )  # fmt: skip
+            )
         known = ["" if len(word) > LONGEST_WORD else word for word in words]
         pieces = self._matcher.tokenize([word.encode("utf-8", "surrogatepass") for word in known])
         counts, flat = pieces.row_lengths().numpy(), pieces.flat_values.numpy().astype(np.int64)

@@ -17,9 +17,15 @@ KEEP, DROP, SPACE, ALONE = 1, 2, 3, 4
 """What a character does: part of a word; nothing, as if it were not there; ends a word; is a word of its own."""
 
 _IDEOGRAPHS = (
-    (0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F), (0x2B920, 0x2CEAF),
-    (0xF900, 0xFAFF), (0x2F800, 0x2FA1F),
-)  # fmt: skip
+    (0x4E00, 0x9FFF),
+    (0x3400, 0x4DBF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F),
+    (0x2B920, 0x2CEAF),
+    (0xF900, 0xFAFF),
+    (0x2F800, 0x2FA1F),
+)
 """Chinese characters, each a word of its own; the ranges, with their one oddity (0x2B920), are HuggingFace's."""
 
 

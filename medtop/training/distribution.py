@@ -80,8 +80,13 @@ class Distribution:
         """Turns TensorFlow's complaint about a worker that is gone into `Stopped`: started again, the run goes on."""
         try:
             yield
-        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
-                tf.errors.DeadlineExceededError, tf.errors.InternalError) as error:
+        except (
+            tf.errors.UnavailableError,
+            tf.errors.AbortedError,
+            tf.errors.CancelledError,
+            tf.errors.DeadlineExceededError,
+            tf.errors.InternalError,
+        ) as error:
             if self.workers == 1:
                 raise
             line = " ".join(str(error.message).split())

@@ -184,12 +184,24 @@ def _require(good, flag, expected, received):
 
 def _check_numbers(options):
     for name in (
-        "train_batch_size", "eval_batch_size", "save_checkpoints_steps", "keep_checkpoints",
-        "gradient_accumulation_steps", "steps_per_execution",
-    ):  # fmt: skip
+        "train_batch_size",
+        "eval_batch_size",
+        "save_checkpoints_steps",
+        "keep_checkpoints",
+        "gradient_accumulation_steps",
+        "steps_per_execution",
+    ):
         _require(getattr(options, name) >= 1, name, "1 or more", getattr(options, name))
-    for name in ("num_train_steps", "num_train_epochs", "max_eval_steps", "patience", "seed", "num_bootstrap",
-                 "save_checkpoints_minutes", "telemetry_steps"):  # fmt: skip
+    for name in (
+        "num_train_steps",
+        "num_train_epochs",
+        "max_eval_steps",
+        "patience",
+        "seed",
+        "num_bootstrap",
+        "save_checkpoints_minutes",
+        "telemetry_steps",
+    ):
         _require(getattr(options, name) >= 0, name, "0 or more", getattr(options, name))
     _require(options.seed < 2**32, "seed", "less than 2**32", options.seed)  # NumPy's seeds are 32 bits
     for name in ("max_seq_length", "max_predictions_per_seq"):
@@ -299,15 +311,20 @@ def _check_windows(infos, options):
 def _check_aggregation(info, tasks, options):
     """Refuses to aggregate what has no windows or no risk, and to choose c without a validation split."""
     if options.aggregation != "max_mean":
-        _require(options.aggregation_c == 2, "aggregation_c", "it with --aggregation=max_mean only",
-                 options.aggregation_c)
+        _require(
+            options.aggregation_c == 2, "aggregation_c", "it with --aggregation=max_mean only", options.aggregation_c
+        )
     if options.aggregation == "none":
         where = options.codes_predictions
         _require(not where, "codes_predictions", "it with admissions only (--aggregation)", where)
         return
     names = ", ".join(task.name for task in tasks)
-    _require(any(task.labels for task in tasks), "aggregation", f"none without a patient-level task ({names})",
-             options.aggregation)  # fmt: skip
+    _require(
+        any(task.labels for task in tasks),
+        "aggregation",
+        f"none without a patient-level task ({names})",
+        options.aggregation,
+    )
     _require(info.layout == "notes", "aggregation", f"none, for {info.names[0]} holds no notes", options.aggregation)
     if options.aggregation_c == 0 and options.do_eval and options.do_train:
         _require(options.valid_file, "aggregation_c", "a number above 0, or --valid_file to choose it", 0)

@@ -76,10 +76,14 @@ class StepProfile:
             "steps": len(steps),
             "examples": self.trainer.options.train_batch_size,
             "seconds": {
-                "input_wait": statistics.median(waits), "forward": forward, "backward": max(both - forward, 0.0),
-                "optimizer": max(step - both, 0.0), "step": step, "input_alone": self._input_alone(),
+                "input_wait": statistics.median(waits),
+                "forward": forward,
+                "backward": max(both - forward, 0.0),
+                "optimizer": max(step - both, 0.0),
+                "step": step,
+                "input_alone": self._input_alone(),
             },
-        }  # fmt: skip
+        }
         write_json(self.path, content)
         for line in describe(content):
             logger.info("%s", line)
@@ -112,11 +116,16 @@ def describe(content):
     seconds = content["seconds"]
     whole = seconds["input_wait"] + seconds["step"]
     names = {"input_wait": "waiting for input", "forward": "forward", "backward": "backward", "optimizer": "optimizer"}
-    lines = [f"profile of {content['steps']} steps: {1000 * whole:.1f} ms a step, {content['examples'] / whole:,.0f} "
-             "examples/s"]  # fmt: skip
-    lines += [f"  {name:18} {1000 * seconds[key]:8.1f} ms {100 * seconds[key] / whole:4.0f}%"
-              for key, name in names.items()]  # fmt: skip
+    lines = [
+        f"profile of {content['steps']} steps: {1000 * whole:.1f} ms a step, {content['examples'] / whole:,.0f} "
+        "examples/s"
+    ]
+    lines += [
+        f"  {name:18} {1000 * seconds[key]:8.1f} ms {100 * seconds[key] / whole:4.0f}%" for key, name in names.items()
+    ]
     if seconds["input_alone"] > 0:
-        lines.append(f"  input alone makes a batch in {1000 * seconds['input_alone']:.1f} ms, "
-                     f"{whole / seconds['input_alone']:.1f} times as fast as steps take them")  # fmt: skip
+        lines.append(
+            f"  input alone makes a batch in {1000 * seconds['input_alone']:.1f} ms, "
+            f"{whole / seconds['input_alone']:.1f} times as fast as steps take them"
+        )
     return [*lines, "  trace: tensorboard --logdir of this run, with tensorboard-plugin-profile"]

@@ -35,8 +35,19 @@ class TrainStep:
         jit_compile: compile a replica's part with XLA; anew for each shape of a batch.
     """
 
-    def __init__(self, model, tasks, optimizer, balancer, distribution, seed=0, accumulation=1, clip_norm=CLIP_NORM,
-                 telemetry_steps=0, jit_compile=False):  # fmt: skip
+    def __init__(
+        self,
+        model,
+        tasks,
+        optimizer,
+        balancer,
+        distribution,
+        seed=0,
+        accumulation=1,
+        clip_norm=CLIP_NORM,
+        telemetry_steps=0,
+        jit_compile=False,
+    ):
         self.model, self.tasks, self.optimizer, self.balancer = model, tasks, optimizer, balancer
         self.distribution, self.seed, self.accumulation = distribution, seed, accumulation
         self.clip_norm, self.telemetry_steps, self.jit_compile = clip_norm, telemetry_steps, jit_compile
@@ -116,9 +127,13 @@ class TrainStep:
         """Empty rows, whose weights are 0, up to a multiple of the parts that the batch is cut into."""
         parts = self.distribution.replicas * self.accumulation
         missing = -tf.shape(tf.nest.flatten(batch)[0])[0] % parts
-        return batch if parts == 1 else tf.nest.map_structure(
-            lambda part: tf.pad(part, [[0, missing]] + [[0, 0]] * (len(part.shape) - 1)), batch
-        )  # fmt: skip
+        return (
+            batch
+            if parts == 1
+            else tf.nest.map_structure(
+                lambda part: tf.pad(part, [[0, missing]] + [[0, 0]] * (len(part.shape) - 1)), batch
+            )
+        )
 
     def _replica(self, with_gram, step, stop, weights, x, y, w):
         """A replica's part, summed over the replicas: (gradients, clipped; dict of what `_measured` gives and stop)."""
@@ -203,8 +218,9 @@ class TrainStep:
 
 def last_shared_layer(model):
     """The last kernel of the encoder's last block: the variable at which tasks' gradients are compared."""
-    blocks = [layer for layer in model.encoder.layers if layer.name.startswith("layer_") and
-              layer.name.endswith("_output")]  # fmt: skip
+    blocks = [
+        layer for layer in model.encoder.layers if layer.name.startswith("layer_") and layer.name.endswith("_output")
+    ]
     return blocks[-1].kernel.value
 
 

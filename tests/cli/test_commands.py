@@ -64,8 +64,16 @@ def test_done_with_flags(script):
 
 
 def test_flags_may_follow_positional_arguments(script):
-    process = script("print(argv[1:], FLAGS.rows)", "d.tsv", "NA", "--rows=3", "out", "--input_file=a", "0",
-                     arguments=", ('data_File', 'vocab', 'output_Prefix', 'subset_size')")
+    process = script(
+        "print(argv[1:], FLAGS.rows)",
+        "d.tsv",
+        "NA",
+        "--rows=3",
+        "out",
+        "--input_file=a",
+        "0",
+        arguments=", ('data_File', 'vocab', 'output_Prefix', 'subset_size')",
+    )
     assert (process.returncode, process.stdout) == (0, "['d.tsv', 'NA', 'out', '0'] 3\n"), process.stderr
 
 
@@ -89,30 +97,36 @@ def test_value_without_equals_sign_does_not_pass_as_an_argument(script):
     assert_one_line(process, "received False", "equals sign")
 
 
-@pytest.mark.parametrize("words, parts", [
-    (["--input_file=a", "--row=3"], ["--row", "did you mean --rows"]),
-    (["--input_file=a", "--unheard_of"], ["received --unheard_of"]),
-    (["--input_file=a", "--rows=many"], ["--rows=many"]),
-    (["--input_file=a", "--colour=green"], ["--colour=green", "red|blue"]),
-    (["--rows=3"], ["expected --input_file=...", "received none"]),
-    (["--input_file="], ["--input_file: expected a value, received ''"]),
-    (["--input_file=a", "--flagfile=missing.flags"], ["missing.flags"]),
-    (["--input_file=a", "--flagfile"], ["--flagfile"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words, parts",
+    [
+        (["--input_file=a", "--row=3"], ["--row", "did you mean --rows"]),
+        (["--input_file=a", "--unheard_of"], ["received --unheard_of"]),
+        (["--input_file=a", "--rows=many"], ["--rows=many"]),
+        (["--input_file=a", "--colour=green"], ["--colour=green", "red|blue"]),
+        (["--rows=3"], ["expected --input_file=...", "received none"]),
+        (["--input_file="], ["--input_file: expected a value, received ''"]),
+        (["--input_file=a", "--flagfile=missing.flags"], ["missing.flags"]),
+        (["--input_file=a", "--flagfile"], ["--flagfile"]),
+    ],
+)
 def test_wrong_flags_end_in_one_line(script, words, parts):
     process = script("raise SystemExit('main was reached')", *words)
     assert_one_line(process, *parts)
     assert process.stdout == ""
 
 
-@pytest.mark.parametrize("content, parts", [
-    ("--input_file=a\n# a comment\n--rows_per_batch=3\n", ["old.flags: line 3", "received --rows_per_batch"]),
-    ("--input_file=a\n--norows_per_batch\n", ["old.flags: line 2", "--norows_per_batch"]),
-    ("--input_file=a\n\n--rows=many\n", ["old.flags: line 3", "--rows=many"]),
-    ("--input_file=a\n--colour=green", ["old.flags: line 2", "--colour=green"]),
-    ("--flagfile=inner.flags\n--input_file=a\n", ["inner.flags: line 1", "--gone"]),
-    ("--input_file=a\n--\xff\xfe\n", ["old.flags", "UTF-8"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, parts",
+    [
+        ("--input_file=a\n# a comment\n--rows_per_batch=3\n", ["old.flags: line 3", "received --rows_per_batch"]),
+        ("--input_file=a\n--norows_per_batch\n", ["old.flags: line 2", "--norows_per_batch"]),
+        ("--input_file=a\n\n--rows=many\n", ["old.flags: line 3", "--rows=many"]),
+        ("--input_file=a\n--colour=green", ["old.flags: line 2", "--colour=green"]),
+        ("--flagfile=inner.flags\n--input_file=a\n", ["inner.flags: line 1", "--gone"]),
+        ("--input_file=a\n--\xff\xfe\n", ["old.flags", "UTF-8"]),
+    ],
+)
 def test_flag_file_of_another_version_is_named(script, tmp_path, content, parts):
     (tmp_path / "old.flags").write_bytes(content.encode("latin-1"))
     (tmp_path / "inner.flags").write_text("--gone=1\n")
@@ -163,14 +177,17 @@ def test_exit_code_of_main_is_kept(script):
     assert script("return 3", "--input_file=a").returncode == 3
 
 
-@pytest.mark.parametrize("body, parts", [
-    ("open('nowhere/a.csv')", ["nowhere/a.csv", "No such file"]),
-    ("open('.')", [".:", "directory"]),
-    ("raise PermissionError(errno.EACCES, 'Permission denied', 'locked.csv')", ["locked.csv", "Permission denied"]),
-    ("raise OSError(errno.EROFS, 'Read-only file system', 'out.csv')", ["out.csv", "Read-only"]),
-    ("raise OSError(errno.ENOSPC, 'No space left on device')", ["No space left"]),
-    ("os.rename('absent', 'target')", ["target", "No such file"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "body, parts",
+    [
+        ("open('nowhere/a.csv')", ["nowhere/a.csv", "No such file"]),
+        ("open('.')", [".:", "directory"]),
+        ("raise PermissionError(errno.EACCES, 'Permission denied', 'locked.csv')", ["locked.csv", "Permission denied"]),
+        ("raise OSError(errno.EROFS, 'Read-only file system', 'out.csv')", ["out.csv", "Read-only"]),
+        ("raise OSError(errno.ENOSPC, 'No space left on device')", ["No space left"]),
+        ("os.rename('absent', 'target')", ["target", "No such file"]),
+    ],
+)
 def test_refusals_of_the_operating_system_name_the_file(script, body, parts):
     assert_one_line(script(body, "--input_file=a"), *parts)
 
@@ -184,8 +201,9 @@ def test_other_os_errors_are_faults(script):
 @pytest.mark.parametrize("size", [1, 100_000])
 def test_full_disk_behind_standard_output(script, size):
     with open("/dev/full", "w") as full:
-        process = script(f"print('x' * {size})", "--input_file=a", stdout=full, capture_output=False,
-                         stderr=subprocess.PIPE)
+        process = script(
+            f"print('x' * {size})", "--input_file=a", stdout=full, capture_output=False, stderr=subprocess.PIPE
+        )
     assert_one_line(process, os.strerror(errno.ENOSPC))
 
 
@@ -194,8 +212,14 @@ def test_full_disk_behind_standard_output(script, size):
 def test_reader_that_goes_away_is_no_traceback(script, size, unbuffered):
     read, write = os.pipe()
     os.close(read)
-    process = script(f"print('x' * {size})", "--input_file=a", stdout=write, capture_output=False,
-                     stderr=subprocess.PIPE, unbuffered=unbuffered)
+    process = script(
+        f"print('x' * {size})",
+        "--input_file=a",
+        stdout=write,
+        capture_output=False,
+        stderr=subprocess.PIPE,
+        unbuffered=unbuffered,
+    )
     os.close(write)
     assert (process.returncode, process.stderr) == (141, "")
 
@@ -212,6 +236,8 @@ def test_interrupt_from_the_keyboard(script):
 
 
 def test_flags_are_checked_without_tensorflow(script):
-    process = script("print(sorted({'tensorflow', 'keras', 'torch'} & {*sys.modules}), "
-                     "os.environ['TF_CPP_MIN_LOG_LEVEL'])", "--input_file=a")
+    process = script(
+        "print(sorted({'tensorflow', 'keras', 'torch'} & {*sys.modules}), os.environ['TF_CPP_MIN_LOG_LEVEL'])",
+        "--input_file=a",
+    )
     assert process.stdout.startswith("[] ")

@@ -12,8 +12,14 @@ HEAD = "import os, sys\nfrom medtop.cli.quiet import quiet_tensorflow, stderr_he
 
 def run(code, **environment):
     kept = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    return subprocess.run([sys.executable, "-c", HEAD + code], cwd=ROOT, env={**kept, **environment},
-                          capture_output=True, text=True, timeout=120)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-c", HEAD + code],
+        cwd=ROOT,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def fake_tensorflow(folder, body):
@@ -51,8 +57,10 @@ def test_twice_is_once_and_other_imports_are_untouched():
 
 @pytest.mark.parametrize("given", ["0", None])
 def test_the_users_own_log_level_wins(given):
-    process = run("quiet_tensorflow(); print(os.environ['TF_CPP_MIN_LOG_LEVEL'])",
-                  **({} if given is None else {"TF_CPP_MIN_LOG_LEVEL": given}))  # fmt: skip
+    process = run(
+        "quiet_tensorflow(); print(os.environ['TF_CPP_MIN_LOG_LEVEL'])",
+        **({} if given is None else {"TF_CPP_MIN_LOG_LEVEL": given}),
+    )
     assert process.stdout.strip() in ({given} if given else {"2", "3"})
 
 

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 CONFIG = {
-    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "activation": "gelu",
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "activation": "gelu",
     "embeddings": ["code", "recency"],
-}  # fmt: skip
+}
 PATIENTS = 600
 
 

@@ -186,24 +186,45 @@ def test_each_flag_reaches_the_run(tmp_path, run_script, monkeypatch):
     data = write_tsv(tmp_path / "table.tsv", 40)
     with data.open("a") as file:
         file.write("7\tnever\t2010-01-01\tICD10_I10\t0\t1\t0\n")
-    wanted = Options(index="lineage", min_visits=2, visit="discharge_date", endpoints="hospital_complications",
-                     horizons=(30, 60), tasks=("long_stay",), long_stay_label="any", long_stay_within_days=9,
-                     code_map="first3", splits="train", min_code_count=3, subset_size=25, seed=4)  # fmt: skip
+    wanted = Options(
+        index="lineage",
+        min_visits=2,
+        visit="discharge_date",
+        endpoints="hospital_complications",
+        horizons=(30, 60),
+        tasks=("long_stay",),
+        long_stay_label="any",
+        long_stay_within_days=9,
+        code_map="first3",
+        splits="train",
+        min_code_count=3,
+        subset_size=25,
+        seed=4,
+    )
     flags = {name: value for name, value in dataclasses.asdict(wanted).items() if value != getattr(Options(), name)}
     unset = {"layout", "prediction_times", "vocabulary"}
     assert set(dataclasses.asdict(wanted)) == {*flags, *unset}  # a new option is tried here, too
-    words = [f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-             for name, value in flags.items() if name != "subset_size"]  # fmt: skip
-    words += ["--source=columns", "--columns=patient_id=patient_id,admit=vadate,discharge=vddate,code=diag",
-              "--date_format=%Y-%m-%d"]  # fmt: skip
+    words = [
+        f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, value in flags.items()
+        if name != "subset_size"
+    ]
+    words += [
+        "--source=columns",
+        "--columns=patient_id=patient_id,admit=vadate,discharge=vddate,code=diag",
+        "--date_format=%Y-%m-%d",
+    ]
     command = [SCRIPT, data, "NA", tmp_path / "out", 25, *words]
     check(run_script(*command))
     settings = manifest_of(tmp_path / "out")["settings"]
     names = {"patient_id": "patient_id", "admit": "vadate", "discharge": "vddate", "code": "diag"}
     assert settings == {
-        **json.loads(json.dumps(dataclasses.asdict(wanted))), "data_file": str(data), "source": "columns",
-        "columns": names, "date_format": "%Y-%m-%d",
-    }  # fmt: skip
+        **json.loads(json.dumps(dataclasses.asdict(wanted))),
+        "data_file": str(data),
+        "source": "columns",
+        "columns": names,
+        "date_format": "%Y-%m-%d",
+    }
     command[3] = tmp_path / "strict"
     check(run_script(*command, "--strict"), "expected a usable row (strict), received admit_unparsable")
 

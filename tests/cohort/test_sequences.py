@@ -147,21 +147,26 @@ def change(**new):
     return lambda plain: {**plain, **new}
 
 
-@pytest.mark.parametrize("damage, part", [
-    (lambda plain: [plain], "another content"),
-    (lambda plain: {k: v for k, v in plain.items() if k != "visits"}, "'visits'"),
-    (lambda plain: {k: v for k, v in plain.items() if k != "weights"}, "'weights'"),
-    (lambda plain: {**plain, "codes": plain["codes"][:-4]}, "values of codes"),
-    (lambda plain: {**plain, "codes": plain["codes"][:-1]}, "multiple of"),
-    (lambda plain: {**plain, "stay_days": plain["stay_days"] + b"\0\0\0\0"}, "values of stay_days"),
-    (lambda plain: {**plain, "patient_ids": plain["patient_ids"][1:]}, "chunk 0"),
-    (lambda plain: {**plain, "labels": {}}, "'long_stay'"),
-    (change(patient_ids="abcd"), "list of strings"),
-    (change(patient_ids=[1, 2, 3, 4]), "list of strings"),
-    (change(codes=[1, 2]), "chunk 0"),
-    (change(code_counts=np.array([-1, 0, 0, 1], "<i4").tobytes(), codes=b"", visits=b"", visit_positions=b""),
-     "code_counts of 0 or more, received -1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "damage, part",
+    [
+        (lambda plain: [plain], "another content"),
+        (lambda plain: {k: v for k, v in plain.items() if k != "visits"}, "'visits'"),
+        (lambda plain: {k: v for k, v in plain.items() if k != "weights"}, "'weights'"),
+        (lambda plain: {**plain, "codes": plain["codes"][:-4]}, "values of codes"),
+        (lambda plain: {**plain, "codes": plain["codes"][:-1]}, "multiple of"),
+        (lambda plain: {**plain, "stay_days": plain["stay_days"] + b"\0\0\0\0"}, "values of stay_days"),
+        (lambda plain: {**plain, "patient_ids": plain["patient_ids"][1:]}, "chunk 0"),
+        (lambda plain: {**plain, "labels": {}}, "'long_stay'"),
+        (change(patient_ids="abcd"), "list of strings"),
+        (change(patient_ids=[1, 2, 3, 4]), "list of strings"),
+        (change(codes=[1, 2]), "chunk 0"),
+        (
+            change(code_counts=np.array([-1, 0, 0, 1], "<i4").tobytes(), codes=b"", visits=b"", visit_positions=b""),
+            "code_counts of 0 or more, received -1",
+        ),
+    ],
+)
 def test_chunks_whose_columns_do_not_fit(tmp_path, damage, part):
     path = tmp_path / "a"
     header = {"format": FORMAT, "version": 1, "tasks": TASKS}
@@ -172,15 +177,18 @@ def test_chunks_whose_columns_do_not_fit(tmp_path, damage, part):
     assert f"{path}: chunk 0" in str(caught.value) and part in str(caught.value)
 
 
-@pytest.mark.parametrize("header, part", [
-    ({"format": FORMAT, "version": 2, "tasks": TASKS}, "version 1, received version 2"),
-    ({"format": FORMAT, "tasks": TASKS}, "received version None"),
-    ({"format": "another", "version": 1, "tasks": TASKS}, "another content"),
-    ({"a": 1}, "another content"),
-    ("text", "another content"),
-    ({"format": FORMAT, "version": 1}, "header with tasks"),
-    ({"format": FORMAT, "version": 1, "tasks": {"long_stay": "long_stay"}}, "header with tasks"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "header, part",
+    [
+        ({"format": FORMAT, "version": 2, "tasks": TASKS}, "version 1, received version 2"),
+        ({"format": FORMAT, "tasks": TASKS}, "received version None"),
+        ({"format": "another", "version": 1, "tasks": TASKS}, "another content"),
+        ({"a": 1}, "another content"),
+        ("text", "another content"),
+        ({"format": FORMAT, "version": 1}, "header with tasks"),
+        ({"format": FORMAT, "version": 1, "tasks": {"long_stay": "long_stay"}}, "header with tasks"),
+    ],
+)
 @pytest.mark.parametrize("reader", [read_header, lambda path: list(read_chunks(path))])
 def test_foreign_headers(tmp_path, header, part, reader):
     path = tmp_path / "a"
@@ -190,8 +198,9 @@ def test_foreign_headers(tmp_path, header, part, reader):
     assert str(path) in str(caught.value) and part in str(caught.value)
 
 
-@pytest.mark.parametrize("reader", [read_header, lambda path: list(read_chunks(path)),
-                                    lambda path: list(read_medbert_rows(path))])  # fmt: skip
+@pytest.mark.parametrize(
+    "reader", [read_header, lambda path: list(read_chunks(path)), lambda path: list(read_medbert_rows(path))]
+)
 def test_empty_and_missing_files(tmp_path, reader):
     with pytest.raises(DataError, match="no such file"):
         reader(tmp_path / "absent")
@@ -251,15 +260,18 @@ def test_medbert_rows_over_several_lists(tmp_path):
     assert read_header(tmp_path / "a") is None
 
 
-@pytest.mark.parametrize("row", [
-    ["p1", [3], [0], [1]],
-    ["p1", [3], [0], [1], [1], 0],
-    ["p1", [3, 4], [0], [1], [1]],
-    ["p1", [3], [0], [1, 2], [1]],
-    ["p1", 3, [0], [1], [1]],
-    ("p1", [3], [0], [1], [1]),
-    "p1",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "row",
+    [
+        ["p1", [3], [0], [1]],
+        ["p1", [3], [0], [1], [1], 0],
+        ["p1", [3, 4], [0], [1], [1]],
+        ["p1", [3], [0], [1, 2], [1]],
+        ["p1", 3, [0], [1], [1]],
+        ("p1", [3], [0], [1], [1]),
+        "p1",
+    ],
+)
 def test_medbert_rows_of_another_shape(tmp_path, row):
     (tmp_path / "a").write_bytes(pickle.dumps(ROWS) + pickle.dumps([ROWS[0], row]))
     with pytest.raises(DataError, match="list 1, row 1: expected"):

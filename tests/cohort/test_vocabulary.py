@@ -65,12 +65,15 @@ def test_counts_must_match_codes():
         Vocabulary.from_counts(["a", "b"], [5])
 
 
-@pytest.mark.parametrize("tokens, part", [
-    (["a", "b", "a"], "'a' twice"),
-    (["a", ""], "id 1"),
-    (["a\nb"], r"'a\nb'"),
-    (["a", "b\r"], r"'b\r'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "tokens, part",
+    [
+        (["a", "b", "a"], "'a' twice"),
+        (["a", ""], "id 1"),
+        (["a\nb"], r"'a\nb'"),
+        (["a", "b\r"], r"'b\r'"),
+    ],
+)
 def test_tokens_that_a_text_file_could_not_hold(tokens, part):
     with pytest.raises(DataError) as caught:
         Vocabulary([*SPECIAL_TOKENS, *tokens])
@@ -112,9 +115,18 @@ def test_text_file_of_another_system_without_last_line_break(tmp_path):
     assert Vocabulary.read(tmp_path / "v.txt").tokens == (*SPECIAL_TOKENS, "a")
 
 
-@pytest.mark.parametrize("types", [
-    ["a"], {"a": "0"}, {0: 0}, {"a": True}, {"a": 0.0}, None, 3,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "types",
+    [
+        ["a"],
+        {"a": "0"},
+        {0: 0},
+        {"a": True},
+        {"a": 0.0},
+        None,
+        3,
+    ],
+)
 def test_types_of_another_content(tmp_path, types):
     (tmp_path / "a.types").write_bytes(pickle.dumps(types))
     with pytest.raises(DataError) as caught:
@@ -130,14 +142,17 @@ def test_types_with_gaps_or_shared_ids(tmp_path, ids):
     assert_one_line(caught, tmp_path / "a.types", "expected ids 0 to 5")
 
 
-@pytest.mark.parametrize("content, part", [
-    (b"", "begins with"),
-    (b"I10\nE119\n", "begins with"),
-    (b"[PAD]\n[CLS]\n[UNK]\n[SEP]\n[MASK]\na\n", "begins with"),
-    ("\n".join([*SPECIAL_TOKENS, "a", "", "b"]).encode(), "id 6"),
-    ("\n".join([*SPECIAL_TOKENS, "a", "a"]).encode(), "'a' twice"),
-    ("\n".join(SPECIAL_TOKENS).encode() + b"\n\xff\n", "byte 31"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, part",
+    [
+        (b"", "begins with"),
+        (b"I10\nE119\n", "begins with"),
+        (b"[PAD]\n[CLS]\n[UNK]\n[SEP]\n[MASK]\na\n", "begins with"),
+        ("\n".join([*SPECIAL_TOKENS, "a", "", "b"]).encode(), "id 6"),
+        ("\n".join([*SPECIAL_TOKENS, "a", "a"]).encode(), "'a' twice"),
+        ("\n".join(SPECIAL_TOKENS).encode() + b"\n\xff\n", "byte 31"),
+    ],
+)
 def test_text_of_another_content(tmp_path, content, part):
     (tmp_path / "v.txt").write_bytes(content)
     with pytest.raises(DataError) as caught:

@@ -20,8 +20,9 @@ from medtop.convert.import_weights import import_weights, plan_import  # noqa: E
 def test_the_pages_fine_tuning_runs_with_the_stock_trainer(tmp_path, monkeypatch, repo_root):
     page = (repo_root / "docs" / "convert.md").read_text(encoding="utf-8")
     code = next(block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "Trainer(" in block)
-    config = convert_config(activation="gelu_tanh", embeddings=("code", "position", "segment"), segment="visit",
-                            initializer_range=0.02)  # fmt: skip
+    config = convert_config(
+        activation="gelu_tanh", embeddings=("code", "position", "segment"), segment="visit", initializer_range=0.02
+    )
     run = write_run(tmp_path / "run", random_model(config), config)
     codes = ("ICD10_E119", "ICD10_I10", "ICD10_N183", "ICD10_J45")
     Vocabulary((*SPECIAL_TOKENS, *codes, *VOCABULARY.tokens[9:])).write_text(run / "vocab.txt")

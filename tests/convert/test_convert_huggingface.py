@@ -19,7 +19,7 @@ from convert_cases import (
     random_model,
     save_huggingface,
     write_run,
-)  # fmt: skip
+)
 from small_data import VOCABULARY, all_tasks
 
 pytest.importorskip("tensorflow", reason="runs are read and built with TensorFlow")
@@ -37,8 +37,13 @@ from medtop.training.checkpoints import read_arrays, weights_of  # noqa: E402
 from medtop.training.run_directory import RunDirectory  # noqa: E402
 from medtop.training.trainer import load_best  # noqa: E402
 
-CLASSES = {"encoder": "Model", "masked_lm": "ForMaskedLM", "pretraining": "ForPreTraining",
-           "complications": "ForSequenceClassification", "long_stay": "ForSequenceClassification"}  # fmt: skip
+CLASSES = {
+    "encoder": "Model",
+    "masked_lm": "ForMaskedLM",
+    "pretraining": "ForPreTraining",
+    "complications": "ForSequenceClassification",
+    "long_stay": "ForSequenceClassification",
+}
 PATIENT_HEADS = {"pretraining": "long_stay", "complications": "complications", "long_stay": "long_stay"}
 
 
@@ -143,13 +148,18 @@ def test_imported_folders_give_transformers_outputs(kind, safe, tmp_path):
 
 @pytest.mark.parametrize("head", ["Model", "ForMaskedLM", "ForSequenceClassification", "ForNextSentencePrediction"])
 def test_other_heads_are_imported(head, tmp_path):
-    theirs_model = huggingface_model("post", "gelu", head, num_labels=3, problem_type="multi_label_classification",
-                                     id2label={0: "a", 1: "b", 2: "c"})  # fmt: skip
+    theirs_model = huggingface_model(
+        "post", "gelu", head, num_labels=3, problem_type="multi_label_classification", id2label={0: "a", 1: "b", 2: "c"}
+    )
     folder = save_huggingface(theirs_model, tmp_path / "theirs")
     done = import_weights(plan_import(folder, tmp_path / "run", seq_relationship="long_stay", task_name="mine"))
     config, _, tasks = RunDirectory(tmp_path / "run").read()
-    wanted = {"Model": [], "ForMaskedLM": ["masked_lm"], "ForSequenceClassification": ["mine"],
-              "ForNextSentencePrediction": ["long_stay"]}[head]  # fmt: skip
+    wanted = {
+        "Model": [],
+        "ForMaskedLM": ["masked_lm"],
+        "ForSequenceClassification": ["mine"],
+        "ForNextSentencePrediction": ["long_stay"],
+    }[head]
     assert [task.name for task in tasks] == wanted and done.parity_value <= 1e-5
     assert done.started == (["pooler/bias", "pooler/kernel"] if head == "ForMaskedLM" else [])
     if not tasks:
@@ -235,8 +245,19 @@ def test_their_round_trip_is_bit_for_bit_but_for_the_two_way_head(kind, tmp_path
             np.testing.assert_array_equal(one, other, err_msg=name)
 
 
-WORDPIECES = ("[PAD]", "[unused1]", "the", "##ing", "[MASK]", "[CLS]", "heart", "[UNK]", "[SEP]", "a",
-              *(f"##w{n}" for n in range(46)))  # fmt: skip
+WORDPIECES = (
+    "[PAD]",
+    "[unused1]",
+    "the",
+    "##ing",
+    "[MASK]",
+    "[CLS]",
+    "heart",
+    "[UNK]",
+    "[SEP]",
+    "a",
+    *(f"##w{n}" for n in range(46)),
+)
 
 
 def test_another_order_of_tokens_is_ours_inside_and_theirs_again_outside(tmp_path):
@@ -360,7 +381,10 @@ def test_the_tokenizer_gives_our_ids_through_autotokenizer(runs, tmp_path):
     assert tokenizer.convert_tokens_to_ids("two words") == vocabulary.ids["two words"]
     assert len(tokenizer) == 60 and tokenizer.model_max_length == 20  # the run's max_seq_length
     assert tokenizer("C20 C21 C22 C23", truncation=True, max_length=3)["input_ids"] == [
-        2, vocabulary.ids["C22"], vocabulary.ids["C23"]]  # fmt: skip
+        2,
+        vocabulary.ids["C22"],
+        vocabulary.ids["C23"],
+    ]
     batch = tokenizer(["C20 C21", "C22"], padding=True)
     assert batch["attention_mask"] == [[1, 1, 1], [1, 1, 0]] and batch["input_ids"][1][-1] == 0
     assert (tokenizer.pad_token_id, tokenizer.mask_token_id, tokenizer.unk_token_id) == (0, 4, 1)
@@ -389,16 +413,21 @@ def test_labels_and_problem_type_stand_in_the_config(runs, tmp_path):
     config = transformers.AutoConfig.from_pretrained(str(tmp_path / "out"), local_files_only=True)
     assert config.id2label == {0: "MACE_365", 1: "CKD_365"} and config.label2id == {"MACE_365": 0, "CKD_365": 1}
     assert config.problem_type == "multi_label_classification" and config.type_vocab_size == 8
-    assert config.hidden_act == "gelu" and config.layer_norm_eps == 1e-12 and config.architectures == [
-        "BertForSequenceClassification"]  # fmt: skip
+    assert (
+        config.hidden_act == "gelu"
+        and config.layer_norm_eps == 1e-12
+        and config.architectures == ["BertForSequenceClassification"]
+    )
     values = json.loads((tmp_path / "out" / "config.json").read_text())
     assert "secret patient" not in json.dumps(values) and not (tmp_path / "out" / "splits.csv").exists()
 
 
 def test_what_huggingface_cannot_hold_is_refused_before_anything_is_written(tmp_path):
-    for changes, named in ((dict(embeddings=(*STOCK, "age", "gap")), "embeddings age, gap"),
-                           (dict(embeddings=(*STOCK, "segment")), "embeddings segment"),
-                           (dict(pooling="mean"), "pooling=mean")):  # fmt: skip
+    for changes, named in (
+        (dict(embeddings=(*STOCK, "age", "gap")), "embeddings age, gap"),
+        (dict(embeddings=(*STOCK, "segment")), "embeddings segment"),
+        (dict(pooling="mean"), "pooling=mean"),
+    ):
         config = convert_config(**changes)
         run = write_run(tmp_path / named, random_model(config), config)
         for head in ("pretraining", "complications", "encoder"):
@@ -454,22 +483,38 @@ def test_dropping_says_what_it_costs_on_validation_data(tmp_path):
 
 def test_every_shared_field_of_the_configuration_travels_both_ways(tmp_path):
     """Unusual values for all of them; a LayerNorm epsilon that shows in the outputs."""
-    config = convert_config(layer_norm_eps=0.03, hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.3,
-                            initializer_range=0.05, max_position_embeddings=25, activation="gelu_tanh")  # fmt: skip
+    config = convert_config(
+        layer_norm_eps=0.03,
+        hidden_dropout_prob=0.2,
+        attention_probs_dropout_prob=0.3,
+        initializer_range=0.05,
+        max_position_embeddings=25,
+        activation="gelu_tanh",
+    )
     run = write_run(tmp_path / "run", random_model(config), config)
     done = export(plan_export(run, tmp_path / "out", head="encoder"))
     theirs = load(tmp_path / "out", "BertModel").config
-    for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-                 "hidden_dropout_prob", "attention_probs_dropout_prob", "max_position_embeddings", "initializer_range",
-                 "layer_norm_eps"):  # fmt: skip
+    for name in (
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "max_position_embeddings",
+        "initializer_range",
+        "layer_norm_eps",
+    ):
         assert getattr(theirs, name) == getattr(config, name), name
     assert theirs.hidden_act == "gelu_new" and theirs.pad_token_id == 0 and done.parity_value <= 1e-5
     values = json.loads((tmp_path / "out" / "config.json").read_text())
     del values["medtop"]  # as if it were another's
     (tmp_path / "out" / "config.json").write_text(json.dumps(values))
     done = import_weights(plan_import(tmp_path / "out", tmp_path / "back"))
-    wanted = convert_config(**{**config.to_dict(), "embeddings": ("code", "position", "segment"), "type_vocab_size": 8,
-                               "segment": "visit"})  # fmt: skip
+    wanted = convert_config(
+        **{**config.to_dict(), "embeddings": ("code", "position", "segment"), "type_vocab_size": 8, "segment": "visit"}
+    )
     ours = {"visit_vocab_size", "visit_position_vocab_size", "age_vocab_size", "day_vocab_size"}  # tables not in use
     assert {key: value for key, value in done.config.to_dict().items() if key not in ours} == {
         key: value for key, value in wanted.to_dict().items() if key not in ours
@@ -488,13 +533,19 @@ def test_an_encoder_without_heads_goes_there_and_back(tmp_path):
         np.testing.assert_array_equal(value.numpy(), again[name].numpy(), err_msg=name)
 
 
-@pytest.mark.parametrize("changes, meaning", [
-    (dict(embeddings=STOCK), "beyond 7 to be cut to it): the number of each code's visit, from 1; [CLS] and padding 0"),
-    (dict(embeddings=("code", "segment"), segment="visit"), "beyond 2 to be cut to it): the number of each"),
-    (dict(embeddings=("code", "segment"), segment="alternating"), "the visit's number modulo 2"),
-    (dict(embeddings=("code", "segment"), segment="zero"), "0 everywhere"),
-    (dict(embeddings=("code",)), "`bert.embeddings.token_type_embeddings.weight` is all zeros"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, meaning",
+    [
+        (
+            dict(embeddings=STOCK),
+            "beyond 7 to be cut to it): the number of each code's visit, from 1; [CLS] and padding 0",
+        ),
+        (dict(embeddings=("code", "segment"), segment="visit"), "beyond 2 to be cut to it): the number of each"),
+        (dict(embeddings=("code", "segment"), segment="alternating"), "the visit's number modulo 2"),
+        (dict(embeddings=("code", "segment"), segment="zero"), "0 everywhere"),
+        (dict(embeddings=("code",)), "`bert.embeddings.token_type_embeddings.weight` is all zeros"),
+    ],
+)
 def test_the_card_says_what_the_token_types_are(changes, meaning, tmp_path):
     config = convert_config(**changes)
     export(plan_export(write_run(tmp_path / "run", random_model(config), config), tmp_path / "out"))

@@ -24,8 +24,18 @@ def our_arrays(table, seed=0):
     return random_arrays({entry.ours: entry.shape for entry in table.entries}, seed)
 
 
-@pytest.mark.parametrize("rule, shape", [(DIRECT, (4, 6)), (TRANSPOSED, (4, 6)), (SPLIT, (4, 12)), (SPLIT, (12,)),
-                                         (SPLIT_TRANSPOSED, (4, 12)), (TWO_WAY, (4, 1)), (TWO_WAY, (1,))])  # fmt: skip
+@pytest.mark.parametrize(
+    "rule, shape",
+    [
+        (DIRECT, (4, 6)),
+        (TRANSPOSED, (4, 6)),
+        (SPLIT, (4, 12)),
+        (SPLIT, (12,)),
+        (SPLIT_TRANSPOSED, (4, 12)),
+        (TWO_WAY, (4, 1)),
+        (TWO_WAY, (1,)),
+    ],
+)
 def test_rules_are_their_own_inverse_and_know_their_shapes(rule, shape):
     array = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     theirs = rule.there(array)
@@ -122,8 +132,10 @@ def test_a_weight_that_is_neither_used_nor_left_out_is_an_error():
         to_theirs(table, {path: array for path, array in arrays.items() if path != "pooler/bias"})
 
 
-@pytest.mark.parametrize("layout, name", [("bert", "bert.encoder.layer.1.output.dense.bias"),
-                                          ("tf1", "bert/encoder/layer_1/output/dense/bias")])  # fmt: skip
+@pytest.mark.parametrize(
+    "layout, name",
+    [("bert", "bert.encoder.layer.1.output.dense.bias"), ("tf1", "bert/encoder/layer_1/output/dense/bias")],
+)
 def test_foreign_weights_must_be_exactly_those_of_the_table(layout, name):
     table = build_table(layout, config_of(layout), HEADS)
     theirs = to_theirs(table, our_arrays(table))
@@ -143,9 +155,11 @@ def test_copies_are_checked_and_buffers_left_out():
     table = build_table("bert", config_of("bert"), HEADS)
     theirs = to_theirs(table, our_arrays(table))
     table_name, bias = "bert.embeddings.word_embeddings.weight", "cls.predictions.bias"
-    more = theirs | {"cls.predictions.decoder.weight": theirs[table_name].copy(),
-                     "cls.predictions.decoder.bias": theirs[bias].copy(),
-                     "bert.embeddings.position_ids": np.arange(24, dtype=np.float32)[None]}  # fmt: skip
+    more = theirs | {
+        "cls.predictions.decoder.weight": theirs[table_name].copy(),
+        "cls.predictions.decoder.bias": theirs[bias].copy(),
+        "bert.embeddings.position_ids": np.arange(24, dtype=np.float32)[None],
+    }
     back, left_out = to_ours(table, more, "file", "config")
     assert back.keys() == to_ours(table, theirs, "file", "config")[0].keys()
     assert set(left_out) == more.keys() - theirs.keys() and len(set(left_out.values())) == 3

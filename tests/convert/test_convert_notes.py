@@ -27,8 +27,14 @@ def run(tmp_path_factory):
     """A run of one step on notes."""
     folder = tmp_path_factory.mktemp("notes")
     files = write_note_splits(folder, (8, 4, 4), words=20)
-    options = TrainingOptions(output_dir=str(folder / "run"), do_train=True, num_train_steps=1, train_batch_size=8,
-                              tasks=("readmission",), **files)  # fmt: skip
+    options = TrainingOptions(
+        output_dir=str(folder / "run"),
+        do_train=True,
+        num_train_steps=1,
+        train_batch_size=8,
+        tasks=("readmission",),
+        **files,
+    )
     execute.execute(options)
     return folder / "run"
 
@@ -57,9 +63,13 @@ def test_a_folder_of_theirs_comes_with_its_vocabulary_and_case(run, tmp_path):
     (tmp_path / "theirs" / "tokenizer_config.json").write_text('{"do_lower_case": false}')
     values = note_config()
     config = transformers.BertConfig(
-        vocab_size=len(order), hidden_size=values["hidden_size"], num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=values["intermediate_size"], max_position_embeddings=64,
-    )  # fmt: skip
+        vocab_size=len(order),
+        hidden_size=values["hidden_size"],
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=values["intermediate_size"],
+        max_position_embeddings=64,
+    )
     transformers.BertForPreTraining(config).save_pretrained(tmp_path / "theirs")
     import_weights(plan_import(str(tmp_path / "theirs"), str(tmp_path / "run")))
     wordpiece = open_tokenizer(tmp_path / "run" / "vocab.txt")
@@ -73,9 +83,15 @@ def test_a_folder_of_theirs_comes_with_its_vocabulary_and_case(run, tmp_path):
     files = write_note_splits(tmp_path / "fine", (8, 4, 4), words=20)
     config = RunDirectory(tmp_path / "run").read()[0].to_dict() | {"vocab_size": 0, "segment": "sentence"}
     (tmp_path / "fine" / "config.json").write_text(json.dumps(config))
-    options = TrainingOptions(output_dir=str(tmp_path / "fine" / "run"), do_train=True, num_train_steps=1,
-                              tasks=("readmission",), init_checkpoint=str(tmp_path / "run"), remap_vocab=True,
-                              **files | {"bert_config_file": str(tmp_path / "fine" / "config.json")})  # fmt: skip
+    options = TrainingOptions(
+        output_dir=str(tmp_path / "fine" / "run"),
+        do_train=True,
+        num_train_steps=1,
+        tasks=("readmission",),
+        init_checkpoint=str(tmp_path / "run"),
+        remap_vocab=True,
+        **files | {"bert_config_file": str(tmp_path / "fine" / "config.json")},
+    )
     execute.execute(options)
 
 

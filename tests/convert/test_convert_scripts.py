@@ -107,25 +107,31 @@ def test_a_cut_bin_and_one_without_tensors(copy, tmp_path):
     assert "expected model.safetensors or pytorch_model.bin, found neither" in refused(copy, tmp_path)
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"vocab_size": 61}, "bert.embeddings.word_embeddings.weight of shape (61, 32) (config.json), received (60, 32)"),
-    ({"vocab_size": 50}, "expected a vocabulary of at most 50 tokens (vocab_size), received 60"),
-    ({"num_hidden_layers": 3}, "expected weights of 3 layers (config.json), received 2"),
-    ({"num_hidden_layers": 1}, "expected weights of 1 layers (config.json), received 2"),
-    ({"num_hidden_layers": 10**9}, "expected weights of 1000000000 layers (config.json), received 2"),
-    ({"intermediate_size": 41}, "of shape (41, 32) (config.json), received (40, 32)"),
-    ({"hidden_size": 64}, "of shape (60, 64) (config.json), received (60, 32)"),
-    ({"num_attention_heads": 5}, "expected hidden_size to be a multiple of num_attention_heads"),
-    ({"hidden_size": "wide"}, "expected hidden_size to be a positive whole number, received 'wide'"),
-    ({"hidden_size": None}, "expected hidden_size, found none"),
-    ({"model_type": "roberta"}, "expected model_type bert or megatron-bert, received 'roberta'"),
-    ({"model_type": None}, "expected model_type bert or megatron-bert, received None"),
-    ({"model_type": "megatron-bert"}, "received one more: bert.embeddings.LayerNorm.bias"),
-    ({"hidden_act": "relu"}, "expected hidden_act among gelu"),
-    ({"is_decoder": True}, "expected is_decoder=False, received True"),
-    ({"position_embedding_type": "relative_key"}, "position_embedding_type='absolute', received"),
-    ({"tie_word_embeddings": False}, "expected tie_word_embeddings=True, received False"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"vocab_size": 61},
+            "bert.embeddings.word_embeddings.weight of shape (61, 32) (config.json), received (60, 32)",
+        ),
+        ({"vocab_size": 50}, "expected a vocabulary of at most 50 tokens (vocab_size), received 60"),
+        ({"num_hidden_layers": 3}, "expected weights of 3 layers (config.json), received 2"),
+        ({"num_hidden_layers": 1}, "expected weights of 1 layers (config.json), received 2"),
+        ({"num_hidden_layers": 10**9}, "expected weights of 1000000000 layers (config.json), received 2"),
+        ({"intermediate_size": 41}, "of shape (41, 32) (config.json), received (40, 32)"),
+        ({"hidden_size": 64}, "of shape (60, 64) (config.json), received (60, 32)"),
+        ({"num_attention_heads": 5}, "expected hidden_size to be a multiple of num_attention_heads"),
+        ({"hidden_size": "wide"}, "expected hidden_size to be a positive whole number, received 'wide'"),
+        ({"hidden_size": None}, "expected hidden_size, found none"),
+        ({"model_type": "roberta"}, "expected model_type bert or megatron-bert, received 'roberta'"),
+        ({"model_type": None}, "expected model_type bert or megatron-bert, received None"),
+        ({"model_type": "megatron-bert"}, "received one more: bert.embeddings.LayerNorm.bias"),
+        ({"hidden_act": "relu"}, "expected hidden_act among gelu"),
+        ({"is_decoder": True}, "expected is_decoder=False, received True"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type='absolute', received"),
+        ({"tie_word_embeddings": False}, "expected tie_word_embeddings=True, received False"),
+    ],
+)
 def test_a_config_that_does_not_fit(copy, tmp_path, changes, message):
     if changes.get("vocab_size") == 61:
         (copy / "tokenizer.json").unlink()
@@ -182,9 +188,16 @@ def test_there_and_back_with_the_scripts(tmp_path, run_script):
     shutil.rmtree(tmp_path / "back" / "checkpoints")
     options = finished.options
     process = run_script(
-        "run_scripts/run_toppretraining.py", f"--input_file={options.input_file}", f"--output_dir={tmp_path}/trained",
-        f"--bert_config_file={tmp_path}/back/config.json", f"--init_checkpoint={tmp_path}/back", "--do_train",
-        "--tasks=long_stay", "--num_train_steps=1", "--max_seq_length=24")  # fmt: skip
+        "run_scripts/run_toppretraining.py",
+        f"--input_file={options.input_file}",
+        f"--output_dir={tmp_path}/trained",
+        f"--bert_config_file={tmp_path}/back/config.json",
+        f"--init_checkpoint={tmp_path}/back",
+        "--do_train",
+        "--tasks=long_stay",
+        "--num_train_steps=1",
+        "--max_seq_length=24",
+    )
     assert process.returncode == 0, process.stderr
     assert "weights taken, 0 start at random; 55 of 55 codes known there" in process.stderr
     before, _ = read_arrays(run / "best" / "weights.npz")
@@ -209,17 +222,30 @@ def test_predictions_of_an_imported_run_are_the_runs_own(tmp_path, run_script):
 def test_the_card_says_what_a_reader_must_know(tmp_path):
     """Tasks, labels, provenance, restrictions, metrics with intervals, configuration, commands."""
     finished = finished_run()
-    plan = plan_export(finished.folder / "run", tmp_path / "out", layout="medtop", head="complications",
-                       command="python convert --this")  # fmt: skip
+    plan = plan_export(
+        finished.folder / "run",
+        tmp_path / "out",
+        layout="medtop",
+        head="complications",
+        command="python convert --this",
+    )
     done = export(plan)
     card = (tmp_path / "out" / "README.md").read_text()
     metrics = json.loads((finished.folder / "run" / "metrics.json").read_text())["test"]["complications"]
     area = metrics["CKD_365"]["roc_auc"]
     assert f"| complications | CKD_365 | {area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}] |" in card
-    for wanted in ("- `complications`: MACE_365, CKD_365", "**Restrictions.**", "## Data", "120 patients", done.parity,
-                   "left out (head of long_stay): long_stay_logits/kernel, long_stay_logits/bias", "calibration.json",
-                   '"pooling": "mean"', "python convert --this",
-                   "python run_scripts/run_toppretraining.py --made=up"):  # fmt: skip
+    for wanted in (
+        "- `complications`: MACE_365, CKD_365",
+        "**Restrictions.**",
+        "## Data",
+        "120 patients",
+        done.parity,
+        "left out (head of long_stay): long_stay_logits/kernel, long_stay_logits/bias",
+        "calibration.json",
+        '"pooling": "mean"',
+        "python convert --this",
+        "python run_scripts/run_toppretraining.py --made=up",
+    ):
         assert wanted in card, wanted
     assert "| long_stay |" not in card
     ids = (finished.folder / "run" / "splits.csv").read_text().splitlines()[1:]

@@ -33,18 +33,32 @@ from medtop.training.checkpoints import read_arrays, weights_of  # noqa: E402
 from medtop.training.run_directory import RunDirectory  # noqa: E402
 from medtop.training.trainer import load_best  # noqa: E402
 
-GOOGLE_CONFIG = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": LAYERS, "num_attention_heads": 4,
-                 "intermediate_size": 40, "hidden_act": "gelu", "hidden_dropout_prob": 0.1,
-                 "attention_probs_dropout_prob": 0.1, "max_position_embeddings": 24, "type_vocab_size": 8,
-                 "initializer_range": 0.02}  # fmt: skip
+GOOGLE_CONFIG = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "intermediate_size": 40,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "max_position_embeddings": 24,
+    "type_vocab_size": 8,
+    "initializer_range": 0.02,
+}
 
 
 def google_variables(state):
     """A transformers state dict by google-research/bert's names, written from its modeling.py; name -> array."""
     found = {}
-    dense = {"attention.self.query": "attention/self/query", "attention.self.key": "attention/self/key",
-             "attention.self.value": "attention/self/value", "attention.output.dense": "attention/output/dense",
-             "intermediate.dense": "intermediate/dense", "output.dense": "output/dense"}  # fmt: skip
+    dense = {
+        "attention.self.query": "attention/self/query",
+        "attention.self.key": "attention/self/key",
+        "attention.self.value": "attention/self/value",
+        "attention.output.dense": "attention/output/dense",
+        "intermediate.dense": "intermediate/dense",
+        "output.dense": "output/dense",
+    }
     norms = {"attention.output.LayerNorm": "attention/output/LayerNorm", "output.LayerNorm": "output/LayerNorm"}
     for n in range(LAYERS):
         theirs, google = f"bert.encoder.layer.{n}.", f"bert/encoder/layer_{n}/"
@@ -56,11 +70,15 @@ def google_variables(state):
             found[f"{google}{other}/beta"] = state[f"{theirs}{one}.bias"]
     for table in ("word", "position", "token_type"):
         found[f"bert/embeddings/{table}_embeddings"] = state[f"bert.embeddings.{table}_embeddings.weight"]
-    for one, other in (("bert.embeddings.LayerNorm", "bert/embeddings/LayerNorm"),
-                       ("cls.predictions.transform.LayerNorm", "cls/predictions/transform/LayerNorm")):  # fmt: skip
+    for one, other in (
+        ("bert.embeddings.LayerNorm", "bert/embeddings/LayerNorm"),
+        ("cls.predictions.transform.LayerNorm", "cls/predictions/transform/LayerNorm"),
+    ):
         found[f"{other}/gamma"], found[f"{other}/beta"] = state[f"{one}.weight"], state[f"{one}.bias"]
-    for one, other in (("bert.pooler.dense", "bert/pooler/dense"),
-                       ("cls.predictions.transform.dense", "cls/predictions/transform/dense")):  # fmt: skip
+    for one, other in (
+        ("bert.pooler.dense", "bert/pooler/dense"),
+        ("cls.predictions.transform.dense", "cls/predictions/transform/dense"),
+    ):
         found[f"{other}/kernel"], found[f"{other}/bias"] = state[f"{one}.weight"].T, state[f"{one}.bias"]
     found["cls/predictions/output_bias"] = state["cls.predictions.bias"]
     found["cls/seq_relationship/output_weights"] = state["cls.seq_relationship.weight"]
@@ -112,8 +130,9 @@ def test_a_checkpoint_with_optimizer_slots_gives_transformers_outputs_with_gelu_
     assert theirs_model.config.hidden_act == "gelu_new"
     variables = google_variables({name: value.numpy() for name, value in theirs_model.state_dict().items()})
     prefix, config_file, vocab = medbert_folder(tmp_path / "medbert", variables)
-    done = import_weights(plan_import("", tmp_path / "run", tf_checkpoint_path=prefix, bert_config_file=config_file,
-                                      vocab_file=vocab))  # fmt: skip
+    done = import_weights(
+        plan_import("", tmp_path / "run", tf_checkpoint_path=prefix, bert_config_file=config_file, vocab_file=vocab)
+    )
     config, vocabulary, tasks = RunDirectory(tmp_path / "run").read()
     assert config.activation == "gelu_tanh" and config.segment == "visit" and vocabulary.is_medbert
     assert [task.name for task in tasks] == ["masked_lm", "long_stay"]  # Med-BERT's vocabulary says what its head is
@@ -136,8 +155,9 @@ def test_read_without_pytorch_bit_for_bit(tmp_path):
     """Everything in the checkpoint but the two-way head's first row, which is 0 here."""
     model, variables = made_up_variables()
     prefix, config_file, vocab = medbert_folder(tmp_path / "medbert", variables)
-    import_weights(plan_import("", tmp_path / "run", tf_checkpoint_path=prefix, bert_config_file=config_file,
-                               vocab_file=vocab))  # fmt: skip
+    import_weights(
+        plan_import("", tmp_path / "run", tf_checkpoint_path=prefix, bert_config_file=config_file, vocab_file=vocab)
+    )
     arrays, _ = read_arrays(tmp_path / "run" / "best" / "weights.npz")
     for path, array in weights_of(model).items():
         np.testing.assert_array_equal(arrays[path], array, err_msg=path)
@@ -154,11 +174,14 @@ def test_written_checkpoints_are_read_by_a_tensorflow_1_graph_and_back(tmp_path)
     assert values["hidden_act"] == "gelu" and values["type_vocab_size"] == 8  # visit numbers
     before = weights_of(model)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        names = {"bert/encoder/layer_1/attention/self/key/kernel": before["layer_1_attention/qkv_kernel"][:, 32:64],
-                 "bert/embeddings/token_type_embeddings": before["embeddings/visit_embeddings"],
-                 "cls/predictions/output_bias": before["masked_lm_logits/bias"],
-                 "cls/seq_relationship/output_weights": np.concatenate(
-                     [np.zeros((1, 32), np.float32), before["long_stay_logits/kernel"].T])}  # fmt: skip
+        names = {
+            "bert/encoder/layer_1/attention/self/key/kernel": before["layer_1_attention/qkv_kernel"][:, 32:64],
+            "bert/embeddings/token_type_embeddings": before["embeddings/visit_embeddings"],
+            "cls/predictions/output_bias": before["masked_lm_logits/bias"],
+            "cls/seq_relationship/output_weights": np.concatenate(
+                [np.zeros((1, 32), np.float32), before["long_stay_logits/kernel"].T]
+            ),
+        }
         variables = {name: tf.compat.v1.get_variable(name, shape=array.shape) for name, array in names.items()}
         prefix = tf.compat.v1.train.latest_checkpoint(str(tmp_path / "tf1"))
         tf.compat.v1.train.Saver(variables).restore(session, prefix)
@@ -205,12 +228,14 @@ def refusal(tmp_path, checkpoint, **changes):
 def test_checkpoints_that_do_not_fit_are_refused(checkpoint, tmp_path):
     prefix, config_file, vocab = checkpoint
     other = tmp_path / "config.json"
-    for changes, message in (({"num_hidden_layers": 3}, "expected weights of 3 layers (config.json), received 2"),
-                             ({"intermediate_size": 48}, "of shape (32, 48) (config.json), received (32, 40)"),
-                             ({"vocab_size": 61}, "of shape (61, 32) (config.json), received (60, 32)"),
-                             ({"vocab_size": 59}, "expected a vocabulary of at most 59 tokens"),
-                             ({"hidden_act": "relu"}, "expected hidden_act=gelu, received 'relu'"),
-                             ({"hidden_size": None}, "expected hidden_size, found none")):  # fmt: skip
+    for changes, message in (
+        ({"num_hidden_layers": 3}, "expected weights of 3 layers (config.json), received 2"),
+        ({"intermediate_size": 48}, "of shape (32, 48) (config.json), received (32, 40)"),
+        ({"vocab_size": 61}, "of shape (61, 32) (config.json), received (60, 32)"),
+        ({"vocab_size": 59}, "expected a vocabulary of at most 59 tokens"),
+        ({"hidden_act": "relu"}, "expected hidden_act=gelu, received 'relu'"),
+        ({"hidden_size": None}, "expected hidden_size, found none"),
+    ):
         shutil.copyfile(config_file, other)
         edited_json(other, **changes)
         assert message in refusal(tmp_path, checkpoint, bert_config_file=other)

@@ -114,8 +114,13 @@ def test_padded_bucketed_and_packed_give_the_same_losses_and_gradients(info):
     tf.config.run_functions_eagerly(True)
     try:
         for pooling in ("cls", "mean", "sum"):
-            config = small_config(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, pooling=pooling,
-                                  embeddings=ALL_EMBEDDINGS, initializer_range=0.2)  # fmt: skip
+            config = small_config(
+                hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0,
+                pooling=pooling,
+                embeddings=ALL_EMBEDDINGS,
+                initializer_range=0.2,
+            )
             keras.utils.set_random_seed(1)
             tasks = all_tasks()
             model, kept = build_model(config, tasks), []
@@ -151,8 +156,12 @@ def test_packed_epochs_hold_each_patient_once_and_resume_in_the_middle(info, fir
     for epoch in (0, 1):
         whole = list(made.epoch(epoch).as_numpy_iterator())
         assert len(whole) == made.steps_per_epoch == 7
-        ages = [int(x["ages"][row, x["cls_positions"][row, slot]]) for x, _, _ in whole
-                for row, slots in enumerate(x["patient_slots"]) for slot in range(slots.max())]  # fmt: skip
+        ages = [
+            int(x["ages"][row, x["cls_positions"][row, slot]])
+            for x, _, _ in whole
+            for row, slots in enumerate(x["patient_slots"])
+            for slot in range(slots.max())
+        ]
         assert len(ages) == len(set(ages)) == 40  # each patient's own age stands at its [CLS]
         tail = list(made.epoch(epoch, first).as_numpy_iterator())
         for mine, theirs in zip(tail, whole[first:], strict=True):

@@ -159,7 +159,10 @@ def test_shapes_types_and_keys_are_the_contracts(epochs):
         assert x["cls_positions"].shape == (8, 1) and masked == (w["masked_lm"] > 0).sum(axis=1).max()
         for part in (y, w):
             assert {task: values.shape for task, values in part.items()} == {
-                "masked_lm": (8, masked), "long_stay": (8, 1, 1), "complications": (8, 1, 2)}  # fmt: skip
+                "masked_lm": (8, masked),
+                "long_stay": (8, 1, 1),
+                "complications": (8, 1, 2),
+            }
         assert all(values.dtype == np.float32 for values in w.values())
 
 
@@ -173,9 +176,11 @@ def test_few_shapes_are_multiples_of_4_and_the_same_masks(info, epochs):
         assert width == -(-masked // 4) * 4
         more += width > masked
         few_x["mask_positions"], few_y["masked_lm"], few_w["masked_lm"], rest = (
-            few_x["mask_positions"][:, :masked], few_y["masked_lm"][:, :masked], few_w["masked_lm"][:, :masked],
+            few_x["mask_positions"][:, :masked],
+            few_y["masked_lm"][:, :masked],
+            few_w["masked_lm"][:, :masked],
             few_w["masked_lm"][:, masked:],
-        )  # fmt: skip
+        )
         assert not rest.any()
         for part, few in ((x, few_x), (y, few_y), (w, few_w)):
             assert part.keys() == few.keys()
@@ -238,7 +243,8 @@ def test_each_patient_once_in_windows_and_blocks_of_any_size(info, monkeypatch, 
     found = taken(batches.epoch(0))
     assert sorted(sum(map(ages_in, found), [])) == sorted(BY_AGE)
     assert [len(ages_in(batch)) for batch in found] == [batch_size] * (61 // batch_size) + (
-        [61 % batch_size] if 61 % batch_size else [])  # fmt: skip
+        [61 % batch_size] if 61 % batch_size else []
+    )
     assert set(found[0][0]) == {"token_ids", "ages", "patient_slots", "cls_positions"}  # nothing that no one reads
     assert_equal_batches(taken(batches.epoch(0, len(found) // 2)), found[len(found) // 2 :])
 
@@ -260,8 +266,14 @@ def test_evaluation_sees_each_example_once_and_knows_its_place(info, masking):
             patient = BY_AGE[seen[place]]
             original = check_row(x, row, patient, options, "visit")
             if masking:
-                check_masks(x["token_ids"][row].tolist(), x["mask_positions"][row], y["masked_lm"][row],
-                            w["masked_lm"][row], original, options)  # fmt: skip
+                check_masks(
+                    x["token_ids"][row].tolist(),
+                    x["mask_positions"][row],
+                    y["masked_lm"][row],
+                    w["masked_lm"][row],
+                    original,
+                    options,
+                )
             else:
                 assert x["token_ids"][row].tolist() == original
                 assert "mask_positions" not in x and "masked_lm" not in y
@@ -287,8 +299,10 @@ def test_rows_may_be_longer_than_the_features_default(tmp_path):
     info = write_dataset(tmp_path / "long", [long, PEOPLE[1]])
     assert info.defaults["max_seq_length"] == 64
     options = dataclasses.replace(OPTIONS, max_seq_length=512)
-    for dataset in (TrainBatches(info, CONFIG, all_tasks(["long_stay"]), options, seed=0).epoch(0),
-                    eval_batches(info, CONFIG, TASKS, options, seed=0, masking=False)):  # fmt: skip
+    for dataset in (
+        TrainBatches(info, CONFIG, all_tasks(["long_stay"]), options, seed=0).epoch(0),
+        eval_batches(info, CONFIG, TASKS, options, seed=0, masking=False),
+    ):
         ((x, *_),) = dataset.as_numpy_iterator()
         row = np.flatnonzero(x["ages"][:, 0] == long["age"]).item()
         assert x["patient_slots"][row].sum() == 201
@@ -350,10 +364,21 @@ def test_masks_are_drawn_80_10_10_and_evenly():
     assert within(pairs, 4000 * 39, 6 / 40 * 5 / 39)
 
 
-@pytest.mark.parametrize("codes, share, most, expected", [
-    (0, 0.15, 5, 0), (1, 0.15, 5, 1), (3, 0.15, 5, 1), (10, 0.15, 5, 2), (30, 0.15, 5, 4), (50, 0.15, 5, 5),
-    (10, 0.25, 5, 2), (14, 0.25, 5, 4), (2, 0.9, 5, 2), (40, 0.999, 100, 40),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "codes, share, most, expected",
+    [
+        (0, 0.15, 5, 0),
+        (1, 0.15, 5, 1),
+        (3, 0.15, 5, 1),
+        (10, 0.15, 5, 2),
+        (30, 0.15, 5, 4),
+        (50, 0.15, 5, 5),
+        (10, 0.25, 5, 2),
+        (14, 0.25, 5, 4),
+        (2, 0.9, 5, 2),
+        (40, 0.999, 100, 40),
+    ],
+)
 def test_number_of_selected_codes(codes, share, most, expected):
     """min(max(1, round(c p)), M); halves go to the even number, as in NumPy and in medtop.data.tokens."""
     options = BatchOptions(masked_lm_prob=share, max_predictions=most)
@@ -373,13 +398,16 @@ def test_counts_equal_those_of_the_features_room():
             assert selected.sum() == len(positions), (share, most, codes)
 
 
-@pytest.mark.parametrize("values, message", [
-    (dict(batch_size=0), "expected batch_size of at least 1, received batch_size=0"),
-    (dict(max_seq_length=1), "expected max_seq_length of at least 2"),
-    (dict(max_predictions=0), "expected max_predictions of at least 1"),
-    (dict(windows_of=0), "expected windows_of of at least 1"),
-    (dict(masked_lm_prob=1.0), "expected masked_lm_prob between 0 and 1, received 1.0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        (dict(batch_size=0), "expected batch_size of at least 1, received batch_size=0"),
+        (dict(max_seq_length=1), "expected max_seq_length of at least 2"),
+        (dict(max_predictions=0), "expected max_predictions of at least 1"),
+        (dict(windows_of=0), "expected windows_of of at least 1"),
+        (dict(masked_lm_prob=1.0), "expected masked_lm_prob between 0 and 1, received 1.0"),
+    ],
+)
 def test_impossible_options_are_refused(values, message):
     with pytest.raises(DataError, match=message):
         BatchOptions(**values)
@@ -425,13 +453,21 @@ def test_balanced_sampling_shows_positives_and_negatives_alike(tmp_path):
     ].tolist()  # rows carry their patients' own labels
 
 
-@pytest.mark.parametrize("positives, unknown, expected", [
-    (10, 300, (0.375, 0.375, 0.25)), (0, 300, (0, 0.75, 0.25)), (0, 1200, (0, 0, 1)), (900, 300, (0.75, 0, 0.25)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "positives, unknown, expected",
+    [
+        (10, 300, (0.375, 0.375, 0.25)),
+        (0, 300, (0, 0.75, 0.25)),
+        (0, 1200, (0, 0, 1)),
+        (900, 300, (0.75, 0, 0.25)),
+    ],
+)
 def test_balanced_window_of_one_class_keeps_the_unknown_share(positives, unknown, expected):
     people = kinds(1200, positives, unknown)
-    parsed = {f"t_{kind}": tf.constant([[0.0, *person[kind]["long_stay"]] for person in people], tf.float32)
-              for kind in ("labels", "weights")}  # fmt: skip
+    parsed = {
+        f"t_{kind}": tf.constant([[0.0, *person[kind]["long_stay"]] for person in people], tf.float32)
+        for kind in ("labels", "weights")
+    }
     drawn = pipeline._balance(parsed, "t", 1, tf.constant([3, 4]))
     label, known = drawn["t_labels"].numpy()[:, 1] > 0.5, drawn["t_weights"].numpy()[:, 1] > 0
     counts = [(known & label).sum(), (known & ~label).sum(), (~known).sum()]
@@ -487,9 +523,12 @@ def test_medberts_batches_carry_the_files_masks(tmp_path):
 
 
 def test_medberts_layout_cannot_serve_embeddings_that_it_lacks(tmp_path):
-    info = write_medbert_dataset(tmp_path / "m", [["p", [1], [0], [1, 2], [1, 1]]], 3,
-                                 defaults={"max_seq_length": 8, "max_predictions_per_seq": 2, "masked_lm_prob": 0.3,
-                                           "random_seed": 1})  # fmt: skip
+    info = write_medbert_dataset(
+        tmp_path / "m",
+        [["p", [1], [0], [1, 2], [1, 1]]],
+        3,
+        defaults={"max_seq_length": 8, "max_predictions_per_seq": 2, "masked_lm_prob": 0.3, "random_seed": 1},
+    )
     config = small_config(vocab_size=4, embeddings=("code", "gap", "sex"))
     with pytest.raises(DataError, match="expected records with gap, sex .*received Med-BERT's layout"):
         eval_batches(info, config, [Task("long_stay", "patient", ("long_stay",))], OPTIONS, 0, masking=False)

@@ -40,21 +40,38 @@ def chunk_of(count, seed=0, first=0):
     has = np.stack([np.bincount(owner[codes == code], minlength=count) > 0 for code in (5, 6)], 1)
     risk = sigmoid(2.5 * has + (ages[:, None] / 365.25 - 60) / 15 - 1)
     longest = np.maximum.reduceat(stays, np.cumsum(visit_counts) - visit_counts)
-    labels = {"complications": (rng.random((count, 2)) < risk).astype(np.float32),
-              "long_stay": (rng.random((count, 1)) < sigmoid((longest - 12) / 2)[:, None]).astype(np.float32)}
-    weights = {"complications": (rng.random((count, 2)) < 0.8).astype(np.float32),
-               "long_stay": np.ones((count, 1), np.float32)}
-    return Chunk(patient_ids=[f"p{first + k}" for k in range(count)], prediction_times=np.arange(count) * 86_400,
-                 sexes=rng.integers(0, 3, count).astype(np.int8), ages_at_prediction=ages.astype(np.int32),
-                 code_counts=code_counts, visit_counts=visit_counts, codes=codes,
-                 visits=np.repeat(visit_number, per_visit),
-                 visit_positions=np.concatenate([np.arange(n) for n in per_visit]), stay_days=stays, gaps_before=gaps,
-                 recencies=recencies, ages=np.zeros(visits, np.int32), labels=labels, weights=weights)
+    labels = {
+        "complications": (rng.random((count, 2)) < risk).astype(np.float32),
+        "long_stay": (rng.random((count, 1)) < sigmoid((longest - 12) / 2)[:, None]).astype(np.float32),
+    }
+    weights = {
+        "complications": (rng.random((count, 2)) < 0.8).astype(np.float32),
+        "long_stay": np.ones((count, 1), np.float32),
+    }
+    return Chunk(
+        patient_ids=[f"p{first + k}" for k in range(count)],
+        prediction_times=np.arange(count) * 86_400,
+        sexes=rng.integers(0, 3, count).astype(np.int8),
+        ages_at_prediction=ages.astype(np.int32),
+        code_counts=code_counts,
+        visit_counts=visit_counts,
+        codes=codes,
+        visits=np.repeat(visit_number, per_visit),
+        visit_positions=np.concatenate([np.arange(n) for n in per_visit]),
+        stay_days=stays,
+        gaps_before=gaps,
+        recencies=recencies,
+        ages=np.zeros(visits, np.int32),
+        labels=labels,
+        weights=weights,
+    )
 
 
 def splits_of(train=700, valid=300, test=500):
-    return {split: features_from_chunks([chunk_of(size, seed)], VOCABULARY)
-            for split, size, seed in (("train", train, 1), ("valid", valid, 2), ("test", test, 3))}
+    return {
+        split: features_from_chunks([chunk_of(size, seed)], VOCABULARY)
+        for split, size, seed in (("train", train, 1), ("valid", valid, 2), ("test", test, 3))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +82,41 @@ def fitted():
 
 def test_features_by_hand():
     """Two visits (8 days long with codes 5, 5; 2 days, 30 days later, with code 7), 4 days before; and no history."""
-    features = features_from_columns([5, 5, 7], [3, 0], 10, [1, 0], [36525, 0], [2, 0], [8, 2], [0, 30], [36, 4],
-                                     patient_ids=["a", "b"], prediction_times=[0, 0], targets={}, weights={})
+    features = features_from_columns(
+        [5, 5, 7],
+        [3, 0],
+        10,
+        [1, 0],
+        [36525, 0],
+        [2, 0],
+        [8, 2],
+        [0, 30],
+        [36, 4],
+        patient_ids=["a", "b"],
+        prediction_times=[0, 0],
+        targets={},
+        weights={},
+    )
     assert features.counts.toarray().tolist() == [[0, 0, 0, 0, 0, 2, 0, 1, 0, 0], [0] * 10]
     assert dict(zip(CONTEXT, features.context[0], strict=True)) == {
-        "age_years": 100, "age_unknown": 0, "female": 1, "male": 0, "visits": 2, "codes": 3,
-        "days_since_last_discharge": 4, "gap_before_last_visit": 30, "days_since_first_admission": 44,
-        "stay_days_max": 8, "stay_days_mean": 5, "stay_days_last": 2, "long_stays": 1}
+        "age_years": 100,
+        "age_unknown": 0,
+        "female": 1,
+        "male": 0,
+        "visits": 2,
+        "codes": 3,
+        "days_since_last_discharge": 4,
+        "gap_before_last_visit": 30,
+        "days_since_first_admission": 44,
+        "stay_days_max": 8,
+        "stay_days_mean": 5,
+        "stay_days_last": 2,
+        "long_stays": 1,
+    }
     assert features.context[1].tolist() == [0, 1] + [0] * 11
-    without = features_from_columns([5], [1], 10, [2], [1], [2], [8, 2], [0, 30], patient_ids=["a"],
-                                    prediction_times=[0], targets={}, weights={})
+    without = features_from_columns(
+        [5], [1], 10, [2], [1], [2], [8, 2], [0, 30], patient_ids=["a"], prediction_times=[0], targets={}, weights={}
+    )
     place = CONTEXT.index("days_since_first_admission")
     assert without.context[0, place] == 8 + 30 + 2  # prediction at the last discharge
 
@@ -120,20 +162,36 @@ def test_records_give_the_same_features_as_chunks(separator):
         for name, values in zip(tokens, zip(*rows, strict=True), strict=True):
             tokens[name].extend(values)
     columns = {name: np.array(values) for name, values in tokens.items()}
-    columns |= {"counts": np.array(counts), "sex": chunk.sexes, "patient_id": chunk.patient_ids,
-                "prediction_time": chunk.prediction_times}
+    columns |= {
+        "counts": np.array(counts),
+        "sex": chunk.sexes,
+        "patient_id": chunk.patient_ids,
+        "prediction_time": chunk.prediction_times,
+    }
     for task in TASKS:
         columns |= {f"{task}_labels": chunk.labels[task], f"{task}_weights": chunk.weights[task]}
     same(features_from_records([columns], VOCABULARY, TASKS), features_from_chunks([chunk], VOCABULARY))
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"codes": [5, 5, 99]}, "expected codes below 10"), ({"codes": [5]}, "expected 3 codes and 2 visits"),
-    ({"gaps_before": [0]}, "gaps: 1"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"codes": [5, 5, 99]}, "expected codes below 10"),
+        ({"codes": [5]}, "expected 3 codes and 2 visits"),
+        ({"gaps_before": [0]}, "gaps: 1"),
+    ],
+)
 def test_wrong_columns_are_refused(change, message):
-    good = {"codes": [5, 5, 7], "code_counts": [3], "vocabulary_size": 10, "sexes": [1], "ages_at_prediction": [1],
-            "visit_counts": [2], "stay_days": [8, 2], "gaps_before": [0, 30]}
+    good = {
+        "codes": [5, 5, 7],
+        "code_counts": [3],
+        "vocabulary_size": 10,
+        "sexes": [1],
+        "ages_at_prediction": [1],
+        "visit_counts": [2],
+        "stay_days": [8, 2],
+        "gaps_before": [0, 30],
+    }
     with pytest.raises(DataError, match=message):
         features_from_columns(**good | change, patient_ids=["a"], prediction_times=[0], targets={}, weights={})
 
@@ -159,8 +217,9 @@ def test_seed_decides_everything(fitted):
     again = fit_baselines(splits, TASKS)
     for name in baselines.BASELINES:
         for task in TASKS:
-            np.testing.assert_array_equal(again.predictions[name]["test"][task].logits,
-                                          results.predictions[name]["test"][task].logits)
+            np.testing.assert_array_equal(
+                again.predictions[name]["test"][task].logits, results.predictions[name]["test"][task].logits
+            )
     assert again.settings == results.settings
 
 
@@ -175,8 +234,10 @@ def test_unknown_labels_and_test_labels_move_nothing(fitted):
         flipped["test"].targets[task] = 1 - targets
     again = fit_baselines(flipped, TASKS)
     for name in baselines.BASELINES:
-        np.testing.assert_array_equal(again.predictions[name]["test"]["complications"].logits,
-                                      results.predictions[name]["test"]["complications"].logits)
+        np.testing.assert_array_equal(
+            again.predictions[name]["test"]["complications"].logits,
+            results.predictions[name]["test"]["complications"].logits,
+        )
 
 
 def test_one_class_and_missing_validation_have_reasons():
@@ -210,9 +271,16 @@ def test_codes_unseen_in_training_carry_no_weight(fitted):
     splits, results = fitted
     more = features_from_chunks([chunk_of(500, 3)], VOCABULARY)
     assert more.counts[:, [VOCABULARY - 1]].nnz == 0  # the generator never draws the last code
-    more.counts = (more.counts + baselines.sparse.csr_array(
-        (np.full(500, 9, np.float32), (np.arange(500), np.full(500, VOCABULARY - 1))), shape=more.counts.shape)).tocsr()
+    more.counts = (
+        more.counts
+        + baselines.sparse.csr_array(
+            (np.full(500, 9, np.float32), (np.arange(500), np.full(500, VOCABULARY - 1))), shape=more.counts.shape
+        )
+    ).tocsr()
     again = fit_baselines({**splits, "test": more}, TASKS)
     for name in baselines.BASELINES:
-        np.testing.assert_allclose(again.predictions[name]["test"]["complications"].logits,
-                                   results.predictions[name]["test"]["complications"].logits, atol=1e-6)
+        np.testing.assert_allclose(
+            again.predictions[name]["test"]["complications"].logits,
+            results.predictions[name]["test"]["complications"].logits,
+            atol=1e-6,
+        )

@@ -17,8 +17,9 @@ def predictions_of(logits, targets, weights=None, labels=None):
     logits, targets = (np.asarray(values, np.float32).reshape(len(values), -1) for values in (logits, targets))
     weights = np.ones_like(targets) if weights is None else np.asarray(weights, np.float32).reshape(targets.shape)
     labels = labels or tuple(f"label_{place}" for place in range(targets.shape[1]))
-    return Predictions("complications", labels, np.arange(len(logits)).astype(str), np.zeros(len(logits)), targets,
-                       weights, logits)
+    return Predictions(
+        "complications", labels, np.arange(len(logits)).astype(str), np.zeros(len(logits)), targets, weights, logits
+    )
 
 
 def drawn(count=4000, slope=0.6, intercept=0.7, seed=0):
@@ -94,9 +95,14 @@ def test_weighted_and_plain_logits_end_in_the_same_calibration():
     assert weighted.labels["label_0"].threshold == pytest.approx(plain.labels["label_0"].threshold, abs=1e-4)
 
 
-@pytest.mark.parametrize("weights, message", [
-    ({"other": 2.0}, "received 'other'"), ([1.0, 2.0], "expected 1"), ([0.0], "expected numbers above 0"),
-])
+@pytest.mark.parametrize(
+    "weights, message",
+    [
+        ({"other": 2.0}, "received 'other'"),
+        ([1.0, 2.0], "expected 1"),
+        ([0.0], "expected numbers above 0"),
+    ],
+)
 def test_wrong_class_weights_are_refused(weights, message):
     with pytest.raises(DataError, match=message):
         fit_calibration(predictions_of([0.0], [1]), class_weights=weights)
@@ -106,13 +112,19 @@ def test_tiny_and_one_class_validation_fall_back_with_a_reason():
     logits, targets = drawn(200)
     few = np.zeros(200)
     few[:9] = 1
-    shown = predictions_of(np.stack([logits] * 4, 1), np.stack([targets, few, np.zeros(200), targets], 1),
-                           np.stack([np.ones(200)] * 3 + [np.zeros(200)], 1))
+    shown = predictions_of(
+        np.stack([logits] * 4, 1),
+        np.stack([targets, few, np.zeros(200), targets], 1),
+        np.stack([np.ones(200)] * 3 + [np.zeros(200)], 1),
+    )
     fitted = fit_calibration(shown)
     good, tiny, single, unknown = fitted.labels.values()
     assert good.reason is None and good.threshold_reason is None
-    for entry, start in ((tiny, "not calibrated: 9 positives among 200"), (single, "not calibrated: 0 positives"),
-                         (unknown, "not calibrated: 0 positives among 0")):
+    for entry, start in (
+        (tiny, "not calibrated: 9 positives among 200"),
+        (single, "not calibrated: 0 positives"),
+        (unknown, "not calibrated: 0 positives among 0"),
+    ):
         assert (entry.slope, entry.intercept) == (1, 0) and entry.reason.startswith(start)
     assert tiny.threshold_reason is None
     assert single.threshold == unknown.threshold == 0.5 and "both classes" in single.threshold_reason
@@ -152,12 +164,15 @@ def test_file_round_trip(tmp_path):
     assert read["complications"].thresholds == fitted["complications"].thresholds
 
 
-@pytest.mark.parametrize("damage, message", [
-    (lambda plain: plain.update(version=2), "expected a calibration of version 1"),
-    (lambda plain: plain.pop("labels"), "expected a calibration"),
-    (lambda plain: plain["labels"]["label_0"].update(extra=1), "expected a calibration"),
-    (lambda plain: plain["labels"]["label_0"].update(slope=-1.0), "expected slope"),
-])
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda plain: plain.update(version=2), "expected a calibration of version 1"),
+        (lambda plain: plain.pop("labels"), "expected a calibration"),
+        (lambda plain: plain["labels"]["label_0"].update(extra=1), "expected a calibration"),
+        (lambda plain: plain["labels"]["label_0"].update(slope=-1.0), "expected slope"),
+    ],
+)
 def test_damaged_file_is_refused_in_one_line(tmp_path, damage, message):
     plain = Calibration.identity("complications", ("label_0",)).to_dict()
     damage(plain)

@@ -22,18 +22,30 @@ def cohort(examples=400, labels=3, *, patients=None, unknown=0.3, ties=True, see
         logits = logits.round(1)
     weights = (rng.random((examples, labels)) >= unknown).astype(np.float32)
     owners = rng.integers(patients, size=examples) if patients else np.arange(examples)
-    return Predictions(task, tuple(f"label_{place}" for place in range(labels)), np.array([f"p{k}" for k in owners]),
-                       np.arange(examples), targets, weights, logits)
+    return Predictions(
+        task,
+        tuple(f"label_{place}" for place in range(labels)),
+        np.array([f"p{k}" for k in owners]),
+        np.arange(examples),
+        targets,
+        weights,
+        logits,
+    )
 
 
 def oracle_metrics(targets, scores, threshold, weights=None):
     said = scores >= threshold
     precision, recall, f1, _ = oracle.precision_recall_fscore_support(
-        targets, said, average="binary", sample_weight=weights, zero_division=0)
-    return {"roc_auc": oracle.roc_auc_score(targets, scores, sample_weight=weights),
-            "average_precision": oracle.average_precision_score(targets, scores, sample_weight=weights),
-            "brier": oracle.brier_score_loss(targets, scores, sample_weight=weights),
-            "precision": precision, "recall": recall, "f1": f1}
+        targets, said, average="binary", sample_weight=weights, zero_division=0
+    )
+    return {
+        "roc_auc": oracle.roc_auc_score(targets, scores, sample_weight=weights),
+        "average_precision": oracle.average_precision_score(targets, scores, sample_weight=weights),
+        "brier": oracle.brier_score_loss(targets, scores, sample_weight=weights),
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+    }
 
 
 @pytest.mark.parametrize("ties", [True, False])
@@ -83,8 +95,9 @@ def test_flipping_unknown_targets_changes_nothing():
     predictions = cohort()
     flipped = predictions.take(slice(None))
     flipped.targets = np.where(predictions.known, predictions.targets, 1 - predictions.targets)
-    assert evaluate(predictions, predictions.probabilities, num_bootstrap=20) == \
-        evaluate(flipped, flipped.probabilities, num_bootstrap=20)
+    assert evaluate(predictions, predictions.probabilities, num_bootstrap=20) == evaluate(
+        flipped, flipped.probabilities, num_bootstrap=20
+    )
 
 
 def test_order_of_examples_does_not_matter():
@@ -104,8 +117,9 @@ def test_resampled_metrics_equal_scikit_learns_sample_weight_and_explicit_resamp
     _, owner = np.unique(predictions.patient_ids, return_inverse=True)
     patients = owner.max() + 1
     known = predictions.known[:, 0]
-    statistics = bootstrap.LabelStatistics(scores[known], targets[known], owner[known], patients, scores[known] >= 0.3,
-                                           evaluation.METRICS)
+    statistics = bootstrap.LabelStatistics(
+        scores[known], targets[known], owner[known], patients, scores[known] >= 0.3, evaluation.METRICS
+    )
     counts = next(bootstrap.resample_counts(patients, 25, seed=5))
     assert counts.shape == (patients, 25) and (counts.sum(axis=0) == patients).all()
     found = statistics.values(counts)
@@ -171,8 +185,9 @@ def test_interval_covers_the_true_value():
         rng = np.random.default_rng(seed)
         targets = (rng.random(200) < 0.3).astype(np.float32)
         logits = rng.normal(size=200) + shift * targets
-        predictions = Predictions("t", ("a",), np.arange(200).astype(str), np.zeros(200), targets[:, None],
-                                  np.ones((200, 1)), logits[:, None])
+        predictions = Predictions(
+            "t", ("a",), np.arange(200).astype(str), np.zeros(200), targets[:, None], np.ones((200, 1)), logits[:, None]
+        )
         entry = evaluate(predictions, predictions.probabilities, num_bootstrap=300)["a"]["roc_auc"]
         covered += entry["low"] <= true <= entry["high"]
     assert 52 <= covered <= 60
@@ -219,8 +234,9 @@ def test_calibration_error_by_hand():
     """30 scores, three bins of 10: |0.2 - 0.1|, |0.5 - 0.5| and |0.9 - 0.6|, each a third of the scores."""
     scores = np.repeat([0.2, 0.5, 0.9], 10)
     targets = np.concatenate([np.arange(10) < positives for positives in (1, 5, 6)]).astype(np.float32)
-    predictions = Predictions("t", ("a",), np.arange(30).astype(str), np.zeros(30), targets[:, None], np.ones((30, 1)),
-                              np.zeros((30, 1)))
+    predictions = Predictions(
+        "t", ("a",), np.arange(30).astype(str), np.zeros(30), targets[:, None], np.ones((30, 1)), np.zeros((30, 1))
+    )
     result = evaluate(predictions, scores[:, None], num_bootstrap=200)["a"]["calibration_error"]
     assert result["value"] == pytest.approx((0.1 + 0.0 + 0.3) / 3)
     assert result["low"] < result["value"] < result["high"]
@@ -257,8 +273,9 @@ def test_uncalibrated_metrics_stand_beside_the_calibrated_ones():
 
 def test_identical_models_differ_by_nothing():
     predictions = cohort(patients=150)
-    result = paired_bootstrap(predictions, predictions.probabilities, predictions, predictions.probabilities,
-                              num_bootstrap=100)
+    result = paired_bootstrap(
+        predictions, predictions.probabilities, predictions, predictions.probabilities, num_bootstrap=100
+    )
     for entry in result.values():
         assert (entry["difference"], entry["low"], entry["high"], entry["p_value"]) == (0, 0, 0, 1)
 
@@ -271,11 +288,13 @@ def test_paired_bootstrap_equals_explicit_resampling_and_needs_no_common_order()
     names, owner = np.unique(first.patient_ids, return_inverse=True)
     rng, drawn, known = np.random.default_rng(3), [], first.known[:, 0]
     for _ in range(150):
-        rows = np.concatenate([np.flatnonzero((owner == patient) & known)
-                               for patient in rng.integers(len(names), size=len(names))])
+        rows = np.concatenate(
+            [np.flatnonzero((owner == patient) & known) for patient in rng.integers(len(names), size=len(names))]
+        )
         targets = first.targets[rows, 0]
-        drawn.append(oracle.roc_auc_score(targets, first.probabilities[rows, 0]) -
-                     oracle.roc_auc_score(targets, other[rows, 0]))
+        drawn.append(
+            oracle.roc_auc_score(targets, first.probabilities[rows, 0]) - oracle.roc_auc_score(targets, other[rows, 0])
+        )
     drawn, entry = np.array(drawn), result["label_0"]
     assert entry["n"] == known.sum()
     assert (entry["low"], entry["high"]) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=1e-12)
@@ -291,12 +310,15 @@ def test_paired_interval_is_narrower_than_the_two_intervals_and_sees_a_small_dif
     assert entry["high"] - entry["low"] < alone["high"] - alone["low"]
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda other: setattr(other, "labels", ("a", "b", "c")), "expected labels label_0"),
-    (lambda other: setattr(other, "prediction_times", other.prediction_times + 10**6), "expected common examples"),
-    (lambda other: other.targets.__setitem__((0, 0), 1 - other.targets[0, 0]), "received 1 that differ"),
-    (lambda other: other.prediction_times.__setitem__(slice(None), 5), "received a pair twice"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda other: setattr(other, "labels", ("a", "b", "c")), "expected labels label_0"),
+        (lambda other: setattr(other, "prediction_times", other.prediction_times + 10**6), "expected common examples"),
+        (lambda other: other.targets.__setitem__((0, 0), 1 - other.targets[0, 0]), "received 1 that differ"),
+        (lambda other: other.prediction_times.__setitem__(slice(None), 5), "received a pair twice"),
+    ],
+)
 def test_paired_bootstrap_refuses_what_is_not_paired(change, message):
     first, other = cohort(patients=100, unknown=0), cohort(patients=100, unknown=0)
     change(other)
@@ -327,8 +349,9 @@ def test_predictions_file_round_trip(tmp_path, monkeypatch):
         np.testing.assert_array_equal(after.targets[after.known], before.targets[before.known])
         np.testing.assert_array_equal(after.prediction_times, before.prediction_times)
         assert list(after.patient_ids) == list(before.patient_ids) and after.labels == before.labels
-    assert evaluate(read["complications"][0], read["complications"][1], num_bootstrap=20) == \
-        evaluate(predictions, predictions.probabilities, num_bootstrap=20)
+    assert evaluate(read["complications"][0], read["complications"][1], num_bootstrap=20) == evaluate(
+        predictions, predictions.probabilities, num_bootstrap=20
+    )
 
 
 def test_predictions_file_appears_whole_or_not_at_all(tmp_path):
@@ -336,19 +359,29 @@ def test_predictions_file_appears_whole_or_not_at_all(tmp_path):
     path.write_text("earlier", encoding="utf-8")
     predictions = cohort()
     with pytest.raises(DataError, match="expected values from 0 to 1"):
-        evaluation.write_predictions(path, [(predictions, predictions.probabilities),
-                                            (predictions, -predictions.probabilities)])
+        evaluation.write_predictions(
+            path, [(predictions, predictions.probabilities), (predictions, -predictions.probabilities)]
+        )
     assert path.read_text(encoding="utf-8") == "earlier" and list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("content, message", [
-    ("patient_id,task\na,b\n", "expected CSV with columns"),
-    ("patient_id,prediction_time,task,label,target,probability\na,soon,t,x,1,0.5\n", "expected ISO 8601"),
-    ("patient_id,prediction_time,task,label,target,probability\na,2010-01-01,t,x,1,high\n", "column probability"),
-    ("patient_id,prediction_time,task,label,target,probability\na,2010-01-01,t,x,1,0.5\na,2010-01-01,t,y,1,0.5\n"
-     "b,2010-01-01,t,y,1,0.5\n", "missing row"),
-    ("patient_id,prediction_time,task,label,target,probability\na,2010-01-01,t,x,2,0.5\n", "expected targets 0 or 1"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("patient_id,task\na,b\n", "expected CSV with columns"),
+        ("patient_id,prediction_time,task,label,target,probability\na,soon,t,x,1,0.5\n", "expected ISO 8601"),
+        ("patient_id,prediction_time,task,label,target,probability\na,2010-01-01,t,x,1,high\n", "column probability"),
+        (
+            "patient_id,prediction_time,task,label,target,probability\na,2010-01-01,t,x,1,0.5\na,2010-01-01,t,y,1,0.5\n"
+            "b,2010-01-01,t,y,1,0.5\n",
+            "missing row",
+        ),
+        (
+            "patient_id,prediction_time,task,label,target,probability\na,2010-01-01,t,x,2,0.5\n",
+            "expected targets 0 or 1",
+        ),
+    ],
+)
 def test_bad_predictions_file_is_refused_in_one_line(tmp_path, content, message):
     path = tmp_path / "predictions.csv"
     path.write_text(content, encoding="utf-8")
@@ -365,11 +398,13 @@ def test_best_reachable_is_the_true_risk_on_the_same_examples(tmp_path, times):
     stamps = predictions.prediction_times
     if times == "iso":
         stamps = np.datetime_as_string(stamps.astype("datetime64[s]"), unit="D")
-    rows = [f"{patient},{stamp},{task},{label},{risk}"
-            for example, (patient, stamp) in enumerate(zip(predictions.patient_ids, stamps, strict=True))
-            for task, shift in (("complications", 0), ("another", 1))
-            for label, risk in zip(predictions.labels, (risks[example] + shift) % 1, strict=True)
-            if not (label == "label_0" and example < 100)]  # the file lacks some
+    rows = [
+        f"{patient},{stamp},{task},{label},{risk}"
+        for example, (patient, stamp) in enumerate(zip(predictions.patient_ids, stamps, strict=True))
+        for task, shift in (("complications", 0), ("another", 1))
+        for label, risk in zip(predictions.labels, (risks[example] + shift) % 1, strict=True)
+        if not (label == "label_0" and example < 100)
+    ]  # the file lacks some
     path = tmp_path / "risk.csv"
     np.random.default_rng(2).shuffle(rows)
     path.write_text("patient_id,prediction_time,task,label,risk\n" + "\n".join(rows) + "\n", encoding="utf-8")
@@ -386,17 +421,23 @@ def test_best_reachable_is_the_true_risk_on_the_same_examples(tmp_path, times):
 def test_compare_and_table(tmp_path):
     predictions = cohort(labels=2)
     path = tmp_path / "risk.csv"
-    rows = [f"{patient},{time},complications,{label},{risk}"
-            for patient, time, risks in zip(predictions.patient_ids, predictions.prediction_times,
-                                            predictions.probabilities, strict=True)
-            for label, risk in zip(predictions.labels, risks, strict=True)]
+    rows = [
+        f"{patient},{time},complications,{label},{risk}"
+        for patient, time, risks in zip(
+            predictions.patient_ids, predictions.prediction_times, predictions.probabilities, strict=True
+        )
+        for label, risk in zip(predictions.labels, risks, strict=True)
+    ]
     path.write_text("patient_id,prediction_time,task,label,risk\n" + "\n".join(rows) + "\n", encoding="utf-8")
     worse = sigmoid(predictions.logits + np.random.default_rng(0).normal(size=predictions.logits.shape))
     results = {"complications": (predictions, predictions.probabilities)}
-    comparison = evaluation.compare(results, {"counts": {"complications": (predictions, worse)}}, true_risk=path,
-                                    num_bootstrap=50)
-    metrics = {"masked_lm": {"masked_lm": evaluation.masked_metrics(12, loss=2.0, accuracy=0.25, top10_accuracy=0.5)},
-               "complications": evaluate(predictions, predictions.probabilities, num_bootstrap=50)}
+    comparison = evaluation.compare(
+        results, {"counts": {"complications": (predictions, worse)}}, true_risk=path, num_bootstrap=50
+    )
+    metrics = {
+        "masked_lm": {"masked_lm": evaluation.masked_metrics(12, loss=2.0, accuracy=0.25, top10_accuracy=0.5)},
+        "complications": evaluate(predictions, predictions.probabilities, num_bootstrap=50),
+    }
     json.dumps(comparison, allow_nan=False)
     table = evaluation.results_table(metrics, comparison).splitlines()
     assert len(table) == 2 + 4 + 1 and len({len(line) for line in table[:6]}) == 1
@@ -411,8 +452,12 @@ def test_compare_and_table(tmp_path):
 
 def test_metrics_file_has_the_contracts_shape(tmp_path):
     predictions = cohort()
-    metrics = {"test": {"complications": evaluate(predictions, predictions.probabilities, num_bootstrap=10),
-                        "masked_lm": {"masked_lm": evaluation.masked_metrics(0)}}}
+    metrics = {
+        "test": {
+            "complications": evaluate(predictions, predictions.probabilities, num_bootstrap=10),
+            "masked_lm": {"masked_lm": evaluation.masked_metrics(0)},
+        }
+    }
     evaluation.write_metrics(tmp_path / "metrics.json", metrics)
     read = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert read == metrics
@@ -423,16 +468,26 @@ def test_metrics_file_has_the_contracts_shape(tmp_path):
     assert read["test"]["masked_lm"]["masked_lm"]["perplexity"]["value"] is None
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"logits": np.full((3, 1), np.nan)}, "expected finite logits"),
-    ({"targets": np.zeros((3, 2))}, "expected targets of shape"),
-    ({"targets": np.full((3, 1), 0.5)}, "expected targets 0 or 1"),
-    ({"prediction_times": np.zeros(2)}, "expected 3 prediction times"),
-    ({"labels": ("micro",)}, "received a label named 'micro'"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"logits": np.full((3, 1), np.nan)}, "expected finite logits"),
+        ({"targets": np.zeros((3, 2))}, "expected targets of shape"),
+        ({"targets": np.full((3, 1), 0.5)}, "expected targets 0 or 1"),
+        ({"prediction_times": np.zeros(2)}, "expected 3 prediction times"),
+        ({"labels": ("micro",)}, "received a label named 'micro'"),
+    ],
+)
 def test_predictions_are_checked(change, message):
-    good = {"task": "t", "labels": ("a",), "patient_ids": ["x", "y", "z"], "prediction_times": np.zeros(3),
-            "targets": np.ones((3, 1)), "weights": np.ones((3, 1)), "logits": np.zeros((3, 1))}
+    good = {
+        "task": "t",
+        "labels": ("a",),
+        "patient_ids": ["x", "y", "z"],
+        "prediction_times": np.zeros(3),
+        "targets": np.ones((3, 1)),
+        "weights": np.ones((3, 1)),
+        "logits": np.zeros((3, 1)),
+    }
     assert len(Predictions(**good)) == 3
     with pytest.raises(DataError, match=message):
         Predictions(**good | change)

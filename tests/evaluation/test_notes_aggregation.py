@@ -20,21 +20,28 @@ def predictions_of(probabilities, targets, known=None, patients=None, admissions
     """Predictions of one label."""
     count = len(targets)
     return Predictions(
-        "readmission", ("readmission",), np.arange(count).astype(str) if patients is None else np.asarray(patients),
-        np.zeros(count) if times is None else times, np.reshape(targets, (-1, 1)),
-        np.ones((count, 1)) if known is None else np.reshape(known, (-1, 1)), logit(np.reshape(probabilities, (-1, 1))),
+        "readmission",
+        ("readmission",),
+        np.arange(count).astype(str) if patients is None else np.asarray(patients),
+        np.zeros(count) if times is None else times,
+        np.reshape(targets, (-1, 1)),
+        np.ones((count, 1)) if known is None else np.reshape(known, (-1, 1)),
+        logit(np.reshape(probabilities, (-1, 1))),
         admissions,
-    )  # fmt: skip
+    )
 
 
-@pytest.mark.parametrize("method, c, expected", [
-    # three windows 0.2, 0.8, 0.5: max 0.8, mean 0.5, n = 3; one window 0.3
-    ("mean", 2.0, [0.5, 0.3]),
-    ("max", 2.0, [0.8, 0.3]),
-    ("max_mean", 2.0, [(0.8 + 0.5 * 1.5) / 2.5, 0.3]),  # 0.62
-    ("max_mean", 1.0, [(0.8 + 0.5 * 3) / 4, 0.3]),  # 0.575
-    ("max_mean", 3.0, [(0.8 + 0.5) / 2, 0.3]),  # n = c: the two weigh the same
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "method, c, expected",
+    [
+        # three windows 0.2, 0.8, 0.5: max 0.8, mean 0.5, n = 3; one window 0.3
+        ("mean", 2.0, [0.5, 0.3]),
+        ("max", 2.0, [0.8, 0.3]),
+        ("max_mean", 2.0, [(0.8 + 0.5 * 1.5) / 2.5, 0.3]),  # 0.62
+        ("max_mean", 1.0, [(0.8 + 0.5 * 3) / 4, 0.3]),  # 0.575
+        ("max_mean", 3.0, [(0.8 + 0.5) / 2, 0.3]),  # n = c: the two weigh the same
+    ],
+)
 def test_the_formula_by_hand(method, c, expected):
     windows, groups = [[0.2], [0.3], [0.8], [0.5]], [0, 1, 0, 0]
     assert Aggregation(method, c).combine(windows, groups, 2).ravel() == pytest.approx(expected, abs=1e-15)
@@ -152,18 +159,21 @@ def recall_of(scores, targets):
     return statistics.point()[METRIC]
 
 
-@pytest.mark.parametrize("scores, targets, expected", [
-    ([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], [1, 1, 1, 1, 0, 1], 1.0),  # 5 of 6 is 0.83: all are found
-    ([0.9, 0.8, 0.7, 0.6, 0.5], [1, 1, 1, 0, 1], 1.0),  # 4 of 5: exactly 80%, which counts
-    ([0.9, 0.8, 0.7, 0.6], [1, 1, 0, 1], 2 / 3),  # 3 of 4 is too little: stop after two
-    ([0.9, 0.8, 0.7, 0.6], [0, 1, 1, 1], 0.0),  # never: 0, 1/2, 2/3, 3/4
-    ([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], [0, 1, 1, 1, 1, 0], 1.0),  # below 80% first, then 4 of 5
-    ([0.5, 0.5, 0.5, 0.5, 0.5], [1, 1, 1, 1, 0], 1.0),  # all tied, 4 of 5
-    ([0.5, 0.5, 0.5, 0.5], [1, 1, 1, 0], 0.0),  # all tied, 3 of 4
-    ([0.9, 0.9, 0.2, 0.2], [1, 0, 1, 1], 0.0),  # the first tie is 1 of 2, all are 3 of 4
-    ([0.9, 0.2], [1, 0], 1.0),
-    ([0.2, 0.9], [1, 0], 0.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "scores, targets, expected",
+    [
+        ([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], [1, 1, 1, 1, 0, 1], 1.0),  # 5 of 6 is 0.83: all are found
+        ([0.9, 0.8, 0.7, 0.6, 0.5], [1, 1, 1, 0, 1], 1.0),  # 4 of 5: exactly 80%, which counts
+        ([0.9, 0.8, 0.7, 0.6], [1, 1, 0, 1], 2 / 3),  # 3 of 4 is too little: stop after two
+        ([0.9, 0.8, 0.7, 0.6], [0, 1, 1, 1], 0.0),  # never: 0, 1/2, 2/3, 3/4
+        ([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], [0, 1, 1, 1, 1, 0], 1.0),  # below 80% first, then 4 of 5
+        ([0.5, 0.5, 0.5, 0.5, 0.5], [1, 1, 1, 1, 0], 1.0),  # all tied, 4 of 5
+        ([0.5, 0.5, 0.5, 0.5], [1, 1, 1, 0], 0.0),  # all tied, 3 of 4
+        ([0.9, 0.9, 0.2, 0.2], [1, 0, 1, 1], 0.0),  # the first tie is 1 of 2, all are 3 of 4
+        ([0.9, 0.2], [1, 0], 1.0),
+        ([0.2, 0.9], [1, 0], 0.0),
+    ],
+)
 def test_recall_at_precision_80_by_hand(scores, targets, expected):
     assert recall_of(scores, targets) == pytest.approx(expected, abs=1e-15)
 
@@ -212,8 +222,9 @@ def test_models_are_paired_by_admission_where_no_times_are_known():
     targets, ids = [1, 0, 1, 0], ["10", "11", "20", "21"]
     first = predictions_of([0.9, 0.1, 0.8, 0.2], targets, patients=list("aabb"), admissions=np.array(ids))
     order = [2, 0, 3, 1]
-    second = predictions_of([0.4, 0.9, 0.3, 0.5], np.take(targets, order), patients=list("baba"),
-                            admissions=np.take(ids, order))  # fmt: skip
+    second = predictions_of(
+        [0.4, 0.9, 0.3, 0.5], np.take(targets, order), patients=list("baba"), admissions=np.take(ids, order)
+    )
     found = paired_bootstrap(first, first.probabilities, second, second.probabilities, num_bootstrap=0)
     assert found["readmission"]["n"] == 4
     area = roc_auc_score(targets, [0.9, 0.5, 0.4, 0.3])

@@ -35,8 +35,9 @@ def test_measures_of_masked_codes_are_means_over_codes_not_over_batches(tmp_path
         counts.append(0)
         for row in np.flatnonzero(x["patient_slots"][:, 0]):
             n, asked = x["patient_slots"][row].sum(), int(w["masked_lm"][row].sum())
-            sequence = oracle.sequence({"code": x["token_ids"][row, :n], "visit": x["visits"][row, :n],
-                                        "age": x["ages"][row, :n]})  # fmt: skip
+            sequence = oracle.sequence(
+                {"code": x["token_ids"][row, :n], "visit": x["visits"][row, :n], "age": x["ages"][row, :n]}
+            )
             logits = oracle.masked_logits(sequence, x["mask_positions"][row, :asked])
             for values, code in zip(logits, y["masked_lm"][row, :asked], strict=True):
                 losses.append(math.log(np.exp(values - values[code]).sum()))
@@ -48,8 +49,10 @@ def test_measures_of_masked_codes_are_means_over_codes_not_over_batches(tmp_path
     assert found == {
         "loss": pytest.approx(np.mean(losses), rel=1e-5),
         "perplexity": pytest.approx(math.exp(np.mean(losses)), rel=1e-4),
-        "accuracy": pytest.approx(np.mean(np.array(ranks) == 0)), "n": sum(counts),
-        "top10_accuracy": pytest.approx(np.mean(np.array(ranks) < 10))}  # fmt: skip
+        "accuracy": pytest.approx(np.mean(np.array(ranks) == 0)),
+        "n": sum(counts),
+        "top10_accuracy": pytest.approx(np.mean(np.array(ranks) < 10)),
+    }
     some = scorer.masked_measures(max_batches=1)["masked_lm"]
     assert some["n"] == counts[0] and some["loss"] == pytest.approx(np.mean(losses[: counts[0]]), rel=1e-5)
     assert scorer.predictions() == {}  # no patient-level task

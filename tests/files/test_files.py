@@ -73,6 +73,7 @@ def test_folder_of_that_name_is_refused_before_any_work(tmp_path):
 
 def test_folder_that_cannot_be_written_names_the_file_not_the_temporary_one(tmp_path, monkeypatch):
     """Tests may run as root, whom permissions do not stop: the refusal is made where the file is opened."""
+
     def refuse(path, *_):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 

@@ -14,8 +14,12 @@ from medtop.files.pickles import load_pickle, stream_pickles
 
 BUILTIN = [
     {"a": 1, "b": [1.5, None, True, "é", b"\x00\xff"], "c": (1, (2,)), "d": {1, 2}, "e": frozenset({3})},
-    [], "", 0, -(1 << 80), b"",
-]  # fmt: skip
+    [],
+    "",
+    0,
+    -(1 << 80),
+    b"",
+]
 
 
 class Runs:
@@ -63,13 +67,16 @@ def test_malicious_pickle_runs_nothing(tmp_path, protocol, nest, call):
     assert mark.exists()
 
 
-@pytest.mark.parametrize("text", [
-    b"cos\nsystem\n(S'touch mark'\ntR.",  # GLOBAL, REDUCE
-    b"(S'touch mark'\nios\nsystem\n.",  # INST
-    b"(cos\nsystem\nS'touch mark'\no.",  # OBJ
-    b"\x80\x02\x8c\x02os\x8c\x06system\x93\x8c\x0atouch mark\x85R.",  # STACK_GLOBAL
-    b"\x80\x02cos\nsystem\n)\x81.",  # NEWOBJ
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"cos\nsystem\n(S'touch mark'\ntR.",  # GLOBAL, REDUCE
+        b"(S'touch mark'\nios\nsystem\n.",  # INST
+        b"(cos\nsystem\nS'touch mark'\no.",  # OBJ
+        b"\x80\x02\x8c\x02os\x8c\x06system\x93\x8c\x0atouch mark\x85R.",  # STACK_GLOBAL
+        b"\x80\x02cos\nsystem\n)\x81.",  # NEWOBJ
+    ],
+)
 def test_every_opcode_that_calls_is_refused(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.pkl").write_bytes(text)
@@ -78,15 +85,18 @@ def test_every_opcode_that_calls_is_refused(tmp_path, monkeypatch, text):
     assert not (tmp_path / "mark").exists()
 
 
-@pytest.mark.parametrize("value, name", [
-    (np.float64(1), "numpy"),
-    (np.arange(3), "numpy"),
-    (np.array(["a"])[0], "numpy"),
-    (datetime.date(2020, 1, 1), "datetime.date"),
-    (collections.OrderedDict(a=1), "collections.OrderedDict"),
-    (collections.defaultdict(list), "collections.defaultdict"),
-    (ValueError("x"), "ValueError"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "value, name",
+    [
+        (np.float64(1), "numpy"),
+        (np.arange(3), "numpy"),
+        (np.array(["a"])[0], "numpy"),
+        (datetime.date(2020, 1, 1), "datetime.date"),
+        (collections.OrderedDict(a=1), "collections.OrderedDict"),
+        (collections.defaultdict(list), "collections.defaultdict"),
+        (ValueError("x"), "ValueError"),
+    ],
+)
 def test_foreign_classes_are_refused_and_named(tmp_path, value, name):
     path = write(tmp_path / "a.pkl", [1, value])
     with pytest.raises(DataError) as caught:

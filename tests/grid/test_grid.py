@@ -56,23 +56,46 @@ def config_file(tmp_path):
 
 def test_cells_are_the_combinations_in_order(tmp_path, config_file):
     grid = grid_of(tmp_path, EXAMPLE.replace("CONFIG", str(config_file)))
-    expected = [("365", "code", "1"), ("365", "two", "1"), ("730", "code", "1"), ("730", "code", "2"),
-                ("730", "two", "1"), ("730", "two", "2")]  # fmt: skip
+    expected = [
+        ("365", "code", "1"),
+        ("365", "two", "1"),
+        ("730", "code", "1"),
+        ("730", "code", "2"),
+        ("730", "two", "1"),
+        ("730", "two", "2"),
+    ]
     assert grid.axes == ("horizon", "config.embeddings", "seed")
     assert [tuple(cell.labels.values()) for cell in grid.cells] == expected
     assert [cell.index for cell in grid.cells] == list(range(6))
     assert [cell.name for cell in grid.cells] == [f"horizon-{h}__embeddings-{e}__seed-{s}" for h, e, s in expected]
     assert grid.script == SCRIPTS / "run_toppretraining.py"
     cell = grid.cells[1]
-    assert cell.flags == {"input_file": "data/h365.tfrecord", "do_train": True, "baselines": False,
-                          "tasks": "masked_lm,long_stay", "learning_rate": "0.001", "seed": "1"}  # fmt: skip
-    assert cell.config == {"_origin": "a test", "activation": "gelu", "num_attention_heads": 2, "hidden_size": 8,
-                           "embeddings": ["code", "age"]}  # fmt: skip
+    assert cell.flags == {
+        "input_file": "data/h365.tfrecord",
+        "do_train": True,
+        "baselines": False,
+        "tasks": "masked_lm,long_stay",
+        "learning_rate": "0.001",
+        "seed": "1",
+    }
+    assert cell.config == {
+        "_origin": "a test",
+        "activation": "gelu",
+        "num_attention_heads": 2,
+        "hidden_size": 8,
+        "embeddings": ["code", "age"],
+    }
     folder = "out/horizon-365__embeddings-two__seed-1"
     assert cell.arguments() == [
-        "--input_file=data/h365.tfrecord", "--do_train", "--nobaselines", "--tasks=masked_lm,long_stay",
-        "--learning_rate=0.001", "--seed=1", f"--bert_config_file={folder}/bert_config.json",
-        f"--output_dir={folder}/run"]  # fmt: skip
+        "--input_file=data/h365.tfrecord",
+        "--do_train",
+        "--nobaselines",
+        "--tasks=masked_lm,long_stay",
+        "--learning_rate=0.001",
+        "--seed=1",
+        f"--bert_config_file={folder}/bert_config.json",
+        f"--output_dir={folder}/run",
+    ]
     assert not (tmp_path / "out").exists(), "reading writes nothing"
 
 
@@ -83,8 +106,15 @@ def test_yaml_and_json_say_the_same(tmp_path, config_file):
 
 def test_absl_reads_the_arguments_back(tmp_path):
     """absl's own parser is the oracle of how a value stands on a command line."""
-    settings = {"text": "a=b c", "number": 2.5e-7, "whole": 3, "yes": True, "no": False, "items": ["x", 1, "y z"],
-                "none": None}  # fmt: skip
+    settings = {
+        "text": "a=b c",
+        "number": 2.5e-7,
+        "whole": 3,
+        "yes": True,
+        "no": False,
+        "items": ["x", 1, "y z"],
+        "none": None,
+    }
     (cell,) = grid_of(tmp_path, {"output_dir": "out", "flags": settings, "grid": {"seed": [7]}}).cells
     values = flags.FlagValues()
     flags.DEFINE_string("text", None, "", flag_values=values)
@@ -115,18 +145,29 @@ def test_flags_that_change_together(tmp_path, config_file):
         },
     }
     cells = grid_of(tmp_path, content).cells
-    assert [cell.name for cell in cells] == ["variant-alone__seed-1", "variant-alone__seed-2", "variant-joint__seed-1",
-                                             "variant-joint__seed-2"]  # fmt: skip
+    assert [cell.name for cell in cells] == [
+        "variant-alone__seed-1",
+        "variant-alone__seed-2",
+        "variant-joint__seed-1",
+        "variant-joint__seed-2",
+    ]
     # {seed} fills a name, so it is no flag of its own; the label fills {variant}
-    assert cells[1].flags == {"bert_config_file": str(config_file), "tasks": "long_stay", "learning_rate": "1",
-                              "input_file": "alone-2.tfrecord"}  # fmt: skip
+    assert cells[1].flags == {
+        "bert_config_file": str(config_file),
+        "tasks": "long_stay",
+        "learning_rate": "1",
+        "input_file": "alone-2.tfrecord",
+    }
     assert cells[1].config is None and cells[2].config["norm"] == "pre"
     assert cells[2].flags["tasks"] == "masked_lm,long_stay"
 
 
 def test_a_list_fills_names_and_is_a_flag_where_flags_say_so(tmp_path):
-    content = {"output_dir": "out", "flags": {"init_checkpoint": "pre/seed-{seed}/run", "seed": "{seed}"},
-               "grid": {"seed": [3]}}  # fmt: skip
+    content = {
+        "output_dir": "out",
+        "flags": {"init_checkpoint": "pre/seed-{seed}/run", "seed": "{seed}"},
+        "grid": {"seed": [3]},
+    }
     (cell,) = grid_of(tmp_path, content).cells
     assert cell.flags == {"init_checkpoint": "pre/seed-3/run", "seed": "3"}
 
@@ -174,8 +215,10 @@ MISTAKES = {
     "both lists": ({**GOOD, "grid": {"seed": [1], "v": {"a": {"seed": 2}}}}, "expected flags that are no lists"),
     "two bundles": ({**GOOD, "grid": {"v": {"a": {"lr": 2}}, "w": {"b": {"lr": 1}}}}, "received it in v and w"),
     "placeholder": ({**GOOD, "flags": {"data": "h{horizn}"}}, "{horizn}: expected the name of a list under grid: seed"),
-    "placeholder of a list": ({"output_dir": "out", "flags": {"data": "{t}"}, "grid": {"t": [["a", "b"]]}},
-                              "{t}: expected single values under grid: t"),
+    "placeholder of a list": (
+        {"output_dir": "out", "flags": {"data": "{t}"}, "grid": {"t": [["a", "b"]]}},
+        "{t}: expected single values under grid: t",
+    ),
     "commas": ({**GOOD, "flags": {"w": ["a:1,2", "b"]}}, "w: expected items without commas"),
     "comma in a list": ({**GOOD, "grid": {"w": [["a,b"]]}}, "grid: w: expected items without commas"),
     "a dict": ({**GOOD, "flags": {"w": {"a": 1}}}, "flags: w: expected text, a number, true, false or a list"),
@@ -192,9 +235,11 @@ MISTAKES = {
     "script": ({**GOOD, "script": "run_nothing.py"}, "script: expected a file, or the name of one in run_scripts"),
     "flags": ({**GOOD, "flags": ["seed"]}, "flags: expected flags by name"),
     "no config file": ({**GOOD, "grid": {"config.norm": ["pre"]}}, "expected bert_config_file under flags, which conf"),
-    "missing config file": ({**GOOD, "flags": {"bert_config_file": "none.json", "config.norm": "pre"}},
-                            "none.json: expected a model configuration"),
-}  # fmt: skip
+    "missing config file": (
+        {**GOOD, "flags": {"bert_config_file": "none.json", "config.norm": "pre"}},
+        "none.json: expected a model configuration",
+    ),
+}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -207,23 +252,29 @@ def test_mistakes_are_one_line(tmp_path, mistake, monkeypatch):
 
 
 def test_a_wrong_configuration_is_refused_before_anything_runs(tmp_path, config_file):
-    content = {"output_dir": "out", "flags": {"bert_config_file": str(config_file)},
-               "grid": {"config.embeddings": {"a": ["code"], "b": ["code", "weight"]}}}  # fmt: skip
+    content = {
+        "output_dir": "out",
+        "flags": {"bert_config_file": str(config_file)},
+        "grid": {"config.embeddings": {"a": ["code"], "b": ["code", "weight"]}},
+    }
     with pytest.raises(DataError, match=r"config.json with embeddings=\['code', 'weight'\]: config: expected embedd"):
         grid_of(tmp_path, content)
 
 
-@pytest.mark.parametrize("name, text, message", [
-    ("grid.yaml", "output_dir: out\ngrid:\n  seed: [1]\n  seed: [2]\n", "each name once, received 'seed' twice"),
-    ("grid.json", '{"output_dir": "out", "output_dir": "b", "grid": {"seed": [1]}}', "received 'output_dir' twice"),
-    ("grid.yaml", "grid: [1\n", "expected YAML"),
-    ("grid.yaml", "a: &a [*a]\n", "expected YAML"),
-    ("grid.yaml", "? [1]\n: 2\n", "line 1: expected names"),
-    ("grid.yaml", "a: !!python/object/apply:os.getcwd []\n", "line 1: expected YAML, could not determine"),
-    ("grid.json", '{"grid": \n}', "line 2: expected JSON"),
-    ("grid.yaml", "", "received a NoneType"),
-    ("grid.txt", "", "expected a grid file that ends in .yaml, .yml or .json"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("grid.yaml", "output_dir: out\ngrid:\n  seed: [1]\n  seed: [2]\n", "each name once, received 'seed' twice"),
+        ("grid.json", '{"output_dir": "out", "output_dir": "b", "grid": {"seed": [1]}}', "received 'output_dir' twice"),
+        ("grid.yaml", "grid: [1\n", "expected YAML"),
+        ("grid.yaml", "a: &a [*a]\n", "expected YAML"),
+        ("grid.yaml", "? [1]\n: 2\n", "line 1: expected names"),
+        ("grid.yaml", "a: !!python/object/apply:os.getcwd []\n", "line 1: expected YAML, could not determine"),
+        ("grid.json", '{"grid": \n}', "line 2: expected JSON"),
+        ("grid.yaml", "", "received a NoneType"),
+        ("grid.txt", "", "expected a grid file that ends in .yaml, .yml or .json"),
+    ],
+)
 def test_damaged_files(tmp_path, name, text, message):
     with pytest.raises(DataError) as caught:
         grid_of(tmp_path, text, name)

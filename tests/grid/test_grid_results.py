@@ -20,8 +20,11 @@ from medtop.grid.runner import Runner
 def collected(tmp_path_factory):
     """(grid, folder) of 2 learning rates x 3 seeds, of which the cell lr=0.2, seed=2 failed."""
     folder = tmp_path_factory.mktemp("grid")
-    content = {"script": str(SCRIPT), "output_dir": str(folder / "out"),
-               "grid": {"lr": {"low": 0.1, "high": 0.2}, "seed": [1, 2, 4]}}  # fmt: skip
+    content = {
+        "script": str(SCRIPT),
+        "output_dir": str(folder / "out"),
+        "grid": {"lr": {"low": 0.1, "high": 0.2}, "seed": [1, 2, 4]},
+    }
     (folder / "grid.json").write_text(json.dumps(content))
     (folder / "out").mkdir()
     (folder / "out" / "faults.json").write_text(json.dumps({"lr-high__seed-2": ["error"]}))
@@ -38,8 +41,24 @@ def test_csv_has_every_value_of_every_cell(collected):
     grid, folder = collected
     Collection(grid).write_csv(folder / "table.csv")
     table = pd.read_csv(folder / "table.csv")
-    assert list(table.columns) == ["cell", "name", "lr", "seed", "state", "split", "task", "label", "metric", "value",
-                                   "low", "high", "n", "positives", "unknown", "reason"]  # fmt: skip
+    assert list(table.columns) == [
+        "cell",
+        "name",
+        "lr",
+        "seed",
+        "state",
+        "split",
+        "task",
+        "label",
+        "metric",
+        "value",
+        "low",
+        "high",
+        "n",
+        "positives",
+        "unknown",
+        "reason",
+    ]
     missing = table[table["metric"].isna()]
     assert missing[["cell", "name", "state"]].values.tolist() == [[4, "lr-high__seed-2", "failed"]]
     found = table.dropna(subset="metric")
@@ -61,17 +80,38 @@ def test_table_and_missing_cells(collected):
     grid, _ = collected
     collection = Collection(grid)
     lines = collection.table("test").splitlines()
-    assert lines[0].split() == ["cell", "lr", "seed", "task", "label", "n", "positives", "AUROC", "[95%]", "AP",
-                                "Brier", "ECE"]  # fmt: skip
+    assert lines[0].split() == [
+        "cell",
+        "lr",
+        "seed",
+        "task",
+        "label",
+        "n",
+        "positives",
+        "AUROC",
+        "[95%]",
+        "AP",
+        "Brier",
+        "ECE",
+    ]
     rows = [line.split() for line in lines[2:] if not line.startswith("cell ")]
     assert [row[:5] for row in rows] == [
         [str(cell.index), cell.labels["lr"], cell.labels["seed"], *place]
-        for cell in grid.cells if cell.index != 4
+        for cell in grid.cells
+        if cell.index != 4
         for place in (["long_stay", "long_stay"], ["complications", "macro"])
-    ]  # fmt: skip
+    ]
     value = expected(0.1, 1)
-    assert rows[0][5:] == ["100", "20", f"{value:.3f}", f"[{value - 0.1:.3f},", f"{value + 0.1:.3f}]", "0.300", "0.200",
-                           "0.050"]  # fmt: skip
+    assert rows[0][5:] == [
+        "100",
+        "20",
+        f"{value:.3f}",
+        f"[{value - 0.1:.3f},",
+        f"{value + 0.1:.3f}]",
+        "0.300",
+        "0.200",
+        "0.050",
+    ]
     masked = [line for line in lines if line.startswith("cell ")][1:]
     assert masked == [f"cell {number}: masked_lm: n 50, loss 2.500, accuracy 0.250" for number in (0, 1, 2, 3, 5)]
     ((cell, what),) = collection.missing
@@ -90,8 +130,10 @@ def test_mean_and_sd_over_seeds(collected):
         for row in [row for row in rows if row[0] == lr]:
             assert row[3:] == [str(len(seeds)), "of", "3", *wanted]
     _, _, *rows = [line.split() for line in collection.means("test", "lr", "accuracy").splitlines()]
-    assert rows == [[seed, "masked_lm", "masked_lm", number, "of", "2", "0.250", sd, "0.250", "0.250"]
-                    for seed, number, sd in (("1", "2", "0.000"), ("2", "1", "-"), ("4", "2", "0.000"))]  # fmt: skip
+    assert rows == [
+        [seed, "masked_lm", "masked_lm", number, "of", "2", "0.250", sd, "0.250", "0.250"]
+        for seed, number, sd in (("1", "2", "0.000"), ("2", "1", "-"), ("4", "2", "0.000"))
+    ]
     with pytest.raises(DataError, match="--mean_over: expected one of lr, seed, received 'seeds'"):
         collection.means("test", "seeds")
 
@@ -143,8 +185,10 @@ def test_the_command(tmp_path):
     assert code == 0 and errors == ""
     lines = output.splitlines()
     assert lines[0] == "split test" and "over seed" in lines
-    assert lines[-2:] == ["missing: cell 2 seed-3 (failed: error: flags: expected a better one)",
-                          f"2 of 3 cells: {tmp_path / 'out' / 'grid.csv'}"]  # fmt: skip
+    assert lines[-2:] == [
+        "missing: cell 2 seed-3 (failed: error: flags: expected a better one)",
+        f"2 of 3 cells: {tmp_path / 'out' / 'grid.csv'}",
+    ]
     assert len(pd.read_csv(tmp_path / "out" / "grid.csv")) == 2 * (6 * 4 + 2) + 1
     code, _, errors = finish(grid, "--collect", "--split=train", f"--output_file={tmp_path / 'other.csv'}")
     assert code == 1 and errors.startswith("error: --split: ") and not (tmp_path / "other.csv").exists()
@@ -155,5 +199,8 @@ def test_before_any_cell_has_run(tmp_path):
     grid = read_grid(write_grid(tmp_path, (1, 2)), ROOT)
     code, output, errors = finish(grid, "--collect")
     assert code == 0, errors
-    assert output.splitlines() == ["missing: cell 0 seed-1 (new)", "missing: cell 1 seed-2 (new)",
-                                   f"0 of 2 cells: {tmp_path / 'out' / 'grid.csv'}"]  # fmt: skip
+    assert output.splitlines() == [
+        "missing: cell 0 seed-1 (new)",
+        "missing: cell 1 seed-2 (new)",
+        f"0 of 2 cells: {tmp_path / 'out' / 'grid.csv'}",
+    ]

@@ -63,8 +63,13 @@ def wait_for(done, what):
 
 
 def start(grid, *flags, **more):
-    return subprocess.Popen([*COMMAND, f"--grid_file={grid.path}", *flags], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, **more)  # fmt: skip
+    return subprocess.Popen(
+        [*COMMAND, f"--grid_file={grid.path}", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **more,
+    )
 
 
 @contextlib.contextmanager
@@ -136,8 +141,9 @@ def test_a_failed_cell_is_told_and_the_others_run(tmp_path):
     assert [status_of(cell).attempts for cell in grid.cells] == [2, 2, 1]
 
 
-@pytest.mark.parametrize("kills, restarts, state", [(1, 2, "finished"), (2, 2, "finished"), (3, 2, "stopped"),
-                                                    (1, 0, "stopped")])  # fmt: skip
+@pytest.mark.parametrize(
+    "kills, restarts, state", [(1, 2, "finished"), (2, 2, "finished"), (3, 2, "stopped"), (1, 0, "stopped")]
+)
 def test_a_killed_cell_goes_on_where_it_was(tmp_path, kills, restarts, state):
     grid = grid_in(tmp_path, (1, 2), steps=12)
     faults(tmp_path, seed1=["kill"] * kills)
@@ -208,8 +214,17 @@ def test_a_damaged_status_is_named(tmp_path, text):
 
 def test_flags_that_the_script_lacks_are_refused_before_anything_starts(tmp_path):
     offered = offered_flags(SCRIPT)
-    assert offered == {"output_dir", "seed", "lr", "tasks", "steps", "data", "bert_config_file", "deterministic",
-                       "flagfile"}  # fmt: skip
+    assert offered == {
+        "output_dir",
+        "seed",
+        "lr",
+        "tasks",
+        "steps",
+        "data",
+        "bert_config_file",
+        "deterministic",
+        "flagfile",
+    }
     check_flags(grid_in(tmp_path, lr=1, flagfile="x"), offered)
     with pytest.raises(DataError, match=r"grid.json: lerning: expected a flag that grid_script.py --help lists$"):
         check_flags(grid_in(tmp_path, lerning=1), offered)
@@ -351,14 +366,20 @@ def test_index_from_the_environment_of_an_indexed_job(tmp_path):
     assert code == 1 and "--index: expected a number from 0 to 1" in errors and errors.count("\n") == 1
 
 
-@pytest.mark.parametrize("flags, message", [
-    (["--index=env"], "--index=env: expected JOB_COMPLETION_INDEX in the environment"),
-    (["--index=one"], "--index: expected a number from 0, or env, received 'one'"),
-    (["--index=0", "--collect"], "expected one of --dry_run, --collect and --index, received --collect and --index"),
-    (["--split=test"], "--split: expected it with --collect"),
-    (["--collect", "--metric=brier"], "--metric: expected it with --mean_over"),
-    (["--collect", "--overwrite"], "--overwrite: expected it where cells run, received --collect"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--index=env"], "--index=env: expected JOB_COMPLETION_INDEX in the environment"),
+        (["--index=one"], "--index: expected a number from 0, or env, received 'one'"),
+        (
+            ["--index=0", "--collect"],
+            "expected one of --dry_run, --collect and --index, received --collect and --index",
+        ),
+        (["--split=test"], "--split: expected it with --collect"),
+        (["--collect", "--metric=brier"], "--metric: expected it with --mean_over"),
+        (["--collect", "--overwrite"], "--overwrite: expected it where cells run, received --collect"),
+    ],
+)
 def test_flags_without_effect_are_refused(tmp_path, flags, message):
     environment = {name: value for name, value in os.environ.items() if name != "JOB_COMPLETION_INDEX"}
     code, output, errors = finish(grid_in(tmp_path), *flags, env=environment)

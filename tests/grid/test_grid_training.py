@@ -24,9 +24,19 @@ from medtop.grid.cells import read_grid  # noqa: E402
 from medtop.training.log import read_log  # noqa: E402
 
 EMBEDDINGS = {"code": ["code"], "two": ["code", "visit"]}
-FLAGS = {"do_train": True, "do_eval": True, "deterministic": True, "baselines": False,
-         "tasks": ["long_stay", "complications"], "num_train_epochs": 8, "train_batch_size": 8,
-         "eval_batch_size": 16, "learning_rate": 1e-3, "save_checkpoints_steps": 3, "num_bootstrap": 20}  # fmt: skip
+FLAGS = {
+    "do_train": True,
+    "do_eval": True,
+    "deterministic": True,
+    "baselines": False,
+    "tasks": ["long_stay", "complications"],
+    "num_train_epochs": 8,
+    "train_batch_size": 8,
+    "eval_batch_size": 16,
+    "learning_rate": 1e-3,
+    "save_checkpoints_steps": 3,
+    "num_bootstrap": 20,
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +45,16 @@ def grid(tmp_path_factory):
     folder = tmp_path_factory.mktemp("grid")
     write_splits(folder, (40, 24, 24))
     (folder / "config.json").write_text(json.dumps(small_config().to_dict() | {"vocab_size": 0}))
-    files = {name: str(folder / f"{name.removesuffix('_file')}_{{part}}.tfrecord")
-             for name in ("input_file", "valid_file", "test_file")}  # fmt: skip
-    content = {"output_dir": str(folder / "out"),
-               "flags": {**FLAGS, **files, "bert_config_file": str(folder / "config.json")},
-               "grid": {"part": ["file"], "config.embeddings": EMBEDDINGS, "seed": [1, 2]},
-               "exclude": [{"config.embeddings": "two", "seed": 2}]}  # fmt: skip
+    files = {
+        name: str(folder / f"{name.removesuffix('_file')}_{{part}}.tfrecord")
+        for name in ("input_file", "valid_file", "test_file")
+    }
+    content = {
+        "output_dir": str(folder / "out"),
+        "flags": {**FLAGS, **files, "bert_config_file": str(folder / "config.json")},
+        "grid": {"part": ["file"], "config.embeddings": EMBEDDINGS, "seed": [1, 2]},
+        "exclude": [{"config.embeddings": "two", "seed": 2}],
+    }
     (folder / "grid.json").write_text(json.dumps(content))
     return read_grid(folder / "grid.json", ROOT / "run_scripts")
 
@@ -76,28 +90,42 @@ def test_a_disturbed_grid_gives_what_the_trainer_alone_gives(grid, tmp_path):
 
     for number, cell in enumerate((first, second)):
         config = tmp_path / f"{number}.json"
-        config.write_text(json.dumps(json.loads((grid.path.parent / "config.json").read_text())
-                                     | {"embeddings": EMBEDDINGS["code"]}))  # fmt: skip
+        config.write_text(
+            json.dumps(json.loads((grid.path.parent / "config.json").read_text()) | {"embeddings": EMBEDDINGS["code"]})
+        )
         alone = tmp_path / f"run{number}"
         words = [word for word in cell.arguments() if not word.startswith(("--bert_config_file", "--output_dir"))]
-        subprocess.run([sys.executable, grid.script, *words, f"--bert_config_file={config}", f"--output_dir={alone}"],
-                       check=True, capture_output=True, timeout=600)  # fmt: skip
+        subprocess.run(
+            [sys.executable, grid.script, *words, f"--bert_config_file={config}", f"--output_dir={alone}"],
+            check=True,
+            capture_output=True,
+            timeout=600,
+        )
         assert read_log(alone / "train_log.jsonl") == read_log(cell.run_folder / "train_log.jsonl")
         assert (alone / "metrics.json").read_text() == (cell.run_folder / "metrics.json").read_text()
         with np.load(alone / "best" / "weights.npz") as theirs, np.load(cell.run_folder / "best/weights.npz") as mine:
             for name in theirs.files:
                 np.testing.assert_array_equal(mine[name], theirs[name], err_msg=name)
 
-    done = subprocess.run([*COMMAND, f"--grid_file={grid.path}", "--collect", "--mean_over=seed"], capture_output=True,
-                          text=True, timeout=300)  # fmt: skip
+    done = subprocess.run(
+        [*COMMAND, f"--grid_file={grid.path}", "--collect", "--mean_over=seed"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     assert "missing" not in done.stdout and "3 of 3 cells" in done.stdout
     with open(grid.output_dir / "grid.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     for cell in grid.cells:
         metrics = json.loads((cell.run_folder / "metrics.json").read_text())
-        (row,) = [row for row in rows if row["cell"] == str(cell.index) and row["split"] == "test"
-                  and (row["task"], row["label"], row["metric"]) == ("long_stay", "long_stay", "roc_auc")]  # fmt: skip
+        (row,) = [
+            row
+            for row in rows
+            if row["cell"] == str(cell.index)
+            and row["split"] == "test"
+            and (row["task"], row["label"], row["metric"]) == ("long_stay", "long_stay", "roc_auc")
+        ]
         found = metrics["test"]["long_stay"]["long_stay"]["roc_auc"]
         assert [float(row[name]) for name in ("value", "low", "high")] == list(found.values())
         assert row["config.embeddings"] == cell.labels["config.embeddings"] and row["state"] == "finished"
@@ -129,8 +157,9 @@ def test_the_page_s_commands_run_as_written(tmp_path):
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     outputs = []
     for commands in (few, block("--collect --mean_over")):
-        done = subprocess.run(["bash", "-e", "-c", commands], cwd=tmp_path, env=environment, text=True, timeout=1500,
-                              capture_output=True)  # fmt: skip
+        done = subprocess.run(
+            ["bash", "-e", "-c", commands], cwd=tmp_path, env=environment, text=True, timeout=1500, capture_output=True
+        )
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
     assert "2 cells, numbers 0 to 1 (completions: 2)" in outputs[1] and "2 of 2 cells" in outputs[1]
@@ -138,8 +167,11 @@ def test_the_page_s_commands_run_as_written(tmp_path):
     with open(folder / "grid" / "grid.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     labels = {(row["horizon"], row["label"]) for row in rows if row["task"] == "complications"}
-    assert labels == {(days, name) for days in ("365", "1095") for name in
-                      ("micro", "macro", *(f"{end}_{days}" for end in ("MACE", "CKD", "RET", "NEUR")))}  # fmt: skip
+    assert labels == {
+        (days, name)
+        for days in ("365", "1095")
+        for name in ("micro", "macro", *(f"{end}_{days}" for end in ("MACE", "CKD", "RET", "NEUR")))
+    }
     for name in ("splits.csv", "types", "vocab.txt"):  # the page: they do not depend on the horizons
         one, other = ((folder / "cohort" / f"h{days}.{name}").read_bytes() for days in (365, 1095))
         assert one == other, name
@@ -166,6 +198,11 @@ def test_the_trainer_takes_the_grids_flags(grid, tmp_path):
     cell = grid.cells[2]
     words = [word.replace("input_file.tfrecord", "nowhere.tfrecord") for word in cell.arguments()]
     words = [word for word in words if not word.startswith("--bert_config_file")]
-    process = subprocess.run([sys.executable, grid.script, *words, "--output_dir=none"], cwd=tmp_path,
-                             capture_output=True, text=True, timeout=120)  # fmt: skip
+    process = subprocess.run(
+        [sys.executable, grid.script, *words, "--output_dir=none"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert process.returncode == 1 and "nowhere.tfrecord: expected" in process.stderr, process.stderr

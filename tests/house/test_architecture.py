@@ -59,8 +59,11 @@ KNOWS_FLAGS = {"cli"}  # it serves the scripts, and no other room imports it
 SPEAKS = {"cli"}  # what scripts print when they end, and standard error while TensorFlow loads
 SCRIPT_FOLDERS = ("preprocessing", "run_scripts", "benchmarks")
 WITHOUT_ANY_FRAMEWORK = (
-    "preprocess_pretrain_data", "make_synthetic_cohort", "preprocess_notes", "make_synthetic_notes",
-)  # fmt: skip
+    "preprocess_pretrain_data",
+    "make_synthetic_cohort",
+    "preprocess_notes",
+    "make_synthetic_notes",
+)
 
 
 def module_name(path):
@@ -381,13 +384,16 @@ def test_imports_of_finds_them_all():
     assert imports_of("from . import near", "medtop.sources", modules, is_package=True)[0] == {"medtop.sources.near"}
 
 
-@pytest.mark.parametrize("source, lines", [
-    ("print(1)", [1]),
-    ("import sys\nsys.stderr.write('x')", [2]),
-    ("x = __import__('tensorflow')", [1]),
-    ("import importlib\nimportlib.import_module('keras')", [2]),
-    ("def blueprint():\n    return 'print(1)'", []),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "source, lines",
+    [
+        ("print(1)", [1]),
+        ("import sys\nsys.stderr.write('x')", [2]),
+        ("x = __import__('tensorflow')", [1]),
+        ("import importlib\nimportlib.import_module('keras')", [2]),
+        ("def blueprint():\n    return 'print(1)'", []),
+    ],
+)
 def test_speaks_or_hides(source, lines):
     assert list(speaks_or_hides(ast.parse(textwrap.dedent(source)))) == lines
 
@@ -445,13 +451,16 @@ def test_nothing_is_done_at_import(tmp_path):
     assert work_at_import(MODULES, [path for path in SCRIPTS.values() if path.parent.name != "benchmarks"]) == []
 
 
-@pytest.mark.parametrize("line, seen", [
-    ("open(os.devnull, 'a').close()", "open /dev/null"),
-    ("import duckdb; duckdb.connect(':memory:')", "duckdb.connect :memory:"),
-    ("os.environ['MEDTOP'] = '1'", "os.putenv b'MEDTOP'"),
-    ("open(__file__).close()", None),
-    ("def later():\n    open(os.devnull).close()", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "line, seen",
+    [
+        ("open(os.devnull, 'a').close()", "open /dev/null"),
+        ("import duckdb; duckdb.connect(':memory:')", "duckdb.connect :memory:"),
+        ("os.environ['MEDTOP'] = '1'", "os.putenv b'MEDTOP'"),
+        ("open(__file__).close()", None),
+        ("def later():\n    open(os.devnull).close()", None),
+    ],
+)
 def test_work_at_import_is_seen(tmp_path, line, seen):
     (tmp_path / "busy.py").write_text(f"import os\n{line}\n")
     assert work_at_import([], [tmp_path / "busy.py"]) == ([seen] if seen else [])
@@ -476,8 +485,11 @@ def keys_and_paths(tree):
         elif isinstance(node, ast.keyword):
             pairs = [(node.arg or "", node.value)]
         elif isinstance(node, ast.Dict):
-            pairs = [(str(key.value), value) for key, value in zip(node.keys, node.values, strict=True)
-                     if isinstance(key, ast.Constant)]  # fmt: skip
+            pairs = [
+                (str(key.value), value)
+                for key, value in zip(node.keys, node.values, strict=True)
+                if isinstance(key, ast.Constant)
+            ]
         for name, value in pairs:
             if SECRET.search(name) and isinstance(value, ast.Constant) and isinstance(value.value, str) and value.value:
                 yield value.lineno
@@ -492,16 +504,19 @@ def test_no_keys_and_no_paths_in_code():
     ] == []
 
 
-@pytest.mark.parametrize("source, lines", [
-    ("x = '/mnt/data/cohort.csv'", [1]),
-    ("open('~/notes.txt')", [1]),
-    ("x = 'C:/data'", [1]),
-    ("connect(user=name,\n password='hunter2')", [2]),
-    ("API_KEY = 'x'", [1]),
-    ("x = {'secret': 'y'}", [1]),
-    ("x = 'postgres://me:pw@host'", [1]),
-    ("x = f'{folder}/report.html', 'a/b', '/', password", []),
-    ("mask_key, password = 'a', ''", []),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "source, lines",
+    [
+        ("x = '/mnt/data/cohort.csv'", [1]),
+        ("open('~/notes.txt')", [1]),
+        ("x = 'C:/data'", [1]),
+        ("connect(user=name,\n password='hunter2')", [2]),
+        ("API_KEY = 'x'", [1]),
+        ("x = {'secret': 'y'}", [1]),
+        ("x = 'postgres://me:pw@host'", [1]),
+        ("x = f'{folder}/report.html', 'a/b', '/', password", []),
+        ("mask_key, password = 'a', ''", []),
+    ],
+)
 def test_keys_and_paths(source, lines):
     assert list(keys_and_paths(ast.parse(source))) == lines

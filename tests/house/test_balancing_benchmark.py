@@ -88,12 +88,21 @@ def test_rows(tmp_path):
     assert json.loads((tmp_path / "cells/made_up/seed1/a.json").read_text())["settings"]["hidden"] == [4, 2]
 
 
-@pytest.mark.parametrize("flags, expected", [
-    (("--cases=cohort_many",), "--cases: expected ckd, hemodialysis, scale or cohort_<patients>, received 'cohort_m"),
-    (("--cases=ckd",), "--ckd_file: expected the kidney table for the case ckd, received ''"),
-    (("--cases=cohort_9", "--methods=gradnrom"), "--methods, --against: expected methods of the cases, received 'grad"),
-    (("--cases=cohort_9", "--seeds=one"), "--seeds: expected whole numbers, received 'one'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flags, expected",
+    [
+        (
+            ("--cases=cohort_many",),
+            "--cases: expected ckd, hemodialysis, scale or cohort_<patients>, received 'cohort_m",
+        ),
+        (("--cases=ckd",), "--ckd_file: expected the kidney table for the case ckd, received ''"),
+        (
+            ("--cases=cohort_9", "--methods=gradnrom"),
+            "--methods, --against: expected methods of the cases, received 'grad",
+        ),
+        (("--cases=cohort_9", "--seeds=one"), "--seeds: expected whole numbers, received 'one'"),
+    ],
+)
 def test_wrong_flags_end_in_one_line(tmp_path, run_script, flags, expected):
     done = run_script("benchmarks/balancing.py", f"--work_dir={tmp_path}/work", *flags)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and expected in done.stderr
@@ -111,13 +120,15 @@ def test_a_case_from_end_to_end(tmp_path, run_script, monkeypatch):
     methods = [method for method in case.methods if method not in ("linear", "gradient_boosting", "random")]
     for method in methods:
         cells.measured(case, "1", method)
-    differences = {method: cells.difference(case, "1", method, "single_task") for method in methods
-                   if method != "single_task"}  # fmt: skip
+    differences = {
+        method: cells.difference(case, "1", method, "single_task") for method in methods if method != "single_task"
+    }
     rows = rows_of(case, cells, ["1"], methods, ["single_task"], lambda name: name == "mean skill")
     assert [row[2] for row in rows] == ["fixed", "equal", "uncertainty", "gradnorm", "single_task"]
     for method, found in differences.items():
-        value = {one: cells.measured(case, "1", one)["measures"]["mean skill"]["value"]
-                 for one in (method, "single_task")}  # fmt: skip
+        value = {
+            one: cells.measured(case, "1", one)["measures"]["mean skill"]["value"] for one in (method, "single_task")
+        }
         assert found["mean skill"]["value"] == pytest.approx(value[method] - value["single_task"], abs=1e-12)
         assert found["mean skill"]["low"] <= found["mean skill"]["value"] <= found["mean skill"]["high"]
     fixed, equal = (cells.measured(case, "1", one)["measures"] for one in ("fixed", "equal"))

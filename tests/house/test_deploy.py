@@ -55,12 +55,18 @@ def flags(job):
 def test_the_manifests_are_there():
     assert sorted(JOBS) == ["evaluation-job", "grid-job", "training-job"]
     assert {kind for kind in ("Service", "PersistentVolumeClaim", "NetworkPolicy") if of_kind(kind)} == {
-        "Service", "PersistentVolumeClaim", "NetworkPolicy"}  # fmt: skip
+        "Service",
+        "PersistentVolumeClaim",
+        "NetworkPolicy",
+    }
 
 
-MODEL_OF = {("batch/v1", "Job"): "V1Job", ("v1", "Service"): "V1Service",
-            ("v1", "PersistentVolumeClaim"): "V1PersistentVolumeClaim",
-            ("networking.k8s.io/v1", "NetworkPolicy"): "V1NetworkPolicy"}  # fmt: skip
+MODEL_OF = {
+    ("batch/v1", "Job"): "V1Job",
+    ("v1", "Service"): "V1Service",
+    ("v1", "PersistentVolumeClaim"): "V1PersistentVolumeClaim",
+    ("networking.k8s.io/v1", "NetworkPolicy"): "V1NetworkPolicy",
+}
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +83,15 @@ def test_manifests_follow_kubernetes_schema(name, manifest, models):
     assert read.model_dump(by_alias=True, exclude_none=True) == manifest, "nothing is lost, and names are as written"
 
 
-@pytest.mark.parametrize("change, fault", [
-    (lambda job: job["spec"].update(completion=2), "spec.completion\n  Extra inputs are not permitted"),
-    (lambda job: job["spec"].update(parallelism="2"), "spec.parallelism\n  Input should be a valid integer"),
-    (lambda job: job["spec"].pop("template"), "spec.template\n  Field required"),
-    (lambda job: job["spec"]["podFailurePolicy"]["rules"][0].pop("action"), "rules.0.action\n  Field required"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, fault",
+    [
+        (lambda job: job["spec"].update(completion=2), "spec.completion\n  Extra inputs are not permitted"),
+        (lambda job: job["spec"].update(parallelism="2"), "spec.parallelism\n  Input should be a valid integer"),
+        (lambda job: job["spec"].pop("template"), "spec.template\n  Field required"),
+        (lambda job: job["spec"]["podFailurePolicy"]["rules"][0].pop("action"), "rules.0.action\n  Field required"),
+    ],
+)
 def test_the_schema_check_sees_faults(change, fault, models):
     job = json.loads(json.dumps(JOBS["training-job"]))
     change(job)
@@ -98,8 +107,9 @@ def test_what_kubernetes_demands_of_a_job(name):
     assert spec["podReplacementPolicy"] == "Failed", "the only one allowed beside a pod failure policy"
     for rule in spec["podFailurePolicy"]["rules"]:
         assert ("onExitCodes" in rule) != ("onPodConditions" in rule)
-        assert rule["action"] in {"FailJob", "Ignore", "Count"} | ({"FailIndex"} if "backoffLimitPerIndex" in spec else
-                                                                  set())  # fmt: skip
+        assert rule["action"] in {"FailJob", "Ignore", "Count"} | (
+            {"FailIndex"} if "backoffLimitPerIndex" in spec else set()
+        )
         if "onExitCodes" in rule:
             assert rule["onExitCodes"]["containerName"] == container(job)["name"]
             values = rule["onExitCodes"]["values"]
@@ -125,8 +135,9 @@ def action(job, code=None, disrupted=False):
     return None
 
 
-@pytest.mark.parametrize("name, bad_input", [("training-job", "FailJob"), ("evaluation-job", "FailJob"),
-                                             ("grid-job", "FailIndex")])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, bad_input", [("training-job", "FailJob"), ("evaluation-job", "FailJob"), ("grid-job", "FailIndex")]
+)
 def test_exit_codes_mean_what_the_scripts_mean(name, bad_input):
     job = JOBS[name]
     assert action(job, commands.BAD_INPUT) == bad_input
@@ -201,9 +212,10 @@ def test_the_training_job_is_one_cluster():
     given |= {key: one["value"] for key, one in environment.items() if "value" in one}
     assert {*entry.NAMES} - {*given} == set(), "what the entry script wants is what the pod has"
     config = entry.tf_config(**entry.from_environment(given))
-    assert config == {"cluster": {"worker": ["medtop-training-0.medtop-workers:2222",
-                                             "medtop-training-1.medtop-workers:2222"]},
-                      "task": {"type": "worker", "index": 1}}  # fmt: skip
+    assert config == {
+        "cluster": {"worker": ["medtop-training-0.medtop-workers:2222", "medtop-training-1.medtop-workers:2222"]},
+        "task": {"type": "worker", "index": 1},
+    }
 
 
 def test_training_and_evaluation_are_one_run():
@@ -240,8 +252,13 @@ def load_entry():
     return module
 
 
-GOOD = {"JOB_COMPLETION_INDEX": "2", "JOB_NAME": "train-x", "SERVICE_NAME": "workers", "NUM_WORKERS": "3",
-        "WORKER_PORT": "2222"}  # fmt: skip
+GOOD = {
+    "JOB_COMPLETION_INDEX": "2",
+    "JOB_NAME": "train-x",
+    "SERVICE_NAME": "workers",
+    "NUM_WORKERS": "3",
+    "WORKER_PORT": "2222",
+}
 
 
 def test_tensorflow_reads_the_cluster(monkeypatch):
@@ -259,16 +276,19 @@ def test_tensorflow_reads_the_cluster(monkeypatch):
         assert read_cluster(os.environ) == Cluster(worker=index, workers=3)  # the trainer's own reading
 
 
-@pytest.mark.parametrize("change, message", [
-    *[({name: None}, f"{name}: expected it in the environment, found none") for name in GOOD],
-    ({"JOB_COMPLETION_INDEX": "3"}, "JOB_COMPLETION_INDEX: expected a whole number from 0 to 2, received '3'"),
-    ({"JOB_COMPLETION_INDEX": "-1"}, "JOB_COMPLETION_INDEX: expected a whole number from 0 to 2, received '-1'"),
-    ({"NUM_WORKERS": "0"}, "NUM_WORKERS: expected a whole number from 1 to 1000, received '0'"),
-    ({"WORKER_PORT": "65536"}, "WORKER_PORT: expected a whole number from 1 to 65535, received '65536'"),
-    ({"JOB_NAME": "Train_x"}, "JOB_NAME: expected a DNS label"),
-    ({"JOB_NAME": "a" * 62}, "JOB_NAME: expected a DNS label"),
-    ({"SERVICE_NAME": "a.b"}, "SERVICE_NAME: expected a DNS label"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        *[({name: None}, f"{name}: expected it in the environment, found none") for name in GOOD],
+        ({"JOB_COMPLETION_INDEX": "3"}, "JOB_COMPLETION_INDEX: expected a whole number from 0 to 2, received '3'"),
+        ({"JOB_COMPLETION_INDEX": "-1"}, "JOB_COMPLETION_INDEX: expected a whole number from 0 to 2, received '-1'"),
+        ({"NUM_WORKERS": "0"}, "NUM_WORKERS: expected a whole number from 1 to 1000, received '0'"),
+        ({"WORKER_PORT": "65536"}, "WORKER_PORT: expected a whole number from 1 to 65535, received '65536'"),
+        ({"JOB_NAME": "Train_x"}, "JOB_NAME: expected a DNS label"),
+        ({"JOB_NAME": "a" * 62}, "JOB_NAME: expected a DNS label"),
+        ({"SERVICE_NAME": "a.b"}, "SERVICE_NAME: expected a DNS label"),
+    ],
+)
 def test_a_wrong_environment_is_one_line(change, message):
     given = {**GOOD, "WORKER_WAIT_SECONDS": "0", **change}
     environment = {name: value for name, value in given.items() if value is not None}
@@ -313,8 +333,13 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def started(*command, **environment):
     """The entry script where every name that ends in .workers is this machine."""
-    return subprocess.Popen([sys.executable, "-c", LOCAL, str(ENTRY), *command], stdout=subprocess.PIPE, text=True,
-                            stderr=subprocess.PIPE, env={**os.environ, **GOOD, **environment})  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-c", LOCAL, str(ENTRY), *command],
+        stdout=subprocess.PIPE,
+        text=True,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **GOOD, **environment},
+    )
 
 
 def test_the_command_becomes_the_process():
@@ -354,8 +379,12 @@ def test_help_and_no_command():
 
 
 def test_the_entry_script_needs_nothing_but_python():
-    imported = {alias.name for node in ast.walk(ast.parse(ENTRY.read_text())) if isinstance(node, ast.Import)
-                for alias in node.names}  # fmt: skip
+    imported = {
+        alias.name
+        for node in ast.walk(ast.parse(ENTRY.read_text()))
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
     assert imported <= sys.stdlib_module_names
     assert not [node for node in ast.walk(ast.parse(ENTRY.read_text())) if isinstance(node, ast.ImportFrom)]
 
@@ -373,9 +402,14 @@ def test_the_image_holds_what_setup_needs_and_no_data():
     assert re.search(r"^ARG PYTHON=(3\.\d+)$", DOCKERFILE, re.M)[1] in ("3.10", "3.11", "3.12", "3.13")
 
 
-@pytest.mark.parametrize("accelerator, expected", [
-    ("cpu", "install --flag ."), ("gpu", "install --flag . tensorflow[and-cuda]>=2.21,<2.22"), ("tpu", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "accelerator, expected",
+    [
+        ("cpu", "install --flag ."),
+        ("gpu", "install --flag . tensorflow[and-cuda]>=2.21,<2.22"),
+        ("tpu", None),
+    ],
+)
 def test_the_image_s_installation_runs_as_written(tmp_path, accelerator, expected):
     """The RUN line in a shell, with a pip that says what it was asked."""
     line = re.search(r"^RUN (case .*?esac)$", DOCKERFILE, re.M | re.S)[1]

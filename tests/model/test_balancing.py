@@ -160,8 +160,10 @@ def test_uncertainty_equals_autodiff_of_its_objective():
     for step, (losses, _, _) in enumerate(steps(10)):
         with tf.GradientTape() as tape:
             variance = tf.exp(s)
-            total = sum(L / variance[i] / (2 if kind == "regression" else 1) + tf.math.log(variance[i]) / 2
-                        for i, (L, kind) in enumerate(zip(losses, KINDS, strict=True)))  # fmt: skip
+            total = sum(
+                L / variance[i] / (2 if kind == "regression" else 1) + tf.math.log(variance[i]) / 2
+                for i, (L, kind) in enumerate(zip(losses, KINDS, strict=True))
+            )
         ours.update(losses, [True] * 3, None, step)
         slope = tape.gradient(total, s).numpy()
         s.assign([one.moved(*pair) for one, *pair in zip(adam, s.numpy(), slope, strict=True)])

@@ -33,8 +33,10 @@ def test_a_tasks_weight_has_an_effect(name, task):
 @pytest.mark.parametrize("name, balanced_start", STATEFUL_STARTS)
 def test_every_tasks_numbers_move_its_weight(name, balanced_start, task):
     history = steps(8, scales=(1.0, 1.0, 1.0))
-    other = [(losses * np.where(np.arange(3) == task, 2.0**number, 1.0), present, gram)
-             for number, (losses, present, gram) in enumerate(history)]  # fmt: skip
+    other = [
+        (losses * np.where(np.arange(3) == task, 2.0**number, 1.0), present, gram)
+        for number, (losses, present, gram) in enumerate(history)
+    ]
     weights = [follow(make(name, balanced_start=balanced_start), one)[-1] for one in (history, other)]
     assert abs(weights[0] / weights[1] - 1)[task] > 1e-3
 
@@ -161,8 +163,14 @@ print("equal")
 
 def test_two_replicas_are_one():
     """Every balancer in replica context and across replicas, over six steps: the very same numbers as on one device."""
-    done = subprocess.run([sys.executable, "-c", REPLICAS], cwd=ROOT, capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", REPLICAS],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )
     assert done.stdout.strip().endswith("equal"), done.stderr[-2000:]
 
 
@@ -200,17 +208,26 @@ def test_another_balancer_is_one_more_small_class(monkeypatch):
 # What is refused
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"name": "gradnrm"}, "loss balancing: expected one of fixed, uncertainty, gradnorm, random, received 'gradnrm'"),
-    ({"kinds": ["classification", "ranking"]}, "task b: expected a kind among classification, regression, received"),
-    ({"kinds": ["regression"]}, "expected a kind for each of 2 tasks, received 1"),
-    ({"task_weights": {"c": 1.0}}, "task weights: expected names among a, b, received 'c'"),
-    ({"task_weights": [1.0, -1.0]}, "task weights: expected 2 numbers of 0 or more, received"),
-    ({"task_weights": [1.0, float("nan")]}, "task weights: expected 2 numbers of 0 or more, received"),
-    ({"task_weights": [1.0]}, "task weights: expected 2 numbers of 0 or more, received [1.0]"),
-    ({"learning_rate": 0.0}, "balancing: expected a learning rate above 0, received 0.0"),
-    ({"name": "gradnorm", "alpha": -1.0}, "balancing: expected alpha of 0 or more, received -1.0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (
+            {"name": "gradnrm"},
+            "loss balancing: expected one of fixed, uncertainty, gradnorm, random, received 'gradnrm'",
+        ),
+        (
+            {"kinds": ["classification", "ranking"]},
+            "task b: expected a kind among classification, regression, received",
+        ),
+        ({"kinds": ["regression"]}, "expected a kind for each of 2 tasks, received 1"),
+        ({"task_weights": {"c": 1.0}}, "task weights: expected names among a, b, received 'c'"),
+        ({"task_weights": [1.0, -1.0]}, "task weights: expected 2 numbers of 0 or more, received"),
+        ({"task_weights": [1.0, float("nan")]}, "task weights: expected 2 numbers of 0 or more, received"),
+        ({"task_weights": [1.0]}, "task weights: expected 2 numbers of 0 or more, received [1.0]"),
+        ({"learning_rate": 0.0}, "balancing: expected a learning rate above 0, received 0.0"),
+        ({"name": "gradnorm", "alpha": -1.0}, "balancing: expected alpha of 0 or more, received -1.0"),
+    ],
+)
 def test_refused_in_one_line(settings, message):
     with pytest.raises(DataError) as caught:
         make_balancer(**{"name": "uncertainty", "task_names": ["a", "b"], **settings})

@@ -14,9 +14,18 @@ SHIPPED = sorted(set(FOLDER.glob("*.json")) - set(FOLDER.glob("*_schema.json")))
 
 
 def test_json_round_trip_keeps_every_field(tmp_path):
-    config = BertConfig(vocab_size=7, hidden_size=8, num_attention_heads=2, activation="gelu_tanh", norm="pre",
-                        pooling="sum", embeddings=("code", "gap", "sex"), segment="visit", day_scale="days",
-                        layer_norm_eps=1e-7)  # fmt: skip
+    config = BertConfig(
+        vocab_size=7,
+        hidden_size=8,
+        num_attention_heads=2,
+        activation="gelu_tanh",
+        norm="pre",
+        pooling="sum",
+        embeddings=("code", "gap", "sex"),
+        segment="visit",
+        day_scale="days",
+        layer_norm_eps=1e-7,
+    )
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
     assert BertConfig.from_file(tmp_path / "config.json") == config
     assert set(config.to_dict()) == {field.name for field in dataclasses.fields(BertConfig)}
@@ -35,12 +44,22 @@ def test_shipped_configs_are_accepted(path):
 
 def test_shipped_configs_are_the_lineages():
     assert {path.stem for path in SHIPPED} >= {"medbert", "topbert", "small"}
-    medbert, topbert = (BertConfig.from_file(ROOT / "medtop" / "configs" / f"{name}.json")
-                        for name in ("medbert", "topbert"))  # fmt: skip
+    medbert, topbert = (
+        BertConfig.from_file(ROOT / "medtop" / "configs" / f"{name}.json") for name in ("medbert", "topbert")
+    )
     assert (medbert.activation, medbert.norm, medbert.segment, medbert.type_vocab_size) == (
-        "gelu_tanh", "post", "visit", 1000)  # fmt: skip
-    assert (topbert.hidden_size, topbert.num_hidden_layers, topbert.num_attention_heads, topbert.intermediate_size,
-            topbert.embeddings) == (192, 6, 6, 768, ("code", "visit", "gap"))  # fmt: skip
+        "gelu_tanh",
+        "post",
+        "visit",
+        1000,
+    )
+    assert (
+        topbert.hidden_size,
+        topbert.num_hidden_layers,
+        topbert.num_attention_heads,
+        topbert.intermediate_size,
+        topbert.embeddings,
+    ) == (192, 6, 6, 768, ("code", "visit", "gap"))
 
 
 @pytest.mark.parametrize(
@@ -95,11 +114,14 @@ def test_keys_that_begin_with_an_underscore_are_comments():
     assert BertConfig.from_dict({"_origin": "somewhere", "activation": "gelu"}) == BertConfig(activation="gelu")
 
 
-@pytest.mark.parametrize("content, message", [
-    ("[1]", "expected a JSON object, received a list"),
-    ("{", "expected a model configuration"),
-    (b"\xff\xfe{", "expected a model configuration"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("[1]", "expected a JSON object, received a list"),
+        ("{", "expected a model configuration"),
+        (b"\xff\xfe{", "expected a model configuration"),
+    ],
+)
 def test_other_files_are_refused(tmp_path, content, message):
     path = tmp_path / "config.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())

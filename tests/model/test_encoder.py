@@ -23,10 +23,24 @@ from medtop.training.checkpoints import weights_of  # noqa: E402
 LENGTHS = (5, 1, 9, 3, 7, 4)
 """Tokens of six patients; packed three to a row."""
 PACKED = ((0, 1, 2), (3, 4, 5))
-KINDS = [("post", "gelu", "cls"), ("post", "gelu_tanh", "mean"), ("post", "gelu", "sum"),
-         ("pre", "gelu", "cls"), ("pre", "gelu_tanh", "sum"), ("pre", "gelu", "mean")]  # fmt: skip
-CONFIG = dict(embeddings=ALL_EMBEDDINGS, num_hidden_layers=2, max_position_embeddings=16, visit_vocab_size=5,
-              visit_position_vocab_size=4, type_vocab_size=3, age_vocab_size=80, day_vocab_size=40)  # fmt: skip
+KINDS = [
+    ("post", "gelu", "cls"),
+    ("post", "gelu_tanh", "mean"),
+    ("post", "gelu", "sum"),
+    ("pre", "gelu", "cls"),
+    ("pre", "gelu_tanh", "sum"),
+    ("pre", "gelu", "mean"),
+]
+CONFIG = dict(
+    embeddings=ALL_EMBEDDINGS,
+    num_hidden_layers=2,
+    max_position_embeddings=16,
+    visit_vocab_size=5,
+    visit_position_vocab_size=4,
+    type_vocab_size=3,
+    age_vocab_size=80,
+    day_vocab_size=40,
+)
 TASKS = all_tasks()
 
 
@@ -43,11 +57,18 @@ def some_patients(seed=1):
     rng = np.random.default_rng(seed)
     found = []
     for n in LENGTHS:
-        patient = {"code": rng.integers(5, len(VOCABULARY), n), "position": np.arange(n),
-                   "visit_position": rng.integers(0, 8, n), "visit": rng.integers(0, 12, n),
-                   "segment": rng.integers(0, 6, n), "age": rng.choice([0, 1, 364, 366, 20_000, 36_000], n),
-                   "gap": rng.integers(0, 3000, n), "stay": rng.integers(0, 60, n),
-                   "recency": rng.choice([0, 1, 2, 40_000], n), "sex": np.full(n, rng.integers(0, 3))}  # fmt: skip
+        patient = {
+            "code": rng.integers(5, len(VOCABULARY), n),
+            "position": np.arange(n),
+            "visit_position": rng.integers(0, 8, n),
+            "visit": rng.integers(0, 12, n),
+            "segment": rng.integers(0, 6, n),
+            "age": rng.choice([0, 1, 364, 366, 20_000, 36_000], n),
+            "gap": rng.integers(0, 3000, n),
+            "stay": rng.integers(0, 60, n),
+            "recency": rng.choice([0, 1, 2, 40_000], n),
+            "sex": np.full(n, rng.integers(0, 3)),
+        }
         patient["code"][0] = CLS_ID
         found.append(patient)
     return found
@@ -111,9 +132,10 @@ def test_equals_numpy_packed_and_unpacked_whatever_stands_in_the_padding(built, 
     alone = [oracle.sequence(patient) for patient in PATIENTS]
     unpacked = batch([[i] for i in range(6)], 9)
     packed = batch(PACKED, 17, junk=np.random.default_rng(3))
-    for x, where in ((unpacked, [(i, 0, 0) for i in range(6)]),
-                     (packed, [(b, slot, sum(LENGTHS[j] for j in row[:slot])) for b, row in enumerate(PACKED)
-                               for slot in range(3)])):  # fmt: skip
+    for x, where in (
+        (unpacked, [(i, 0, 0) for i in range(6)]),
+        (packed, [(b, slot, sum(LENGTHS[j] for j in row[:slot])) for b, row in enumerate(PACKED) for slot in range(3)]),
+    ):
         encoded, logits = outputs_of(model.encoder, x), outputs_of(model, x)
         for i, (b, slot, start) in enumerate(where):
             mine = slice(start, start + LENGTHS[i])
@@ -121,7 +143,8 @@ def test_equals_numpy_packed_and_unpacked_whatever_stands_in_the_padding(built, 
             np.testing.assert_allclose(encoded["pooled_output"][b, slot], oracle.pooled(alone[i]), atol=1e-5, rtol=1e-5)
             for task in ("long_stay", "complications"):
                 np.testing.assert_allclose(
-                    logits[task][b, slot], oracle.patient_logits(task, alone[i]), atol=1e-5, rtol=1e-5)  # fmt: skip
+                    logits[task][b, slot], oracle.patient_logits(task, alone[i]), atol=1e-5, rtol=1e-5
+                )
             asked = [m for m, p in enumerate(x["mask_positions"][b]) if start < p < start + LENGTHS[i]]
             guesses = oracle.masked_logits(alone[i], MASKED[i])
             np.testing.assert_allclose(logits["masked_lm"][b, asked], guesses, atol=1e-5, rtol=1e-5)
@@ -253,8 +276,13 @@ def test_rows_of_the_tables_equal_plain_python(day_scale):
 
 def test_weights_start_as_bert_does():
     """Fault 13: LayerNorm starts at 1 and 0, biases at 0, all else at a truncated normal of the config's width."""
-    config = small_config(hidden_size=64, num_attention_heads=4, intermediate_size=96, initializer_range=0.03, **{
-        "embeddings": ALL_EMBEDDINGS})  # fmt: skip
+    config = small_config(
+        hidden_size=64,
+        num_attention_heads=4,
+        intermediate_size=96,
+        initializer_range=0.03,
+        **{"embeddings": ALL_EMBEDDINGS},
+    )
     keras.utils.set_random_seed(0)
     for norm in ("post", "pre"):
         model = build_model(small_config(**config.to_dict() | {"norm": norm}), TASKS)

@@ -80,8 +80,10 @@ def test_normalised_weights_make_the_sum_a_weighted_mean():
     total = ElementwiseCrossentropy(False)(y, x, sample_weight=w / w.sum())
     np.testing.assert_allclose(total, expected, rtol=1e-6)
     # split over two replicas of unequal weight, the parts add up to the same: nobody divides by a local sum
-    halves = [ElementwiseCrossentropy(False)(y[part], x[part], sample_weight=w[part] / w.sum())
-              for part in (slice(0, 3), slice(3, 8))]  # fmt: skip
+    halves = [
+        ElementwiseCrossentropy(False)(y[part], x[part], sample_weight=w[part] / w.sum())
+        for part in (slice(0, 3), slice(3, 8))
+    ]
     np.testing.assert_allclose(sum(halves), expected, rtol=1e-6)
 
 
@@ -118,13 +120,19 @@ def batch(slots):
     """x, y, w of 4 rows with `slots` patients each; in each patient-level task some labels are unknown."""
     rng = np.random.default_rng(slots)
     tokens = 4 * slots
-    x = {"token_ids": rng.integers(5, len(VOCABULARY), (4, tokens)),
-         "visits": rng.integers(0, 5, (4, tokens)), "ages": rng.integers(0, 9000, (4, tokens)),
-         "patient_slots": np.repeat(np.arange(slots) + 1, 4)[None].repeat(4, 0),
-         "cls_positions": np.arange(slots)[None].repeat(4, 0) * 4,
-         "mask_positions": rng.integers(0, tokens, (4, 2))}  # fmt: skip
-    y = {"masked_lm": rng.integers(5, len(VOCABULARY), (4, 2)), "long_stay": rng.integers(0, 2, (4, slots, 1)),
-         "complications": rng.integers(0, 2, (4, slots, 2))}  # fmt: skip
+    x = {
+        "token_ids": rng.integers(5, len(VOCABULARY), (4, tokens)),
+        "visits": rng.integers(0, 5, (4, tokens)),
+        "ages": rng.integers(0, 9000, (4, tokens)),
+        "patient_slots": np.repeat(np.arange(slots) + 1, 4)[None].repeat(4, 0),
+        "cls_positions": np.arange(slots)[None].repeat(4, 0) * 4,
+        "mask_positions": rng.integers(0, tokens, (4, 2)),
+    }
+    y = {
+        "masked_lm": rng.integers(5, len(VOCABULARY), (4, 2)),
+        "long_stay": rng.integers(0, 2, (4, slots, 1)),
+        "complications": rng.integers(0, 2, (4, slots, 2)),
+    }
     w = {name: rng.integers(0, 2, values.shape) for name, values in y.items()}
     for name, values in w.items():
         values[0, 0], values[1, 0] = 0, 1  # some of each, for any seed

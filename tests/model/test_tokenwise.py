@@ -25,11 +25,14 @@ def filled(layer, x, dtype="float64"):
     return layer
 
 
-@pytest.mark.parametrize("name,formula", [
-    ("gelu", lambda x: x * ndtr(x)),
-    ("gelu_tanh", lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))),
-    ("tanh", np.tanh),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name,formula",
+    [
+        ("gelu", lambda x: x * ndtr(x)),
+        ("gelu_tanh", lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))),
+        ("tanh", np.tanh),
+    ],
+)
 def test_activations_are_their_formulas(name, formula):
     x = np.linspace(-9, 9, 201)
     np.testing.assert_allclose(np.asarray(activation(name)(keras.ops.convert_to_tensor(x))), formula(x), atol=1e-14)

@@ -43,9 +43,12 @@ def ids_of(text):
 
 def test_records_hold_what_was_written(tmp_path):
     notes = {
-        "patient_ids": ["p", "q", "r"], "admission_ids": ["10", "11", "Ä"], "prediction_times": [5, 6, -7],
-        "texts": ["Unable, fever. pain chest oral", "", "Relapsed"], "labels": [1.0, 0.0, float("nan")],
-    }  # fmt: skip
+        "patient_ids": ["p", "q", "r"],
+        "admission_ids": ["10", "11", "Ä"],
+        "prediction_times": [5, 6, -7],
+        "texts": ["Unable, fever. pain chest oral", "", "Relapsed"],
+        "labels": [1.0, 0.0, float("nan")],
+    }
     info = write_note_dataset(tmp_path / "d", notes, max_seq_length=6)
     assert info.layout == "notes" and info.tokenizer == {"kind": "wordpiece", "lower_case": True}
     assert info.tasks == TASKS and info.num_examples == 3 and info.counts["examples_in"] == 3
@@ -73,9 +76,19 @@ def pair_dataset(path):
     segments = np.array([0, 0, 0, 0, 1, 1, 0, 0, 0, 1, 1, 1, 1])
     ones, zeros = np.ones(2, np.int64), np.zeros(2, np.int64)
     made = NoteRecords(
-        counts, flat, segments, np.ones_like(flat), ["p", "q"], ["1", "2"], zeros, zeros, ones, zeros,
-        {"next_sentence": np.array([[1.0], [0.0]], np.float32)}, {"next_sentence": np.ones((2, 1), np.float32)},
-    )  # fmt: skip
+        counts,
+        flat,
+        segments,
+        np.ones_like(flat),
+        ["p", "q"],
+        ["1", "2"],
+        zeros,
+        zeros,
+        ones,
+        zeros,
+        {"next_sentence": np.array([[1.0], [0.0]], np.float32)},
+        {"next_sentence": np.ones((2, 1), np.float32)},
+    )
     about = describe(tokenizer(), NOTE_DEFAULTS, tasks={"next_sentence": ["is_next"]})
     with tfrecord.DatasetWriter(path, 1, about) as writer:
         write_records(writer, made)
@@ -99,10 +112,13 @@ def test_segments_come_from_the_records_or_are_zero(tmp_path, segment):
         assert w["next_sentence"].numpy()[row, 0, 0] == 1
 
 
-@pytest.mark.parametrize("changes, names", [
-    ({"embeddings": ("code", "visit", "age")}, ["visit, age", "records of notes"]),
-    ({"segment": "visit"}, ["segment zero or sentence", "'visit'"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, names",
+    [
+        ({"embeddings": ("code", "visit", "age")}, ["visit, age", "records of notes"]),
+        ({"segment": "visit"}, ["segment zero or sentence", "'visit'"]),
+    ],
+)
 def test_inputs_that_notes_do_not_have_are_refused(tmp_path, changes, names):
     info = write_note_dataset(tmp_path / "d", planted_notes(2))
     with pytest.raises(DataError) as caught:
@@ -207,9 +223,16 @@ def test_training_batches_hold_each_window_once_with_masks(tmp_path):
 def test_a_run_learns_the_planted_word_and_keeps_patients_apart(tmp_path):
     files = write_note_splits(tmp_path, (160, 60, 60), words=20)
     options = TrainingOptions(
-        output_dir=str(tmp_path / "run"), do_train=True, do_eval=True, train_batch_size=16, learning_rate=5e-3,
-        num_train_epochs=4, num_bootstrap=10, tasks=("readmission",), **files,
-    )  # fmt: skip
+        output_dir=str(tmp_path / "run"),
+        do_train=True,
+        do_eval=True,
+        train_batch_size=16,
+        learning_rate=5e-3,
+        num_train_epochs=4,
+        num_bootstrap=10,
+        tasks=("readmission",),
+        **files,
+    )
     results = execute.execute(options)
     assert results.metrics["test"]["readmission"]["readmission"]["roc_auc"]["value"] > 0.9
     splits = (tmp_path / "run" / "splits.csv").read_text().split("\n")[1:-1]

@@ -100,19 +100,26 @@ def test_early_texts_by_hand(tables, tmp_path):
     assert {name: row["text"] for name, row in rows.items()} == EARLY_TEXTS
     assert {name: row["note_starts"] for name, row in rows.items()} == EARLY_STARTS
     assert [str(time) for time in rows[11]["note_times"]] == [
-        "2149-12-31 23:00:00", "2150-01-01 12:00:00", "2150-01-03 09:30:00", "2150-01-03 23:59:59",
-        "2150-01-04 10:00:00"]  # fmt: skip
+        "2149-12-31 23:00:00",
+        "2150-01-01 12:00:00",
+        "2150-01-03 09:30:00",
+        "2150-01-03 23:59:59",
+        "2150-01-04 10:00:00",
+    ]
     assert str(rows[11]["prediction_time"]) == labels[11]["prediction_time"] == "2150-01-04 10:00:00"
     assert {name: value(row["readmission"]) for name, row in labels.items()} == {
-        name: label for name, label in labels_of(LABELS).items() if name not in ENDED_IN_THREE_DAYS}  # fmt: skip
+        name: label for name, label in labels_of(LABELS).items() if name not in ENDED_IN_THREE_DAYS
+    }
     assert all(rows[name]["readmission"] == LABELS[name] for name in rows)
     assert manifest["admissions_dropped"]["ended_before_prediction_time"] == len(ENDED_IN_THREE_DAYS)
     assert manifest["prediction_times"] == {"index": "3 days after the admission"}
-    assert manifest["rows_dropped"]["marked_as_error"] == 2 and manifest["source"]["counts"][
-        "notes_before_admission"] == 1  # fmt: skip
+    assert (
+        manifest["rows_dropped"]["marked_as_error"] == 2 and manifest["source"]["counts"]["notes_before_admission"] == 1
+    )
     starts, text = rows[11]["note_starts"], rows[11]["text"]
     assert [text[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True)][3] == (
-        "echo without an hour")  # fmt: skip
+        "echo without an hour"
+    )
 
 
 def test_early_legacy_texts_by_hand(tables, tmp_path):
@@ -136,7 +143,8 @@ def test_the_sums_add_up(tables, tmp_path, mode):
         manifest = run(tables, tmp_path / name, mode=mode, **legacy)
         for what in ("rows", "admissions", "patients"):
             assert manifest[f"{what}_in"] == manifest[f"{what}_out"] + manifest.get(f"{what}_merged", 0) + sum(
-                manifest[f"{what}_dropped"].values()), what  # fmt: skip
+                manifest[f"{what}_dropped"].values()
+            ), what
         assert manifest["rows_in"] == len(NOTES)
         rows = read_rows(tmp_path / name)
         assert sum(entry["texts"] for entry in manifest["splits"].values()) == len(rows)
@@ -168,8 +176,10 @@ def test_cased_texts(tables, tmp_path):
 
 
 def test_order_of_lines_changes_nothing(tables, tmp_path):
-    expected = {mode: (run(tables, tmp_path / mode, mode=mode), read_rows(tmp_path / mode))[1]
-                for mode in ("discharge", "early")}  # fmt: skip
+    expected = {
+        mode: (run(tables, tmp_path / mode, mode=mode), read_rows(tmp_path / mode))[1]
+        for mode in ("discharge", "early")
+    }
     shuffled = tmp_path / "tables"
     write_tables(shuffled)
     lines = (shuffled / "ADMISSIONS.csv").read_text().splitlines()
@@ -191,7 +201,10 @@ def test_splits_are_by_patient_and_shared(tables, tmp_path):
     given.write_text("patient_id,split\n1,test\n3,valid\n4,train\n")
     manifest = run(tables, tmp_path / "own", splits=str(given))
     assert {row["patient_id"]: row["split"] for row in read_rows(tmp_path / "own").values()} == {
-        "1": "test", "3": "valid", "4": "train"}  # fmt: skip
+        "1": "test",
+        "3": "valid",
+        "4": "train",
+    }
     assert manifest["patients_dropped"] == {"not_in_splits_file": 9}
     run(tables, tmp_path / "all", splits="test")
     assert {row["split"] for row in read_rows(tmp_path / "all").values()} == {"test"}
@@ -209,21 +222,25 @@ def test_labels_serve_the_codes_path(tables, tmp_path):
         subject, _, admit, discharge, *_ = line.split(",")
         lines += [f"{subject}\t{admit[:10]}\t{discharge[:10]}\tI10\t1\t{n}\t0" for n in (1, 2)]
     codes.write_text("\n".join(lines) + "\n")
-    options = Options(tasks=(), prediction_times=f"{tmp_path}/out.labels.csv", splits=f"{tmp_path}/out.splits.csv",
-                      min_code_count=1)  # fmt: skip
+    options = Options(
+        tasks=(), prediction_times=f"{tmp_path}/out.labels.csv", splits=f"{tmp_path}/out.splits.csv", min_code_count=1
+    )
     manifest = preprocess(Input(str(codes)), options, str(tmp_path / "codes")).manifest
     assert manifest["tasks"] == {"readmission": ["readmission"]}
     found = {}
     for split in SPLITS:
         for chunk in read_chunks(f"{tmp_path}/codes.bencs.{split}"):
             labels, weights = chunk.labels["readmission"][:, 0], chunk.weights["readmission"][:, 0]
-            for name, time, label, weight in zip(chunk.patient_ids, chunk.prediction_times, labels, weights,
-                                                 strict=True):  # fmt: skip
+            for name, time, label, weight in zip(
+                chunk.patient_ids, chunk.prediction_times, labels, weights, strict=True
+            ):
                 found[str(name), int(time)] = int(label) if weight else None
     expected = {
-        (row["patient_id"], int(np.datetime64(row["prediction_time"].replace(" ", "T")).astype(int))):
-            value(row["readmission"]) for row in read_labels(tmp_path / "out").values()
-    }  # fmt: skip
+        (row["patient_id"], int(np.datetime64(row["prediction_time"].replace(" ", "T")).astype(int))): value(
+            row["readmission"]
+        )
+        for row in read_labels(tmp_path / "out").values()
+    }
     assert found == expected
 
 
@@ -235,9 +252,33 @@ def clinicalbert():
     return module
 
 
-FRAGMENTS = ["[**2101-1-5**]", "[", "]", "Dr. Who", "M.D.", "12.", "4.5", "1.\n", "--", "___", "=", "\n", "\r\n",
-             "  ", "Admission Date:", "discharge date:", "pain", "of", "É", "İ", "ΑΣ", "\xa0", '"quoted"', "a,b",
-             "\t"]  # fmt: skip
+FRAGMENTS = [
+    "[**2101-1-5**]",
+    "[",
+    "]",
+    "Dr. Who",
+    "M.D.",
+    "12.",
+    "4.5",
+    "1.\n",
+    "--",
+    "___",
+    "=",
+    "\n",
+    "\r\n",
+    "  ",
+    "Admission Date:",
+    "discharge date:",
+    "pain",
+    "of",
+    "É",
+    "İ",
+    "ΑΣ",
+    "\xa0",
+    '"quoted"',
+    "a,b",
+    "\t",
+]
 WEIGHTS = [1 if fragment in "[]" else 20 for fragment in FRAGMENTS]
 
 
@@ -257,8 +298,16 @@ def random_tables(folder, seed):
             for _ in range(numbers.randrange(4)):
                 day = str(admit + np.timedelta64(numbers.randrange(-1, 8), "D"))[:10]
                 words = numbers.choices(FRAGMENTS, WEIGHTS, k=numbers.choice([0, 5, 30, 900]))
-                notes.append((name, day, "", numbers.choice(["Discharge summary", "Nursing"]), numbers.choice(["", 1]),
-                              " ".join(words)))  # fmt: skip
+                notes.append(
+                    (
+                        name,
+                        day,
+                        "",
+                        numbers.choice(["Discharge summary", "Nursing"]),
+                        numbers.choice(["", 1]),
+                        " ".join(words),
+                    )
+                )
     numbers.shuffle(admissions)
     numbers.shuffle(notes)
     with open(folder / "ADMISSIONS.csv", "w", newline="") as file:
@@ -301,7 +350,9 @@ def test_windows_without_legacy_leave_unknown_labels_out(tables, tmp_path):
     run(folder, tmp_path / "out", windows="words", splits="train")
     with open(tmp_path / "out/train.csv", newline="") as file:
         assert [(row["ID"], row["Label"], row["TEXT"]) for row in csv.DictReader(file)] == [
-            ("11", "1", "word " * 19 + "word"), ("42", "0", "word " * 19 + "word")]  # fmt: skip
+            ("11", "1", "word " * 19 + "word"),
+            ("42", "0", "word " * 19 + "word"),
+        ]
 
 
 def test_mimic4(tmp_path):
@@ -313,11 +364,13 @@ def test_mimic4(tmp_path):
     admissions += ["8,9,2180-01-01 08:00:00,2180-01-20 08:00:00,,URGENT,1"]
     with gzip.open(tmp_path / "iv/hosp/admissions.csv.gz", "wt") as file:
         file.write("\n".join(admissions) + "\n")
-    rows = ["note_id,subject_id,hadm_id,note_type,note_seq,charttime,storetime,text",
-            '7-DS-1,7,1,DS,1,2180-01-25 00:00:00,2180-01-25 10:00:00,"___ first\nline"',
-            "7-DS-2,7,1,AD,2,2180-01-26 00:00:00,,an addendum",
-            "7-DS-3,7,3,DS,3,2180-03-25 00:00:00,2180-03-26 10:00:00,third",
-            "7-DS-4,7,3,DS,4,2180-03-25 00:00:00,2180-03-25 10:00:00,stored before it"]  # fmt: skip
+    rows = [
+        "note_id,subject_id,hadm_id,note_type,note_seq,charttime,storetime,text",
+        '7-DS-1,7,1,DS,1,2180-01-25 00:00:00,2180-01-25 10:00:00,"___ first\nline"',
+        "7-DS-2,7,1,AD,2,2180-01-26 00:00:00,,an addendum",
+        "7-DS-3,7,3,DS,3,2180-03-25 00:00:00,2180-03-26 10:00:00,third",
+        "7-DS-4,7,3,DS,4,2180-03-25 00:00:00,2180-03-25 10:00:00,stored before it",
+    ]
     with gzip.open(tmp_path / "iv/note/discharge.csv.gz", "wt") as file:
         file.write("\n".join(rows) + "\n")
     manifest = run(tmp_path / "iv", tmp_path / "out")
@@ -329,7 +382,8 @@ def test_mimic4(tmp_path):
     with pytest.raises(DataError, match="radiology"):
         run(tmp_path / "iv", tmp_path / "early", mode="early")
     (tmp_path / "iv/note/radiology.csv").write_text(
-        rows[0] + "\n7-RR-1,7,2,RR,1,2180-02-02 07:00:00,,chest film\n7-RR-2,7,2,RR,2,2180-02-04 09:00:00,,late\n")
+        rows[0] + "\n7-RR-1,7,2,RR,1,2180-02-02 07:00:00,,chest film\n7-RR-2,7,2,RR,2,2180-02-04 09:00:00,,late\n"
+    )
     run(tmp_path / "iv", tmp_path / "early", mode="early", early_days=3)
     assert {name: row["text"] for name, row in read_rows(tmp_path / "early").items()} == {2: "chest film"}
 
@@ -339,9 +393,19 @@ def test_again_is_nothing_and_other_flags_are_refused(tables, tmp_path):
     first, done = preprocess_notes(source, options, tmp_path / "out")
     assert not done
     names = sorted(path.name for path in tmp_path.rglob("*"))
-    assert names == ["out", "out.labels.csv", "out.manifest.json", "out.notes.test.parquet", "out.notes.train.parquet",
-                     "out.notes.valid.parquet", "out.rejects.csv", "out.splits.csv", "test.csv", "train.csv",
-                     "val.csv"]  # fmt: skip
+    assert names == [
+        "out",
+        "out.labels.csv",
+        "out.manifest.json",
+        "out.notes.test.parquet",
+        "out.notes.train.parquet",
+        "out.notes.valid.parquet",
+        "out.rejects.csv",
+        "out.splits.csv",
+        "test.csv",
+        "train.csv",
+        "val.csv",
+    ]
     second, done = preprocess_notes(source, options, tmp_path / "out")
     assert done and second == json.loads((tmp_path / "out.manifest.json").read_text()) == json.loads(json.dumps(first))
     with pytest.raises(DataError, match=r"mode 'discharge' -> 'early'.*--overwrite"):
@@ -397,9 +461,16 @@ def test_script(tables, tmp_path, run_script):
     assert (tmp_path / "out/val.csv").is_file()
 
 
-@pytest.mark.parametrize("wrong", [
-    "--early_days=2", "--legacy --cleaning=careful", "--observation_end=soon", "--mode=early --max_summary_days=1",
-    "--cleaning=published --nolower_case"])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "--early_days=2",
+        "--legacy --cleaning=careful",
+        "--observation_end=soon",
+        "--mode=early --max_summary_days=1",
+        "--cleaning=published --nolower_case",
+    ],
+)
 def test_flags_that_do_not_fit(wrong, tmp_path):
     place = importlib.util.spec_from_file_location("script", ROOT / "preprocessing/preprocess_notes.py")
     module, values = importlib.util.module_from_spec(place), flags.FlagValues()
@@ -424,7 +495,8 @@ def test_the_demo(test_data, tmp_path):
         run(folder, tmp_path / "out")
     (folder / "NOTEEVENTS.csv.gz").unlink()
     (folder / "NOTEEVENTS.csv").write_text(
-        "SUBJECT_ID,HADM_ID,CHARTDATE,CATEGORY,TEXT\n10006,142345,2164-11-01,Discharge summary,text\n")
+        "SUBJECT_ID,HADM_ID,CHARTDATE,CATEGORY,TEXT\n10006,142345,2164-11-01,Discharge summary,text\n"
+    )
     run(folder, tmp_path / "out")
     rows = duckdb.sql(f"SELECT * FROM read_csv('{folder}/ADMISSIONS.csv.gz')").fetchall()
     kept = sum(1 for row in rows if row[6] != "NEWBORN" and row[5] is None)

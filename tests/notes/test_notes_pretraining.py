@@ -22,18 +22,25 @@ def sentences(text):
     return [text[start:end] for start, end in sentence_spans(text)]
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("One. Two! Three? Four", ["One.", "Two!", "Three?", "Four"]),
-    ("", []), ("  \n\n ", []), (".", ["."]), ("...  x", ["...", "x"]),
-    ("He took 2.5 mg q.d. and b.i.d. of it.", ["He took 2.5 mg q.d. and b.i.d. of it."]),
-    ("seen by dr. smith. no change.", ["seen by dr. smith.", "no change."]),
-    ("(see fig. 3) \"done.\" next", ["(see fig. 3) \"done.\"", "next"]),
-    ("meds:\n1. aspirin\n2. statin\n\nplan: none", ["meds:\n1. aspirin\n2. statin", "plan: none"]),
-    ("1. aspirin 2. statin", ["1. aspirin 2.", "statin"]),
-    ("J. Doe. x\n \t\n y", ["J. Doe.", "x", "y"]),
-    ("wbc was 12. then 9.", ["wbc was 12.", "then 9."]),
-    ("a.b.c", ["a.b.c"]), ("end.\n", ["end."]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("One. Two! Three? Four", ["One.", "Two!", "Three?", "Four"]),
+        ("", []),
+        ("  \n\n ", []),
+        (".", ["."]),
+        ("...  x", ["...", "x"]),
+        ("He took 2.5 mg q.d. and b.i.d. of it.", ["He took 2.5 mg q.d. and b.i.d. of it."]),
+        ("seen by dr. smith. no change.", ["seen by dr. smith.", "no change."]),
+        ('(see fig. 3) "done." next', ['(see fig. 3) "done."', "next"]),
+        ("meds:\n1. aspirin\n2. statin\n\nplan: none", ["meds:\n1. aspirin\n2. statin", "plan: none"]),
+        ("1. aspirin 2. statin", ["1. aspirin 2.", "statin"]),
+        ("J. Doe. x\n \t\n y", ["J. Doe.", "x", "y"]),
+        ("wbc was 12. then 9.", ["wbc was 12.", "then 9."]),
+        ("a.b.c", ["a.b.c"]),
+        ("end.\n", ["end."]),
+    ],
+)
 def test_sentences(text, expected):
     assert sentences(text) == expected
 
@@ -57,13 +64,16 @@ def test_no_text_takes_ages(letter):
     assert "".join("".join(text[a:b] for a, b in spans).split()) == "".join(text.split())
 
 
-@pytest.mark.parametrize("unit, short, expected", [
-    ("characters", 20, ["Short. Also short.", "This one has twenty-four. No."]),
-    ("characters", 0, ["Short.", "Also short.", "This one has twenty-four.", "No."]),
-    ("words", 3, ["Short. Also short.", "This one has twenty-four. No."]),
-    ("words", 2, ["Short.", "Also short.", "This one has twenty-four. No."]),
-    ("words", 20, ["Short. Also short. This one has twenty-four. No."]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "unit, short, expected",
+    [
+        ("characters", 20, ["Short. Also short.", "This one has twenty-four. No."]),
+        ("characters", 0, ["Short.", "Also short.", "This one has twenty-four.", "No."]),
+        ("words", 3, ["Short. Also short.", "This one has twenty-four. No."]),
+        ("words", 2, ["Short.", "Also short.", "This one has twenty-four. No."]),
+        ("words", 20, ["Short. Also short. This one has twenty-four. No."]),
+    ],
+)
 def test_short_sentences_join_the_one_before(unit, short, expected):
     text = "Short. Also short. This one has twenty-four. No."
     joined = join_short(text, sentence_spans(text), unit, short)
@@ -134,10 +144,12 @@ def write_inputs(folder, texts=None, patients=None, splits=None, name="n.notes.t
     texts = texts or [f"fever number. cough and pain in the chest of {place}. oral!" for place in range(8)]
     patients = patients or [f"p{place // 2}" for place in range(len(texts))]
     table = {
-        "patient_id": patients, "admission_id": [str(place) for place in range(len(texts))],
+        "patient_id": patients,
+        "admission_id": [str(place) for place in range(len(texts))],
         "prediction_time": pa.array([10 + place for place in range(len(texts))], pa.int64()),
-        "readmission": [1] * len(texts), "text": texts,
-    }  # fmt: skip
+        "readmission": [1] * len(texts),
+        "text": texts,
+    }
     pq.write_table(pa.table(table), folder / name)
     splits = splits or {patient: "train" for patient in patients} | {"other": "test"}
     with open(folder / "splits.csv", "w", newline="") as file:
@@ -146,9 +158,14 @@ def write_inputs(folder, texts=None, patients=None, splits=None, name="n.notes.t
 
 
 def settings(folder, **changes):
-    values = dict(input_file=str(folder / "n.notes.train.parquet"), output_file=str(folder / "out"),
-                  vocab_file=str(folder / "vocab.txt"), splits=str(folder / "splits.csv"), max_seq_length=16,
-                  short_segment=0)  # fmt: skip
+    values = dict(
+        input_file=str(folder / "n.notes.train.parquet"),
+        output_file=str(folder / "out"),
+        vocab_file=str(folder / "vocab.txt"),
+        splits=str(folder / "splits.csv"),
+        max_seq_length=16,
+        short_segment=0,
+    )
     return PretrainingSettings(**values | changes)
 
 
@@ -198,8 +215,10 @@ def texts_of(folder):
 
 def test_the_same_seed_gives_the_same_records_and_another_one_others(tmp_path):
     write_inputs(tmp_path)
-    made = [write(plan(settings(tmp_path, output_file=str(tmp_path / name), random_seed=seed)))
-            for name, seed in (("a", 1), ("b", 1), ("c", 2))]  # fmt: skip
+    made = [
+        write(plan(settings(tmp_path, output_file=str(tmp_path / name), random_seed=seed)))
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
     bytes_of = [info.files[0].read_bytes() for info in made]
     assert bytes_of[0] == bytes_of[1] != bytes_of[2]
     assert plan(settings(tmp_path, output_file=str(tmp_path / "a"), random_seed=1)).done
@@ -262,12 +281,19 @@ def test_notes_of_the_valid_split_may_be_used_for_validation(tmp_path):
         plan(settings(tmp_path, split="test"))
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"max_seq_length": 7}, "--max_seq_length"), ({"dupe_factor": 0}, "--dupe_factor"),
-    ({"dupe_factor": 2, "next_sentence": False}, "--dupe_factor"), ({"short_seq_prob": 1.5}, "--short_seq_prob"),
-    ({"short_segment_unit": "lines"}, "--short_segment_unit"), ({"splits": "nowhere.csv"}, "nowhere.csv"),
-    ({"unlisted_patients": "maybe"}, "--unlisted_patients"), ({"short_segment": -1}, "--short_segment"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"max_seq_length": 7}, "--max_seq_length"),
+        ({"dupe_factor": 0}, "--dupe_factor"),
+        ({"dupe_factor": 2, "next_sentence": False}, "--dupe_factor"),
+        ({"short_seq_prob": 1.5}, "--short_seq_prob"),
+        ({"short_segment_unit": "lines"}, "--short_segment_unit"),
+        ({"splits": "nowhere.csv"}, "nowhere.csv"),
+        ({"unlisted_patients": "maybe"}, "--unlisted_patients"),
+        ({"short_segment": -1}, "--short_segment"),
+    ],
+)
 def test_wrong_settings_are_refused(tmp_path, changes, message):
     write_inputs(tmp_path)
     with pytest.raises(DataError, match=message):
@@ -280,11 +306,16 @@ def test_one_text_alone_has_no_wrong_continuation(tmp_path):
         write(plan(settings(tmp_path)))
 
 
-@pytest.mark.parametrize("content, message", [
-    ("patient,split\nx,train\n", "line 1"), ("patient_id,split\nx,training\n", "line 2"),
-    ("patient_id,split\nx,train\n\nx,test\n", "line 4: expected each patient in one split"),
-    ("patient_id,split\nx\n", "line 2"), ("patient_id,split\n\xff,train\n", "UTF-8"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("patient,split\nx,train\n", "line 1"),
+        ("patient_id,split\nx,training\n", "line 2"),
+        ("patient_id,split\nx,train\n\nx,test\n", "line 4: expected each patient in one split"),
+        ("patient_id,split\nx\n", "line 2"),
+        ("patient_id,split\n\xff,train\n", "UTF-8"),
+    ],
+)
 def test_bad_split_files(tmp_path, content, message):
     (tmp_path / "s.csv").write_bytes(content.encode("latin-1"))
     with pytest.raises(DataError, match=message):
@@ -310,14 +341,28 @@ def test_a_model_is_pretrained_by_script_and_readmission_starts_from_it(tmp_path
     texts = [". ".join(text.split(" fever ")) for text in planted_notes(24, words=40)["texts"]]
     write_inputs(tmp_path, texts=texts)
     (tmp_path / "config.json").write_text(json.dumps(note_config()))
-    process = run_script("preprocessing/create_notes_pretraining_data.py", "--input_file=n.notes.train.parquet",
-                         "--output_file=pre", "--vocab_file=vocab.txt", "--splits=splits.csv", "--max_seq_length=32",
-                         cwd=tmp_path)  # fmt: skip
+    process = run_script(
+        "preprocessing/create_notes_pretraining_data.py",
+        "--input_file=n.notes.train.parquet",
+        "--output_file=pre",
+        "--vocab_file=vocab.txt",
+        "--splits=splits.csv",
+        "--max_seq_length=32",
+        cwd=tmp_path,
+    )
     assert process.returncode == 0 and "masked_lm,next_sentence" in process.stdout, process.stderr
-    process = run_script("run_scripts/run_EHRpretraining.py", "--do_train", "--tasks=masked_lm,next_sentence",
-                         "--bert_config_file=config.json", "--output_dir=run", "--input_file=pre",
-                         "--num_train_epochs=2", "--whole_word_masking", "--train_batch_size=8",
-                         cwd=tmp_path)  # fmt: skip
+    process = run_script(
+        "run_scripts/run_EHRpretraining.py",
+        "--do_train",
+        "--tasks=masked_lm,next_sentence",
+        "--bert_config_file=config.json",
+        "--output_dir=run",
+        "--input_file=pre",
+        "--num_train_epochs=2",
+        "--whole_word_masking",
+        "--train_batch_size=8",
+        cwd=tmp_path,
+    )
     assert process.returncode == 0, process.stderr
     run = RunDirectory(tmp_path / "run")
     config, vocabulary, tasks = run.read()
@@ -327,7 +372,13 @@ def test_a_model_is_pretrained_by_script_and_readmission_starts_from_it(tmp_path
     assert set(run.read_splits()["train"]) == {f"p{place // 2}" for place in range(24)}
     (tmp_path / "fine").mkdir()
     files = write_note_splits(tmp_path / "fine", (16, 8, 8), words=20)
-    options = TrainingOptions(output_dir=str(tmp_path / "fine" / "run"), do_train=True, tasks=("readmission",),
-                              init_checkpoint=str(tmp_path / "run"), num_train_epochs=1, **files)  # fmt: skip
+    options = TrainingOptions(
+        output_dir=str(tmp_path / "fine" / "run"),
+        do_train=True,
+        tasks=("readmission",),
+        init_checkpoint=str(tmp_path / "run"),
+        num_train_epochs=1,
+        **files,
+    )
     execute.execute(options)
     assert (tmp_path / "fine" / "run" / "best" / "weights.npz").is_file()

@@ -23,11 +23,13 @@ def read_all(path, block_bytes=1 << 20):
         lines += block.lines.tolist()
         for starts, ends, quoted in zip(block.starts, block.ends, block.quoted, strict=True):
             fields = [block.content[start:end].decode() for start, end in zip(starts, ends, strict=True)]
-            rows.append([field.replace('""', '"') if inside else field
-                         for field, inside in zip(fields, quoted, strict=True)])  # fmt: skip
+            rows.append(
+                [field.replace('""', '"') if inside else field for field, inside in zip(fields, quoted, strict=True)]
+            )
         content = path.read_bytes() if path.suffix != ".gz" else gzip.decompress(path.read_bytes())
         assert content[block.base : block.base + len(block.content)] == block.content.removesuffix(
-            b"\n" * (not content.endswith(b"\n")) if block.content.endswith(b"\n") else b"")  # fmt: skip
+            b"\n" * (not content.endswith(b"\n")) if block.content.endswith(b"\n") else b""
+        )
     return rows, lines, rejects
 
 
@@ -36,8 +38,13 @@ def read_all(path, block_bytes=1 << 20):
 @pytest.mark.parametrize("block_bytes", [7, 1 << 20])
 def test_equals_pythons_reader(tmp_path, line_end, quoting, block_bytes):
     numbers = random.Random(0)
-    rows = [["".join(numbers.choices(['a', '"', ",", "\n", "\r\n", "é", " ", ";"], k=numbers.randrange(9)))
-             for _ in range(3)] for _ in range(120)]  # fmt: skip
+    rows = [
+        [
+            "".join(numbers.choices(["a", '"', ",", "\n", "\r\n", "é", " ", ";"], k=numbers.randrange(9)))
+            for _ in range(3)
+        ]
+        for _ in range(120)
+    ]
     rows = [row for row in rows if any(row)]
     text = io.StringIO()
     csv.writer(text, lineterminator=line_end, quoting=quoting).writerows([["a", "b", "c"], *rows])
@@ -59,20 +66,26 @@ def test_equals_pythons_reader(tmp_path, line_end, quoting, block_bytes):
 def test_blank_lines_missing_line_end_and_wrong_counts(tmp_path):
     path = tmp_path / "table.csv"
     path.write_bytes(b'a,b\n1,2\n\n\r\n3\n4,"x\ny"\n5,6,7\n"8","9"')
-    assert read_all(path) == ([["1", "2"], ["4", "x\ny"], ["8", "9"]], [2, 6, 9],
-                              [(5, "too_few_columns"), (8, "too_many_columns")])  # fmt: skip
+    assert read_all(path) == (
+        [["1", "2"], ["4", "x\ny"], ["8", "9"]],
+        [2, 6, 9],
+        [(5, "too_few_columns"), (8, "too_many_columns")],
+    )
 
 
-@pytest.mark.parametrize("content, message", [
-    (b'a,b\n1,2\n3,"x\n4,5\n', "line 3: .* never closed"),
-    (b'a,b\n1,2\n3,x"y\n', "line 3: .*within a value"),
-    (b'a,b\n1,"x"y\n', "line 2: .*before the value ends"),
-    (b'a,b\n1,"x\ny" ,\n', "line 3: .*before the value ends"),
-    (b"a,b\r1,2\r", "carriage returns alone"),
-    (b"a,b\n1,\0\n", "NUL byte at byte 6"),
-    ("a,b\n1,2\n".encode("utf-16"), "UTF-16"),
-    (b"", "empty file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b'a,b\n1,2\n3,"x\n4,5\n', "line 3: .* never closed"),
+        (b'a,b\n1,2\n3,x"y\n', "line 3: .*within a value"),
+        (b'a,b\n1,"x"y\n', "line 2: .*before the value ends"),
+        (b'a,b\n1,"x\ny" ,\n', "line 3: .*before the value ends"),
+        (b"a,b\r1,2\r", "carriage returns alone"),
+        (b"a,b\n1,\0\n", "NUL byte at byte 6"),
+        ("a,b\n1,2\n".encode("utf-16"), "UTF-16"),
+        (b"", "empty file"),
+    ],
+)
 def test_refused_in_one_line(tmp_path, content, message):
     path = tmp_path / "table.csv"
     path.write_bytes(content)
@@ -119,17 +132,34 @@ def folder(tmp_path):
 def test_bad_rows_are_listed(folder):
     lines = (folder / "ADMISSIONS.csv").read_text().splitlines()
     lines[3] = "1,13,2150-02-02 10:00:00,soon,,URGENT"
-    lines += [",14,2150-01-01,2150-01-02,,URGENT", "1,,2150-01-01,2150-01-02,,URGENT",
-              "1,15,2150-01-03,2150-01-02,,URGENT", "1,16,9999-12-31,2150-01-02,,URGENT", "1,17,2150-01-01",
-              lines[1]]  # fmt: skip
+    lines += [
+        ",14,2150-01-01,2150-01-02,,URGENT",
+        "1,,2150-01-01,2150-01-02,,URGENT",
+        "1,15,2150-01-03,2150-01-02,,URGENT",
+        "1,16,9999-12-31,2150-01-02,,URGENT",
+        "1,17,2150-01-01",
+        lines[1],
+    ]
     (folder / "ADMISSIONS.csv").write_text("\n".join(lines) + "\n")
-    notes = HEAD.encode() + b'1,11,2150-01-05,Discharge summary,"good\nnote"\n' + "".join([
-        "1,,2150-01-05,Discharge summary,no admission id\n", ",11,2150-01-05,Discharge summary,no patient\n",
-        "1,11,2150-01-05,Discharge summary,\n", "1,12,05/01/2150,Discharge summary,other date\n",
-        "1,12,,Discharge summary,no date\n", "1,99,2150-01-05,Discharge summary,other stay\n", "1,12,2150\n",
-        "2,12,2150-01-05,Discharge summary,of another patient\n", "1,12,9999-12-31,Discharge summary,never\n",
-        "1,12.0,2150-01-25,Discharge summary,a number as pandas writes it\n"]).encode() + (
-        b"1,12,2150-01-25,Discharge summary,\xff\xfe latin\n")  # fmt: skip
+    notes = (
+        HEAD.encode()
+        + b'1,11,2150-01-05,Discharge summary,"good\nnote"\n'
+        + "".join(
+            [
+                "1,,2150-01-05,Discharge summary,no admission id\n",
+                ",11,2150-01-05,Discharge summary,no patient\n",
+                "1,11,2150-01-05,Discharge summary,\n",
+                "1,12,05/01/2150,Discharge summary,other date\n",
+                "1,12,,Discharge summary,no date\n",
+                "1,99,2150-01-05,Discharge summary,other stay\n",
+                "1,12,2150\n",
+                "2,12,2150-01-05,Discharge summary,of another patient\n",
+                "1,12,9999-12-31,Discharge summary,never\n",
+                "1,12.0,2150-01-25,Discharge summary,a number as pandas writes it\n",
+            ]
+        ).encode()
+        + (b"1,12,2150-01-25,Discharge summary,\xff\xfe latin\n")
+    )
     (folder / "NOTEEVENTS.csv").write_bytes(notes)
     manifest = run(folder, mode="discharge")
     assert rejects_of(folder) == [
@@ -154,7 +184,8 @@ def test_bad_rows_are_listed(folder):
     assert manifest["admissions_merged"] == 1 and manifest["rows_out"] == 2
     for what in ("rows", "admissions"):
         assert manifest[f"{what}_in"] == manifest[f"{what}_out"] + manifest[f"{what}_merged"] + sum(
-            manifest[f"{what}_dropped"].values())  # fmt: skip
+            manifest[f"{what}_dropped"].values()
+        )
 
 
 def test_strict_stops_at_the_first(folder):
@@ -163,8 +194,7 @@ def test_strict_stops_at_the_first(folder):
 
 
 def test_latin_1(folder):
-    (folder / "NOTEEVENTS.csv").write_bytes(
-        (HEAD + "1,11,2150-01-05,Discharge summary,fi\xe8vre\n").encode("latin-1"))
+    (folder / "NOTEEVENTS.csv").write_bytes((HEAD + "1,11,2150-01-05,Discharge summary,fi\xe8vre\n").encode("latin-1"))
     with pytest.raises(DataError, match="received none: 1 of 1 rows dropped for text_not_in_encoding; .*--encoding"):
         run(folder)
     assert [path.name for path in folder.parent.iterdir()] == ["tables"]
@@ -176,19 +206,28 @@ def test_latin_1(folder):
     assert [text for table in tables for text in table["text"].to_pylist()] == ["fièvre"]
 
 
-@pytest.mark.parametrize("name, content, message", [
-    ("NOTEEVENTS.csv", None, "expected a table NOTEEVENTS"),
-    ("ADMISSIONS.csv", None, "expected a table ADMISSIONS"),
-    ("NOTEEVENTS.csv", HEAD, "the header only"),
-    ("NOTEEVENTS.csv", "SUBJECT_ID,CHARTDATE,CATEGORY,TEXT\n1,2,3,4\n", "expected a column hadm_id"),
-    ("NOTEEVENTS.csv", HEAD[:-1] + ",TEXT\n1,11,2150-01-05,Discharge summary,a,b\n", "expected one column text"),
-    ("NOTEEVENTS.csv", HEAD + "1,11,2150-01-05,Discharge summary,a\0b\n", "NUL byte"),
-    ("NOTEEVENTS.csv", HEAD + "1,11,5/1/2150,Discharge summary,a\n1,11,\n1,11,6/1/2150,Discharge summary,a\n",
-     "received none: 2 of 3 rows dropped for time_unparsable; give the form with --date_format"),
-    ("ADMISSIONS.csv", "SUBJECT_ID,HADM_ID,ADMITTIME,DISCHTIME,ADMISSION_TYPE\n1,2,3,4,5\n", "column deathtime"),
-    ("ADMISSIONS.csv", "SUBJECT_ID,HADM_ID,ADMITTIME,DISCHTIME,DEATHTIME,ADMISSION_TYPE\n1,2,3/4/2150,,,URGENT\n",
-     "received none: 1 of 1 rows dropped for admit_unparsable; give the form with --date_format"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("NOTEEVENTS.csv", None, "expected a table NOTEEVENTS"),
+        ("ADMISSIONS.csv", None, "expected a table ADMISSIONS"),
+        ("NOTEEVENTS.csv", HEAD, "the header only"),
+        ("NOTEEVENTS.csv", "SUBJECT_ID,CHARTDATE,CATEGORY,TEXT\n1,2,3,4\n", "expected a column hadm_id"),
+        ("NOTEEVENTS.csv", HEAD[:-1] + ",TEXT\n1,11,2150-01-05,Discharge summary,a,b\n", "expected one column text"),
+        ("NOTEEVENTS.csv", HEAD + "1,11,2150-01-05,Discharge summary,a\0b\n", "NUL byte"),
+        (
+            "NOTEEVENTS.csv",
+            HEAD + "1,11,5/1/2150,Discharge summary,a\n1,11,\n1,11,6/1/2150,Discharge summary,a\n",
+            "received none: 2 of 3 rows dropped for time_unparsable; give the form with --date_format",
+        ),
+        ("ADMISSIONS.csv", "SUBJECT_ID,HADM_ID,ADMITTIME,DISCHTIME,ADMISSION_TYPE\n1,2,3,4,5\n", "column deathtime"),
+        (
+            "ADMISSIONS.csv",
+            "SUBJECT_ID,HADM_ID,ADMITTIME,DISCHTIME,DEATHTIME,ADMISSION_TYPE\n1,2,3/4/2150,,,URGENT\n",
+            "received none: 1 of 1 rows dropped for admit_unparsable; give the form with --date_format",
+        ),
+    ],
+)
 def test_tables_that_are_refused(folder, name, content, message):
     (folder / name).unlink() if content is None else (folder / name).write_text(content)
     with pytest.raises(DataError, match=re.escape(message)) as caught:

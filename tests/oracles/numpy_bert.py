@@ -32,9 +32,14 @@ def table_row(value, embedding, config):
     elif embedding in ("gap", "stay", "recency"):
         row, size = (value if config.day_scale == "days" else round(4 * math.log2(1 + value))), config.day_vocab_size
     else:
-        sizes = {"code": config.vocab_size, "position": config.max_position_embeddings, "sex": config.sex_vocab_size,
-                 "visit_position": config.visit_position_vocab_size, "visit": config.visit_vocab_size,
-                 "segment": config.type_vocab_size}  # fmt: skip
+        sizes = {
+            "code": config.vocab_size,
+            "position": config.max_position_embeddings,
+            "sex": config.sex_vocab_size,
+            "visit_position": config.visit_position_vocab_size,
+            "visit": config.visit_vocab_size,
+            "segment": config.type_vocab_size,
+        }
         row, size = value, sizes[embedding]
     return min(max(row, 0), size - 1)
 

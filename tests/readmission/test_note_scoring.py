@@ -79,7 +79,10 @@ def test_a_timeline_is_the_risk_of_each_beginning(folder, scorer):
         for number in range(len(texts)):
             moment = moments[place]
             assert (moment.admission_id, moment.notes, moment.time) == (
-                stay.admission_id, number + 1, stay.times[number])  # fmt: skip
+                stay.admission_id,
+                number + 1,
+                stay.times[number],
+            )
             assert moment.probabilities == pytest.approx(alone[number], abs=1e-6)
             place += 1
         assert stay.times == sorted(stay.times)
@@ -100,56 +103,72 @@ def write(path, rows):
 
 def test_a_table_of_notes_is_read_as_mimic_writes_it(tmp_path):
     """Errors are left out; a note without an hour is known at the end of its day; 7.0 is admission 7."""
-    path = write(tmp_path / "n.csv", [
-        ["SUBJECT_ID", "HADM_ID", "CHARTDATE", "CHARTTIME", "ISERROR", "TEXT"],
-        ["1", "7", "2101-01-02", "2101-01-02 08:30:00", "", "second"],
-        ["1", "7.0", "2101-01-02", "", "", "third"],
-        ["1", "7", "2101-01-01", "2101-01-01 00:00:00", "", "first"],
-        ["1", "7", "2101-01-02", "", "1", "of another patient"],
-        ["2", "8", "2101-01-01", "2101-01-01T00:00:05", "", "   "],
-        ["3", "9", "2101-01-01", "2101-01-01", "", "alone"]])  # fmt: skip
+    path = write(
+        tmp_path / "n.csv",
+        [
+            ["SUBJECT_ID", "HADM_ID", "CHARTDATE", "CHARTTIME", "ISERROR", "TEXT"],
+            ["1", "7", "2101-01-02", "2101-01-02 08:30:00", "", "second"],
+            ["1", "7.0", "2101-01-02", "", "", "third"],
+            ["1", "7", "2101-01-01", "2101-01-01 00:00:00", "", "first"],
+            ["1", "7", "2101-01-02", "", "1", "of another patient"],
+            ["2", "8", "2101-01-01", "2101-01-01T00:00:05", "", "   "],
+            ["3", "9", "2101-01-01", "2101-01-01", "", "alone"],
+        ],
+    )
     notes = read_notes(path, need_times=True)
     morning = int(np.datetime64("2101-01-02T08:30:00", "s").astype(int))
     midnight = int(np.datetime64("2101-01-02T23:59:59", "s").astype(int))
     begin = int(np.datetime64("2101-01-01", "s").astype(int))
-    assert notes[:3] == [Note("1", "7", "second", morning), Note("1", "7", "third", midnight),
-                         Note("1", "7", "first", begin)] and len(notes) == 5  # fmt: skip
+    assert (
+        notes[:3]
+        == [Note("1", "7", "second", morning), Note("1", "7", "third", midnight), Note("1", "7", "first", begin)]
+        and len(notes) == 5
+    )
     stays = stays_of_notes(notes, lambda texts: texts, Stay)
-    assert stays == [Stay("1", "7", "first second third", [0, 6, 13], [begin, morning, midnight]),
-                     Stay("3", "9", "alone", [0], [begin + 86_399])]  # fmt: skip
+    assert stays == [
+        Stay("1", "7", "first second third", [0, 6, 13], [begin, morning, midnight]),
+        Stay("3", "9", "alone", [0], [begin + 86_399]),
+    ]
     assert [note.admission_id for note in read_notes(path, admissions=["9"])] == ["9"]
     plain = read_notes(write(tmp_path / "plain.csv", [["text"], ["one"], ["two"]]))
     assert [(note.admission_id, note.time) for note in plain] == [("1", None), ("2", None)]
 
 
-@pytest.mark.parametrize("rows, times, message", [
-    ([["note", "id"], ["secret", "1"]], False, "line 1: expected a column text"),
-    ([["text", "id"], ["secret", "1"]], True, "expected a column note_time"),
-    ([["text", "note_time"], ["secret", "soon"]], True, "line 2: expected a time such as"),
-    ([["text", "note_time"], ["secret", ""]], True, "line 2: expected a time for each note"),
-    ([["text", "note_time"], ["secret", "NaT"]], True, "line 2: expected a time such as"),
-    ([["text", "note_time"], ["secret", "2101-01-01 00:00:00+02:00"]], True, "line 2: expected a time such as"),
-    ([["text", "charttime"], ["secret", "2101"]], False, "line 2: expected a time such as"),
-    ([["id", "text"], ["1"]], False, "line 2: expected 2 columns, received fewer"),
-    ([["id", "text"], ["1", "secret", "x"]], False, "line 2: expected 2 columns, received more"),
-    ([["id", "text"]], False, "expected notes below the header, received none"),
-    ([["hadm_id", "text"], ["", "secret"]], False, "expected notes below the header, received none"),
-    ([["text", "TEXT"], ["secret", "x"]], False, "line 1: expected one column text, received several"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "rows, times, message",
+    [
+        ([["note", "id"], ["secret", "1"]], False, "line 1: expected a column text"),
+        ([["text", "id"], ["secret", "1"]], True, "expected a column note_time"),
+        ([["text", "note_time"], ["secret", "soon"]], True, "line 2: expected a time such as"),
+        ([["text", "note_time"], ["secret", ""]], True, "line 2: expected a time for each note"),
+        ([["text", "note_time"], ["secret", "NaT"]], True, "line 2: expected a time such as"),
+        ([["text", "note_time"], ["secret", "2101-01-01 00:00:00+02:00"]], True, "line 2: expected a time such as"),
+        ([["text", "charttime"], ["secret", "2101"]], False, "line 2: expected a time such as"),
+        ([["id", "text"], ["1"]], False, "line 2: expected 2 columns, received fewer"),
+        ([["id", "text"], ["1", "secret", "x"]], False, "line 2: expected 2 columns, received more"),
+        ([["id", "text"]], False, "expected notes below the header, received none"),
+        ([["hadm_id", "text"], ["", "secret"]], False, "expected notes below the header, received none"),
+        ([["text", "TEXT"], ["secret", "x"]], False, "line 1: expected one column text, received several"),
+    ],
+)
 def test_bad_tables_end_in_one_line_without_text(tmp_path, rows, times, message):
     with pytest.raises(DataError, match=message) as caught:
         read_notes(write(tmp_path / "n.csv", rows), times)
     assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content, message", [
-    (b'id,text\n1,"sec\0ret"\n', "NUL byte at byte 14"),
-    (b'id,text\n1,"secret\n2,other\n', "line 2: .* never closed"),  # it would take other patients' notes
-    (b'id,text\n1,"secret\n2,"other"\n', "line 3: .* closed"),
-    ("id,text\n1,secret\n".encode("utf-16"), "received UTF-16"),
-    (gzip.compress(b"id,text\n1,secret\n")[:-9], "whole gzip file"),
-    (b"", "received an empty file"),
-], ids=["nul", "open", "open_far", "utf16", "cut_gzip", "empty"])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b'id,text\n1,"sec\0ret"\n', "NUL byte at byte 14"),
+        (b'id,text\n1,"secret\n2,other\n', "line 2: .* never closed"),  # it would take other patients' notes
+        (b'id,text\n1,"secret\n2,"other"\n', "line 3: .* closed"),
+        ("id,text\n1,secret\n".encode("utf-16"), "received UTF-16"),
+        (gzip.compress(b"id,text\n1,secret\n")[:-9], "whole gzip file"),
+        (b"", "received an empty file"),
+    ],
+    ids=["nul", "open", "open_far", "utf16", "cut_gzip", "empty"],
+)
 def test_damaged_files_end_in_one_line_without_text(tmp_path, content, message):
     (tmp_path / "n.csv").write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
@@ -173,7 +192,7 @@ def test_notes_without_an_admission_are_passed_over_and_counted(tmp_path, caplog
 
 
 def test_a_gzipped_table_in_another_encoding(tmp_path):
-    (tmp_path / "n.csv.gz").write_bytes(gzip.compress("id;text\n1;\"fi\xe8vre; \"\"x\"\"\"\n".encode("latin-1")))
+    (tmp_path / "n.csv.gz").write_bytes(gzip.compress('id;text\n1;"fi\xe8vre; ""x"""\n'.encode("latin-1")))
     assert read_notes(tmp_path / "n.csv.gz", encoding="latin-1") == [Note("1", "1", 'fi\xe8vre; "x"', None)]
     with pytest.raises(DataError, match="line 2: expected UTF-8 text"):
         read_notes(tmp_path / "n.csv.gz")
@@ -201,7 +220,9 @@ def test_files_hold_what_was_scored(tmp_path, scorer):
     assert write_risks(tmp_path / "r.csv", tmp_path / "w.csv", [(stays, scored)], "readmission", 2) == 2
     risks, windows = rows_of(tmp_path / "r.csv"), rows_of(tmp_path / "w.csv")
     assert [(row["patient_id"], row["admission_id"], float(row["probability"])) for row in risks] == [
-        ("p", "a", scored.probabilities[0, 0]), ("q", "b", scored.probabilities[1, 0])]  # fmt: skip
+        ("p", "a", scored.probabilities[0, 0]),
+        ("q", "b", scored.probabilities[1, 0]),
+    ]
     assert [(row["admission_id"], row["rank"]) for row in windows] == [("a", "1"), ("a", "2"), ("b", "1")]
     assert float(windows[0]["share"]) >= float(windows[1]["share"])
     assert (windows[2]["window_start"], windows[2]["window_end"], windows[2]["share"]) == ("0", "10", "1.0")
@@ -209,8 +230,15 @@ def test_files_hold_what_was_scored(tmp_path, scorer):
     moments.append(dataclasses.replace(moments[0], admission_id="b"))
     write_timeline(tmp_path / "t.csv", moments, "readmission", ["readmission"])
     assert rows_of(tmp_path / "t.csv")[2] == {
-        "patient_id": "p", "admission_id": "a", "note_time": "1970-01-01T02:00:00", "notes": "3", "windows": "1",
-        "task": "readmission", "label": "readmission", "probability": "0.2"}  # fmt: skip
+        "patient_id": "p",
+        "admission_id": "a",
+        "note_time": "1970-01-01T02:00:00",
+        "notes": "3",
+        "windows": "1",
+        "task": "readmission",
+        "label": "readmission",
+        "probability": "0.2",
+    }
     panels = timeline_panels(moments, ["readmission"], most=1)
     line, points = panels[0].series
     assert len(panels) == 1 and points.x.tolist() == [0, 3600, 7200] and points.y == pytest.approx([0, 0.1, 0.2])
@@ -227,8 +255,13 @@ def test_the_script_scores_a_text_a_table_and_a_stay(folder, tmp_path, run_scrip
     risk = float(evaluated[stay.admission_id]["probability"])
     assert process.returncode == 0 and f"risk {risk:.4f}" in process.stdout, process.stderr
     assert "% of the risk" in process.stdout
-    timeline = (*script, f"--input_file={folder / 'raw/NOTEEVENTS.csv'}", "--timeline", "--output_file=t.csv",
-                f"--admission_id={stay.admission_id}")  # fmt: skip
+    timeline = (
+        *script,
+        f"--input_file={folder / 'raw/NOTEEVENTS.csv'}",
+        "--timeline",
+        "--output_file=t.csv",
+        f"--admission_id={stay.admission_id}",
+    )
     process = run_script(*timeline, cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     assert {row["admission_id"] for row in rows_of(tmp_path / "t.csv")} == {stay.admission_id}
@@ -237,17 +270,23 @@ def test_the_script_scores_a_text_a_table_and_a_stay(folder, tmp_path, run_scrip
     assert process.returncode == 1 and "t.csv: expected a new file" in process.stderr
 
 
-@pytest.mark.parametrize("flags, message", [
-    ((), "expected one of --text_file and --input_file"),
-    (("--text_file=none.txt",), "none.txt"),
-    (("--text_file=note.txt", "--timeline"), "--timeline: expected it with --input_file only"),
-    (("--input_file=n.csv",), "--output_file: expected a CSV to write"),
-    (("--input_file=n.csv", "--output_file=o.csv", "--plot_file=p.png"), "--plot_file: expected it with --timeline"),
-    (("--text_file=note.txt", "--run_dir=."), "expected a run of run_readmission.py"),
-    (("--text_file=nul.txt",), "NUL byte at character 1"),
-    (("--text_file=blank.txt",), "received no text"),
-    (("--text_file=latin.txt",), "expected UTF-8 text; byte 2 is not"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ((), "expected one of --text_file and --input_file"),
+        (("--text_file=none.txt",), "none.txt"),
+        (("--text_file=note.txt", "--timeline"), "--timeline: expected it with --input_file only"),
+        (("--input_file=n.csv",), "--output_file: expected a CSV to write"),
+        (
+            ("--input_file=n.csv", "--output_file=o.csv", "--plot_file=p.png"),
+            "--plot_file: expected it with --timeline",
+        ),
+        (("--text_file=note.txt", "--run_dir=."), "expected a run of run_readmission.py"),
+        (("--text_file=nul.txt",), "NUL byte at character 1"),
+        (("--text_file=blank.txt",), "received no text"),
+        (("--text_file=latin.txt",), "expected UTF-8 text; byte 2 is not"),
+    ],
+)
 def test_what_cannot_be_scored_ends_in_one_line(folder, tmp_path, run_script, flags, message):
     (tmp_path / "note.txt").write_text("fever")
     (tmp_path / "nul.txt").write_text("a\0b")

@@ -24,15 +24,19 @@ def dataset(folder, notes, name="d", length=8):
     """(`DatasetInfo`, `Admissions`) of texts in windows of `length` tokens."""
     info = write_note_dataset(folder / name, notes, max_seq_length=length)
     columns = list(tfrecord.read_examples(info))
-    ids = [np.concatenate([part[key] for part in columns])
-           for key in ("patient_id", "admission_id", "prediction_time")]  # fmt: skip
+    ids = [np.concatenate([part[key] for part in columns]) for key in ("patient_id", "admission_id", "prediction_time")]
     return info, Admissions.of(*ids)
 
 
 def notes_of(texts, labels=None):
     count = len(texts)
-    return {"patient_ids": [f"P{n}" for n in range(count)], "admission_ids": [f"A{n}" for n in range(count)],
-            "prediction_times": [0] * count, "texts": texts, "labels": labels or [0.0] * count}  # fmt: skip
+    return {
+        "patient_ids": [f"P{n}" for n in range(count)],
+        "admission_ids": [f"A{n}" for n in range(count)],
+        "prediction_times": [0] * count,
+        "texts": texts,
+        "labels": labels or [0.0] * count,
+    }
 
 
 def test_words_are_put_together_from_their_pieces():
@@ -94,8 +98,16 @@ def splits_of(folder, sizes=(80, 40, 40), planted="relapsed", **changes):
         notes[split]["texts"] = [text.replace("relapsed", planted) for text in notes[split]["texts"]]
         info, admissions = dataset(folder, notes[split], split, length=16)
         targets = np.reshape(notes[split]["labels"], (-1, 1))
-        one = Predictions("readmission", ("readmission",), admissions.patient_ids, admissions.prediction_times, targets,
-                          np.ones_like(targets), np.zeros_like(targets), admissions.admission_ids)  # fmt: skip
+        one = Predictions(
+            "readmission",
+            ("readmission",),
+            admissions.patient_ids,
+            admissions.prediction_times,
+            targets,
+            np.ones_like(targets),
+            np.zeros_like(targets),
+            admissions.admission_ids,
+        )
         splits[split] = tfrecord.read_examples(info), admissions, {"readmission": one}
     return notes, splits
 
@@ -114,8 +126,9 @@ def test_equals_scikit_learns_tfidf_and_logistic_regression(tmp_path):
     assert reasons == {"readmission": {}}
     vectoriser = TfidfVectorizer(token_pattern=r"\w+|\.", sublinear_tf=True, min_df=2).fit(notes["train"]["texts"])
     matrices = {split: vectoriser.transform(part["texts"]) for split, part in notes.items()}
-    models = [LogisticRegression(C=c, max_iter=2000, tol=1e-6).fit(matrices["train"], truth["train"])
-              for c in TFIDF_C_GRID]  # fmt: skip
+    models = [
+        LogisticRegression(C=c, max_iter=2000, tol=1e-6).fit(matrices["train"], truth["train"]) for c in TFIDF_C_GRID
+    ]
     losses = [log_loss(truth["valid"], model.predict_proba(matrices["valid"])) for model in models]
     best = models[int(np.argmin(losses))]
     theirs = best.predict_proba(matrices["test"])[:, 1]

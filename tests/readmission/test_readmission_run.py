@@ -18,11 +18,26 @@ from medtop.readmission.prepare import TextInput, prepare, resolve_start, vocabu
 from medtop.training.options import TrainingOptions
 from medtop.training.run_directory import RunDirectory
 
-FLAGS = ("--data_dir=n", "--max_seq_length=32", "--num_bootstrap=50", "--train_batch_size=16", "--row_lengths=32",
-         "--output_dir=run")  # fmt: skip
-TRAIN = (*FLAGS, "--readmission_mode=discharge", "--vocab_file=vocab.txt", "--bert_config_file=config.json",
-         "--learning_rate=5e-3", "--num_train_epochs=2", "--true_risk_file=raw/true_risk.csv", "--do_train",
-         "--do_eval", "--task_name=readmission")  # fmt: skip
+FLAGS = (
+    "--data_dir=n",
+    "--max_seq_length=32",
+    "--num_bootstrap=50",
+    "--train_batch_size=16",
+    "--row_lengths=32",
+    "--output_dir=run",
+)
+TRAIN = (
+    *FLAGS,
+    "--readmission_mode=discharge",
+    "--vocab_file=vocab.txt",
+    "--bert_config_file=config.json",
+    "--learning_rate=5e-3",
+    "--num_train_epochs=2",
+    "--true_risk_file=raw/true_risk.csv",
+    "--do_train",
+    "--do_eval",
+    "--task_name=readmission",
+)
 
 
 def rows_of(path):
@@ -54,8 +69,16 @@ def admissions_of(folder):
 def test_one_risk_for_each_admission_of_the_test_split(trained):
     folder, said = trained
     rows, wanted = rows_of(folder / "run/readmission_predictions.csv"), admissions_of(folder)
-    assert list(rows[0]) == ["patient_id", "admission_id", "prediction_time", "task", "label", "target", "probability",
-                             "windows"]  # fmt: skip
+    assert list(rows[0]) == [
+        "patient_id",
+        "admission_id",
+        "prediction_time",
+        "task",
+        "label",
+        "target",
+        "probability",
+        "windows",
+    ]
     assert len(rows) == len(wanted) > 15 and {row["admission_id"] for row in rows} == set(wanted)
     for row in rows:
         known = wanted[row["admission_id"]]
@@ -77,9 +100,11 @@ def test_measures_are_scikit_learns_on_the_file(trained):
     enough = recall[:-1][precision[:-1] >= 0.8]
     entry = json.loads((folder / "run/metrics.json").read_text())["test"]["readmission"]["readmission"]
     expected = {
-        "roc_auc": roc_auc_score(targets, scores), "average_precision": average_precision_score(targets, scores),
-        "brier": brier_score_loss(targets, scores), "recall_at_precision_80": enough.max() if len(enough) else 0.0,
-    }  # fmt: skip
+        "roc_auc": roc_auc_score(targets, scores),
+        "average_precision": average_precision_score(targets, scores),
+        "brier": brier_score_loss(targets, scores),
+        "recall_at_precision_80": enough.max() if len(enough) else 0.0,
+    }
     assert {name: entry[name]["value"] for name in expected} == pytest.approx(expected, abs=1e-9)
     assert entry["n"] == len(rows) and entry["positives"] == targets.sum()
     assert all(entry[name]["low"] <= entry[name]["value"] <= entry[name]["high"] for name in expected)
@@ -100,8 +125,13 @@ def test_the_other_ways_stand_beside_it(trained):
     for name in ("roc", "precision_recall", "calibration"):
         assert (folder / f"run/{name}.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((folder / "run/notes.json").read_text()) == {
-        "version": 1, "mode": "discharge", "cleaning": "careful", "lower_case": True, "window_overlap": 0,
-        "legacy": False}  # fmt: skip
+        "version": 1,
+        "mode": "discharge",
+        "cleaning": "careful",
+        "lower_case": True,
+        "window_overlap": 0,
+        "legacy": False,
+    }
 
 
 def test_no_patient_is_in_two_splits_at_any_step(trained):
@@ -151,17 +181,20 @@ def test_the_same_command_again_changes_nothing(trained, run_script):
     assert {name: (folder / "run" / name).read_bytes() for name in before} == before
 
 
-@pytest.mark.parametrize("flags, message", [
-    (("--readmission_mode=early",), "--readmission_mode: expected discharge"),
-    (("--data_dir=nothing",), "expected a folder with train.csv"),
-    (("--data_dir=n", "--input_file=x"), "expected it without --input_file"),
-    (("--vocab_file=",), "--vocab_file: expected a WordPiece vocabulary"),
-    (("--vocab_file=config.json",), "config.json"),
-    (("--bert_config_file=",), "--bert_config_file: expected a model configuration"),
-    (("--bert_model=raw",), "--bert_model: expected a run directory or a HuggingFace folder"),
-    (("--bert_model=a", "--init_checkpoint=b"), "expected it or --init_checkpoint, received both"),
-    (("--max_seq_length=65",), "--max_seq_length: expected at most 64 (max_position_embeddings of config.json)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (("--readmission_mode=early",), "--readmission_mode: expected discharge"),
+        (("--data_dir=nothing",), "expected a folder with train.csv"),
+        (("--data_dir=n", "--input_file=x"), "expected it without --input_file"),
+        (("--vocab_file=",), "--vocab_file: expected a WordPiece vocabulary"),
+        (("--vocab_file=config.json",), "config.json"),
+        (("--bert_config_file=",), "--bert_config_file: expected a model configuration"),
+        (("--bert_model=raw",), "--bert_model: expected a run directory or a HuggingFace folder"),
+        (("--bert_model=a", "--init_checkpoint=b"), "expected it or --init_checkpoint, received both"),
+        (("--max_seq_length=65",), "--max_seq_length: expected at most 64 (max_position_embeddings of config.json)"),
+    ],
+)
 def test_what_does_not_fit_is_refused_in_one_line_before_anything_is_written(folder, run_script, flags, message):
     process = run_script("run_scripts/run_readmission.py", *TRAIN, "--output_dir=refused", *flags, cwd=folder)
     assert process.returncode == 1 and message in process.stderr, process.stderr
@@ -181,16 +214,27 @@ def test_clinicalberts_folder_and_a_run_to_start_from(trained, tmp_path, caplog)
     folder, _ = trained
     texts = ["fever and cough " * 30, "the patient was discharged home", "chest pain " * 10]
     splits = enumerate(("train", "val", "test"))
-    rows = [(split, text, 1000 + 10 * place + number, number % 2) for place, split in splits
-            for number in range(8) for text in texts]  # fmt: skip
+    rows = [
+        (split, text, 1000 + 10 * place + number, number % 2)
+        for place, split in splits
+        for number in range(8)
+        for text in texts
+    ]
     write_folder(tmp_path / "data", rows)
     with caplog.at_level("WARNING"):
-        run = train_readmission(tmp_path, data_dir="data", texts={"legacy": True}, bert_config_file="",
-                                num_train_steps=2, init_checkpoint=str(folder / "run"))  # fmt: skip
+        run = train_readmission(
+            tmp_path,
+            data_dir="data",
+            texts={"legacy": True},
+            bert_config_file="",
+            num_train_steps=2,
+            init_checkpoint=str(folder / "run"),
+        )
     assert any("names no patients" in message for message in caplog.messages)
     found = rows_of(run.readmission_predictions_file)
     assert [(row["admission_id"], row["windows"], row["target"]) for row in found] == [
-        (str(1020 + number), "3", str(number % 2)) for number in range(8)]  # fmt: skip
+        (str(1020 + number), "3", str(number % 2)) for number in range(8)
+    ]
     assert run.read()[1] == RunDirectory(folder / "run").read()[1]
     settings = readmission_run.read_text_settings(run)
     assert settings["legacy"] is True and settings["cleaning"] == "published"

@@ -64,8 +64,14 @@ def test_dates_of_every_span_find_their_ticks(tmp_path):
     """From one note alone to a year of them, without a complaint of matplotlib's."""
     start = float(np.datetime64("2101-10-20T19:08", "s").astype(int))
     hours = (0, 1, 5, 13, 26, 40, 55, 80, 100, 150, 250, 400, 700, 1500, 9000)
-    panels = [Panel("dates", [Series("", np.linspace(start, start + 3600 * span, 3), [0, 0.5, 1], "points")],
-                    {**AXES, "x_dates": True}) for span in hours]  # fmt: skip
+    panels = [
+        Panel(
+            "dates",
+            [Series("", np.linspace(start, start + 3600 * span, 3), [0, 0.5, 1], "points")],
+            {**AXES, "x_dates": True},
+        )
+        for span in hours
+    ]
     write_plot(tmp_path / "plot.png", panels)
     assert rows_of_colour(tmp_path / "plot.png", BLUE)[1].sum() > 15 * 3 * 50  # every point is in its picture
 

@@ -24,8 +24,9 @@ def predictions_of(count=300, seed=0, labels=("MACE_365", HOSTILE, "empty")):
     targets = (rng.random(logits.shape) < sigmoid(logits)).astype(np.float32)
     if len(labels) > 2:
         targets[:, 2] = 0
-    return Predictions("complications", labels, np.arange(count).astype(str), np.zeros(count), targets,
-                       np.ones_like(targets), logits)
+    return Predictions(
+        "complications", labels, np.arange(count).astype(str), np.zeros(count), targets, np.ones_like(targets), logits
+    )
 
 
 @pytest.fixture(scope="module")
@@ -34,28 +35,65 @@ def page(tmp_path_factory):
     predictions = predictions_of()
     calibration = fit_calibration(predictions)
     results = {"complications": (predictions, calibration.apply(predictions))}
-    entry = evaluation.evaluate(*results["complications"], thresholds=calibration.thresholds,
-                                uncalibrated=predictions.probabilities, num_bootstrap=20)
-    metrics = {"valid": {"complications": entry}, "test": {
-        "complications": entry, "masked_lm": {"masked_lm": evaluation.masked_metrics(9, loss=1.0, accuracy=0.5)}}}
+    entry = evaluation.evaluate(
+        *results["complications"],
+        thresholds=calibration.thresholds,
+        uncalibrated=predictions.probabilities,
+        num_bootstrap=20,
+    )
+    metrics = {
+        "valid": {"complications": entry},
+        "test": {
+            "complications": entry,
+            "masked_lm": {"masked_lm": evaluation.masked_metrics(9, loss=1.0, accuracy=0.5)},
+        },
+    }
     baselines = {f"counts {HOSTILE}": results}
     comparison = evaluation.compare(results, baselines, num_bootstrap=20)
     log = [{"step": step, "loss": 3 / step, HOSTILE + "_loss": 1.0, "note": HOSTILE} for step in range(1, 500)]
     log += [{"step": 400, "valid_loss": 2.0, "valid_roc_auc": 0.7, "broken_loss": None}, {"no": "step"}]
     manifest = {
-        "source": {"name": HOSTILE, "notes": [HOSTILE]}, "rows_in": 1000, "rows_out": 900, "rows_merged": 40,
-        "rows_dropped": {HOSTILE: 60}, "patients_in": 310, "patients_out": 300,
+        "source": {"name": HOSTILE, "notes": [HOSTILE]},
+        "rows_in": 1000,
+        "rows_out": 900,
+        "rows_merged": 40,
+        "rows_dropped": {HOSTILE: 60},
+        "patients_in": 310,
+        "patients_out": 300,
         "patients_dropped": {"too_few_visits": 10},
         "dates": {"first_admission": "2001-01-01", "prediction_times": ["2002-01-01", "2003-01-01"]},
         "splits": {"train": {"patients": 200, "examples": 210, "codes": 4000, "longest": 77}},
-        "labels": {"train": {"complications": {"MACE_365": {
-            "examples": 200, "known": 150, "positives": 15, "prevalence": 0.1, "share_known": 0.75,
-            "unknown": {"censored": 50}}}}},
-        "statements": [HOSTILE]}
+        "labels": {
+            "train": {
+                "complications": {
+                    "MACE_365": {
+                        "examples": 200,
+                        "known": 150,
+                        "positives": 15,
+                        "prevalence": 0.1,
+                        "share_known": 0.75,
+                        "unknown": {"censored": 50},
+                    }
+                }
+            }
+        },
+        "statements": [HOSTILE],
+    }
     path = tmp_path_factory.mktemp("report") / "report.html"
-    write_report(path, title=HOSTILE, metrics=metrics, split="test", results=results, baselines=baselines,
-                 uncalibrated={"complications": predictions.probabilities}, comparison=comparison, train_log=log,
-                 manifest=manifest, facts={"run": HOSTILE}, notes=[HOSTILE])
+    write_report(
+        path,
+        title=HOSTILE,
+        metrics=metrics,
+        split="test",
+        results=results,
+        baselines=baselines,
+        uncalibrated={"complications": predictions.probabilities},
+        comparison=comparison,
+        train_log=log,
+        manifest=manifest,
+        facts={"run": HOSTILE},
+        notes=[HOSTILE],
+    )
     return path.read_text(encoding="utf-8")
 
 
@@ -112,8 +150,17 @@ def test_page_holds_every_section_and_its_numbers(page):
     words = " ".join(reader.words)
     for heading in ("Results", "Plots by label", "Training", "Cohort", "What was dropped", "Labels by split"):
         assert heading in words
-    for text in ("Split valid", "1,000", "censored 50", "10.0%", "75.0%", "2001-01-01", "No curves: one class only.",
-                 "complications empty: only negatives among the known labels", "masked_lm: n 9, loss 1.000"):
+    for text in (
+        "Split valid",
+        "1,000",
+        "censored 50",
+        "10.0%",
+        "75.0%",
+        "2001-01-01",
+        "No curves: one class only.",
+        "complications empty: only negatives among the known labels",
+        "masked_lm: n 9, loss 1.000",
+    ):
         assert text in words, text
     links = {value[1:] for name, value in reader.attributes if name == "href"}
     assert links == {value for name, value in reader.attributes if name == "id"}
@@ -146,8 +193,14 @@ def test_size_stays_small_for_many_examples(tmp_path):
     predictions = predictions_of(20_000, labels=("a", "b"))
     results = {"complications": (predictions, predictions.probabilities)}
     path = tmp_path / "report.html"
-    write_report(path, title="run", metrics={}, split="test", results=results,
-                 train_log=[{"step": step, "loss": float(np.sin(step))} for step in range(20_000)])
+    write_report(
+        path,
+        title="run",
+        metrics={},
+        split="test",
+        results=results,
+        train_log=[{"step": step, "loss": float(np.sin(step))} for step in range(20_000)],
+    )
     assert path.stat().st_size < 120_000
 
 
@@ -166,8 +219,9 @@ def path_points(svg, kind):
 
 
 def test_chart_puts_points_where_the_numbers_are():
-    svg = charts.chart("t", [charts.Series("s", [0, 5, 10], [0, 1, 2])], x_label="x", y_label="y", x_range=(0, 10),
-                       y_range=(0, 4))
+    svg = charts.chart(
+        "t", [charts.Series("s", [0, 5, 10], [0, 1, 2])], x_label="x", y_label="y", x_range=(0, 10), y_range=(0, 4)
+    )
     (left, bottom), (middle, quarter), (right, half) = path_points(svg, "curve")
     assert middle == pytest.approx((left + right) / 2) and bottom - quarter == pytest.approx(quarter - half)
     ticks = dict(re.findall(r'text-anchor="end" x="[^"]*" y="([\d.]+)">([\d.]+)<', svg))
@@ -192,7 +246,9 @@ def test_thinned_curves_keep_ends_and_jumps():
     assert np.abs(np.diff(thin_y)).max() < 0.05 and np.abs(np.diff(thin_x)).max() < 0.05
 
 
-@pytest.mark.parametrize("low, high, ticks", [(0, 0.3, [0, 0.1, 0.2, 0.3]), (0, 1000, [0, 200, 400, 600, 800, 1000]),
-                                              (-1, 1, [-1, -0.5, 0, 0.5, 1])])
+@pytest.mark.parametrize(
+    "low, high, ticks",
+    [(0, 0.3, [0, 0.1, 0.2, 0.3]), (0, 1000, [0, 200, 400, 600, 800, 1000]), (-1, 1, [-1, -0.5, 0, 0.5, 1])],
+)
 def test_ticks_are_round_numbers(low, high, ticks):
     assert charts.nice_ticks(low, high) == pytest.approx(ticks)

@@ -17,8 +17,10 @@ def log_of(tasks, steps):
             row |= {f"{task}_loss": place + step / 100, f"{task}_weight": place + 0.5, f"{task}_accuracy": 0.5}
             if step % 2:
                 row[f"{task}_gradient_norm"] = 10.0 * place + step
-                row |= {f"{task}_{other}_gradient_cosine": (place - tasks.index(other)) / 100
-                        for other in tasks[place + 1 :]}  # fmt: skip
+                row |= {
+                    f"{task}_{other}_gradient_cosine": (place - tasks.index(other)) / 100
+                    for other in tasks[place + 1 :]
+                }
         rows.append(row)
     return rows
 
@@ -31,21 +33,30 @@ def by_title(panels):
 def test_three_tasks():
     rows = [*log_of(["masked_lm", "long_stay", "long"], 4), {"step": 4, "valid_loss": 0.9, "valid_long_roc_auc": 0.7}]
     found = by_title(training_panels(rows))
-    assert found.keys() == {"loss", "masked_lm_loss", "long_stay_loss", "long_loss", "long_roc_auc",
-                            "weight of the loss", "gradient norm, last shared layer",
-                            "cosines between gradients"}  # fmt: skip
+    assert found.keys() == {
+        "loss",
+        "masked_lm_loss",
+        "long_stay_loss",
+        "long_loss",
+        "long_roc_auc",
+        "weight of the loss",
+        "gradient norm, last shared layer",
+        "cosines between gradients",
+    }
     assert found["loss"] == {"training": ([1, 2, 3, 4], [0.01, 0.02, 0.03, 0.04]), "validation": ([4], [0.9])}
     assert found["long_roc_auc"] == {"validation": ([4], [0.7])}
     assert found["long_stay_loss"] == {"training": ([1, 2, 3, 4], [1.01, 1.02, 1.03, 1.04])}
     assert found["weight of the loss"] == {
-        "masked_lm": ([1, 2, 3, 4], [0.5] * 4), "long_stay": ([1, 2, 3, 4], [1.5] * 4),
+        "masked_lm": ([1, 2, 3, 4], [0.5] * 4),
+        "long_stay": ([1, 2, 3, 4], [1.5] * 4),
         "long": ([1, 2, 3, 4], [2.5] * 4),
-    }  # fmt: skip
+    }
     assert found["gradient norm, last shared layer"]["long_stay"] == ([1, 3], [11, 13])
     assert found["cosines between gradients"] == {
-        "masked_lm, long_stay": ([1, 3], [-0.01, -0.01]), "masked_lm, long": ([1, 3], [-0.02, -0.02]),
+        "masked_lm, long_stay": ([1, 3], [-0.01, -0.01]),
+        "masked_lm, long": ([1, 3], [-0.02, -0.02]),
         "long_stay, long": ([1, 3], [-0.01, -0.01]),
-    }  # fmt: skip
+    }
 
 
 def test_ten_targets_are_all_drawn_and_differ(tmp_path):
@@ -58,10 +69,15 @@ def test_ten_targets_are_all_drawn_and_differ(tmp_path):
         assert f"{task}_loss" in found
         cosines = found[f"cosines with {task}'s gradient"]
         assert {name: y[0] for name, (_, y) in cosines.items()} == {
-            other: pytest.approx(-abs(place - number) / 100) for number, other in enumerate(tasks) if other != task}
+            other: pytest.approx(-abs(place - number) / 100) for number, other in enumerate(tasks) if other != task
+        }
     assert {panel.axes["x_label"] for panel in panels} == {"epoch"}
-    looks = {(one.style % 6, svg._dash(one.style)) for panel in panels for one in panel.series
-             if panel.title == "weight of the loss"}  # fmt: skip
+    looks = {
+        (one.style % 6, svg._dash(one.style))
+        for panel in panels
+        for one in panel.series
+        if panel.title == "weight of the loss"
+    }
     assert len(looks) == 10
     write_training_page(tmp_path / "page.html", "ten", log_of(tasks, 6), "epoch")
     page = (tmp_path / "page.html").read_text()

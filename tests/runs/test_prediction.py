@@ -44,8 +44,10 @@ def logits_by_numpy(folder, people, max_seq_length):
         sequence = oracle.sequence({"code": [token[0] for token in tokens], "visit": [token[1] for token in tokens]})
         for task in tasks:
             values = oracle.patient_logits(task["name"], sequence)
-            found |= {(person["patient_id"], task["name"], label): value
-                      for label, value in zip(task["labels"], values, strict=True)}  # fmt: skip
+            found |= {
+                (person["patient_id"], task["name"], label): value
+                for label, value in zip(task["labels"], values, strict=True)
+            }
     return found
 
 
@@ -81,8 +83,10 @@ def test_probabilities_equal_numpys_patient_by_patient(predicted):
 
 def test_new_patients_get_what_the_runs_own_test_patients_got(predicted):
     """The same people scored at the end of training, with their labels: the probabilities do not know of labels."""
-    own = {(row["patient_id"], row["task"], row["label"]): row for row in
-           rows_of(finished_run().folder / "run" / "predictions.csv")}  # fmt: skip
+    own = {
+        (row["patient_id"], row["task"], row["label"]): row
+        for row in rows_of(finished_run().folder / "run" / "predictions.csv")
+    }
     assert len(own) == len(predicted)
     for row in predicted:
         mine = own[row["patient_id"], row["task"], row["label"]]
@@ -124,20 +128,28 @@ def test_without_calibration_the_probabilities_are_the_models_own(tmp_path, capl
 
 def test_another_vocabulary_or_layout_is_refused(tmp_path):
     run = finished_run().folder / "run"
-    write_dataset(tmp_path / "other", finished_run().people["test"][:2],
-                  vocabulary=Vocabulary((*VOCABULARY.tokens[:-1], "Z")), tasks={})  # fmt: skip
+    write_dataset(
+        tmp_path / "other",
+        finished_run().people["test"][:2],
+        vocabulary=Vocabulary((*VOCABULARY.tokens[:-1], "Z")),
+        tasks={},
+    )
     with pytest.raises(DataError, match="expected the vocabulary of .*give its vocab.txt"):
         check_input(run, str(tmp_path / "other"))
-    write_medbert_dataset(tmp_path / "medbert", [["p", [1], [0], [1, 2], [1, 1]]], 3,
-                          defaults=DEFAULTS | {"max_seq_length": 8})  # fmt: skip
+    write_medbert_dataset(
+        tmp_path / "medbert", [["p", [1], [0], [1, 2], [1, 1]]], 3, defaults=DEFAULTS | {"max_seq_length": 8}
+    )
     with pytest.raises(DataError, match="expected the vocabulary of"):
         check_input(run, str(tmp_path / "medbert"))
 
 
-@pytest.mark.parametrize("changes, message", [
-    (dict(time_gap="after"), "time_gap"),
-    (dict(visit_separator=True), "visit_separator"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(time_gap="after"), "time_gap"),
+        (dict(visit_separator=True), "visit_separator"),
+    ],
+)
 def test_records_that_mean_something_else_are_refused(tmp_path, changes, message):
     """The same vocabulary and shapes, but gaps after instead of before, or separators: silently wrong otherwise."""
     write_dataset(tmp_path / "new", finished_run().people["test"][:2], tasks={}, **changes)
@@ -147,8 +159,10 @@ def test_records_that_mean_something_else_are_refused(tmp_path, changes, message
 
 def test_a_run_of_masked_codes_only_predicts_nobody(tmp_path):
     shutil.copytree(finished_run().folder / "run", tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
-    content = {"version": 1, "tasks": [{"name": "masked_lm", "level": "masked", "labels": [], "weight": 1.0,
-                                        "positive_weights": None}]}  # fmt: skip
+    content = {
+        "version": 1,
+        "tasks": [{"name": "masked_lm", "level": "masked", "labels": [], "weight": 1.0, "positive_weights": None}],
+    }
     (tmp_path / "run" / "tasks.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match="expected a run with a patient-level task, received masked codes only"):
         check_input(tmp_path / "run", finished_run().options.test_file)

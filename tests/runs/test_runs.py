@@ -69,9 +69,21 @@ def contents(folder):
 def test_a_run_directory_holds_the_contracts_files():
     folder = finished_run().folder / "run"
     names = {name for name in contents(folder) if not name.startswith(("checkpoints/", "events."))}
-    assert names >= {"config.json", "vocab.txt", "tasks.json", "splits.csv", "best/weights.npz", "train_log.jsonl",
-                     "eval_results.txt", "metrics.json", "predictions.csv", "report.html", "README.md", "run.json",
-                     "calibration.json"}  # fmt: skip
+    assert names >= {
+        "config.json",
+        "vocab.txt",
+        "tasks.json",
+        "splits.csv",
+        "best/weights.npz",
+        "train_log.jsonl",
+        "eval_results.txt",
+        "metrics.json",
+        "predictions.csv",
+        "report.html",
+        "README.md",
+        "run.json",
+        "calibration.json",
+    }
     assert list((folder / "checkpoints").glob("step-*.npz")) and list(folder.glob("events.out.tfevents.*"))
     assert not [name for name in names if name.endswith(".tmp")]
 
@@ -81,8 +93,9 @@ def test_a_run_says_what_it_is():
     config, vocabulary, tasks = RunDirectory(run.folder / "run").read()
     assert config == small_config(embeddings=("code", "visit"), pooling="mean", initializer_range=0.3)
     assert isinstance(vocabulary, Vocabulary) and vocabulary.tokens[5] == "C00"
-    assert tasks == choose_tasks(["long_stay", "complications"], {
-        "long_stay": ["long_stay"], "complications": ["MACE_365", "CKD_365"]})  # fmt: skip
+    assert tasks == choose_tasks(
+        ["long_stay", "complications"], {"long_stay": ["long_stay"], "complications": ["MACE_365", "CKD_365"]}
+    )
     splits = RunDirectory(run.folder / "run").read_splits()
     assert splits == {split: sorted(person["patient_id"] for person in people) for split, people in run.people.items()}
     assert "python run_scripts/run_toppretraining.py --made=up" in (run.folder / "run" / "README.md").read_text()
@@ -216,10 +229,17 @@ def test_a_kill_while_an_earlier_run_is_removed_leaves_no_checkpoint_to_the_next
 
 def test_two_runs_in_one_folder_are_refused(copied, no_training):
     options, run = copied
-    code = ("import sys; from medtop.training.run_directory import RunDirectory\n"
-            "with RunDirectory(sys.argv[1]).locked(): print('locked', flush=True); sys.stdin.read()")  # fmt: skip
-    with subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          text=True, cwd=os.path.dirname(os.path.dirname(runs.__file__))) as other:  # fmt: skip
+    code = (
+        "import sys; from medtop.training.run_directory import RunDirectory\n"
+        "with RunDirectory(sys.argv[1]).locked(): print('locked', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(run.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=os.path.dirname(os.path.dirname(runs.__file__)),
+    ) as other:
         assert other.stdout.readline() == "locked\n"
         for changes in ({}, {"do_train": False}):
             with pytest.raises(
@@ -250,8 +270,10 @@ def test_patients_in_two_splits_are_refused(tmp_path, no_training):
 def test_a_later_command_cannot_evaluate_on_patients_of_the_training(copied):
     options, _ = copied
     later = replaced(options, do_train=False)
-    for file, message in ((options.input_file, "received 320 patients in both train and test"),
-                          (options.valid_file, "received 120 patients in both valid and test")):  # fmt: skip
+    for file, message in (
+        (options.input_file, "received 320 patients in both train and test"),
+        (options.valid_file, "received 120 patients in both valid and test"),
+    ):
         with pytest.raises(DataError, match=message):
             execute(replaced(later, test_file=file))
     with pytest.raises(DataError, match="received 320 patients in both train and valid"):
@@ -311,8 +333,13 @@ def test_ids_beyond_a_table_are_counted_or_refused(tmp_path, no_training, caplog
     )
     files = write_splits(tmp_path, (6, 5, 4))
     people = [person for size, seed in ((6, 1), (5, 2), (4, 3)) for person in patients(size, seed)]
-    beyond = [number for person in people for number, (codes, *_) in enumerate(person["visits"], 1) if number > 2
-              for _ in codes]  # fmt: skip
+    beyond = [
+        number
+        for person in people
+        for number, (codes, *_) in enumerate(person["visits"], 1)
+        if number > 2
+        for _ in codes
+    ]
     assert len(beyond) > 50
     options = training_options(tmp_path, files, config)
     with pytest.raises(
@@ -329,12 +356,21 @@ def test_ids_beyond_a_table_are_counted_or_refused(tmp_path, no_training, caplog
 def test_first_look_counts_segments_and_days_too(tmp_path):
     people = patients(9, 1)
     info = write_dataset(tmp_path / "x", people)
-    config = small_config(embeddings=("code", "segment", "gap", "stay", "age"), segment="visit", type_vocab_size=4,
-                          day_scale="days", day_vocab_size=25)  # fmt: skip
+    config = small_config(
+        embeddings=("code", "segment", "gap", "stay", "age"),
+        segment="visit",
+        type_vocab_size=4,
+        day_scale="days",
+        day_vocab_size=25,
+    )
     look = first_look({"train": info, "valid": None}, config)
     assert look.patients == {"train": sorted(person["patient_id"] for person in people)}
-    tokens = [(number, gap, stay) for person in people
-              for number, (codes, stay, gap, *_) in enumerate(person["visits"], 1) for _ in codes]  # fmt: skip
+    tokens = [
+        (number, gap, stay)
+        for person in people
+        for number, (codes, stay, gap, *_) in enumerate(person["visits"], 1)
+        for _ in codes
+    ]
     for name, place, last in (("segment", 0, 3), ("gap", 1, 24), ("stay", 2, 24)):
         values = [token[place] for token in tokens if token[place] > last]
         assert look.clipped.pop(name) == (len(values), max(values), last)

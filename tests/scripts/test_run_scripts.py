@@ -20,8 +20,17 @@ from small_data import finished_run, small_config, write_dataset, write_splits  
 from medtop.training.log import read_log  # noqa: E402
 
 SCRIPTS = ("run_toppretraining.py", "run_EHRpretraining.py", "run_prediction.py")
-FLAGS = ("--do_train", "--num_train_epochs=2", "--train_batch_size=8", "--eval_batch_size=16", "--learning_rate=1e-3",
-         "--save_checkpoints_steps=3", "--nobaselines", "--num_bootstrap=20", "--seed=3")  # fmt: skip
+FLAGS = (
+    "--do_train",
+    "--num_train_epochs=2",
+    "--train_batch_size=8",
+    "--eval_batch_size=16",
+    "--learning_rate=1e-3",
+    "--save_checkpoints_steps=3",
+    "--nobaselines",
+    "--num_bootstrap=20",
+    "--seed=3",
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,19 +75,29 @@ MISTAKES = {
     "missing file": (["--output_dir=run", "--do_train", "--input_file=nowhere.tfrecord"], "nowhere.tfrecord: expected"),
     "nothing to do": (["--output_dir=run", "{data}"], "expected at least one of --do_train and --do_eval"),
     "no config": (["--output_dir=run", "--do_train", "{data}"], "--bert_config_file: expected a model configuration"),
-    "unknown key": (["--output_dir=run", "--do_train", "{data}", "--bert_config_file=unknown.json"],
-                    "unknown.json: expected keys among"),
-    "no activation": (["--output_dir=run", "--do_train", "{data}", "--bert_config_file=silent.json"],
-                      'silent.json: expected "activation"'),
-    "unknown task": (["--output_dir=run", "--do_train", "{data}", "{config}", "--tasks=sepsis"],
-                     "--tasks: expected names among masked_lm, long_stay, complications, received 'sepsis'"),
-    "unknown metric": (["--output_dir=run", "--do_train", "{data}", "{config}", "--early_stopping=auroc:3"],
-                       "--best_metric: expected one of loss, roc_auc"),
-    "nothing to evaluate": (["--output_dir=run", "--do_train", "--do_eval", "{train}", "{config}"],
-                            "--valid_file: expected a validation or test file to evaluate on"),
+    "unknown key": (
+        ["--output_dir=run", "--do_train", "{data}", "--bert_config_file=unknown.json"],
+        "unknown.json: expected keys among",
+    ),
+    "no activation": (
+        ["--output_dir=run", "--do_train", "{data}", "--bert_config_file=silent.json"],
+        'silent.json: expected "activation"',
+    ),
+    "unknown task": (
+        ["--output_dir=run", "--do_train", "{data}", "{config}", "--tasks=sepsis"],
+        "--tasks: expected names among masked_lm, long_stay, complications, received 'sepsis'",
+    ),
+    "unknown metric": (
+        ["--output_dir=run", "--do_train", "{data}", "{config}", "--early_stopping=auroc:3"],
+        "--best_metric: expected one of loss, roc_auc",
+    ),
+    "nothing to evaluate": (
+        ["--output_dir=run", "--do_train", "--do_eval", "{train}", "{config}"],
+        "--valid_file: expected a validation or test file to evaluate on",
+    ),
     "no run to evaluate": (["--output_dir=run", "--do_eval", "--test_file={test}"], "run: expected a run directory"),
     "no number": (["--output_dir=run", "--learning_rate=fast"], "flag --learning_rate=fast"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -97,8 +116,12 @@ def test_mistakes_are_one_line_in_the_first_second(mistake, data, run_script, tm
     without_tensorflow = tmp_path / "broken" / "tensorflow"  # flags are checked before it is loaded
     without_tensorflow.mkdir(parents=True)
     (without_tensorflow / "__init__.py").write_text("raise SystemExit('TensorFlow was loaded')")
-    process = run_script("run_scripts/run_toppretraining.py", *arguments, cwd=tmp_path,
-                         env={"PYTHONPATH": str(without_tensorflow.parent)})  # fmt: skip
+    process = run_script(
+        "run_scripts/run_toppretraining.py",
+        *arguments,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(without_tensorflow.parent)},
+    )
     assert message in one_line(process)
     assert not (tmp_path / "run").exists()
 
@@ -117,8 +140,13 @@ def test_new_patients_without_labels_end_to_end(run_script, tmp_path):
     run = finished_run()
     people = run.people["test"][:5]
     write_dataset(tmp_path / "new.tfrecord", people, tasks={}, split=None)
-    process = run_script("run_scripts/run_prediction.py", f"--run_dir={run.folder / 'run'}",
-                         "--input_file=new.tfrecord", "--output_file=out.csv", cwd=tmp_path)  # fmt: skip
+    process = run_script(
+        "run_scripts/run_prediction.py",
+        f"--run_dir={run.folder / 'run'}",
+        "--input_file=new.tfrecord",
+        "--output_file=out.csv",
+        cwd=tmp_path,
+    )
     assert process.returncode == 0, process.stderr
     assert "5 examples scored: out.csv" in process.stdout
     tables = []
@@ -134,8 +162,15 @@ def test_new_patients_without_labels_end_to_end(run_script, tmp_path):
 
 
 def command(data, folder, *flags, script="run_EHRpretraining.py"):
-    return [sys.executable, str(ROOT / "run_scripts" / script), *files(data), f"--bert_config_file={data}/config.json",
-            f"--output_dir={folder}", *FLAGS, *flags]  # fmt: skip
+    return [
+        sys.executable,
+        str(ROOT / "run_scripts" / script),
+        *files(data),
+        f"--bert_config_file={data}/config.json",
+        f"--output_dir={folder}",
+        *FLAGS,
+        *flags,
+    ]
 
 
 def finish(words):
@@ -242,8 +277,13 @@ def test_pretrained_weights_are_taken_by_the_second_trainer(data, tmp_path):
     """Pretrain, then fine-tune: the same script twice."""
     first = finish(command(data, tmp_path / "first", "--tasks=masked_lm"))
     assert first.returncode == 0, first.stderr
-    words = command(data, tmp_path / "second", "--tasks=complications", f"--init_checkpoint={tmp_path / 'first'}",
-                    script="run_toppretraining.py")  # fmt: skip
+    words = command(
+        data,
+        tmp_path / "second",
+        "--tasks=complications",
+        f"--init_checkpoint={tmp_path / 'first'}",
+        script="run_toppretraining.py",
+    )
     second = finish(words)
     assert second.returncode == 0, second.stderr
     assert "55 of 55 codes known there" in second.stderr

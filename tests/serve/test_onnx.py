@@ -62,16 +62,22 @@ def test_probabilities_equal_keras(norm, pooling, tmp_path):
         np.testing.assert_allclose(together, expected[task.name], rtol=0, atol=1e-5)
         np.testing.assert_allclose(np.concatenate(alone), expected[task.name], rtol=0, atol=1e-5)
         calibration = served.calibrations[task.name]
-        found = [entry.slope * (logits[:, place] - np.log(entry.class_weight)) + entry.intercept
-                 for place, entry in enumerate(calibration.labels.values())]  # fmt: skip
+        found = [
+            entry.slope * (logits[:, place] - np.log(entry.class_weight)) + entry.intercept
+            for place, entry in enumerate(calibration.labels.values())
+        ]
         np.testing.assert_allclose(sigmoid(np.array(found).T), expected[task.name], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("changes", [
-    dict(embeddings=("code",)),
-    dict(embeddings=("code", "recency", "age"), day_scale="days", data={"visit_separator": True}),
-    dict(embeddings=("code", "position", "segment"), segment="visit", vocabulary=MEDBERT, calibrated=False),
-], ids=["code alone", "separators", "Med-BERT"])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(embeddings=("code",)),
+        dict(embeddings=("code", "recency", "age"), day_scale="days", data={"visit_separator": True}),
+        dict(embeddings=("code", "position", "segment"), segment="visit", vocabulary=MEDBERT, calibrated=False),
+    ],
+    ids=["code alone", "separators", "Med-BERT"],
+)
 def test_other_configs(changes, tmp_path):
     folder = make_run(tmp_path / "run", num_hidden_layers=1, **changes)
     export_onnx(folder, tmp_path / "out")
@@ -160,8 +166,15 @@ def test_runs_where_neither_medtop_nor_tensorflow_is_imported(exported, tmp_path
     people = generate_people(served, 5, seed=2)
     batch = {name: values.tolist() for name, values in numeric_batch(served, people).items() if name != "cls_positions"}
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    process = subprocess.run([sys.executable, "-c", ELSEWHERE, str(folder / "model.onnx")], input=json.dumps(batch),
-                             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)  # fmt: skip
+    process = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(folder / "model.onnx")],
+        input=json.dumps(batch),
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert process.returncode == 0, process.stderr
     expected = reference(served, load_patient_model(served), people)["complications"]
     np.testing.assert_allclose(json.loads(process.stdout), expected, rtol=0, atol=1e-5)
@@ -205,8 +218,13 @@ def test_missing_extra_is_one_line(tmp_path, run_script):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(MISSING)
     folder = make_run(tmp_path / "run", num_hidden_layers=1)
-    process = run_script("run_scripts/export_model.py", f"--run_dir={folder}", f"--output_dir={tmp_path / 'out'}",
-                         "--format=onnx", env={"PYTHONPATH": str(tmp_path / "site")})  # fmt: skip
+    process = run_script(
+        "run_scripts/export_model.py",
+        f"--run_dir={folder}",
+        f"--output_dir={tmp_path / 'out'}",
+        "--format=onnx",
+        env={"PYTHONPATH": str(tmp_path / "site")},
+    )
     assert process.returncode == 1 and process.stdout == "" and not (tmp_path / "out").exists()
     assert process.stderr == (
         'error: tf2onnx: expected this package, found none; pip install "medtop[onnx]" installs it\n'
@@ -216,8 +234,13 @@ def test_missing_extra_is_one_line(tmp_path, run_script):
 @pytest.mark.slow
 def test_the_script_exports_and_prints_the_parity(tmp_path, run_script):
     folder = make_run(tmp_path / "run")
-    process = run_script("run_scripts/export_model.py", f"--run_dir={folder}", f"--output_dir={tmp_path / 'out'}",
-                         "--format=onnx", env={"TF_CPP_MIN_LOG_LEVEL": "3"})  # fmt: skip
+    process = run_script(
+        "run_scripts/export_model.py",
+        f"--run_dir={folder}",
+        f"--output_dir={tmp_path / 'out'}",
+        "--format=onnx",
+        env={"TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
     assert process.returncode == 0 and process.stderr == "", process.stderr
     first = process.stdout.splitlines()[0]
     assert "out: parity with the Keras model: largest difference of a probability" in first

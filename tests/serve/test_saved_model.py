@@ -53,8 +53,9 @@ def encoder_of(folder, **changes):
     served = ServedRun.read(make_run(folder, **changes))
     encode = ClientBatch(served, served.run.vocabulary_file)
     names = [one["name"] for one in encode.inputs]
-    graph = tf.function(lambda *values: encode(dict(zip(names, values, strict=True))),
-                        input_signature=encode.signature())  # fmt: skip
+    graph = tf.function(
+        lambda *values: encode(dict(zip(names, values, strict=True))), input_signature=encode.signature()
+    )
 
     def call(request):
         x, report = graph(*(tf.constant(request[name]) for name in names))
@@ -105,7 +106,7 @@ SETTINGS = {
     "separators": dict(data={"visit_separator": True}),
     "separators and gap after": dict(data={"visit_separator": True, "time_gap": "after"}, segment="visit"),
     "Med-BERT": dict(vocabulary=MEDBERT, embeddings=("code", "position", "visit", "segment"), segment="visit"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("changes", SETTINGS.values(), ids=SETTINGS)
@@ -163,8 +164,14 @@ def test_names_are_discoverable(exported):
 
 def one_person(*visits, age=20_000, sex="F"):
     """A person whose visits are lists of codes."""
-    return Person(tuple(Visit(tuple(codes), 2, 30 * bool(number), 100 - number, 19_000 + number)
-                        for number, codes in enumerate(visits)), age, sex)  # fmt: skip
+    return Person(
+        tuple(
+            Visit(tuple(codes), 2, 30 * bool(number), 100 - number, 19_000 + number)
+            for number, codes in enumerate(visits)
+        ),
+        age,
+        sex,
+    )
 
 
 def test_unknown_codes_are_unk_and_reported(exported):
@@ -243,8 +250,12 @@ def test_padding_may_stand_anywhere_and_changes_nothing(exported):
 
 def test_ages_over_90_years_count_as_90(tmp_path):
     served, encode = encoder_of(tmp_path / "run", embeddings=("code", "age"))
-    request = {"codes": np.array([["C01", "C02"]], object), "visits": np.array([[1, 1]]),
-               "ages": np.array([[40_000, 3 * 2**31]]), "age_at_prediction": np.array([40_000])}  # fmt: skip
+    request = {
+        "codes": np.array([["C01", "C02"]], object),
+        "visits": np.array([[1, 1]]),
+        "ages": np.array([[40_000, 3 * 2**31]]),
+        "age_at_prediction": np.array([40_000]),
+    }
     assert encode(request)[0]["ages"].tolist() == [[OLDEST_AGE_DAYS] * 3]
 
 
@@ -258,7 +269,7 @@ WRONG = {
     "negative gap": (dict(gaps=[[-777_777, 0]]), "gaps: expected days of 0 or more"),
     "the future": (dict(recencies=[[-777_777, 0]]), "recencies: expected days of 0 or more (a stay after the"),
     "negative age": (dict(age_at_prediction=[-777_777]), "age_at_prediction: expected 0 or more"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("changes, message", WRONG.values(), ids=WRONG)
@@ -274,8 +285,14 @@ def test_a_wrong_request_is_one_message_without_the_patients_values(changes, mes
 
 
 def test_med_bert_leaves_unknown_codes_out_and_refuses_a_patient_without_known_ones(tmp_path):
-    run = make_run(tmp_path / "run", vocabulary=MEDBERT, embeddings=("code", "position", "segment"), segment="visit",
-                   data={"layout": "medbert", "time_gap": "after"}, num_hidden_layers=1)  # fmt: skip
+    run = make_run(
+        tmp_path / "run",
+        vocabulary=MEDBERT,
+        embeddings=("code", "position", "segment"),
+        segment="visit",
+        data={"layout": "medbert", "time_gap": "after"},
+        num_hidden_layers=1,
+    )
     export_saved_model(run, tmp_path / "out")
     served, loaded = ServedRun.read(run), tf.saved_model.load(str(tmp_path / "out" / "1"))
     with_unknown = ask(loaded, client_request(served, [one_person(["C01", "what", "C02"], ["that"], ["C05"])]))
@@ -322,8 +339,15 @@ print(json.dumps(answers, default=lambda value: value.decode()))
 def ask_elsewhere(folder, requests, cwd):
     """The answers to requests (JSON as TensorFlow Serving takes it) in a process where medtop cannot be imported."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    process = subprocess.run([sys.executable, "-c", CLIENT, str(folder)], cwd=cwd, env=environment, timeout=300,
-                             input=json.dumps(requests), capture_output=True, text=True)  # fmt: skip
+    process = subprocess.run(
+        [sys.executable, "-c", CLIENT, str(folder)],
+        cwd=cwd,
+        env=environment,
+        timeout=300,
+        input=json.dumps(requests),
+        capture_output=True,
+        text=True,
+    )
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout)
 
@@ -352,8 +376,10 @@ def test_without_calibration_class_weights_are_taken_back_and_the_notes_say_so(t
     run = make_run(tmp_path / "run", calibrated=False)
     served = ServedRun.read(run)
     assert not served.is_calibrated
-    logits = {task.name: tf.constant(np.linspace(-3, 3, 2 * len(task.labels)).reshape(2, 1, -1), tf.float32)
-              for task in served.tasks}  # fmt: skip
+    logits = {
+        task.name: tf.constant(np.linspace(-3, 3, 2 * len(task.labels)).reshape(2, 1, -1), tf.float32)
+        for task in served.tasks
+    }
     found = probabilities(served, logits, tf.float64)
     odds = np.exp(logits["complications"][:, 0].numpy()) / np.array([3.0, 1.0, 0.5])
     np.testing.assert_allclose(found["complications"], odds / (1 + odds), rtol=1e-6)
@@ -364,8 +390,15 @@ def test_without_calibration_class_weights_are_taken_back_and_the_notes_say_so(t
 def test_card_names_tasks_restrictions_inputs_and_commands(exported):
     _, folder, _ = exported
     card = (folder / "README.md").read_text()
-    for part in (*LABELS, "Restrictions.", "`recencies`", "`unknown_codes`", "largest difference of a probability",
-                 '"num_hidden_layers": 2', "run_scripts/export_model.py --made=up"):  # fmt: skip
+    for part in (
+        *LABELS,
+        "Restrictions.",
+        "`recencies`",
+        "`unknown_codes`",
+        "largest difference of a probability",
+        '"num_hidden_layers": 2',
+        "run_scripts/export_model.py --made=up",
+    ):
         assert part in card
 
 
@@ -466,8 +499,17 @@ def damaged(name, folder):
     return "weights.npz: expected weights"
 
 
-SHORT = ("no run", "no weights", "no vocabulary", "short vocabulary", "no tasks", "masked codes only",
-         "calibration of others", "an older run", "another depth")  # fmt: skip
+SHORT = (
+    "no run",
+    "no weights",
+    "no vocabulary",
+    "short vocabulary",
+    "no tasks",
+    "masked codes only",
+    "calibration of others",
+    "an older run",
+    "another depth",
+)
 
 
 @pytest.fixture(scope="module")
@@ -490,16 +532,21 @@ def test_a_missing_or_short_run_is_one_line(name, plain_run, tmp_path):
 
 @pytest.mark.parametrize("form", ["saved_model", "onnx"])
 def test_a_missing_run_is_one_line_of_the_script(form, tmp_path, run_script):
-    process = run_script("run_scripts/export_model.py", f"--run_dir={tmp_path / 'missing'}", f"--format={form}",
-                         f"--output_dir={tmp_path / 'out'}")  # fmt: skip
+    process = run_script(
+        "run_scripts/export_model.py",
+        f"--run_dir={tmp_path / 'missing'}",
+        f"--format={form}",
+        f"--output_dir={tmp_path / 'out'}",
+    )
     assert process.returncode == 1 and process.stdout == "" and not list(tmp_path.iterdir())
     assert re.fullmatch(r"error: .*missing: expected a run directory \(with run.json\), found none\n", process.stderr)
 
 
 def test_the_script_exports_and_prints_the_parity(tmp_path, run_script):
     run = make_run(tmp_path / "run")
-    process = run_script("run_scripts/export_model.py", f"--run_dir={run}", f"--output_dir={tmp_path / 'out'}",
-                         env=QUIET)  # fmt: skip
+    process = run_script(
+        "run_scripts/export_model.py", f"--run_dir={run}", f"--output_dir={tmp_path / 'out'}", env=QUIET
+    )
     assert process.returncode == 0 and process.stderr == "", process.stderr
     first, second = process.stdout.splitlines()
     assert "out: parity with the Keras model: largest difference of a probability" in first

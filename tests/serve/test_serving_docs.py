@@ -53,8 +53,11 @@ def folder(tmp_path_factory):
     times = str(demo / "raw.prediction_times.csv")
     preprocess(Input(str(demo / "raw.csv")), Options(prediction_times=times), str(demo / "cohort"))
     for split in ("train", "valid", "test"):
-        files = dict(input_file=demo / f"cohort.bencs.{split}", vocab_file=demo / "cohort.types",
-                     output_file=demo / f"{split}.tfrecord")  # fmt: skip
+        files = dict(
+            input_file=demo / f"cohort.bencs.{split}",
+            vocab_file=demo / "cohort.types",
+            output_file=demo / f"{split}.tfrecord",
+        )
         write(plan(FeatureSettings(**{name: str(path) for name, path in files.items()})))
     info = read_dataset(demo / "train.tfrecord")
     tasks = tuple(available_tasks(info.tasks).values())
@@ -67,8 +70,9 @@ def folder(tmp_path_factory):
 def run_page(code, folder):
     """Runs a piece of the page in a process of its own; its standard output."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    process = subprocess.run([sys.executable, "-c", BLOCKED + code], cwd=folder, env=environment, capture_output=True,
-                             text=True, timeout=300)  # fmt: skip
+    process = subprocess.run(
+        [sys.executable, "-c", BLOCKED + code], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
     assert process.returncode == 0, process.stderr
     return process.stdout
 
@@ -82,11 +86,14 @@ def test_the_pages_client_equals_run_prediction(folder):
     names = ",".join(str(demo / f"{split}.tfrecord") for split in ("train", "valid", "test"))
     assert predict(str(demo / "run"), names, demo / "predictions.csv") == 110
     with open(demo / "predictions.csv", newline="", encoding="utf-8") as file:
-        expected = {(row["patient_id"], f"{row['task']}.{row['label']}"): float(row["probability"])
-                    for row in csv.DictReader(file)}  # fmt: skip
+        expected = {
+            (row["patient_id"], f"{row['task']}.{row['label']}"): float(row["probability"])
+            for row in csv.DictReader(file)
+        }
     assert len(served) == 100 and len(next(iter(served.values()))) == 13
-    differences = [abs(float(value) - expected[patient, name]) for patient, row in served.items()
-                   for name, value in row.items()]  # fmt: skip
+    differences = [
+        abs(float(value) - expected[patient, name]) for patient, row in served.items() for name, value in row.items()
+    ]
     assert max(differences) <= 1e-6
     assert np.std([expected[patient, "complications.MACE_365"] for patient in served]) > 0.01
 

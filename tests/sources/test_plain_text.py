@@ -67,8 +67,16 @@ def write(folder, content, name="data.tsv"):
 def random_rows(rng, count, delimiter, awkward):
     """A table's rows; `awkward` is the share of values that are not plain, or not usable."""
     dates = ["2014-03-01", "2014-03-04", "2016-02-29", "1799-12-31", "2262-01-01", "0001-01-01", "9999-12-31", ""]
-    odd_dates = ["2014/03/01", "20140301", "2014-02-30", "2014-03-01 08:00", "2014-03-01 ", "NULL", "never",
-                 "0000-01-01"]
+    odd_dates = [
+        "2014/03/01",
+        "20140301",
+        "2014-02-30",
+        "2014-03-01 08:00",
+        "2014-03-01 ",
+        "NULL",
+        "never",
+        "0000-01-01",
+    ]
     numbers = ["0", "1", "12", "007", "65535", ""]
     odd_numbers = ["-1", "65536", "0x1F", "0xFFFFFFFF", "1e2", " 5", "Y", "NULL", "99999999999", "+3", "1_0"]
     codes = ["A00", "ICD9_250.00", "ICD10_E11", "é", "\u2028", "x" * 40, ""]
@@ -78,13 +86,24 @@ def random_rows(rng, count, delimiter, awkward):
 
     for _ in range(count):
         admit, discharge = draw(dates[:3] * 4 + dates, odd_dates), draw(dates[:3] * 4 + dates, odd_dates)
-        values = [str(rng.choice(["p1", "p2", "12", "007", ""], p=[0.3, 0.3, 0.2, 0.15, 0.05])), admit, discharge,
-                  str(rng.choice(codes))]
+        values = [
+            str(rng.choice(["p1", "p2", "12", "007", ""], p=[0.3, 0.3, 0.2, 0.15, 0.05])),
+            admit,
+            discharge,
+            str(rng.choice(codes)),
+        ]
         if delimiter == "\t":
             values += [draw(numbers, odd_numbers) for _ in range(3)]
         else:
-            values += [draw(numbers, odd_numbers), str(rng.choice(["Y", "N", "1", "U", ""])), draw(dates, odd_dates),
-                       str(rng.choice(["F", "m", "x", ""])), draw(dates, odd_dates), draw(dates, odd_dates), "z"]
+            values += [
+                draw(numbers, odd_numbers),
+                str(rng.choice(["Y", "N", "1", "U", ""])),
+                draw(dates, odd_dates),
+                str(rng.choice(["F", "m", "x", ""])),
+                draw(dates, odd_dates),
+                draw(dates, odd_dates),
+                "z",
+            ]
         yield delimiter.join(values) + "\n"
 
 
@@ -146,30 +165,49 @@ def test_what_turns_out_not_plain_is_read_from_its_start(tmp_path, monkeypatch, 
     monkeypatch.setattr(plain_text, "BLOCK", 8192)
     bad = NOT_PLAIN_LATE[name]
     bad = bad if isinstance(bad, bytes) else bad.encode()
-    files = [write(tmp_path, TSV_HEADER + GOOD * 50, "first.tsv"),
-             write(tmp_path, TSV_HEADER.encode() + GOOD.encode() * 900 + bad + GOOD.encode(), "second.tsv")]
+    files = [
+        write(tmp_path, TSV_HEADER + GOOD * 50, "first.tsv"),
+        write(tmp_path, TSV_HEADER.encode() + GOOD.encode() * 900 + bad + GOOD.encode(), "second.tsv"),
+    ]
     stays, *_ = both_ways(files, tmp_path, monkeypatch)
     assert ways == ["insert_plain", "insert_plain", "insert", "insert", "insert"]
     assert 951 <= len(stays) <= 952
 
 
 def test_values_that_cannot_be_used_do_not_need_the_other_way(tmp_path, monkeypatch, ways):
-    bad = (GOOD.replace("p1", "") + GOOD.replace("ICD9_150.6", "") + GOOD.replace("2014-03-01", "")
-           + GOOD.replace("2014-03-04", "2014-02-28") + GOOD.replace("2014-03-04", "9999-12-31"))
+    bad = (
+        GOOD.replace("p1", "")
+        + GOOD.replace("ICD9_150.6", "")
+        + GOOD.replace("2014-03-01", "")
+        + GOOD.replace("2014-03-04", "2014-02-28")
+        + GOOD.replace("2014-03-04", "9999-12-31")
+    )
     *_, report, rejects, _ = both_ways([write(tmp_path, TSV_HEADER + GOOD + bad)], tmp_path, monkeypatch)
     assert ways == ["insert_plain", "insert"]
     assert report.rows_dropped == {
-        "patient_id_empty": 1, "code_empty": 1, "admit_empty": 1, "discharge_before_admit": 1,
+        "patient_id_empty": 1,
+        "code_empty": 1,
+        "admit_empty": 1,
+        "discharge_before_admit": 1,
         "discharge_out_of_range": 1,
     }
     assert rejects.splitlines()[1].endswith(",3,patient,patient_id_empty")
 
 
-@pytest.mark.parametrize("content", [
-    TSV_HEADER, TSV_HEADER + GOOD[:-1], "\ufeff" + TSV_HEADER + GOOD, "only one\n" + GOOD, TSV_HEADER + "\n" * 3,
-    TSV_HEADER.encode() + GOOD.encode() + b"\0", TSV_HEADER.encode().replace(b"patient", b"p\xff") + GOOD.encode(),
-    TSV_HEADER + GOOD.replace("2014-03-01", "") * 2, TSV_HEADER + GOOD.replace("p1", "0" * 30),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        TSV_HEADER,
+        TSV_HEADER + GOOD[:-1],
+        "\ufeff" + TSV_HEADER + GOOD,
+        "only one\n" + GOOD,
+        TSV_HEADER + "\n" * 3,
+        TSV_HEADER.encode() + GOOD.encode() + b"\0",
+        TSV_HEADER.encode().replace(b"patient", b"p\xff") + GOOD.encode(),
+        TSV_HEADER + GOOD.replace("2014-03-01", "") * 2,
+        TSV_HEADER + GOOD.replace("p1", "0" * 30),
+    ],
+)
 def test_odd_files_end_alike(tmp_path, monkeypatch, content):
     both_ways([write(tmp_path, content)], tmp_path, monkeypatch, source="medbert_tsv")
 

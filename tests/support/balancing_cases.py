@@ -37,8 +37,12 @@ def follow(balancer, history, first=0):
     for number, (losses, present, gram) in enumerate(history):
         if number >= first:
             seen.append(np.asarray(balancer.weights(number)))
-            balancer.update(ops.convert_to_tensor(losses), ops.convert_to_tensor(present),
-                            ops.convert_to_tensor(gram) if balancer.needs_gram else None, number)  # fmt: skip
+            balancer.update(
+                ops.convert_to_tensor(losses),
+                ops.convert_to_tensor(present),
+                ops.convert_to_tensor(gram) if balancer.needs_gram else None,
+                number,
+            )
     return np.array(seen)
 
 

@@ -18,9 +18,19 @@ WIDTH, LAYERS, LENGTH = 32, 2, 24
 
 def convert_config(**changes):
     """Two layers of width 32; four heads."""
-    values = dict(hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=4, intermediate_size=40,
-                  max_position_embeddings=LENGTH, visit_vocab_size=8, visit_position_vocab_size=6, age_vocab_size=95,
-                  day_vocab_size=50, embeddings=STOCK, type_vocab_size=3)  # fmt: skip
+    values = dict(
+        hidden_size=WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        intermediate_size=40,
+        max_position_embeddings=LENGTH,
+        visit_vocab_size=8,
+        visit_position_vocab_size=6,
+        age_vocab_size=95,
+        day_vocab_size=50,
+        embeddings=STOCK,
+        type_vocab_size=3,
+    )
     return small_config(**values | changes)
 
 
@@ -49,8 +59,12 @@ def write_run(folder, model, config, tasks=None, settings=None):
     """A run directory that holds a model, as training leaves one; its `Path`."""
     run = RunDirectory(folder)
     records = {"layout": "default", "time_gap": "before", "visit_separator": False}
-    run.start({"max_seq_length": 20, "data": {"train": records}} | (settings or {}), config, VOCABULARY,
-              all_tasks() if tasks is None else tasks)  # fmt: skip
+    run.start(
+        {"max_seq_length": 20, "data": {"train": records}} | (settings or {}),
+        config,
+        VOCABULARY,
+        all_tasks() if tasks is None else tasks,
+    )
     write_arrays(run.best_weights, weights_of(model), {"step": 7, "value": None})
     run.write_splits({"train": ["secret patient"]})
     return run.path
@@ -62,16 +76,25 @@ def padded_batch(config, seed=4):
     lengths = np.array([24, 2, 13, 7])
     shape = (4, LENGTH)
     slots = (np.arange(LENGTH) < lengths[:, None]).astype(np.int32)
-    x = {"token_ids": rng.integers(5, len(VOCABULARY), shape), "positions": np.tile(np.arange(LENGTH), (4, 1)),
-         "visits": np.sort(rng.integers(1, config.visit_vocab_size, shape), axis=1),
-         "visit_positions": rng.integers(0, 6, shape), "segments": rng.integers(0, config.type_vocab_size, shape),
-         "ages": rng.integers(0, 33_000, shape), "gaps": rng.integers(0, 3000, shape),
-         "stays": rng.integers(0, 90, shape), "recencies": rng.integers(0, 4000, shape),
-         "sexes": rng.integers(0, 3, (4, 1)) + np.zeros(shape, int)}  # fmt: skip
+    x = {
+        "token_ids": rng.integers(5, len(VOCABULARY), shape),
+        "positions": np.tile(np.arange(LENGTH), (4, 1)),
+        "visits": np.sort(rng.integers(1, config.visit_vocab_size, shape), axis=1),
+        "visit_positions": rng.integers(0, 6, shape),
+        "segments": rng.integers(0, config.type_vocab_size, shape),
+        "ages": rng.integers(0, 33_000, shape),
+        "gaps": rng.integers(0, 3000, shape),
+        "stays": rng.integers(0, 90, shape),
+        "recencies": rng.integers(0, 4000, shape),
+        "sexes": rng.integers(0, 3, (4, 1)) + np.zeros(shape, int),
+    }
     x["token_ids"][:, 0], x["visits"][:, 0] = 2, 0
     x = {key: (values * slots).astype(np.int32) for key, values in x.items()}
-    return x | {"patient_slots": slots, "cls_positions": np.zeros((4, 1), np.int32),
-                "mask_positions": np.array([[3, 23], [1, 1], [5, 12], [6, 2]], np.int32)}  # fmt: skip
+    return x | {
+        "patient_slots": slots,
+        "cls_positions": np.zeros((4, 1), np.int32),
+        "mask_positions": np.array([[3, 23], [1, 1], [5, 12], [6, 2]], np.int32),
+    }
 
 
 def ours_of(model, x):
@@ -129,9 +152,16 @@ def huggingface_model(norm, activation, head="ForPreTraining", seed=5, **changes
     import transformers
 
     family = {"post": "Bert", "pre": "MegatronBert"}[norm]
-    values = dict(vocab_size=len(VOCABULARY), hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=4,
-                  intermediate_size=40, max_position_embeddings=LENGTH, type_vocab_size=8,
-                  hidden_act={"gelu": "gelu", "gelu_tanh": "gelu_new"}[activation])  # fmt: skip
+    values = dict(
+        vocab_size=len(VOCABULARY),
+        hidden_size=WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        intermediate_size=40,
+        max_position_embeddings=LENGTH,
+        type_vocab_size=8,
+        hidden_act={"gelu": "gelu", "gelu_tanh": "gelu_new"}[activation],
+    )
     model = getattr(transformers, f"{family}{head}")(getattr(transformers, f"{family}Config")(**values | changes))
     shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
     arrays = random_arrays(shapes, seed)

@@ -67,9 +67,16 @@ def train(distribution, folder, settings):
         weights = {task.name: task.weight for task in tasks}
         balancer = make_balancer(settings.get("balancing", "fixed"), settings["tasks"], task_weights=weights)
     take_step = TrainStep(
-        model, tasks, optimizer, balancer, distribution, seed=1, accumulation=settings.get("accumulation", 1),
-        clip_norm=settings.get("clip_norm", 1.0), telemetry_steps=settings.get("telemetry_steps", 0),
-    )  # fmt: skip
+        model,
+        tasks,
+        optimizer,
+        balancer,
+        distribution,
+        seed=1,
+        accumulation=settings.get("accumulation", 1),
+        clip_norm=settings.get("clip_norm", 1.0),
+        telemetry_steps=settings.get("telemetry_steps", 0),
+    )
     logs, step = [], 0
     while step < settings["steps"]:
         for batch in batches.epoch(step // batches.steps_per_epoch):

@@ -69,8 +69,12 @@ LABELS = {  # admission -> label (None: unknown), or why it is no example
     112: "same_prediction_time",
     121: 0,
 }
-REASONS = {41: "in_other_stay_at_discharge", 61: "death_without_readmission", 82: "in_other_stay_at_discharge",
-           91: "in_other_stay_at_discharge"}  # fmt: skip
+REASONS = {
+    41: "in_other_stay_at_discharge",
+    61: "death_without_readmission",
+    82: "in_other_stay_at_discharge",
+    91: "in_other_stay_at_discharge",
+}
 
 LEGACY_LABELS = LABELS | {
     41: 1,  # a gap of -4.2 days is less than 30
@@ -83,8 +87,14 @@ LEGACY_LABELS = LABELS | {
 }
 
 NOTES = [  # HADM_ID, CHARTDATE, CHARTTIME, CATEGORY, ISERROR, TEXT, in an order of its own
-    (11, "2150-01-06", "", "Discharge summary", "",
-     "[**2150-1-6**] Second  Summary:\n1. Aspirin 4.5 mg\nDr. Who, M.D."),
+    (
+        11,
+        "2150-01-06",
+        "",
+        "Discharge summary",
+        "",
+        "[**2150-1-6**] Second  Summary:\n1. Aspirin 4.5 mg\nDr. Who, M.D.",
+    ),
     (11, "2150-01-05", "", "Discharge summary", "", "first summary"),
     (11, "2150-01-01", "2150-01-01 12:00:00", "Nursing", "", "arrived with pain"),
     (11, "2149-12-31", "2149-12-31 23:00:00", "Radiology", "", "before the admission"),
@@ -105,7 +115,7 @@ NOTES = [  # HADM_ID, CHARTDATE, CHARTTIME, CATEGORY, ISERROR, TEXT, in an order
     (61, "2150-01-05", "", "discharge summary", "", "other letters"),
     ("", "2150-01-05", "", "Discharge summary", "", "no admission"),
     (999, "2150-01-05", "", "Discharge summary", "", "unknown admission"),
-]  # fmt: skip
+]
 
 TEXTS = {  # --mode=discharge
     11: "second  summary:  aspirin 4.5 mg doctor who, md",
@@ -136,8 +146,19 @@ in file order within a day. Everything else is a discharge summary, for legacy o
 ENDED_IN_THREE_DAYS = {22, 82, 102, 112, 121}
 """2, 2, 1, 0 and 3 days long; 13 lasts 3 days and 2 hours."""
 
-HEADER = ["ROW_ID", "SUBJECT_ID", "HADM_ID", "CHARTDATE", "CHARTTIME", "STORETIME", "CATEGORY", "DESCRIPTION", "CGID",
-          "ISERROR", "TEXT"]  # fmt: skip
+HEADER = [
+    "ROW_ID",
+    "SUBJECT_ID",
+    "HADM_ID",
+    "CHARTDATE",
+    "CHARTTIME",
+    "STORETIME",
+    "CATEGORY",
+    "DESCRIPTION",
+    "CGID",
+    "ISERROR",
+    "TEXT",
+]
 
 
 def subject_of(admission):

@@ -64,9 +64,19 @@ def write_note_dataset(path, notes, max_seq_length=32, split="train", overlap=0)
 
 def note_config(**changes):
     """JSON values of a narrow encoder for notes."""
-    defaults = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, activation="gelu",
-                hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, max_position_embeddings=64,
-                initializer_range=0.1, embeddings=["code", "position", "segment"], segment="sentence")  # fmt: skip
+    defaults = dict(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        activation="gelu",
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        max_position_embeddings=64,
+        initializer_range=0.1,
+        embeddings=["code", "position", "segment"],
+        segment="sentence",
+    )
     return defaults | changes
 
 
@@ -105,10 +115,19 @@ def train_readmission(folder, output="run", *, data_dir="n", import_folder=None,
     from medtop.training.run_directory import RunDirectory
 
     defaults = dict(
-        output_dir=str(folder / output), do_train=True, do_eval=True, tasks=("readmission",), train_batch_size=16,
-        learning_rate=5e-3, num_train_epochs=2, num_bootstrap=20, aggregation="max_mean", max_seq_length=32,
-        row_lengths="32", bert_config_file=str(folder / "config.json"),
-    )  # fmt: skip
+        output_dir=str(folder / output),
+        do_train=True,
+        do_eval=True,
+        tasks=("readmission",),
+        train_batch_size=16,
+        learning_rate=5e-3,
+        num_train_epochs=2,
+        num_bootstrap=20,
+        aggregation="max_mean",
+        max_seq_length=32,
+        row_lengths="32",
+        bert_config_file=str(folder / "config.json"),
+    )
     given = prepare.TextInput(str(folder / data_dir), **(texts or {"vocab_file": str(folder / "vocab.txt")}))
     options = prepare.prepare(TrainingOptions(**defaults | changes), given, import_folder)
     execute.execute(options)

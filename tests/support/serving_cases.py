@@ -57,10 +57,21 @@ def make_run(folder, tasks=TASKS, vocabulary=VOCABULARY, calibrated=True, seed=1
 def calibration(task, rng):
     """A calibration unlike the identity in each of its numbers."""
     weights = task.positive_weights or (1.0,) * len(task.labels)
-    return Calibration(task.name, "platt", {
-        label: LabelCalibration(slope=float(rng.uniform(0.5, 1.5)), intercept=float(rng.normal()), class_weight=weight,
-                                threshold=float(rng.uniform(0.1, 0.6)), n=100, positives=20)
-        for label, weight in zip(task.labels, weights, strict=True)})  # fmt: skip
+    return Calibration(
+        task.name,
+        "platt",
+        {
+            label: LabelCalibration(
+                slope=float(rng.uniform(0.5, 1.5)),
+                intercept=float(rng.normal()),
+                class_weight=weight,
+                threshold=float(rng.uniform(0.1, 0.6)),
+                n=100,
+                positives=20,
+            )
+            for label, weight in zip(task.labels, weights, strict=True)
+        },
+    )
 
 
 def well_apart(probabilities):

@@ -21,16 +21,32 @@ from medtop.training.options import TrainingOptions
 VOCABULARY = Vocabulary((*SPECIAL_TOKENS, *(f"C{number:02d}" for number in range(55))))
 DEFAULTS = {"max_seq_length": 64, "max_predictions_per_seq": 10, "masked_lm_prob": 0.15, "random_seed": 1}
 ALL_EMBEDDINGS = (
-    "code", "position", "visit_position", "visit", "segment", "age", "gap", "stay", "recency", "sex",
-)  # fmt: skip
+    "code",
+    "position",
+    "visit_position",
+    "visit",
+    "segment",
+    "age",
+    "gap",
+    "stay",
+    "recency",
+    "sex",
+)
 SEQUENCE_KEYS = ("token_ids", "visits", "visit_positions", "ages", "gaps", "stays", "recencies")
 """Keys of a batch that have a value per token, in the order of the tuples that `tokens_of_patient` makes."""
 
 
 def small_config(**changes):
     """One narrow block; the vocabulary's size is filled in by `make_plan`, or here."""
-    values = dict(vocab_size=len(VOCABULARY), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-                  intermediate_size=24, max_position_embeddings=64, embeddings=("code", "visit", "age"))  # fmt: skip
+    values = dict(
+        vocab_size=len(VOCABULARY),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=64,
+        embeddings=("code", "visit", "age"),
+    )
     return BertConfig(**values | changes)
 
 
@@ -74,8 +90,20 @@ def planted(count, seed, code=7):
 
 def description(**changes):
     """What `medtop.data.tfrecord.DatasetWriter` wants to know."""
-    return dict(layout="default", split="train", vocabulary=VOCABULARY, tasks=TASKS, time_gap="before",
-                visit_separator=False, defaults=DEFAULTS, flags={}, source_manifest=None) | changes  # fmt: skip
+    return (
+        dict(
+            layout="default",
+            split="train",
+            vocabulary=VOCABULARY,
+            tasks=TASKS,
+            time_gap="before",
+            visit_separator=False,
+            defaults=DEFAULTS,
+            flags={},
+            source_manifest=None,
+        )
+        | changes
+    )
 
 
 def write_dataset(path, people, num_shards=1, **changes):
@@ -123,9 +151,17 @@ def training_options(folder, files, config=None, **changes):
     """`TrainingOptions` of a run of few steps in `folder/run`; `files` as `write_splits` gives them."""
     config_file = folder / "config.json"
     config_file.write_text(json.dumps((config or small_config()).to_dict() | {"vocab_size": 0}))
-    options = dict(output_dir=str(folder / "run"), bert_config_file=str(config_file), do_train=True,
-                   train_batch_size=8, eval_batch_size=16, learning_rate=1e-3, num_train_epochs=2,
-                   baselines=False, num_bootstrap=20)  # fmt: skip
+    options = dict(
+        output_dir=str(folder / "run"),
+        bert_config_file=str(config_file),
+        do_train=True,
+        train_batch_size=8,
+        eval_batch_size=16,
+        learning_rate=1e-3,
+        num_train_epochs=2,
+        baselines=False,
+        num_bootstrap=20,
+    )
     return TrainingOptions(**options | files | changes)
 
 
@@ -166,9 +202,18 @@ def finished_run():
     files = write_splits(folder, (320, 120, 120), planted)
     config = small_config(embeddings=("code", "visit"), pooling="mean", initializer_range=0.3)  # it learns in few steps
     options = training_options(
-        folder, files, config, tasks=("long_stay", "complications"), do_eval=True, train_batch_size=32,
-        max_seq_length=24, learning_rate=1.3e-2, num_train_epochs=6, best_metric="long_stay.loss",
-        num_bootstrap=100)  # fmt: skip
+        folder,
+        files,
+        config,
+        tasks=("long_stay", "complications"),
+        do_eval=True,
+        train_batch_size=32,
+        max_seq_length=24,
+        learning_rate=1.3e-2,
+        num_train_epochs=6,
+        best_metric="long_stay.loss",
+        num_bootstrap=100,
+    )
     train = execute.Trainer.train
     test_file = Path(files["test_file"])
 

@@ -27,9 +27,16 @@ def rows_of(count, seed=0):
     rows = []
     for number in range(count):
         age, diabetes = generator.normal(60, 10), int(generator.random() < 0.4)
-        row = [f"P{number // 2}", f"{generator.uniform(1.25, 1.9):.2f}", f"{age:.1f}", generator.choice(["F", "M"]),
-               str(int(generator.random() < 0.3)), str(diabetes), "HDF" if age > 60 else "HD",
-               f"{250 + 3 * (age - 60) + 20 * diabetes + generator.normal(0, 5):.1f}"]  # fmt: skip
+        row = [
+            f"P{number // 2}",
+            f"{generator.uniform(1.25, 1.9):.2f}",
+            f"{age:.1f}",
+            generator.choice(["F", "M"]),
+            str(int(generator.random() < 0.3)),
+            str(diabetes),
+            "HDF" if age > 60 else "HD",
+            f"{250 + 3 * (age - 60) + 20 * diabetes + generator.normal(0, 5):.1f}",
+        ]
         if number % 5 == 4:
             row[(2, 3, 6, 7)[number // 5 % 4]] = ""
         rows.append(row)

@@ -197,11 +197,18 @@ def test_in_mixed_the_mean_of_perfect_windows_loses_what_the_aggregation_finds(m
     aggregation comes closer to the best reachable AUROC the larger c is.
     """
     labels = np.array([int(row["readmission"]) for row, _, _ in mixed])
-    windows = [[counts_of(" ".join(part)) for part in np.array_split(text.split(), len(text.split()) // 40)]
-               for _, _, text in mixed]  # fmt: skip
+    windows = [
+        [counts_of(" ".join(part)) for part in np.array_split(text.split(), len(text.split()) // 40)]
+        for _, _, text in mixed
+    ]
     groups = np.repeat(np.arange(len(mixed)), [len(one) for one in windows])
-    seen = np.array([3 if one["strong"] else 2 if one["weak"] else 1 if one["protective"] else 0
-                     for text in windows for one in text])  # fmt: skip
+    seen = np.array(
+        [
+            3 if one["strong"] else 2 if one["weak"] else 1 if one["protective"] else 0
+            for text in windows
+            for one in text
+        ]
+    )
     rate = np.bincount(seen, labels[groups]) / np.bincount(seen)
     ways = {"mean": Aggregation("mean"), 2: Aggregation(), 32: Aggregation(c=32)}
     joint = {name: way.combine(rate[seen][:, None], groups, len(mixed)) for name, way in ways.items()}
@@ -210,8 +217,16 @@ def test_in_mixed_the_mean_of_perfect_windows_loses_what_the_aggregation_finds(m
     assert areas[32] > best_roc_auc() - 0.03 and areas["mean"] < best_roc_auc() - 0.05, areas
     patients, stays = (np.array([row[name] for row, _, _ in mixed]) for name in ("patient_id", "admission_id"))
     known = np.ones((len(mixed), 1))
-    predictions = Predictions("readmission", ("readmission",), patients, np.zeros(len(mixed)), labels[:, None], known,
-                              logit(joint["mean"]), stays)  # fmt: skip
+    predictions = Predictions(
+        "readmission",
+        ("readmission",),
+        patients,
+        np.zeros(len(mixed)),
+        labels[:, None],
+        known,
+        logit(joint["mean"]),
+        stays,
+    )
     for c in (2, 32):
         of = paired_bootstrap(predictions, joint[c], predictions, joint["mean"], num_bootstrap=200)["readmission"]
         assert of["low"] > 0 and of["difference"] == pytest.approx(areas[c] - areas["mean"])
@@ -247,10 +262,17 @@ def test_the_same_seed_gives_the_same_bytes_and_others_are_refused(tmp_path):
     assert (tmp_path / "c" / "ADMISSIONS.csv").read_text() == "real data"
 
 
-@pytest.mark.parametrize("changes, flag", [
-    ({"num_patients": 0}, "num_patients"), ({"prevalence": 1.0}, "prevalence"), ({"signal": "x"}, "signal"),
-    ({"min_words": 0}, "min_words"), ({"min_words": 9, "max_words": 8}, "max_words"), ({"seed": -1}, "seed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, flag",
+    [
+        ({"num_patients": 0}, "num_patients"),
+        ({"prevalence": 1.0}, "prevalence"),
+        ({"signal": "x"}, "signal"),
+        ({"min_words": 0}, "min_words"),
+        ({"min_words": 9, "max_words": 8}, "max_words"),
+        ({"seed": -1}, "seed"),
+    ],
+)
 def test_wrong_settings(changes, flag):
     with pytest.raises(DataError, match=f"--{flag}"):
         GeneratorSettings(**changes)
@@ -260,13 +282,22 @@ def test_a_cohorts_patients_and_stays(tmp_path, run_script):
     from medtop.synthetic import cohort
 
     cohort.write_cohort(str(tmp_path / "c"), 150, 3)
-    process = run_script("preprocessing/make_synthetic_notes.py", f"--cohort={tmp_path}/c", "--output_dir=notes",
-                         "--num_patients=100", cwd=tmp_path)  # fmt: skip
+    process = run_script(
+        "preprocessing/make_synthetic_notes.py",
+        f"--cohort={tmp_path}/c",
+        "--output_dir=notes",
+        "--num_patients=100",
+        cwd=tmp_path,
+    )
     assert process.returncode == 0 and "best reachable AUROC: 0.7735" in process.stdout, process.stderr
-    stays = {(row["patient_id"], row["stay_id"], row["admit"][:19], row["discharge"][:19])
-             for row in rows_of(tmp_path / "c.csv")}  # fmt: skip
-    made = {(row["SUBJECT_ID"], row["HADM_ID"], row["ADMITTIME"], row["DISCHTIME"])
-            for row in rows_of(tmp_path / "notes" / "ADMISSIONS.csv")}  # fmt: skip
+    stays = {
+        (row["patient_id"], row["stay_id"], row["admit"][:19], row["discharge"][:19])
+        for row in rows_of(tmp_path / "c.csv")
+    }
+    made = {
+        (row["SUBJECT_ID"], row["HADM_ID"], row["ADMITTIME"], row["DISCHTIME"])
+        for row in rows_of(tmp_path / "notes" / "ADMISSIONS.csv")
+    }
     assert made == {stay for stay in stays if stay[0] < "P00000100"} and len({stay[0] for stay in made}) == 100
     written = {row["admission_id"]: row["readmission"] for row in rows_of(tmp_path / "notes" / "true_risk.csv")}
     expected = expected_labels(tmp_path / "notes")

@@ -79,8 +79,11 @@ def parts_by_hand(stays, birth, prediction_day):
                 burden[group] += math.exp(-(prediction_day - discharge).days / 90)
     gaps = [(later[0] - earlier[1]).days for earlier, later in itertools.pairwise(stays)]
     long_share = sum((discharge - admit).days > 7 for admit, discharge, _ in stays) / len(stays)
-    numbers = {"age": ((prediction_day - birth).days / 365.25 - 66) / 12, "visits": (math.log(len(stays)) - 1.8) / 0.8,
-               "long_share": (long_share - 0.2) / 0.22}
+    numbers = {
+        "age": ((prediction_day - birth).days / 365.25 - 66) / 12,
+        "visits": (math.log(len(stays)) - 1.8) / 0.8,
+        "long_share": (long_share - 0.2) / 0.22,
+    }
     quick = math.log((1 + sum(gaps) / len(gaps)) / (1 + gaps[-1])) if len(stays) >= 3 else 0.0
     result = []
     for o in range(5):
@@ -176,11 +179,24 @@ def test_components_of_a_history_written_by_hand():
     """Two patients; the second has one visit without a meaningful code."""
     code = synthetic_codes.CODES.index
     history = risk.History(
-        ages=np.array([78.0, 66.0]), visit_patients=np.array([0, 0, 0, 1]), stay_days=np.array([2, 8, 7, 1]),
-        gaps_before=np.array([0, 30, 10, 0]), recencies=np.array([25, 7, 0, 0]),
+        ages=np.array([78.0, 66.0]),
+        visit_patients=np.array([0, 0, 0, 1]),
+        stay_days=np.array([2, 8, 7, 1]),
+        gaps_before=np.array([0, 30, 10, 0]),
+        recencies=np.array([25, 7, 0, 0]),
         code_visits=np.array([0, 0, 1, 1, 1, 2, 2, 3]),
-        codes=np.array([code("R809"), code("J81"), code("I129"), code("R060"), code("J81"), code("I10"), code("F329"),
-                        synthetic_codes.FIRST_BACKGROUND]),
+        codes=np.array(
+            [
+                code("R809"),
+                code("J81"),
+                code("I129"),
+                code("R060"),
+                code("J81"),
+                code("I10"),
+                code("F329"),
+                synthetic_codes.FIRST_BACKGROUND,
+            ]
+        ),
     )
     found = risk.observed_components(history)
     place = {name: number for number, name in enumerate(synthetic_codes.CONDITIONS)}
@@ -199,10 +215,17 @@ def test_reversed_order_turns_the_sign_and_timing_fades():
     code = synthetic_codes.CODES.index
 
     def components(codes, recencies):
-        return risk.observed_components(risk.History(
-            ages=np.array([66.0]), visit_patients=np.array([0, 0]), stay_days=np.array([1, 1]),
-            gaps_before=np.array([0, 50]), recencies=np.array(recencies), code_visits=np.array([0, 1]),
-            codes=np.array([code(name) for name in codes])))
+        return risk.observed_components(
+            risk.History(
+                ages=np.array([66.0]),
+                visit_patients=np.array([0, 0]),
+                stay_days=np.array([1, 1]),
+                gaps_before=np.array([0, 50]),
+                recencies=np.array(recencies),
+                code_visits=np.array([0, 1]),
+                codes=np.array([code(name) for name in codes]),
+            )
+        )
 
     one, other = components(["R809", "I10"], [51, 0]), components(["I10", "R809"], [51, 0])
     assert one["order"][0, 0] == 1 and other["order"][0, 0] == -1
@@ -238,7 +261,7 @@ def test_prevalence_and_share_known(known, blocks):
         assert rates[f"{endpoint}_365"] < rates[f"{endpoint}_730"] < rates[f"{endpoint}_1095"]
     assert 0.15 <= rates["long_stay"] <= 0.35
     assert ((targets >= 0).mean(0) > 0.6).all()
-    prevalent = np.concatenate([block.components["stages"][:, synthetic_codes.NUM_CHRONIC:] > 0 for block in blocks])
+    prevalent = np.concatenate([block.components["stages"][:, synthetic_codes.NUM_CHRONIC :] > 0 for block in blocks])
     assert ((prevalent.mean(0) > 0.10) & (prevalent.mean(0) < 0.20)).all()
     unknown = np.repeat(prevalent, 3, 1)
     assert (targets[:, :12][unknown] == -1).all()
@@ -254,8 +277,12 @@ def test_long_stay_risk_holds_whatever_brought_the_patient_in(blocks):
         endpoint = synthetic_codes.CONDITION_OF[block.codes] - synthetic_codes.NUM_CHRONIC
         rows = endpoint >= 0
         coded = np.zeros(len(block.admits), bool)
-        old = block.components["stages"][block.visit_patients[block.code_visits[rows]],
-                                         synthetic_codes.NUM_CHRONIC + endpoint[rows]] > 0
+        old = (
+            block.components["stages"][
+                block.visit_patients[block.code_visits[rows]], synthetic_codes.NUM_CHRONIC + endpoint[rows]
+            ]
+            > 0
+        )
         coded[block.code_visits[rows][~old]] = True
         long = (block.discharges[first] - block.admits[first]) > 7 * SECONDS_PER_DAY
         for with_event in (True, False):
@@ -356,7 +383,7 @@ def test_no_endpoint_code_before_its_drawn_event():
     past = lives.draw_history(rng, people)
     visit, code, *_ = lives.draw_codes(rng, people, past)
     components = risk.observed_components(lives.history_of(people, past, visit, code))
-    prevalent = components["stages"][:, synthetic_codes.NUM_CHRONIC:] > 0
+    prevalent = components["stages"][:, synthetic_codes.NUM_CHRONIC :] > 0
     future = lives.draw_future(rng, people, components, prevalent)
     visit, code, *_ = lives.draw_codes(rng, people, future.visits, lives.possible_endpoints(future, prevalent))
     events, repeats = 0, 0
@@ -383,7 +410,8 @@ def test_endpoints_are_those_of_the_shipped_file():
     path = Path(cohort.__file__).parent / "endpoint_files" / "diabetes_complications.json"
     shipped = json.loads(path.read_text(encoding="utf-8"))["endpoints"]
     assert {name: tuple(code.replace(".", "") for code in codes["icd10"]) for name, codes in shipped.items()} == (
-        synthetic_codes.ENDPOINT_PREFIXES)
+        synthetic_codes.ENDPOINT_PREFIXES
+    )
 
 
 def test_codes_belong_to_their_endpoints_and_no_others():
@@ -415,20 +443,23 @@ def test_blocks_continue_the_numbers_and_differ():
     assert cohort.patient_ids(second)[0].as_py() == "P00000100"
     assert not np.array_equal(first.births[:50], second.births)
     (alone,) = generate(60, 1, block_size=100)
-    np.testing.assert_array_equal(alone.codes, first.codes[:len(alone.codes)])
+    np.testing.assert_array_equal(alone.codes, first.codes[: len(alone.codes)])
 
 
 def test_layouts_hold_the_same_patients(written, tmp_path):
     cohort.write_cohort(tmp_path / "m", 300, 7, layout="medbert", gzip=True)
     cohort.write_cohort(tmp_path / "t", 300, 7, layout="topbert")
     rows = read(f"{written}.csv")
-    assert list(rows[0]) == ("patient_id,stay_id,admit,discharge,code,order_1,order_2,order_3,present_on_admission,"
-                             "birth,sex,death,observation_end").split(",")
+    assert list(rows[0]) == (
+        "patient_id,stay_id,admit,discharge,code,order_1,order_2,order_3,present_on_admission,"
+        "birth,sex,death,observation_end"
+    ).split(",")
     with gzip.open(tmp_path / "m.tsv.gz", "rt", encoding="utf-8") as file:
         medbert = [line.rstrip("\n").split("\t") for line in file]
     assert medbert[0] == "patient_id vadate vddate diag poa diagnosis_priority third_party_ind".split()
     assert [line[:4] for line in medbert[1:]] == [
-        [row["patient_id"], row["admit"][:10], row["discharge"][:10], row["code"]] for row in rows]
+        [row["patient_id"], row["admit"][:10], row["discharge"][:10], row["code"]] for row in rows
+    ]
     topbert = read(tmp_path / "t.csv")
     assert len(topbert[0]) == 10 and [row["diagnosis"] for row in topbert] == [row["code"] for row in rows]
     age = (day(topbert[0]["admit"]) - day(topbert[0]["dob"])).days // 365.25
@@ -437,7 +468,8 @@ def test_layouts_hold_the_same_patients(written, tmp_path):
     assert [row["risk"] for row in read(tmp_path / "m.true_risk.csv")] == stated
     times = [row["prediction_time"][:10] for row in read(f"{written}.prediction_times.csv")]
     assert [row["prediction_time"] for row in read(tmp_path / "m.prediction_times.csv")] == [
-        f"{text} 00:00:00" for text in times]
+        f"{text} 00:00:00" for text in times
+    ]
 
 
 def test_rows_of_a_stay_are_consistent(written):
@@ -491,11 +523,17 @@ def test_an_error_while_writing_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"num_patients": 0, "seed": 1}, "num_patients: expected at least 1, received 0"),
-    ({"num_patients": 5, "seed": -1}, "seed: expected 0 or more, received -1"),
-    ({"num_patients": 5, "seed": 1, "layout": "a"}, "layout: expected one of stays, medbert, topbert, received 'a'"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_patients": 0, "seed": 1}, "num_patients: expected at least 1, received 0"),
+        ({"num_patients": 5, "seed": -1}, "seed: expected 0 or more, received -1"),
+        (
+            {"num_patients": 5, "seed": 1, "layout": "a"},
+            "layout: expected one of stays, medbert, topbert, received 'a'",
+        ),
+    ],
+)
 def test_wrong_arguments_are_refused_in_one_line(tmp_path, arguments, message):
     with pytest.raises(DataError) as caught:
         cohort.write_cohort(tmp_path / "c", **arguments)
@@ -511,12 +549,17 @@ def test_script_writes_prints_and_names_the_next_command(tmp_path):
     done = run_script(tmp_path, "--output_prefix=made/c", "--num_patients=120", "--seed=3")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "made").iterdir()} == {
-        "c.csv", "c.prediction_times.csv", "c.true_risk.csv", "c.generator.json"}
+        "c.csv",
+        "c.prediction_times.csv",
+        "c.true_risk.csv",
+        "c.generator.json",
+    }
     summary = json.loads((tmp_path / "made" / "c.generator.json").read_text())
     assert f"{summary['labels']['micro']['best_roc_auc']:.4f}" in done.stdout
     assert done.stdout.splitlines()[-1] == (
         "next: python preprocessing/preprocess_pretrain_data.py made/c.csv NA made/c 0 "
-        "--prediction_times=made/c.prediction_times.csv")
+        "--prediction_times=made/c.prediction_times.csv"
+    )
 
 
 def test_script_refuses_an_unknown_flag_and_explains_itself(tmp_path):

@@ -76,8 +76,10 @@ def scale_skills(folder, weight, balancing):
     trainer = Trainer(x.shape[1], data.targets, options, balancing)
     trainer.fit(x, train, valid)
     held_out = [dataclasses.replace(one, values=one.values[test], known=one.known[test]) for one in data.targets]
-    constant = [np.tile(part, (len(test), 1)) if one.is_classification else np.full(len(test), part[0])
-                for one, part in zip(held_out, trainer.constants, strict=True)]  # fmt: skip
+    constant = [
+        np.tile(part, (len(test), 1)) if one.is_classification else np.full(len(test), part[0])
+        for one, part in zip(held_out, trainer.constants, strict=True)
+    ]
     found = measure(held_out, {"it": trainer.predict(x[test]), "constant": constant}, test, 0, 0)["it"]
     first = trainer.history[0]
     losses = {one.name: first[f"{one.name}_loss"] for one in held_out}

@@ -84,9 +84,13 @@ def test_multi_hot_in_one_column(tmp_path):
 
 def test_nothing_outside_the_training_rows_is_looked_at(tmp_path):
     """Every other row changed: the training rows' inputs stay the same."""
-    schema = {"inputs": [
-        {"column": "age", "kind": "numeric", "indicator": True}, {"column": "sex", "kind": "categorical"},
-        {"name": "illness", "kind": "multi_hot", "columns": ["stroke", "diabetes"], "components": 1}]}  # fmt: skip
+    schema = {
+        "inputs": [
+            {"column": "age", "kind": "numeric", "indicator": True},
+            {"column": "sex", "kind": "categorical"},
+            {"name": "illness", "kind": "multi_hot", "columns": ["stroke", "diabetes"], "components": 1},
+        ]
+    }
     rows = rows_of(60)
     before = loaded(tmp_path, rows, schema)
     one = before.encoder.encoded(TRAIN)[TRAIN]

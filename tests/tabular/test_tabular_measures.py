@@ -35,11 +35,17 @@ def sklearn_values(target, predicted, constant, rows):
     if target.is_classification:
         losses = [log_loss(y, one[rows], labels=range(K)) for one in (predicted, constant)]
         found = predicted[rows].argmax(1)
-        return {"accuracy": accuracy_score(y, found), "macro_f1": f1_score(y, found, average="macro", zero_division=0),
-                "skill": 1 - losses[0] / losses[1]}  # fmt: skip
+        return {
+            "accuracy": accuracy_score(y, found),
+            "macro_f1": f1_score(y, found, average="macro", zero_division=0),
+            "skill": 1 - losses[0] / losses[1],
+        }
     losses = [mean_squared_error(y, one[rows]) for one in (predicted, constant)]
-    return {"mae": mean_absolute_error(y, predicted[rows]), "r2": r2_score(y, predicted[rows]),
-            "skill": 1 - losses[0] / losses[1]}  # fmt: skip
+    return {
+        "mae": mean_absolute_error(y, predicted[rows]),
+        "r2": r2_score(y, predicted[rows]),
+        "skill": 1 - losses[0] / losses[1],
+    }
 
 
 @pytest.mark.parametrize("seed", range(3))

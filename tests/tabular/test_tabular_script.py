@@ -18,23 +18,45 @@ def finished(tmp_path_factory, run_script):
     """(folder of the table, run directory, what the script printed)."""
     folder = tmp_path_factory.mktemp("script")
     data, schema = write(folder)
-    done = run_script(SCRIPT, f"--data_file={data}", f"--schema_file={schema}", f"--output_dir={folder}/run", *SMALL,
-                      "--loss_balancing=fixed,gradnorm", "--plot")  # fmt: skip
+    done = run_script(
+        SCRIPT,
+        f"--data_file={data}",
+        f"--schema_file={schema}",
+        f"--output_dir={folder}/run",
+        *SMALL,
+        "--loss_balancing=fixed,gradnorm",
+        "--plot",
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return folder, folder / "run", done
 
 
 def again(run_script, folder, *more, run="run"):
-    return run_script(SCRIPT, f"--data_file={folder}/table.csv", f"--schema_file={folder}/schema.json",
-                      f"--output_dir={folder}/{run}", *SMALL, *more)  # fmt: skip
+    return run_script(
+        SCRIPT,
+        f"--data_file={folder}/table.csv",
+        f"--schema_file={folder}/schema.json",
+        f"--output_dir={folder}/{run}",
+        *SMALL,
+        *more,
+    )
 
 
 def test_the_table(finished):
     _, run, done = finished
     lines = done.stdout.splitlines()
     header = next(line for line in lines if line.startswith("target "))
-    assert header.split() == ["target", "measure", "n", "fixed", "gradnorm", "single_task", "linear",
-                              "gradient_boosting", "constant"]  # fmt: skip
+    assert header.split() == [
+        "target",
+        "measure",
+        "n",
+        "fixed",
+        "gradnorm",
+        "single_task",
+        "linear",
+        "gradient_boosting",
+        "constant",
+    ]
     first = lines[lines.index(header) + 1 :]
     rows = {tuple(line.split()[:2]): line for line in first[: first.index("")]}
     for target, names in (("mode", ("accuracy", "macro_f1", "skill")), ("flow", ("mae", "r2", "skill"))):
@@ -98,15 +120,28 @@ def test_other_settings_are_refused_unless_overwritten(finished, run_script):
     folder, run, _ = finished
     refused = again(run_script, folder, "--learning_rate=0.01", "--seed=5")
     assert refused.returncode == 1
-    assert refused.stderr == (f"error: {run}: expected the settings that the run was started with, received another "
-                              "learning_rate, seed; --overwrite starts anew\n")  # fmt: skip
+    assert refused.stderr == (
+        f"error: {run}: expected the settings that the run was started with, received another "
+        "learning_rate, seed; --overwrite starts anew\n"
+    )
 
 
-@pytest.mark.parametrize("schema, rows, expected", [
-    ({"targets": [{"column": "moed", "kind": "classification"}]}, None, "expected the column moed"),
-    ({}, [row[:6] + ["HD"] + row[7:] for row in rows_of(20)], "mode: expected a target with two classes or more, re"),
-    ({}, [row[:2] + ["NA"] + row[3:] for row in rows_of(20)], "age: expected some value, received a column that is"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "schema, rows, expected",
+    [
+        ({"targets": [{"column": "moed", "kind": "classification"}]}, None, "expected the column moed"),
+        (
+            {},
+            [row[:6] + ["HD"] + row[7:] for row in rows_of(20)],
+            "mode: expected a target with two classes or more, re",
+        ),
+        (
+            {},
+            [row[:2] + ["NA"] + row[3:] for row in rows_of(20)],
+            "age: expected some value, received a column that is",
+        ),
+    ],
+)
 def test_a_wrong_schema_ends_in_one_line(tmp_path, run_script, schema, rows, expected):
     data, described = write(tmp_path, rows, schema)
     done = run_script(SCRIPT, f"--data_file={data}", f"--schema_file={described}", f"--output_dir={tmp_path}/run")
@@ -114,13 +149,19 @@ def test_a_wrong_schema_ends_in_one_line(tmp_path, run_script, schema, rows, exp
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and expected in done.stderr
 
 
-@pytest.mark.parametrize("flag, expected", [
-    ("--loss_balancing=fixed,gradnrom", "--loss_balancing: expected names among fixed, uncertainty, gradnorm, random"),
-    ("--hidden=64,many", "--hidden: expected whole numbers, received '64,many'"),
-    ("--valid_share=0", "--valid_share: expected a share between 0 and 1, received 0.0"),
-    ("--task_weights=mode:-1", "--task_weights: expected target:number"),
-    ("--folds=100", "--folds: expected 2 to 30 (the groups of rows), received 100"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flag, expected",
+    [
+        (
+            "--loss_balancing=fixed,gradnrom",
+            "--loss_balancing: expected names among fixed, uncertainty, gradnorm, random",
+        ),
+        ("--hidden=64,many", "--hidden: expected whole numbers, received '64,many'"),
+        ("--valid_share=0", "--valid_share: expected a share between 0 and 1, received 0.0"),
+        ("--task_weights=mode:-1", "--task_weights: expected target:number"),
+        ("--folds=100", "--folds: expected 2 to 30 (the groups of rows), received 100"),
+    ],
+)
 def test_wrong_flags_end_in_one_line(finished, run_script, flag, expected):
     done = again(run_script, finished[0], flag, run="other")
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and expected in done.stderr
@@ -129,8 +170,14 @@ def test_wrong_flags_end_in_one_line(finished, run_script, flag, expected):
 
 def test_a_dry_run_writes_nothing(tmp_path, run_script):
     data, schema = write(tmp_path, schema={"rows": ["kt_v > 1.5"]})
-    done = run_script(SCRIPT, f"--data_file={data}", f"--schema_file={schema}", f"--output_dir={tmp_path}/run",
-                      "--dry_run", cwd=tmp_path)  # fmt: skip
+    done = run_script(
+        SCRIPT,
+        f"--data_file={data}",
+        f"--schema_file={schema}",
+        f"--output_dir={tmp_path}/run",
+        "--dry_run",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0 and not (tmp_path / "run").exists()
     kept, dropped = map(int, re.search(r"(\d+) rows take part; left out: not kt_v > 1.5: (\d+)", done.stdout).groups())
     assert kept + dropped == 60 and "target mode: 2 classes" in done.stdout and "target flow: regression" in done.stdout
@@ -139,16 +186,29 @@ def test_a_dry_run_writes_nothing(tmp_path, run_script):
 def test_generated_hemodialysis_rows_fit_their_schema(tmp_path, run_script, repo_root):
     made = run_script("preprocessing/make_hemodialysis_rows.py", f"--output_file={tmp_path}/h.csv", "--num_rows=300")
     assert made.returncode == 0, made.stderr
-    done = run_script(SCRIPT, f"--data_file={tmp_path}/h.csv", f"--output_dir={tmp_path}/run", "--dry_run",
-                      f"--schema_file={repo_root}/medtop/configs/hemodialysis_schema.json")  # fmt: skip
+    done = run_script(
+        SCRIPT,
+        f"--data_file={tmp_path}/h.csv",
+        f"--output_dir={tmp_path}/run",
+        "--dry_run",
+        f"--schema_file={repo_root}/medtop/configs/hemodialysis_schema.json",
+    )
     assert done.returncode == 0 and done.stdout.count("target ") == 10, done.stderr
 
 
 def test_the_kidney_table_from_one_command(test_data, tmp_path, run_script, repo_root):
     """Acceptance: uci_ckd, one command, the table. Two folds and few epochs here; docs/tabular.md has the full run."""
-    done = run_script(SCRIPT, f"--data_file={test_data}/uci_ckd/kidney_disease.csv.gz", f"--output_dir={tmp_path}/run",
-                      f"--schema_file={repo_root}/medtop/configs/ckd_schema.json", "--folds=2", "--epochs=15",
-                      "--loss_balancing=uncertainty", "--nosingle_task", "--num_bootstrap=100")  # fmt: skip
+    done = run_script(
+        SCRIPT,
+        f"--data_file={test_data}/uci_ckd/kidney_disease.csv.gz",
+        f"--output_dir={tmp_path}/run",
+        f"--schema_file={repo_root}/medtop/configs/ckd_schema.json",
+        "--folds=2",
+        "--epochs=15",
+        "--loss_balancing=uncertainty",
+        "--nosingle_task",
+        "--num_bootstrap=100",
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     held_out = json.loads((tmp_path / "run" / "metrics.json").read_text())["held_out"]
     for method in ("uncertainty", "linear", "gradient_boosting"):
@@ -158,13 +218,25 @@ def test_the_kidney_table_from_one_command(test_data, tmp_path, run_script, repo
 
 @pytest.mark.slow
 def test_yaib_tables_from_two_commands(test_data, tmp_path, run_script, repo_root):
-    made = run_script("preprocessing/make_yaib_table.py", f"--yaib_dir={test_data}/yaib_mimic_demo",
-                      f"--patients_file={test_data}/mimic3_demo/ICUSTAYS.csv.gz",
-                      f"--output_file={tmp_path}/icu.csv")  # fmt: skip
+    made = run_script(
+        "preprocessing/make_yaib_table.py",
+        f"--yaib_dir={test_data}/yaib_mimic_demo",
+        f"--patients_file={test_data}/mimic3_demo/ICUSTAYS.csv.gz",
+        f"--output_file={tmp_path}/icu.csv",
+    )
     assert made.returncode == 0 and made.stdout.startswith("132 stays: "), made.stderr
-    done = run_script(SCRIPT, f"--data_file={tmp_path}/icu.csv", f"--output_dir={tmp_path}/run", "--folds=2",
-                      f"--schema_file={repo_root}/medtop/configs/yaib_schema.json", "--epochs=3", "--hidden=8,4",
-                      "--loss_balancing=gradnorm", "--nosingle_task", "--num_bootstrap=50")  # fmt: skip
+    done = run_script(
+        SCRIPT,
+        f"--data_file={tmp_path}/icu.csv",
+        f"--output_dir={tmp_path}/run",
+        "--folds=2",
+        f"--schema_file={repo_root}/medtop/configs/yaib_schema.json",
+        "--epochs=3",
+        "--hidden=8,4",
+        "--loss_balancing=gradnorm",
+        "--nosingle_task",
+        "--num_bootstrap=50",
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["rows"] == {"used": 113, "dropped": {"no target known": 19}}

@@ -65,12 +65,15 @@ def test_relative_loss_by_hand(data):
     constant = np.tile(mode.constant(TRAIN), (len(rows), 1))
     shares = [log_loss(mode.values[rows], probabilities[rows]) / log_loss(mode.values[rows], constant)]
     rows = VALID[flow.known[VALID]]
-    shares.append(np.mean((flow.values[rows] - values[rows]) ** 2)
-                  / np.mean((flow.values[rows] - flow.constant(TRAIN)[0]) ** 2))  # fmt: skip
+    shares.append(
+        np.mean((flow.values[rows] - values[rows]) ** 2) / np.mean((flow.values[rows] - flow.constant(TRAIN)[0]) ** 2)
+    )
     best = trainer.history[trainer.best_epoch - 1]["valid_loss"]
     assert best == pytest.approx(np.mean(shares), rel=1e-5) == min(row["valid_loss"] for row in trainer.history)
-    perfect = [np.where(np.arange(2) == mode.values[VALID][:, None], 50.0, -50.0),
-               ((flow.values[VALID] - trainer.constants[1][0]) / trainer.constants[1][1])[:, None]]  # fmt: skip
+    perfect = [
+        np.where(np.arange(2) == mode.values[VALID][:, None], 50.0, -50.0),
+        ((flow.values[VALID] - trainer.constants[1][0]) / trainer.constants[1][1])[:, None],
+    ]
     assert relative_loss(perfect, data.targets, trainer.constants, VALID) == pytest.approx(0, abs=1e-6)
 
 
@@ -80,8 +83,9 @@ def test_unknown_values_move_nothing(data, balancing):
     found = []
     trainer, x = trainer_of(data, balancing=balancing)
     for flip in (0.0, 1.0):
-        trainer.targets = [dataclasses.replace(one, values=np.where(one.known, one.values, flip))
-                           for one in data.targets]  # fmt: skip
+        trainer.targets = [
+            dataclasses.replace(one, values=np.where(one.known, one.values, flip)) for one in data.targets
+        ]
         assert not all(one.known[TRAIN].all() for one in trainer.targets)
         trainer.fit(x, TRAIN, VALID)
         found.append((trainer.history, [part.tolist() for part in trainer.predict(x)]))
@@ -104,8 +108,17 @@ def test_telemetry(data):
     trainer, x = trainer_of(data, balancing="gradnorm")
     trainer.fit(x, TRAIN, VALID)
     for epoch, row in enumerate(trainer.history, 1):
-        assert list(row) == ["epoch", "mode_loss", "mode_weight", "mode_gradient_norm", "mode_flow_gradient_cosine",
-                             "flow_loss", "flow_weight", "flow_gradient_norm", "valid_loss"]  # fmt: skip
+        assert list(row) == [
+            "epoch",
+            "mode_loss",
+            "mode_weight",
+            "mode_gradient_norm",
+            "mode_flow_gradient_cosine",
+            "flow_loss",
+            "flow_weight",
+            "flow_gradient_norm",
+            "valid_loss",
+        ]
         assert row["epoch"] == epoch and row["mode_weight"] + row["flow_weight"] == pytest.approx(2, rel=1e-5)
         assert -1 <= row["mode_flow_gradient_cosine"] <= 1 and row["mode_gradient_norm"] > 0
 
@@ -147,8 +160,10 @@ def test_gradients_at_the_last_shared_layer_by_hand(data):
 def test_a_tasks_weight_changes_what_the_network_learns(data, balancing):
     last = []
     for weights in ((1.0, 1.0), (20.0, 1.0), (1.0, 20.0)):
-        targets = [dataclasses.replace(one, target=dataclasses.replace(one.target, weight=weight))
-                   for one, weight in zip(data.targets, weights, strict=True)]  # fmt: skip
+        targets = [
+            dataclasses.replace(one, target=dataclasses.replace(one.target, weight=weight))
+            for one, weight in zip(data.targets, weights, strict=True)
+        ]
         trainer, x = trainer_of(data, balancing=balancing, targets=targets)
         trainer.fit(x, TRAIN, VALID)
         last.append(trainer.history[-1])
@@ -171,11 +186,23 @@ def test_a_loss_that_is_no_number(data):
         trainer.fit(x, TRAIN, VALID)
 
 
-@pytest.mark.parametrize("change", [
-    {"hidden": ()}, {"hidden": (8, 0)}, {"dropout": 1.0}, {"learning_rate": 0.0}, {"weight_decay": -1.0},
-    {"batch_size": 0}, {"epochs": 0}, {"patience": -1}, {"valid_share": 1.0}, {"seed": -1}, {"gradnorm_alpha": -0.1},
-    {"balancing_learning_rate": float("inf")},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden": ()},
+        {"hidden": (8, 0)},
+        {"dropout": 1.0},
+        {"learning_rate": 0.0},
+        {"weight_decay": -1.0},
+        {"batch_size": 0},
+        {"epochs": 0},
+        {"patience": -1},
+        {"valid_share": 1.0},
+        {"seed": -1},
+        {"gradnorm_alpha": -0.1},
+        {"balancing_learning_rate": float("inf")},
+    ],
+)
 def test_wrong_options(change):
     with pytest.raises(DataError, match=f"--{next(iter(change))}: expected "):
         TabularOptions(**change).check()

@@ -13,15 +13,56 @@ from medtop.text.word_windows import all_word_windows, word_windows
 def one_by_one(text):
     """The published order, with Python's own functions on one note."""
     text = text.replace("\n", " ").replace("\r", " ").strip().lower()
-    for pattern, word in ((r"\[(.*?)\]", ""), (r"[0-9]+\.", ""), (r"dr\.", "doctor"), (r"m\.d\.", "md"),
-                          ("admission date:", ""), ("discharge date:", ""), ("--|__|==", "")):  # fmt: skip
+    for pattern, word in (
+        (r"\[(.*?)\]", ""),
+        (r"[0-9]+\.", ""),
+        (r"dr\.", "doctor"),
+        (r"m\.d\.", "md"),
+        ("admission date:", ""),
+        ("discharge date:", ""),
+        ("--|__|==", ""),
+    ):
         text = re.sub(pattern, word, text)
     return text
 
 
-FRAGMENTS = ["[", "]", "[**", "**]", "1", "23", ".", "dr.", "m.d.", "Dr. ", "M.", "admission date:", "Discharge Date:",
-             "disch", "arge date:", "-", "_", "=", "--", "\n", "\r", " ", "\t", "a", "words here", "9" * 40, "\x1c",
-             "\xa0", "\x85", "Σ", "ΑΣ", "İ", "ß", "é", "٣."]  # fmt: skip
+FRAGMENTS = [
+    "[",
+    "]",
+    "[**",
+    "**]",
+    "1",
+    "23",
+    ".",
+    "dr.",
+    "m.d.",
+    "Dr. ",
+    "M.",
+    "admission date:",
+    "Discharge Date:",
+    "disch",
+    "arge date:",
+    "-",
+    "_",
+    "=",
+    "--",
+    "\n",
+    "\r",
+    " ",
+    "\t",
+    "a",
+    "words here",
+    "9" * 40,
+    "\x1c",
+    "\xa0",
+    "\x85",
+    "Σ",
+    "ΑΣ",
+    "İ",
+    "ß",
+    "é",
+    "٣.",
+]
 ASCII = [fragment for fragment in FRAGMENTS if fragment.isascii()]
 
 
@@ -38,26 +79,29 @@ def test_published_equals_the_steps_one_by_one(fragments):
             assert all_word_windows(texts, size, shortest) == [word_windows(text, size, shortest) for text in texts]
 
 
-@pytest.mark.parametrize("text, published, careful", [
-    ("K 4.5, [1.2-3]", "k 5, ", "k 4.5, [1.2-3]"),
-    (" 1. One\n 12. Two\n3.5 mg", " one   two 5 mg", "one  two 3.5 mg"),
-    ("[**Name\n(NI) 12**] came", " came", "came"),
-    ("a [open b", "a [open b", "a [open b"),
-    ("hydr. Dr. X, M.D.", "hydoctor doctor x, md", "hydr. doctor x, md"),
-    ("a -- b --- c -=- d ____", "a  b - c -=- d ", "a   b   c -=- d"),
-    ("Discharge Date: x", " x", "x"),
-    ("[**] a **] b", " a **] b", "b"),
-    ("x[**a[**]b**]c", "xb**]c", "xb**]c"),
-    ("", "", ""),
-    (" \r\n\t", "", ""),
-    # each step sees what the one before it has left
-    ("1[x]2. y", " y", "1[x]2. y"),
-    ("d[1]r. A m[x].d. B", "doctor a md b", "d[1]r. a m[x].d. b"),
-    ("d3.r. x m.d4.. y", "doctor x md y", "d3.r. x m.d4.. y"),
-    ("admission 1.date: x", " x", "admission 1.date: x"),
-    ("-[x]- -1.- a", "  a", "-[x]- -1.- a"),
-    ("admission --date: x", "admission date: x", "admission  date: x"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, published, careful",
+    [
+        ("K 4.5, [1.2-3]", "k 5, ", "k 4.5, [1.2-3]"),
+        (" 1. One\n 12. Two\n3.5 mg", " one   two 5 mg", "one  two 3.5 mg"),
+        ("[**Name\n(NI) 12**] came", " came", "came"),
+        ("a [open b", "a [open b", "a [open b"),
+        ("hydr. Dr. X, M.D.", "hydoctor doctor x, md", "hydr. doctor x, md"),
+        ("a -- b --- c -=- d ____", "a  b - c -=- d ", "a   b   c -=- d"),
+        ("Discharge Date: x", " x", "x"),
+        ("[**] a **] b", " a **] b", "b"),
+        ("x[**a[**]b**]c", "xb**]c", "xb**]c"),
+        ("", "", ""),
+        (" \r\n\t", "", ""),
+        # each step sees what the one before it has left
+        ("1[x]2. y", " y", "1[x]2. y"),
+        ("d[1]r. A m[x].d. B", "doctor a md b", "d[1]r. a m[x].d. b"),
+        ("d3.r. x m.d4.. y", "doctor x md y", "d3.r. x m.d4.. y"),
+        ("admission 1.date: x", " x", "admission 1.date: x"),
+        ("-[x]- -1.- a", "  a", "-[x]- -1.- a"),
+        ("admission --date: x", "admission date: x", "admission  date: x"),
+    ],
+)
 def test_by_hand(text, published, careful):
     assert clean([text], "published") == [published] == [one_by_one(text)]
     assert clean([text], "careful") == [careful]
@@ -67,9 +111,20 @@ def test_letters_stay_where_asked():
     assert clean(["Dr. Who, M.D.\nADMISSION DATE: Now"], lower_case=False) == ["Doctor Who, Md  Now"]
 
 
-@pytest.mark.parametrize("text", [
-    "[" * 200_000, "[**" * 100_000, "9" * 400_000, "9" * 400_000 + ".", "-" * 400_000, "." * 400_000,
-    " " * 400_000 + "a", "\n" + " " * 400_000, "\n1" * 200_000])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 200_000,
+        "[**" * 100_000,
+        "9" * 400_000,
+        "9" * 400_000 + ".",
+        "-" * 400_000,
+        "." * 400_000,
+        " " * 400_000 + "a",
+        "\n" + " " * 400_000,
+        "\n1" * 200_000,
+    ],
+)
 @pytest.mark.parametrize("cleaning", ["careful", "published"])
 def test_linear_in_the_text(text, cleaning):
     """`re.sub` of the published patterns takes minutes for some of these."""

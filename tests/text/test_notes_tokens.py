@@ -24,11 +24,38 @@ from medtop.text.wordpiece import WordPiece, choose_case, read_vocabulary
 from medtop.text.words import ALONE, DROP, KEEP, SPACE, WordSplitter, kind_of, normal_form
 
 POOL = list("abcXYZ  .,-_[]\u4e2d\u6587\x00\x01\u200b\ufffd\u2260\u0301\u0130\u03a3\xdf\ufb01\t\n\r\u2028\uff21") + [
-    "\ud55c", "\U0001f600", "\xf1", "\xc9", "\x0b", "\xa0", "\xad", "\u0378", "A\u0308", "\u212a", "\u1fef",
-]  # fmt: skip
-HARD = ["", " ", "\n", "a" * 100, "b" * 101, "\xe9" * 100, "\xe9" * 101, "\u4e2d" * 150, "e\u0301" * 101,
-        "\xf1" * 100, "\xdf" * 60,
-        "\u0301", "a \u0301 b", "\x00", "[CLS] [MASK] [SEP]", "dr.smith's o2-sat>95%", "x\x01y", "\ud800a"]  # fmt: skip
+    "\ud55c",
+    "\U0001f600",
+    "\xf1",
+    "\xc9",
+    "\x0b",
+    "\xa0",
+    "\xad",
+    "\u0378",
+    "A\u0308",
+    "\u212a",
+    "\u1fef",
+]
+HARD = [
+    "",
+    " ",
+    "\n",
+    "a" * 100,
+    "b" * 101,
+    "\xe9" * 100,
+    "\xe9" * 101,
+    "\u4e2d" * 150,
+    "e\u0301" * 101,
+    "\xf1" * 100,
+    "\xdf" * 60,
+    "\u0301",
+    "a \u0301 b",
+    "\x00",
+    "[CLS] [MASK] [SEP]",
+    "dr.smith's o2-sat>95%",
+    "x\x01y",
+    "\ud800a",
+]
 
 
 def fuzzed(count, seed, longest=60):
@@ -87,8 +114,18 @@ def test_places_are_those_of_the_words_in_the_original_text():
     pieces = tokenizer().tokenize(["first text.", text])
     mine = slice(pieces.counts[0], None)
     found = [text[start:end] for start, end in zip(pieces.starts[mine], pieces.ends[mine], strict=True)]
-    assert found == ["Na\u00efve\u00ad\u200bt\u00e9", ",", "pt", *["relapsed"] * 2, "(", "x", ")", "\U0001f600",
-                     "\u4e2d", "\u6587"]  # fmt: skip
+    assert found == [
+        "Na\u00efve\u00ad\u200bt\u00e9",
+        ",",
+        "pt",
+        *["relapsed"] * 2,
+        "(",
+        "x",
+        ")",
+        "\U0001f600",
+        "\u4e2d",
+        "\u6587",
+    ]
     assert pieces.word_starts[mine].tolist() == [1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1]
     assert [NOTE_VOCABULARY.tokens[i] for i in pieces.ids[mine]][2:6] == ["[UNK]", "relapse", "##d", "[UNK]"]
 
@@ -115,9 +152,11 @@ def test_windows_by_hand():
     name = NOTE_VOCABULARY.tokens
     rows = [[name[i] for i in row] for row in np.split(windows.token_ids, np.cumsum(windows.counts)[:-1])]
     assert rows == [
-        ["[CLS]", "fever", "cough", "[SEP]"], ["[CLS]", "pain", ".", "[SEP]"],
-        ["[CLS]", "un", "##able", "clear", "[SEP]"], ["[CLS]", "oral", "[SEP]"],
-    ]  # fmt: skip
+        ["[CLS]", "fever", "cough", "[SEP]"],
+        ["[CLS]", "pain", ".", "[SEP]"],
+        ["[CLS]", "un", "##able", "clear", "[SEP]"],
+        ["[CLS]", "oral", "[SEP]"],
+    ]
     assert windows.texts.tolist() == [0, 0, 0, 2] and windows.numbers.tolist() == [0, 1, 2, 0]
     assert windows.starts.tolist() == [0, 12, 18, 0] and windows.ends.tolist() == [11, 17, 30, 4]
 
@@ -302,20 +341,23 @@ def test_texts_are_read_from_a_clinicalbert_folder(tmp_path):
     assert batch.patient_ids == ["p1"] and batch.admission_ids == ["7"] and len(batch.texts[0]) == 250_000
 
 
-@pytest.mark.parametrize("name, content, message", [
-    ("x.csv", b"TEXT,ID\na,1\n", "TEXT, ID, Label"),
-    ("x.csv", b"TEXT,ID,Label\nsecret,1,maybe\n", "line 2: column Label"),
-    ("x.csv", b"TEXT,ID,Label\nsecret,,1\n", "line 2: expected an admission"),
-    ("x.csv", b"TEXT,ID,Label\nsecret,1,1\nsecret\n", "line 3: expected 3 columns, received fewer"),
-    ("x.csv", b"TEXT,ID,Label\nsecret,1,1,1\n", "line 2: expected 3 columns, received more"),
-    ("x.csv", b"TEXT,ID,Label\nsecret \xff,1,1\n", "line 2: expected UTF-8 text"),
-    ("x.csv", b"TEXT,ID,Label\nsecret \0,1,1\n", "NUL byte at byte 21"),
-    ("x.csv", b'TEXT,ID,Label\n"secret,1,1\nb,2,0\n', "line 2: .* never closed"),  # it would swallow admission 2
-    ("x.csv", b"", "received an empty file"),
-    ("x.csv", b"\n", "received a blank line"),
-    ("x.txt", b"secret", "parquet"),
-    ("x.parquet", b"secret", "Parquet"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("x.csv", b"TEXT,ID\na,1\n", "TEXT, ID, Label"),
+        ("x.csv", b"TEXT,ID,Label\nsecret,1,maybe\n", "line 2: column Label"),
+        ("x.csv", b"TEXT,ID,Label\nsecret,,1\n", "line 2: expected an admission"),
+        ("x.csv", b"TEXT,ID,Label\nsecret,1,1\nsecret\n", "line 3: expected 3 columns, received fewer"),
+        ("x.csv", b"TEXT,ID,Label\nsecret,1,1,1\n", "line 2: expected 3 columns, received more"),
+        ("x.csv", b"TEXT,ID,Label\nsecret \xff,1,1\n", "line 2: expected UTF-8 text"),
+        ("x.csv", b"TEXT,ID,Label\nsecret \0,1,1\n", "NUL byte at byte 21"),
+        ("x.csv", b'TEXT,ID,Label\n"secret,1,1\nb,2,0\n', "line 2: .* never closed"),  # it would swallow admission 2
+        ("x.csv", b"", "received an empty file"),
+        ("x.csv", b"\n", "received a blank line"),
+        ("x.txt", b"secret", "parquet"),
+        ("x.parquet", b"secret", "Parquet"),
+    ],
+)
 def test_bad_files_end_in_one_line_without_text(tmp_path, name, content, message):
     path = tmp_path / name
     path.write_bytes(content)
@@ -324,10 +366,13 @@ def test_bad_files_end_in_one_line_without_text(tmp_path, name, content, message
     assert "secret" not in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"text": ["x", None]}, "row 1: expected a value in column text"),
-    ({"readmission": [1, 2]}, "column readmission"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"text": ["x", None]}, "row 1: expected a value in column text"),
+        ({"readmission": [1, 2]}, "column readmission"),
+    ],
+)
 def test_bad_parquet_values(tmp_path, changes, message):
     path = write_parquet(tmp_path / "x.parquet", **admissions(["x", "y"], **changes))
     with pytest.raises(DataError, match=message):
@@ -343,8 +388,12 @@ def test_bad_parquet_values(tmp_path, changes, message):
 def settings(folder, **changes):
     vocabulary = folder / "vocab.txt"
     NOTE_VOCABULARY.write_text(vocabulary)
-    values = dict(input_file=str(folder / "n.notes.train.parquet"), output_file=str(folder / "out"),
-                  vocab_file=str(vocabulary), max_seq_length=8)  # fmt: skip
+    values = dict(
+        input_file=str(folder / "n.notes.train.parquet"),
+        output_file=str(folder / "out"),
+        vocab_file=str(vocabulary),
+        max_seq_length=8,
+    )
     return create_features.NoteSettings(**values | changes)
 
 
@@ -384,14 +433,17 @@ def test_windows_of_an_admission_are_counted_over_its_csv_rows(tmp_path):
         assert columns["window"].tolist() == windows and info.counts["pieces_cut"] == cut
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"max_seq_length": 2}, "--max_seq_length"),
-    ({"window_overlap": 6}, "--window_overlap"),
-    ({"legacy": True, "window_overlap": 1}, "--window_overlap"),
-    ({"input_file": "nowhere.parquet"}, "nowhere.parquet"),
-    ({"output_file": "a,b"}, "--output_file"),
-    ({"vocab_file": "nowhere.txt"}, "nowhere.txt"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"max_seq_length": 2}, "--max_seq_length"),
+        ({"window_overlap": 6}, "--window_overlap"),
+        ({"legacy": True, "window_overlap": 1}, "--window_overlap"),
+        ({"input_file": "nowhere.parquet"}, "nowhere.parquet"),
+        ({"output_file": "a,b"}, "--output_file"),
+        ({"vocab_file": "nowhere.txt"}, "nowhere.txt"),
+    ],
+)
 def test_wrong_settings_are_refused(tmp_path, changes, message):
     write_parquet(tmp_path / "n.notes.train.parquet", **admissions(["x"]))
     with pytest.raises(DataError, match=message):
@@ -408,11 +460,21 @@ def test_files_of_two_splits_are_refused(tmp_path):
 def test_the_scripts_work_from_a_users_folder(tmp_path, run_script):
     texts = ["Fever and cough, pain in the chest.", "Stable; no fever."] * 20
     write_parquet(tmp_path / "n.notes.train.parquet", **admissions(texts))
-    process = run_script("preprocessing/learn_wordpiece_vocab.py", "--input_file=n.notes.train.parquet",
-                         "--output_file=vocab.txt", "--vocab_size=100", cwd=tmp_path)  # fmt: skip
+    process = run_script(
+        "preprocessing/learn_wordpiece_vocab.py",
+        "--input_file=n.notes.train.parquet",
+        "--output_file=vocab.txt",
+        "--vocab_size=100",
+        cwd=tmp_path,
+    )
     assert process.returncode == 0 and "40 texts" in process.stdout, process.stderr
-    command = ("preprocessing/create_notes_features.py", "--input_file=n.notes.train.parquet",
-               "--output_file=train.tfrecord", "--vocab_file=vocab.txt", "--max_seq_length=16")  # fmt: skip
+    command = (
+        "preprocessing/create_notes_features.py",
+        "--input_file=n.notes.train.parquet",
+        "--output_file=train.tfrecord",
+        "--vocab_file=vocab.txt",
+        "--max_seq_length=16",
+    )
     process = run_script(*command, cwd=tmp_path)
     assert process.returncode == 0 and "40 windows of 40 texts of 20 patients" in process.stdout, process.stderr
     assert "(0.00% unknown)" in process.stdout and "run_readmission.py" in process.stdout
@@ -471,10 +533,9 @@ def test_all_of_unicode_against_huggingface(lower_case):
     for word, number in zip(split.words, split.texts, strict=True):
         ours[number].append(word)
     differing = [
-        letter for letter, words in zip(letters, ours, strict=True)
+        letter
+        for letter, words in zip(letters, ours, strict=True)
         if words != [word for word, _ in cutter.pre_tokenize_str(normalizer.normalize_str(f"a{letter}b"))]
-    ]  # fmt: skip
+    ]
     assert len(differing) < 800 and not [letter for letter in differing if ord(letter) < 0x600]
     assert {unicodedata.category(letter)[0] for letter in differing} <= set("CPMS"), "no letter and no digit"
-
-

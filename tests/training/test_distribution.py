@@ -34,8 +34,11 @@ def start(name, folder, results, cases, devices=1, more=None):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", **(more or {})}
     return subprocess.Popen(
         [sys.executable, str(WORKER), name, str(folder), str(results), str(devices), json.dumps(cases)],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def finished(processes, seconds=900):
@@ -88,17 +91,22 @@ def folder(tmp_path_factory):
 COMMON = dict(config=CONFIG, batch_size=8, steps=20)
 CASES = {
     # every task mix; 42 patients in batches of 8: the last batch has two
-    "all": COMMON | dict(tasks=["masked_lm", "long_stay", "complications"],
-                         task_weights={"masked_lm": 0.5, "long_stay": 2.0}),
+    "all": COMMON
+    | dict(tasks=["masked_lm", "long_stay", "complications"], task_weights={"masked_lm": 0.5, "long_stay": 2.0}),
     "masked_lm": COMMON | dict(tasks=["masked_lm"]),
     "clipped": COMMON | dict(tasks=["long_stay", "complications"], clip_norm=0.05),  # a clip that always bites
     "packed": COMMON | dict(tasks=["masked_lm", "long_stay"], options={"packing": True, "row_lengths": [16, 32]}),
     "uncertainty": COMMON | dict(tasks=["masked_lm", "long_stay", "complications"], balancing="uncertainty"),
-    "gradnorm": COMMON | dict(tasks=["masked_lm", "long_stay", "complications"], balancing="gradnorm",
-                              options={"packing": True, "row_lengths": [16, 32]}, telemetry_steps=5),
+    "gradnorm": COMMON
+    | dict(
+        tasks=["masked_lm", "long_stay", "complications"],
+        balancing="gradnorm",
+        options={"packing": True, "row_lengths": [16, 32]},
+        telemetry_steps=5,
+    ),
     "random": COMMON | dict(tasks=["masked_lm", "complications"], balancing="random"),
     "uneven": COMMON | dict(tasks=["long_stay"], batch_size=7),  # rows that two devices cannot share evenly
-}  # fmt: skip
+}
 
 
 FAST = ("all", "uneven")

@@ -66,9 +66,10 @@ class DiskFull:
         self.savez(file, **arrays)
 
 
-@pytest.mark.parametrize("allowed, left", [
-    pytest.param(1, [2], marks=pytest.mark.slow), (2, [2, 4]), pytest.param(3, [2, 4], marks=pytest.mark.slow)
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "allowed, left",
+    [pytest.param(1, [2], marks=pytest.mark.slow), (2, [2, 4]), pytest.param(3, [2, 4], marks=pytest.mark.slow)],
+)
 def test_a_full_disk_ends_the_run_and_leaves_what_was_finished(options, monkeypatch, allowed, left):
     """The second or third checkpoint, or the best weights, cannot be written any more."""
     with monkeypatch.context() as patch:
@@ -83,9 +84,17 @@ def test_a_full_disk_ends_the_run_and_leaves_what_was_finished(options, monkeypa
 
 def script(folder, output, **about):
     """A trainer in a process of its own."""
-    words = [sys.executable, str(ROOT / "run_scripts/run_toppretraining.py"), "--do_train", "--tasks=long_stay",
-             f"--input_file={folder}/input_file.tfrecord", f"--output_dir={output}", "--train_batch_size=8",
-             f"--bert_config_file={folder}/config.json", "--num_train_epochs=1"]  # fmt: skip
+    words = [
+        sys.executable,
+        str(ROOT / "run_scripts/run_toppretraining.py"),
+        "--do_train",
+        "--tasks=long_stay",
+        f"--input_file={folder}/input_file.tfrecord",
+        f"--output_dir={output}",
+        "--train_batch_size=8",
+        f"--bert_config_file={folder}/config.json",
+        "--num_train_epochs=1",
+    ]
     return subprocess.run(words, capture_output=True, text=True, check=False, **about)
 
 

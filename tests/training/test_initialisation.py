@@ -45,8 +45,13 @@ def there():
 def test_encoder_and_heads_that_fit_are_taken_the_rest_starts_at_random(there):
     """Pretrain, then fine-tune: masked_lm is new here, long_stay fits, complications is no task of this run."""
     before, after, taken = begun(plan(tasks=("masked_lm", "long_stay"), best_metric=""))
-    new = {"masked_lm_transform/kernel", "masked_lm_transform/bias", "masked_lm_transform_norm/gamma",
-           "masked_lm_transform_norm/beta", "masked_lm_logits/bias"}  # fmt: skip
+    new = {
+        "masked_lm_transform/kernel",
+        "masked_lm_transform/bias",
+        "masked_lm_transform_norm/gamma",
+        "masked_lm_transform_norm/beta",
+        "masked_lm_logits/bias",
+    }
     assert set(taken.left) == new and set(taken.weights) == after.keys() - new
     assert "long_stay_logits/kernel" in taken.weights and (taken.codes, taken.of) == (55, 55)
     for path, array in after.items():
@@ -55,8 +60,10 @@ def test_encoder_and_heads_that_fit_are_taken_the_rest_starts_at_random(there):
 
 def test_a_head_with_other_labels_is_left(there, tmp_path):
     labels = {"complications": ["CKD_365", "MACE_365"], "long_stay": ["long_stay"]}  # the same two the other way round
-    people = [person | {kind: person[kind] | {"complications": [0.0, 1.0]} for kind in ("labels", "weights")}
-              for person in patients(5, 9)]  # fmt: skip
+    people = [
+        person | {kind: person[kind] | {"complications": [0.0, 1.0]} for kind in ("labels", "weights")}
+        for person in patients(5, 9)
+    ]
     write_dataset(tmp_path / "train", people, tasks=labels)
     files = dict(input_file=str(tmp_path / "train"), valid_file="", test_file="", do_eval=False, best_metric="")
     before, after, taken = begun(plan(**files))
@@ -99,11 +106,14 @@ def test_another_vocabulary_is_refused_or_mapped_by_code(there, tmp_path):
     np.testing.assert_array_equal(after["layer_0_intermediate/kernel"], there["layer_0_intermediate/kernel"])
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"intermediate_size": 32}, "intermediate_size=24 there, 32 here"),
-    ({"activation": "gelu_tanh"}, "activation='gelu' there, 'gelu_tanh' here"),  # same shapes, another encoder
-    ({"pooling": "sum", "norm": "pre"}, "norm='post' there, 'pre' here; pooling='mean' there, 'sum' here"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"intermediate_size": 32}, "intermediate_size=24 there, 32 here"),
+        ({"activation": "gelu_tanh"}, "activation='gelu' there, 'gelu_tanh' here"),  # same shapes, another encoder
+        ({"pooling": "sum", "norm": "pre"}, "norm='post' there, 'pre' here; pooling='mean' there, 'sum' here"),
+    ],
+)
 def test_another_encoder_is_refused_with_the_differences(tmp_path, changes, message):
     config = json.loads((finished_run().folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | changes))

@@ -23,12 +23,25 @@ RUNS, STEPS = 20, 40
 
 def trainer(folder, output):
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "run_scripts/run_toppretraining.py"), "--do_train", "--deterministic",
-         f"--input_file={folder}/input_file.tfrecord", f"--valid_file={folder}/valid_file.tfrecord",
-         f"--bert_config_file={folder}/config.json", f"--output_dir={output}", "--train_batch_size=8",
-         "--num_train_epochs=8", "--save_checkpoints_steps=3", "--learning_rate=1e-2", "--seed=7"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(ROOT / "run_scripts/run_toppretraining.py"),
+            "--do_train",
+            "--deterministic",
+            f"--input_file={folder}/input_file.tfrecord",
+            f"--valid_file={folder}/valid_file.tfrecord",
+            f"--bert_config_file={folder}/config.json",
+            f"--output_dir={output}",
+            "--train_batch_size=8",
+            "--num_train_epochs=8",
+            "--save_checkpoints_steps=3",
+            "--learning_rate=1e-2",
+            "--seed=7",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def finish(folder, output):
@@ -61,12 +74,16 @@ def test_twenty_of_twenty_end_with_the_same_bits(tmp_path):
 
     rng = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
     # some while they start, most while they train; checkpoints are written every third step
-    moments = [(rng.uniform(0, 6), 0) if number % 5 == 0 else (rng.uniform(0, 0.3), rng.integers(1, STEPS))
-               for number in range(RUNS)]  # fmt: skip
+    moments = [
+        (rng.uniform(0, 6), 0) if number % 5 == 0 else (rng.uniform(0, 0.3), rng.integers(1, STEPS))
+        for number in range(RUNS)
+    ]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:  # two at a time, for two cores
-        outcomes = list(pool.map(
-            lambda number: killed_and_finished(tmp_path, tmp_path / f"run{number}", *moments[number]), range(RUNS)
-        ))  # fmt: skip
+        outcomes = list(
+            pool.map(
+                lambda number: killed_and_finished(tmp_path, tmp_path / f"run{number}", *moments[number]), range(RUNS)
+            )
+        )
     assert sum(killed for killed, _ in outcomes) >= RUNS // 2  # a run may be done before its moment
     assert sum(resumed for _, resumed in outcomes) >= RUNS // 3
     for number in range(RUNS):

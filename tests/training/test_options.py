@@ -75,41 +75,56 @@ def test_training_needs_no_validation_and_evaluation_no_training(options):
     assert plan.train is None and plan.test.num_examples == 4
 
 
-@pytest.mark.parametrize("changes, message", [
-    (dict(do_train=False), "--do_train: expected at least one of --do_train and --do_eval"),
-    (dict(output_dir=""), "--output_dir: expected a folder"),
-    (dict(input_file=""), "--input_file: expected TFRecord files to train on"),
-    (dict(do_train=False, do_eval=True, valid_file="", test_file=""), "--valid_file: expected a validation or test"),
-    (dict(do_eval=True, valid_file="", test_file=""), "expected a validation or test file to evaluate on"),
-    (dict(input_file="nowhere/x.tfrecord"), "nowhere/x.tfrecord: expected TFRecord files"),
-    (dict(bert_config_file=""), "--bert_config_file: expected a model configuration"),
-    (dict(bert_config_file="nowhere.json"), "nowhere.json: expected a model configuration (JSON), found no such file"),
-    (dict(true_risk_file="nowhere.csv"), "--true_risk_file: expected an existing file"),
-    (dict(best_metric="loss", valid_file=""), "--valid_file: expected a validation file for early stopping"),
-    (dict(patience=2, valid_file=""), "--valid_file: expected a validation file for early stopping"),
-    (dict(best_metric="auroc"), "--best_metric: expected one of loss, roc_auc, masked_lm.loss"),
-    (dict(tasks=("long_stay",), best_metric="masked_lm.loss"), "expected one of loss, roc_auc, long_stay.loss"),
-    (dict(tasks=("masked_lm",), best_metric="roc_auc"), "--best_metric: expected one of loss, masked_lm.loss"),
-    (dict(tasks=("sepsis",)), "--tasks: expected names among masked_lm, long_stay, complications, received 'sepsis'"),
-    (dict(task_weights={"sepsis": 2.0}), "--task_weights: expected names among"),
-    (dict(class_weights={"long_stay": (1.0, 2.0)}), "expected 1 class weights above 0"),
-    (dict(balanced_sampling="CKD_365"), "--balanced_sampling: expected one of complications, complications.CKD_365"),
-    (dict(train_batch_size=0), "--train_batch_size: expected 1 or more, received 0"),
-    (dict(eval_batch_size=-1), "--eval_batch_size: expected 1 or more, received -1"),
-    (dict(save_checkpoints_steps=0), "--save_checkpoints_steps: expected 1 or more"),
-    (dict(num_train_epochs=-1), "--num_train_epochs: expected 0 or more"),
-    (dict(max_seq_length=1), "--max_seq_length: expected a larger number, received 1"),
-    (dict(max_predictions_per_seq=0), "--max_predictions_per_seq: expected a larger number"),
-    (dict(masked_lm_prob=1.0), "--masked_lm_prob: expected a number between 0 and 1, received 1.0"),
-    (dict(masked_lm_prob=0.0), "--masked_lm_prob: expected a number between 0 and 1"),
-    (dict(learning_rate=0.0), "--learning_rate: expected a number above 0"),
-    (dict(learning_rate=float("nan")), "--learning_rate: expected a number above 0, received nan"),
-    (dict(weight_decay=-0.1), "--weight_decay: expected 0 or more"),
-    (dict(num_warmup_steps=-2), "--num_warmup_steps: expected 0 or more, or -1"),
-    (dict(precision="float16"), "--precision: expected float32 or mixed_bfloat16"),
-    (dict(seed=-1), "--seed: expected 0 or more"),
-    (dict(seed=2**32), "--seed: expected less than 2**32"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(do_train=False), "--do_train: expected at least one of --do_train and --do_eval"),
+        (dict(output_dir=""), "--output_dir: expected a folder"),
+        (dict(input_file=""), "--input_file: expected TFRecord files to train on"),
+        (
+            dict(do_train=False, do_eval=True, valid_file="", test_file=""),
+            "--valid_file: expected a validation or test",
+        ),
+        (dict(do_eval=True, valid_file="", test_file=""), "expected a validation or test file to evaluate on"),
+        (dict(input_file="nowhere/x.tfrecord"), "nowhere/x.tfrecord: expected TFRecord files"),
+        (dict(bert_config_file=""), "--bert_config_file: expected a model configuration"),
+        (
+            dict(bert_config_file="nowhere.json"),
+            "nowhere.json: expected a model configuration (JSON), found no such file",
+        ),
+        (dict(true_risk_file="nowhere.csv"), "--true_risk_file: expected an existing file"),
+        (dict(best_metric="loss", valid_file=""), "--valid_file: expected a validation file for early stopping"),
+        (dict(patience=2, valid_file=""), "--valid_file: expected a validation file for early stopping"),
+        (dict(best_metric="auroc"), "--best_metric: expected one of loss, roc_auc, masked_lm.loss"),
+        (dict(tasks=("long_stay",), best_metric="masked_lm.loss"), "expected one of loss, roc_auc, long_stay.loss"),
+        (dict(tasks=("masked_lm",), best_metric="roc_auc"), "--best_metric: expected one of loss, masked_lm.loss"),
+        (
+            dict(tasks=("sepsis",)),
+            "--tasks: expected names among masked_lm, long_stay, complications, received 'sepsis'",
+        ),
+        (dict(task_weights={"sepsis": 2.0}), "--task_weights: expected names among"),
+        (dict(class_weights={"long_stay": (1.0, 2.0)}), "expected 1 class weights above 0"),
+        (
+            dict(balanced_sampling="CKD_365"),
+            "--balanced_sampling: expected one of complications, complications.CKD_365",
+        ),
+        (dict(train_batch_size=0), "--train_batch_size: expected 1 or more, received 0"),
+        (dict(eval_batch_size=-1), "--eval_batch_size: expected 1 or more, received -1"),
+        (dict(save_checkpoints_steps=0), "--save_checkpoints_steps: expected 1 or more"),
+        (dict(num_train_epochs=-1), "--num_train_epochs: expected 0 or more"),
+        (dict(max_seq_length=1), "--max_seq_length: expected a larger number, received 1"),
+        (dict(max_predictions_per_seq=0), "--max_predictions_per_seq: expected a larger number"),
+        (dict(masked_lm_prob=1.0), "--masked_lm_prob: expected a number between 0 and 1, received 1.0"),
+        (dict(masked_lm_prob=0.0), "--masked_lm_prob: expected a number between 0 and 1"),
+        (dict(learning_rate=0.0), "--learning_rate: expected a number above 0"),
+        (dict(learning_rate=float("nan")), "--learning_rate: expected a number above 0, received nan"),
+        (dict(weight_decay=-0.1), "--weight_decay: expected 0 or more"),
+        (dict(num_warmup_steps=-2), "--num_warmup_steps: expected 0 or more, or -1"),
+        (dict(precision="float16"), "--precision: expected float32 or mixed_bfloat16"),
+        (dict(seed=-1), "--seed: expected 0 or more"),
+        (dict(seed=2**32), "--seed: expected less than 2**32"),
+    ],
+)
 def test_mistakes_are_refused_in_one_line(options, changes, message):
     refused(options, message, **changes)
 
@@ -117,16 +132,21 @@ def test_mistakes_are_refused_in_one_line(options, changes, message):
 def test_longer_rows_than_positions_are_refused_only_where_positions_are_used(folder, options):
     (folder / "positions").mkdir()
     config = small_config(embeddings=("code", "position"), max_position_embeddings=32)
-    refused(training_options(folder / "positions", {}, config, input_file=options.input_file),
-            "--max_seq_length: expected at most max_position_embeddings=32, received 64")  # fmt: skip
+    refused(
+        training_options(folder / "positions", {}, config, input_file=options.input_file),
+        "--max_seq_length: expected at most max_position_embeddings=32, received 64",
+    )
     assert make_plan(replaced(options, max_seq_length=512)).options.max_seq_length == 512  # code, visit, age
 
 
 def test_config_for_another_vocabulary_is_refused(folder, options):
     values = small_config().to_dict()
     (folder / "other.json").write_text(json.dumps(values | {"vocab_size": 61}))
-    refused(options, "--bert_config_file: expected vocab_size 60 (the data's vocabulary) or 0, received 61",
-            bert_config_file=str(folder / "other.json"))  # fmt: skip
+    refused(
+        options,
+        "--bert_config_file: expected vocab_size 60 (the data's vocabulary) or 0, received 61",
+        bert_config_file=str(folder / "other.json"),
+    )
 
 
 def test_data_sets_that_differ_are_refused(folder, options):
@@ -148,8 +168,11 @@ def test_medberts_padded_records_cannot_be_cut_shorter(folder, options):
     rows = [[f"p{number}", [9], [0], [1, 2, 3], [1, 1, 1]] for number in range(3)]
     write_medbert_dataset(folder / "medbert", rows, 5, defaults=DEFAULTS | {"max_seq_length": 8})
     medbert = dict(input_file=str(folder / "medbert"), valid_file="", test_file="", max_seq_length=None)
-    refused(options, "--max_seq_length: expected 8 (Med-BERT's layout is padded to it), received 4",
-            **medbert | {"max_seq_length": 4})  # fmt: skip
+    refused(
+        options,
+        "--max_seq_length: expected 8 (Med-BERT's layout is padded to it), received 4",
+        **medbert | {"max_seq_length": 4},
+    )
     plan = make_plan(replaced(options, **medbert))
     assert [task.name for task in plan.tasks] == ["masked_lm", "long_stay"] and plan.config.vocab_size == 6
 
@@ -164,9 +187,19 @@ def test_an_existing_runs_tasks_must_be_those_of_the_data(options):
 
 def test_names_of_validation_measures_by_hand():
     assert measure_names(choose_tasks(["masked_lm", "long_stay"], TASKS)) == [
-        "loss", "roc_auc", "masked_lm.loss", "masked_lm.accuracy", "masked_lm.top10_accuracy", "masked_lm.perplexity",
-        "long_stay.loss", *(f"long_stay.{label}.{metric}" for label in ("long_stay", "micro", "macro")
-                            for metric in ("roc_auc", "average_precision", "brier"))]  # fmt: skip
+        "loss",
+        "roc_auc",
+        "masked_lm.loss",
+        "masked_lm.accuracy",
+        "masked_lm.top10_accuracy",
+        "masked_lm.perplexity",
+        "long_stay.loss",
+        *(
+            f"long_stay.{label}.{metric}"
+            for label in ("long_stay", "micro", "macro")
+            for metric in ("roc_auc", "average_precision", "brier")
+        ),
+    ]
 
 
 def test_balanced_label_by_task_or_by_label():
@@ -179,11 +212,28 @@ def test_balanced_label_by_task_or_by_label():
 def test_settings_can_be_stored_and_leave_out_what_does_not_change_training(options):
     settings = options.settings()
     assert json.loads(json.dumps(settings)) == settings
-    unchanged = dict(output_dir="x", do_eval=True, test_file="y", eval_batch_size=3, num_bootstrap=5, baselines=True,
-                     max_eval_steps=4, true_risk_file="z", bert_config_file="moved.json")  # fmt: skip
+    unchanged = dict(
+        output_dir="x",
+        do_eval=True,
+        test_file="y",
+        eval_batch_size=3,
+        num_bootstrap=5,
+        baselines=True,
+        max_eval_steps=4,
+        true_risk_file="z",
+        bert_config_file="moved.json",
+    )
     assert replaced(options, **unchanged).settings() == settings
-    for name, value in dict(learning_rate=1.0, seed=9, tasks=("long_stay",), input_file="q", precision="mixed_bfloat16",
-                            balanced_sampling="long_stay", max_seq_length=9, deterministic=True).items():  # fmt: skip
+    for name, value in dict(
+        learning_rate=1.0,
+        seed=9,
+        tasks=("long_stay",),
+        input_file="q",
+        precision="mixed_bfloat16",
+        balanced_sampling="long_stay",
+        max_seq_length=9,
+        deterministic=True,
+    ).items():
         assert replaced(options, **{name: value}).settings() != settings, name
 
 
@@ -207,10 +257,21 @@ def parse(monkeypatch, *words):
 
 def test_flags_become_options(monkeypatch):
     options = parse(
-        monkeypatch, "--output_dir=run", "--input_file=a,b", "--do_train", "--task_weights=masked_lm:0.5,long_stay:2",
-        "--class_weights=long_stay:3.5", "--class_weights=complications:12.23,8.27", "--max_seq_length=77",
-        "--early_stopping=long_stay.loss:3", "--num_train_steps=9", "--nobaselines", "--seed=4", "--strict",
-        "--deterministic")  # fmt: skip
+        monkeypatch,
+        "--output_dir=run",
+        "--input_file=a,b",
+        "--do_train",
+        "--task_weights=masked_lm:0.5,long_stay:2",
+        "--class_weights=long_stay:3.5",
+        "--class_weights=complications:12.23,8.27",
+        "--max_seq_length=77",
+        "--early_stopping=long_stay.loss:3",
+        "--num_train_steps=9",
+        "--nobaselines",
+        "--seed=4",
+        "--strict",
+        "--deterministic",
+    )
     assert options.tasks == ("masked_lm", "long_stay")
     assert options.task_weights == {"masked_lm": 0.5, "long_stay": 2.0}
     assert options.class_weights == {"long_stay": (3.5,), "complications": (12.23, 8.27)}
@@ -275,15 +336,18 @@ def test_flags_reach_the_run(monkeypatch, options):
         assert [line.split()[0] for line in said] == ["next:"]
 
 
-@pytest.mark.parametrize("word, message", [
-    ("--task_weights=masked_lm", "--task_weights: expected name:number, received 'masked_lm'"),
-    ("--task_weights=masked_lm:x", "--task_weights: expected name:number, received 'masked_lm:x'"),
-    ("--task_weights=a:1,a:2", "--task_weights: expected each task once, received 'a' twice"),
-    ("--class_weights=long_stay", "--class_weights: expected name:number,number,..., received 'long_stay'"),
-    ("--early_stopping=loss", "--early_stopping: expected metric:patience, such as loss:3, received 'loss'"),
-    ("--early_stopping=loss:x", "--early_stopping: expected metric:patience"),
-    ("--early_stopping=loss:-1", "--early_stopping: expected metric:patience"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "word, message",
+    [
+        ("--task_weights=masked_lm", "--task_weights: expected name:number, received 'masked_lm'"),
+        ("--task_weights=masked_lm:x", "--task_weights: expected name:number, received 'masked_lm:x'"),
+        ("--task_weights=a:1,a:2", "--task_weights: expected each task once, received 'a' twice"),
+        ("--class_weights=long_stay", "--class_weights: expected name:number,number,..., received 'long_stay'"),
+        ("--early_stopping=loss", "--early_stopping: expected metric:patience, such as loss:3, received 'loss'"),
+        ("--early_stopping=loss:x", "--early_stopping: expected metric:patience"),
+        ("--early_stopping=loss:-1", "--early_stopping: expected metric:patience"),
+    ],
+)
 def test_flags_of_the_wrong_form_are_refused(monkeypatch, word, message):
     with pytest.raises(DataError) as caught:
         parse(monkeypatch, "--output_dir=run", word)

@@ -71,8 +71,15 @@ def options(tmp_path_factory):
     """Two epochs of five steps, masked codes and prolonged stay, no validation."""
     folder = tmp_path_factory.mktemp("training")
     files = write_splits(folder, (40, 16, 4)) | {"valid_file": "", "test_file": ""}
-    return training_options(folder, files, tasks=("masked_lm", "long_stay"), deterministic=True, num_warmup_steps=4,
-                            save_checkpoints_steps=3, task_weights={"masked_lm": 0.5})  # fmt: skip
+    return training_options(
+        folder,
+        files,
+        tasks=("masked_lm", "long_stay"),
+        deterministic=True,
+        num_warmup_steps=4,
+        save_checkpoints_steps=3,
+        task_weights={"masked_lm": 0.5},
+    )
 
 
 def trainer(options, folder):
@@ -107,8 +114,15 @@ def test_log_has_each_step_once_with_its_own_numbers(whole):
 def test_log_holds_the_steps_own_loss_not_the_mean_so_far(options, tmp_path):
     """Fault 10. At a learning rate that moves nothing, each step's loss is that of its batch, by NumPy."""
     config = small_config(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.3)
-    still = training_options(tmp_path, {}, config, input_file=options.input_file, tasks=("long_stay",),
-                             learning_rate=1e-30, num_train_epochs=1)  # fmt: skip
+    still = training_options(
+        tmp_path,
+        {},
+        config,
+        input_file=options.input_file,
+        tasks=("long_stay",),
+        learning_rate=1e-30,
+        num_train_epochs=1,
+    )
     done = trainer(still, tmp_path / "run")
     done.train()
     expected = []
@@ -205,8 +219,16 @@ def test_xla_computes_the_same(options, tmp_path, values, graphs):
     config = small_config(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     logs = {}
     for jit_compile in ("off", "on"):
-        still = training_options(tmp_path, {}, config, input_file=options.input_file, tasks=("masked_lm", "long_stay"),
-                                 num_train_steps=3, jit_compile=jit_compile, **values)  # fmt: skip
+        still = training_options(
+            tmp_path,
+            {},
+            config,
+            input_file=options.input_file,
+            tasks=("masked_lm", "long_stay"),
+            num_train_steps=3,
+            jit_compile=jit_compile,
+            **values,
+        )
         done = trainer(still, tmp_path / jit_compile)
         done.train()
         assert done.take_step.jit_compile == (jit_compile == "on")
@@ -216,8 +238,12 @@ def test_xla_computes_the_same(options, tmp_path, values, graphs):
 
 
 def test_xla_is_for_gpus_unless_asked_for(options, tmp_path, monkeypatch):
-    for gpus, word, expected in (([], "auto", False), (["GPU:0"], "auto", True), (["GPU:0"], "off", False),
-                                 ([], "on", True)):  # fmt: skip
+    for gpus, word, expected in (
+        ([], "auto", False),
+        (["GPU:0"], "auto", True),
+        (["GPU:0"], "off", False),
+        ([], "on", True),
+    ):
         monkeypatch.setattr(distribution.tf.config, "list_logical_devices", lambda kind, gpus=gpus: gpus)
         assert distribution.Distribution(None).compiles(word) is expected
 
@@ -247,9 +273,20 @@ def test_each_option_reaches_the_part_that_it_names(options, tmp_path, monkeypat
             self.arguments = arguments
 
     monkeypatch.setattr(training, "TrainBatches", Batches)
-    values = dict(max_seq_length=17, masked_lm_prob=0.4, max_predictions_per_seq=3, train_batch_size=9,
-                  weight_decay=0.07, learning_rate=0.5, num_warmup_steps=2, num_train_steps=7, seed=11,
-                  precision="mixed_bfloat16", deterministic=False, balanced_sampling="long_stay")  # fmt: skip
+    values = dict(
+        max_seq_length=17,
+        masked_lm_prob=0.4,
+        max_predictions_per_seq=3,
+        train_batch_size=9,
+        weight_decay=0.07,
+        learning_rate=0.5,
+        num_warmup_steps=2,
+        num_train_steps=7,
+        seed=11,
+        precision="mixed_bfloat16",
+        deterministic=False,
+        balanced_sampling="long_stay",
+    )
     plan = make_plan(replaced(options, **values))
     try:
         made = Trainer(plan, RunDirectory(tmp_path))
@@ -291,8 +328,11 @@ def test_loss_that_is_no_number_stops_the_run_and_names_the_step(options, whole,
     *rows, last = read_log(wild.run.log_file)  # the step is in the log, so that one sees where it went wrong
     assert f"at step {last['step']} " in str(caught.value) and last["loss"] is None
     assert all(row["loss"] is not None for row in rows)
-    assert all(np.isfinite(read_arrays(path)[0][name]).all() for path in wild.checkpoints.paths()
-               for name in read_arrays(path)[0])  # fmt: skip
+    assert all(
+        np.isfinite(read_arrays(path)[0][name]).all()
+        for path in wild.checkpoints.paths()
+        for name in read_arrays(path)[0]
+    )
 
 
 # Validation, with measures written into the script.
@@ -331,8 +371,15 @@ def scripted(tmp_path, monkeypatch):
         monkeypatch.setattr(training, "TrainBatches", OneBatch)
         monkeypatch.setattr(training, "validation_measures", measures)
         monkeypatch.setattr(training, "Scorer", NoScorer)
-        options = training_options(tmp_path, files, tasks=("long_stay",), num_train_epochs=len(values),
-                                   best_metric=metric, eval_batch_size=5, **changes)  # fmt: skip
+        options = training_options(
+            tmp_path,
+            files,
+            tasks=("long_stay",),
+            num_train_epochs=len(values),
+            best_metric=metric,
+            eval_batch_size=5,
+            **changes,
+        )
         done = trainer(options, tmp_path / f"run-{metric}-{len(values)}")
         done.train()
         return done, seen
@@ -365,11 +412,19 @@ def test_losses_are_better_when_lower_and_undefined_measures_leave_the_last_weig
     assert read_arrays(done.run.best_weights)[1] == {"step": 2, "value": None}
 
 
-@pytest.mark.parametrize("name, lower", [
-    ("loss", True), ("masked_lm.loss", True), ("masked_lm.perplexity", True), ("long_stay.long_stay.brier", True),
-    ("roc_auc", False), ("long_stay.macro.roc_auc", False), ("masked_lm.accuracy", False),
-    ("long_stay.micro.average_precision", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, lower",
+    [
+        ("loss", True),
+        ("masked_lm.loss", True),
+        ("masked_lm.perplexity", True),
+        ("long_stay.long_stay.brier", True),
+        ("roc_auc", False),
+        ("long_stay.macro.roc_auc", False),
+        ("masked_lm.accuracy", False),
+        ("long_stay.micro.average_precision", False),
+    ],
+)
 def test_direction_of_each_measure(name, lower):
     assert better(name, 0.1, 0.2) is lower and better(name, 0.2, 0.1) is not lower and not better(name, 0.1, 0.1)
 
@@ -488,16 +543,22 @@ def test_telemetry_weights_and_their_plot(options, tmp_path):
     assert all(-1 <= row["masked_lm_long_stay_gradient_cosine"] <= 1 for row in told)
     assert all(row["long_stay_gradient_norm"] > 0 for row in told)
     page = done.run.training_page.read_text()
-    for title in ("masked_lm_loss", "weight of the loss", "gradient norm, last shared layer",
-                  "cosines between gradients", "masked_lm, long_stay"):  # fmt: skip
+    for title in (
+        "masked_lm_loss",
+        "weight of the loss",
+        "gradient norm, last shared layer",
+        "cosines between gradients",
+        "masked_lm, long_stay",
+    ):
         assert f">{title}<" in page
     arrays, _ = read_arrays(done.checkpoints.paths()[-1])
     assert any("balancer_log_weights" in name for name in arrays)
 
 
-@pytest.mark.parametrize("balancing", [
-    pytest.param("uncertainty", marks=pytest.mark.slow), "gradnorm", pytest.param("random", marks=pytest.mark.slow)
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "balancing",
+    [pytest.param("uncertainty", marks=pytest.mark.slow), "gradnorm", pytest.param("random", marks=pytest.mark.slow)],
+)
 def test_a_killed_run_goes_on_to_the_same_bits_with_each_balancer(options, tmp_path, balancing):
     about = replaced(options, loss_balancing=balancing, packing=True, row_lengths="16,64")
     whole = trainer(about, tmp_path / "whole")

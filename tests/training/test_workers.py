@@ -36,12 +36,26 @@ def data(tmp_path_factory):
 def worker(data, output, *flags, place=None):
     strategy = ["--distribution_strategy=multi_worker_mirrored"] if place else []
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "run_scripts/run_toppretraining.py"), "--do_train", *strategy,
-         *(f"--{name}={data}/{name}.tfrecord" for name in ("input_file", "valid_file", "test_file")),
-         f"--bert_config_file={data}/config.json", f"--output_dir={output}", "--train_batch_size=8", "--nobaselines",
-         "--num_bootstrap=20", "--save_checkpoints_steps=4", "--learning_rate=1e-3", *flags],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **(place or {})},
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(ROOT / "run_scripts/run_toppretraining.py"),
+            "--do_train",
+            *strategy,
+            *(f"--{name}={data}/{name}.tfrecord" for name in ("input_file", "valid_file", "test_file")),
+            f"--bert_config_file={data}/config.json",
+            f"--output_dir={output}",
+            "--train_batch_size=8",
+            "--nobaselines",
+            "--num_bootstrap=20",
+            "--save_checkpoints_steps=4",
+            "--learning_rate=1e-3",
+            *flags,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(place or {})},
+    )
 
 
 def together(data, output, *flags, count=2):
