@@ -4,19 +4,14 @@ Plain dicts and arrays go in; nothing is fetched, no script runs, and every text
 (`medtop.reporting.svg`), so no plotting library is needed.
 """
 
-import html
-from importlib import resources
-
-import medtop
 from medtop.evaluation.metrics import masked_lines, result_rows
 from medtop.evaluation.predictions import POOLED
-from medtop.files.atomic import write_text
 from medtop.reporting.curves import calibration, precision_recall, roc
+from medtop.reporting.elements import bullets, definitions, escape, html_table, write_page
 from medtop.reporting.svg import chart, is_number
 from medtop.reporting.training_curves import training_panels
 
 _MOST_CURVES = 32
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def write_report(
@@ -73,57 +68,6 @@ def write_training_page(path, title, train_log, x_label="step"):
     write_page(path, title, [("training", "Training", charts)], {}, [])
 
 
-def write_page(path, title, sections, facts, notes):
-    """Writes one self-contained page of sections (name, heading, HTML); empty ones are left out."""
-    sections = [section for section in sections if section[2]]
-    links = "".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in sections)
-    head = (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<style>{resources.files(medtop).joinpath('templates/report.css').read_text(encoding='utf-8')}</style></head>"
-    )
-    body = [
-        f"<h1>{_text(title)}</h1>",
-        f'<p class="soft">medtop {_text(medtop.__version__)}</p>',
-        _facts(facts),
-        f"<nav>{links}</nav>",
-        _list(notes),
-    ]
-    body += [f'<section id="{name}"><h2>{heading}</h2>{content}</section>' for name, heading, content in sections]
-    write_text(path, f"{head}<body>{''.join(body)}</body></html>\n")
-
-
-def _text(value):
-    return html.escape(str(value), quote=True)
-
-
-def _facts(facts):
-    items = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in facts.items())
-    return f"<dl>{items}</dl>" if items else ""
-
-
-def _list(sentences):
-    items = "".join(f"<li>{_text(sentence)}</li>" for sentence in sentences)
-    return f"<ul>{items}</ul>" if items else ""
-
-
-def _table(header, rows, texts=1, pooled=()):
-    """An HTML table; the first `texts` columns are text, the rest numbers; `pooled` rows (places) stand out."""
-
-    def cells(row, tag):
-        return "".join(
-            f"<{tag}{' class=text' if place < texts else ''}>{_text(cell)}</{tag}>" for place, cell in enumerate(row)
-        )
-
-    body = "".join(
-        f"<tr{' class=pooled' if place in pooled else ''}>{cells(row, 'td')}</tr>" for place, row in enumerate(rows)
-    )
-    return (
-        f'<div class="scroll"><table><thead><tr>{cells(header, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
-
-
 def _results(metrics, split, comparison):
     """The table of the reported split, decisions at the threshold, reasons; then the other splits, folded."""
     if split not in metrics:
@@ -144,7 +88,7 @@ def _results(metrics, split, comparison):
             "from 0.5 to it."
         )
     parts = [
-        f"<p>{_text(' '.join(words))}</p>",
+        f"<p>{escape(' '.join(words))}</p>",
         _metrics_table(metrics[split], comparison),
         _decisions(metrics[split]),
         _reasons(metrics[split]),
@@ -152,7 +96,7 @@ def _results(metrics, split, comparison):
     for other, tasks in metrics.items():
         if other != split:
             parts.append(
-                f"<details><summary>Split {_text(other)}</summary>{_metrics_table(tasks, None)}"
+                f"<details><summary>Split {escape(other)}</summary>{_metrics_table(tasks, None)}"
                 f"{_decisions(tasks)}{_reasons(tasks)}</details>"
             )
     return "".join(parts)
@@ -160,8 +104,8 @@ def _results(metrics, split, comparison):
 
 def _metrics_table(tasks, comparison):
     header, rows = result_rows(tasks, comparison)
-    table = _table(header, rows, 2, [place for place, row in enumerate(rows) if row[1] in POOLED]) if rows else ""
-    return table + "".join(f"<p>{_text(line)}</p>" for line in masked_lines(tasks))
+    table = html_table(header, rows, 2, [place for place, row in enumerate(rows) if row[1] in POOLED]) if rows else ""
+    return table + "".join(f"<p>{escape(line)}</p>" for line in masked_lines(tasks))
 
 
 def _decisions(tasks):
@@ -176,11 +120,11 @@ def _decisions(tasks):
     if not rows:
         return ""
     header = ["task", "label", "threshold", "precision", "recall", "F1", "Brier uncalibrated", "ECE uncalibrated"]
-    return f"<h3>At the threshold of highest F1 on validation</h3>{_table(header, rows, 2)}"
+    return f"<h3>At the threshold of highest F1 on validation</h3>{html_table(header, rows, 2)}"
 
 
 def _reasons(tasks):
-    return _list(
+    return bullets(
         f"{task} {label}: {entry['reason']}"
         for task, labels in tasks.items()
         for label, entry in labels.items()
@@ -192,7 +136,7 @@ def _plots(results, baselines, uncalibrated):
     parts = []
     for task, (predictions, probabilities) in results.items():
         for place, label in enumerate(predictions.labels):
-            heading, rows = f"{_text(task)}: {_text(label)}", predictions.known[:, place]
+            heading, rows = f"{escape(task)}: {escape(label)}", predictions.known[:, place]
             targets = predictions.targets[rows, place] > 0
             if not targets.any() or targets.all():
                 kind = "no known label" if not len(targets) else "one class only"
@@ -254,8 +198,8 @@ def _cohort(manifest):
         [split] + [_number(entry.get(name)) for name in ("patients", "examples", "codes", "longest")]
         for split, entry in (manifest.get("splits") or {}).items()
     ]
-    table = _table(["split", "patients", "examples", "codes", "longest history (codes)"], rows) if rows else ""
-    return (_facts(facts) + table + _list(source.get("notes") or ())) if facts or rows else ""
+    table = html_table(["split", "patients", "examples", "codes", "longest history (codes)"], rows) if rows else ""
+    return (definitions(facts) + table + bullets(source.get("notes") or ())) if facts or rows else ""
 
 
 def _dropped(manifest):
@@ -277,7 +221,7 @@ def _dropped(manifest):
             for name, number in entries
             if number is not None
         ]
-        parts.append(_table([what, "number", "share"], rows))
+        parts.append(html_table([what, "number", "share"], rows))
     return f'<div class="plots">{"".join(parts)}</div>' if parts else ""
 
 
@@ -304,4 +248,4 @@ def _labels(manifest):
     order = list(dict.fromkeys((row[0], row[1]) for row in rows))
     rows.sort(key=lambda row: order.index((row[0], row[1])))  # splits of a label together
     header = ["task", "label", "split", "examples", "known", "positive", "prevalence", "share known", "unknown because"]
-    return _table(header, rows, 3) if rows else ""
+    return html_table(header, rows, 3) if rows else ""
