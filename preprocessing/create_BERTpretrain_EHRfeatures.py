@@ -10,6 +10,7 @@ masking numbers given here are stored as defaults, and the trainer's own flags w
 become Med-BERT's records instead: padded, masks drawn once, patients longer than --max_seq_length left out.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands
 from medtop.data import create
+from medtop.data.sequences import FeatureSettings, SequenceMaker
 
 FLAGS = flags.FLAGS
 
@@ -44,8 +46,8 @@ flags.DEFINE_bool("overwrite", False, "Replace a dataset that was made with othe
 
 def main(_):
     """Flags in, library calls, files out."""
-    names = [field.name for field in create.dataclasses.fields(create.FeatureSettings)]
-    plan = create.plan(create.FeatureSettings(**{name: FLAGS[name].value for name in names}))
+    names = [field.name for field in dataclasses.fields(FeatureSettings)]
+    plan = create.plan(SequenceMaker(FeatureSettings(**{name: FLAGS[name].value for name in names})))
     info = create.write(plan)
     counts, done = info.counts, "already there, nothing to do" if plan.done else "written"
     print(

@@ -10,6 +10,7 @@ The input is what preprocess_notes.py wrote, or the train.csv, val.csv and test.
 takes: nothing is lost. --legacy keeps the first window of each text only, as the original did.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands
-from medtop.notes import create_features
+from medtop.data import create
+from medtop.notes.create_features import DEFAULT_LENGTH, NoteSettings, WindowMaker
 
 FLAGS = flags.FLAGS
 
@@ -33,7 +35,7 @@ flags.DEFINE_bool(
     "Lower-case and take accents off. Default: as tokenizer_config.json beside the "
     "vocabulary says, else whether the vocabulary has no capital letters.",
 )
-flags.DEFINE_integer("max_seq_length", create_features.DEFAULT_LENGTH, "Longest window, [CLS] and [SEP] included.")
+flags.DEFINE_integer("max_seq_length", DEFAULT_LENGTH, "Longest window, [CLS] and [SEP] included.")
 flags.DEFINE_integer("window_overlap", 0, "Pieces that neighbouring windows of a text share.")
 flags.DEFINE_bool("legacy", False, "Keep the first window of each text only, as ClinicalBERT's code.")
 flags.DEFINE_integer("max_predictions_per_seq", 77, "Most pieces masked in a window; a default for the trainer.")
@@ -47,9 +49,9 @@ OTHER_FLAGS = {"valid": "--valid_file", "test": "--test_file"}
 
 def main(_):
     """Flags in, library calls, files out."""
-    names = [field.name for field in create_features.dataclasses.fields(create_features.NoteSettings)]
-    plan = create_features.plan(create_features.NoteSettings(**{name: FLAGS[name].value for name in names}))
-    info = create_features.write(plan)
+    names = [field.name for field in dataclasses.fields(NoteSettings)]
+    plan = create.plan(WindowMaker(NoteSettings(**{name: FLAGS[name].value for name in names})))
+    info = create.write(plan)
     counts, done = info.counts, "already there, nothing to do" if plan.done else "written"
     print(
         f"{FLAGS.output_file}: {done}: {counts['examples']} windows of {counts['examples_in']} texts of "

@@ -10,6 +10,7 @@ test patient's note is ever pretrained on. Masks are drawn anew in every epoch w
 (run_EHRpretraining.py --tasks=masked_lm,next_sentence, with --whole_word_masking by whole words).
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands
-from medtop.notes import pretraining
+from medtop.data import create
+from medtop.notes.create_features import DEFAULT_LENGTH
+from medtop.notes.pretraining import PretrainingMaker, PretrainingSettings
 from medtop.text.sentences import SHORT, UNITS
 
 FLAGS = flags.FLAGS
@@ -42,7 +45,7 @@ flags.DEFINE_enum(
 flags.DEFINE_integer("short_segment", SHORT, "Sentences shorter than this are joined to the one before; 0: none.")
 flags.DEFINE_integer("dupe_factor", 1, "How often pairs are drawn from each text.")
 flags.DEFINE_float("short_seq_prob", 0.1, "Share of records that are meant to be shorter than the maximum.")
-flags.DEFINE_integer("max_seq_length", pretraining.DEFAULT_LENGTH, "Longest record, special tokens included.")
+flags.DEFINE_integer("max_seq_length", DEFAULT_LENGTH, "Longest record, special tokens included.")
 flags.DEFINE_integer("max_predictions_per_seq", 77, "Most pieces masked in a record; a default for the trainer.")
 flags.DEFINE_float("masked_lm_prob", 0.15, "Share of pieces masked; a default for the trainer.")
 flags.DEFINE_integer("random_seed", 12345, "Seed of the pairs.")
@@ -52,9 +55,9 @@ flags.DEFINE_bool("overwrite", False, "Replace a dataset that was made with othe
 
 def main(_):
     """Flags in, library calls, files out."""
-    names = [field.name for field in pretraining.dataclasses.fields(pretraining.PretrainingSettings)]
-    plan = pretraining.plan(pretraining.PretrainingSettings(**{name: FLAGS[name].value for name in names}))
-    info = pretraining.write(plan)
+    names = [field.name for field in dataclasses.fields(PretrainingSettings)]
+    plan = create.plan(PretrainingMaker(PretrainingSettings(**{name: FLAGS[name].value for name in names})))
+    info = create.write(plan)
     counts, done = info.counts, "already there, nothing to do" if plan.done else "written"
     print(
         f"{FLAGS.output_file}: {done}: {counts['examples']} records of {counts['examples_in']} texts of "

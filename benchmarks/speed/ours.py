@@ -11,6 +11,7 @@ from medtop.cohort.vocabulary import SPECIAL_TOKENS, Vocabulary
 from medtop.data.batches import ROW_LENGTHS, BatchOptions, TrainBatches, eval_batches
 from medtop.data.packing import best_row_lengths
 from medtop.data.protobuf import Column
+from medtop.data.record_maker import Examples
 from medtop.data.tfrecord import DatasetWriter, read_dataset
 from medtop.data.tokens import TOKEN_COLUMNS
 from medtop.evaluation.scoring import patient_model, side_by_side
@@ -128,8 +129,8 @@ def write_records(path, patients, vocab_size, num_shards=1):
         for some in [patients] if isinstance(patients, Patients) else patients:
             columns, ids = _columns(some, writer.examples_in)
             labels = {"long_stay": some.labels[:, None]}
-            writer.examples_in += len(ids)
-            writer.write(columns, some.lengths, ids, labels, {"long_stay": np.ones_like(labels["long_stay"])})
+            weights = {"long_stay": np.ones_like(labels["long_stay"])}
+            writer.write(Examples(columns, some.lengths, ids, labels, weights))
     return read_dataset(path)
 
 

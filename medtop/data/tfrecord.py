@@ -30,17 +30,14 @@ from medtop.data.description import (
     read_dataset_json,
     shard_names,
 )
-from medtop.data.protobuf import Column, encode_examples
-from medtop.data.tokens import TOKEN_COLUMNS, medbert_rows, pieces, select_masked_rows, tokens_of
+from medtop.data.protobuf import encode_examples
+from medtop.data.tokens import TOKEN_COLUMNS, record_field
 from medtop.files.atomic import atomic_path, write_json
 from medtop.files.errors import DataError
 
 NOTE_TOKEN_COLUMNS = ("token_ids", "segment_ids", "word_starts")
 NOTE_COLUMNS = ("window", "window_start", "window_end", "prediction_time")
 """Features of a notes record: one value per token, and one per record (beside its two ids)."""
-
-PIECE = 4096
-"""Examples that are turned into bytes at a time: bounds the memory, whatever the size of the chunks."""
 
 
 class DatasetWriter:
@@ -51,8 +48,7 @@ class DatasetWriter:
     Args:
         output_file: the dataset's name.
         num_shards: number of files.
-        description: dict with `layout`, `split`, `vocabulary` (`Vocabulary`), `tasks` (task -> label names),
-            `time_gap`, `visit_separator`, `defaults`, `flags`, `source_manifest`.
+        description: dict, see `medtop.data.record_maker.description`.
     """
 
     def __init__(self, output_file, num_shards, description):
@@ -71,27 +67,24 @@ class DatasetWriter:
             self._stack = stack.pop_all()
         return self
 
-    def write(self, columns, lengths, patient_ids, labels, weights):
-        """Appends N examples.
-
-        Args:
-            columns: list of `medtop.data.protobuf.Column`.
-            lengths: int [N], tokens of each example.
-            patient_ids: list of N strings (counted, not written).
-            labels, weights: dict task -> float [N, K] (counted, not written).
-        """
-        writers = self._writers
-        for place, record in enumerate(encode_examples(columns), sum(self.records)):
+    def write(self, examples):
+        """Appends `medtop.data.record_maker.Examples`."""
+        writers, lengths = self._writers, examples.lengths
+        for place, record in enumerate(encode_examples(examples.columns) if len(lengths) else (), sum(self.records)):
             writers[place % len(writers)].write(record)
             self.records[place % len(writers)] += 1
+        self.examples_in += len(lengths) if examples.examples_in is None else examples.examples_in
+        for counted, more in ((self.dropped, examples.dropped), (self.more_counts, examples.counts)):
+            for name, count in more.items():
+                counted[name] = counted.get(name, 0) + count
         self.tokens += int(np.sum(lengths))
         self.longest = max(self.longest, int(np.max(lengths, initial=0)))
         bins = np.minimum(np.searchsorted(LENGTH_BINS, lengths), len(LENGTH_BINS) - 1)
         self.lengths += np.bincount(bins, minlength=len(LENGTH_BINS))
-        self.patients.update(patient_ids)
+        self.patients.update(examples.patient_ids)
         for task, counted in self.labels.items():
-            known = weights[task] > 0
-            counted += [known.sum(axis=0), ((labels[task] > 0.5) & known).sum(axis=0)]
+            known = examples.weights[task] > 0
+            counted += [known.sum(axis=0), ((examples.labels[task] > 0.5) & known).sum(axis=0)]
 
     def _remove_earlier(self):
         """Makes way for the new files: an earlier description must never stand beside another dataset's files."""
@@ -128,7 +121,10 @@ class DatasetWriter:
             "version": VERSION,
             "layout": about["layout"],
             "split": about["split"],
-            "tasks": {task: {"labels": list(labels), "level": "patient"} for task, labels in about["tasks"].items()},
+            "tasks": {
+                task: {"labels": list(labels), "level": about.get("levels", {}).get(task, "patient")}
+                for task, labels in about["tasks"].items()
+            },
             "time_gap": about["time_gap"],
             "visit_separator": about["visit_separator"],
             "defaults": about["defaults"],
@@ -165,74 +161,6 @@ class DatasetWriter:
         }
 
 
-def write_chunk(writer, chunk):
-    """Appends a `medtop.cohort.pickled_lists.Chunk` in the default layout; nothing is cut, padded or masked."""
-    about = writer.description
-    for piece in pieces(chunk, PIECE):
-        tokens = tokens_of(piece, about["vocabulary"], about["visit_separator"], about["time_gap"])
-        columns = [
-            Column(_feature(name, about["time_gap"]), "int64", getattr(tokens, name), tokens.counts)
-            for name in TOKEN_COLUMNS
-        ]
-        columns += [
-            Column("sex", "int64", piece.sexes),
-            Column("prediction_time", "int64", piece.prediction_times),
-            Column("patient_id", "bytes", [name.encode() for name in piece.patient_ids]),
-        ]
-        for task in about["tasks"]:
-            columns += [
-                Column.of_matrix(f"{task}_labels", "float", piece.labels[task]),
-                Column.of_matrix(f"{task}_weights", "float", piece.weights[task]),
-            ]
-        writer.examples_in += len(piece)
-        writer.write(columns, tokens.counts, piece.patient_ids, piece.labels, piece.weights)
-
-
-def _feature(name, time_gap):
-    return f"gap_{time_gap}_days" if name == "gap_days" else name
-
-
-def write_medbert(writer, rows, rng):
-    """Appends a list of Med-BERT's positional rows in Med-BERT's layout: padded, masks drawn once with `rng`."""
-    about = writer.description
-    vocabulary, defaults = about["vocabulary"], about["defaults"]
-    columns, patients, dropped = medbert_rows(rows, defaults["max_seq_length"])
-    writer.examples_in += len(rows)
-    for reason, count in dropped.items():
-        writer.dropped[reason] = writer.dropped.get(reason, 0) + count
-    ids = columns["input_ids"]
-    if ids.size and not ((ids < len(vocabulary)) & ((ids > 0) == (columns["input_mask"] > 0))).all():
-        raise DataError(
-            f"sequences: expected codes from 1 to {len(vocabulary) - 1}, received {ids.min()} to {ids.max()}: "
-            "another run's vocabulary?"
-        )
-    positions, labels, weights, hidden = select_masked_rows(
-        ids,
-        vocabulary.first_code_id,
-        vocabulary.mask_id,
-        len(vocabulary),
-        defaults["masked_lm_prob"],
-        defaults["max_predictions_per_seq"],
-        rng,
-    )
-    long_stay = columns["next_sentence_labels"].astype(np.float32)
-    writer.write(
-        [
-            Column.of_matrix("input_ids", "int64", hidden),
-            Column.of_matrix("input_mask", "int64", columns["input_mask"]),
-            Column.of_matrix("segment_ids", "int64", columns["segment_ids"]),
-            Column.of_matrix("masked_lm_positions", "int64", positions),
-            Column.of_matrix("masked_lm_ids", "int64", labels),
-            Column.of_matrix("masked_lm_weights", "float", weights),
-            Column.of_matrix("next_sentence_labels", "int64", columns["next_sentence_labels"]),
-        ],
-        columns["input_mask"].sum(axis=1),
-        patients,
-        {"long_stay": long_stay},
-        {"long_stay": np.ones_like(long_stay)},
-    )
-
-
 def feature_spec(info):
     """What `tf.io.parse_example` must know: dict of feature -> RaggedFeature or FixedLenFeature."""
     if info.layout == "medbert":
@@ -246,7 +174,7 @@ def feature_spec(info):
             "next_sentence_labels": tf.io.FixedLenFeature([1], tf.int64),
         }
     notes = info.layout == "notes"
-    per_token = NOTE_TOKEN_COLUMNS if notes else [_feature(name, info.time_gap) for name in TOKEN_COLUMNS]
+    per_token = NOTE_TOKEN_COLUMNS if notes else [record_field(name, info.time_gap) for name in TOKEN_COLUMNS]
     numbers = NOTE_COLUMNS if notes else ("sex", "prediction_time")
     names = ("patient_id", "admission_id") if notes else ("patient_id",)
     spec = {name: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64) for name in per_token}

@@ -1,4 +1,4 @@
-"""Notes -> TFRecord for pretraining (masked pieces, next sentence): `create_notes_pretraining_data.py` without flags.
+"""Notes -> records for pretraining (masked pieces, next sentence): `create_notes_pretraining_data.py`'s record maker.
 
 A record is `[CLS] first [SEP] second [SEP]`: two runs of sentences, the second the true continuation (`is_next` 1) or a
 run of another text (0), as in Devlin et al. 2018. Masks are drawn while training. Every piece of every text stands in
@@ -10,30 +10,24 @@ import dataclasses
 import numpy as np
 
 from medtop.cohort.splits import SPLITS, read_split_file
-from medtop.data.create import check as check_flags
-from medtop.data.create import find_inputs, is_done
-from medtop.data.description import read_dataset
+from medtop.data.record_maker import require
 from medtop.files.atomic import sha256
 from medtop.files.errors import DataError
-from medtop.notes.create_features import DEFAULT_LENGTH, open_tokenizer
+from medtop.notes.create_features import TextMaker, TextSettings
 from medtop.notes.pairs import make_pairs, sentence_pieces
-from medtop.notes.records import NoteRecords, describe, records_of, write_records
-from medtop.notes.texts import check_texts, manifest_of, read_texts, split_of
+from medtop.notes.records import NoteRecords, examples_of, records_of
+from medtop.notes.texts import check_texts, read_texts, split_of
 from medtop.text.sentences import SHORT, UNITS
 from medtop.text.windows import make_windows
-from medtop.text.wordpiece import WordPiece
 
 TASK, LABEL = "next_sentence", "is_next"
 
 
-@dataclasses.dataclass(frozen=True)
-class PretrainingSettings:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainingSettings(TextSettings):
     """What the script is asked for.
 
     Attributes:
-        input_file: texts, see `medtop.notes.texts`; a glob, a comma list.
-        output_file: name of the dataset.
-        vocab_file, lower_case: as for `medtop.notes.create_features.NoteSettings`.
         splits: `patient_id,split`: the split file of the readmission task.
         split: whose patients these notes are of; notes of others are refused.
         unlisted_patients: "refuse", or "use": patients who are not in the split file at all.
@@ -41,116 +35,87 @@ class PretrainingSettings:
         short_segment_unit, short_segment: sentences shorter than this join the one before.
         dupe_factor: how often pairs are drawn from each text.
         short_seq_prob: share of records that are meant to be shorter than the maximum.
-        max_seq_length, max_predictions_per_seq, masked_lm_prob, random_seed, num_shards, overwrite: as there.
     """
 
-    input_file: str
-    output_file: str
-    vocab_file: str
     splits: str
     split: str = "train"
     unlisted_patients: str = "refuse"
-    lower_case: bool | None = None
     next_sentence: bool = True
     short_segment_unit: str = "characters"
     short_segment: int = SHORT
     dupe_factor: int = 1
     short_seq_prob: float = 0.1
-    max_seq_length: int = DEFAULT_LENGTH
-    max_predictions_per_seq: int = 77
-    masked_lm_prob: float = 0.15
-    random_seed: int = 12345
-    num_shards: int = 1
-    overwrite: bool = False
-
-    @property
-    def time_gap(self):
-        """Notes have no visits: what every data set must say."""
-        return "before"
 
 
-@dataclasses.dataclass(frozen=True)
-class PretrainingPlan:
-    """Checked input, ready to be written.
+class PretrainingMaker(TextMaker):
+    """Pairs of runs of sentences, or windows of one text, of the patients of one split.
+
+    Counted beside the usual: `pieces`. `examples_in` are texts, of which those without a word are left out as
+    `no_words`.
 
     Attributes:
-        settings: the `PretrainingSettings`.
-        inputs: paths.
-        tokenizer: `WordPiece`.
-        splits: dict patient -> split.
-        description: what `medtop.data.tfrecord.DatasetWriter` takes.
-        done: whether the very same dataset is there already, whole.
+        splits: dict patient -> split, after `open`.
     """
 
-    settings: PretrainingSettings
-    inputs: list
-    tokenizer: WordPiece
-    splits: dict
-    description: dict
-    done: bool
+    reasons = ("no_words",)
+    counts = ("pieces",)
+    splits = None
 
+    def check(self):
+        """See `RecordMaker.check`."""
+        settings = self.settings
+        if not settings.next_sentence and settings.dupe_factor > 1:
+            raise DataError(f"--dupe_factor: expected 1 with --nonext_sentence, received {settings.dupe_factor}")
+        length, unlisted, unit = settings.max_seq_length, settings.unlisted_patients, settings.short_segment_unit
+        require("--max_seq_length", length >= 8, "at least 8", length)
+        require("--split", settings.split in SPLITS[:2], " or ".join(SPLITS[:2]), settings.split)
+        require("--unlisted_patients", unlisted in ("refuse", "use"), "refuse or use", unlisted)
+        require("--short_segment_unit", unit in UNITS, " or ".join(UNITS), unit)
+        require("--short_segment", settings.short_segment >= 0, "at least 0", settings.short_segment)
+        require("--dupe_factor", settings.dupe_factor >= 1, "at least 1", settings.dupe_factor)
+        require("--short_seq_prob", 0 <= settings.short_seq_prob <= 1, "0 to 1", settings.short_seq_prob)
 
-def _check(settings):
-    check_flags(settings)
-    rules = [
-        ("--max_seq_length", settings.max_seq_length, settings.max_seq_length >= 8, "at least 8"),
-        ("--split", settings.split, settings.split in SPLITS[:2], " or ".join(SPLITS[:2])),
-        (
-            "--unlisted_patients",
-            settings.unlisted_patients,
-            settings.unlisted_patients in ("refuse", "use"),
-            "refuse or use",
-        ),
-        ("--short_segment_unit", settings.short_segment_unit, settings.short_segment_unit in UNITS, " or ".join(UNITS)),
-        ("--short_segment", settings.short_segment, settings.short_segment >= 0, "at least 0"),
-        ("--dupe_factor", settings.dupe_factor, settings.dupe_factor >= 1, "at least 1"),
-        ("--short_seq_prob", settings.short_seq_prob, 0 <= settings.short_seq_prob <= 1, "0 to 1"),
-    ]
-    if not settings.next_sentence and settings.dupe_factor > 1:
-        raise DataError(f"--dupe_factor: expected 1 with --nonext_sentence, received {settings.dupe_factor}")
-    for flag, value, good, expected in rules:
-        if not good:
-            raise DataError(f"{flag}: expected {expected}, received {value!r}")
+    def open(self, inputs):
+        """See `RecordMaker.open`; reads the inputs' patients once.
 
+        Raises:
+            DataError: also for a note of a patient of another split.
+        """
+        settings = self.settings
+        for path in inputs:
+            check_texts(path)
+            if split_of(path) not in (None, settings.split):
+                raise DataError(f"{path}: expected notes of the {settings.split} split, received {split_of(path)}")
+        self.splits = read_split_file(settings.splits)
+        about = self.describe(
+            inputs,
+            split=settings.split,
+            tasks={TASK: [LABEL]} if settings.next_sentence else {},
+            flags={"splits": sha256(settings.splits)},
+        )
+        check_patients(inputs, self.splits, settings)
+        return about
 
-def plan(settings):
-    """Checks flags, files and whose notes they are; reads the inputs' patients once.
+    def examples(self, inputs, about):
+        """See `RecordMaker.examples`.
 
-    Raises:
-        DataError: as for `medtop.notes.create_features.plan`; for a note of a patient of another split.
-    """
-    _check(settings)
-    inputs = find_inputs(settings.input_file, "texts (.parquet or .csv)")
-    for path in inputs:
-        check_texts(path)
-        if split_of(path) not in (None, settings.split):
-            raise DataError(f"{path}: expected notes of the {settings.split} split, received {split_of(path)}")
-    tokenizer = open_tokenizer(settings.vocab_file, settings.lower_case)
-    splits = read_split_file(settings.splits)
-    check_patients(inputs, splits, settings)
-    not_compared = ("input_file", "output_file", "vocab_file", "splits", "lower_case", "overwrite")
-    flags = {
-        "inputs": [{"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)} for path in inputs],
-        "splits": sha256(settings.splits),
-        "vocabulary": tokenizer.vocabulary.hash,
-        **tokenizer.settings,
-        **{name: value for name, value in dataclasses.asdict(settings).items() if name not in not_compared},
-    }
-    defaults = {
-        name: getattr(settings, name)
-        for name in ("max_seq_length", "max_predictions_per_seq", "masked_lm_prob", "random_seed")
-    }
-    manifests = [found for found in map(manifest_of, inputs) if found is not None]
-    tasks = {TASK: [LABEL]} if settings.next_sentence else {}
-    description = describe(
-        tokenizer,
-        defaults,
-        split=settings.split,
-        tasks=tasks,
-        flags=flags,
-        source_manifest=manifests[0] if len(manifests) == 1 else manifests or None,
-    )
-    return PretrainingPlan(settings, inputs, tokenizer, splits, description, is_done(settings, flags))
+        Raises:
+            DataError: with `next_sentence`, when there is one text only: nothing could stand in for a wrong
+                continuation.
+        """
+        make = _Pairs(self) if self.settings.next_sentence else _Windows(self)
+        for path in inputs:
+            for batch in read_texts(path):
+                for row, patient in enumerate(batch.patient_ids, batch.first):  # the file may have changed since
+                    check_patient(path, row, patient, self.splits, self.settings)
+                records, pieces = make(batch)
+                yield examples_of(
+                    records,
+                    about["tasks"],
+                    examples_in=len(batch.texts),
+                    dropped={"no_words": int((pieces == 0).sum())},
+                    counts={"pieces": int(pieces.sum())},
+                )
 
 
 def check_patients(inputs, splits, settings):
@@ -167,59 +132,28 @@ def check_patients(inputs, splits, settings):
 
 def check_patient(path, row, patient, splits, settings):
     """The check of `check_patients` for one note."""
-    found = splits.get(patient)
-    if found == settings.split or (found is None and settings.unlisted_patients == "use"):
+    split = splits.get(patient)
+    if split == settings.split or (split is None and settings.unlisted_patients == "use"):
         return
     where = f"{path}: row {row}: expected notes of patients of the {settings.split} split ({settings.splits})"
-    if found is None:
+    if split is None:
         raise DataError(
             f"{where}, received one of patient {patient}, who is not in that file (--unlisted_patients=use takes those)"
         )
-    raise DataError(f"{where}, received one of patient {patient} of the {found} split")
-
-
-def write(a_plan):
-    """Writes the records and the description; returns the `DatasetInfo` of what stands on the disk.
-
-    Its counts hold, beside the usual: `pieces`; `examples_in` are texts, of which those without a word are dropped as
-    `no_words`.
-
-    Raises:
-        DataError: with `next_sentence`, when there is one text only: nothing could stand in for a wrong continuation.
-    """
-    if not a_plan.done:
-        from medtop.data import tfrecord  # loads TensorFlow
-
-        settings = a_plan.settings
-        with tfrecord.DatasetWriter(settings.output_file, settings.num_shards, a_plan.description) as writer:
-            make = _Pairs(a_plan) if settings.next_sentence else _Windows(a_plan)
-            pieces = empty = 0
-            for path in a_plan.inputs:
-                for batch in read_texts(path):
-                    for row, patient in enumerate(batch.patient_ids, batch.first):  # the file may have changed since
-                        check_patient(path, row, patient, a_plan.splits, settings)
-                    found, counts = make(batch)
-                    if len(found.counts):
-                        write_records(writer, found)
-                    writer.examples_in += len(batch.texts)
-                    pieces += int(counts.sum())
-                    empty += int((counts == 0).sum())
-            writer.dropped["no_words"] = empty
-            writer.more_counts["pieces"] = pieces
-    return read_dataset(a_plan.settings.output_file)
+    raise DataError(f"{where}, received one of patient {patient} of the {split} split")
 
 
 class _Windows:
     """Records of one run each, for masked pieces alone."""
 
-    def __init__(self, a_plan):
-        self.plan = a_plan
+    def __init__(self, maker):
+        self.maker = maker
 
     def __call__(self, batch):
         """(`NoteRecords`, int64 [N] pieces of each text)."""
-        tokenizer = self.plan.tokenizer
+        tokenizer = self.maker.tokenizer
         pieces = tokenizer.tokenize(batch.texts)
-        windows = make_windows(pieces, self.plan.settings.max_seq_length, tokenizer.cls_id, tokenizer.sep_id)
+        windows = make_windows(pieces, self.maker.settings.max_seq_length, tokenizer.cls_id, tokenizer.sep_id)
         names = (batch.patient_ids, batch.admission_ids, batch.prediction_times, batch.labels)
         return dataclasses.replace(records_of(windows, *names), labels={}, weights={}), pieces.counts
 
@@ -227,15 +161,15 @@ class _Windows:
 class _Pairs:
     """Records of two runs; wrong continuations come from the texts at hand and those read just before."""
 
-    def __init__(self, a_plan):
-        self.plan, self.rng, self.earlier = a_plan, np.random.default_rng(a_plan.settings.random_seed), []
+    def __init__(self, maker):
+        self.maker, self.rng, self.earlier = maker, np.random.default_rng(maker.settings.random_seed), []
 
     def __call__(self, batch):
         """(`NoteRecords`, int64 [N] pieces of each text)."""
-        settings = self.plan.settings
+        settings = self.maker.settings
         most = settings.max_seq_length - 3
         texts = sentence_pieces(
-            batch.texts, self.plan.tokenizer, settings.short_segment_unit, settings.short_segment, most // 2
+            batch.texts, self.maker.tokenizer, settings.short_segment_unit, settings.short_segment, most // 2
         )
         others = [text for text in (*texts, *self.earlier) if len(text.ids)]
         self.earlier = [text for text in texts if len(text.ids)] or self.earlier
@@ -248,7 +182,7 @@ class _Pairs:
         for _ in range(settings.dupe_factor):
             pairs += make_pairs(texts, others, most, settings.short_seq_prob, self.rng)
         counts = np.array([len(text.ids) for text in texts], np.int64)
-        return _pair_records(batch, texts, others, pairs, self.plan.tokenizer), counts
+        return _pair_records(batch, texts, others, pairs, self.maker.tokenizer), counts
 
 
 def _pair_records(batch, texts, others, pairs, tokenizer):

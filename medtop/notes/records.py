@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 
 from medtop.data.protobuf import Column
+from medtop.data.record_maker import Examples, description
 
 TASK = "readmission"
 """The patient-level task of CONTRACT 6; its one label has the same name."""
@@ -41,29 +42,17 @@ class NoteRecords:
     weights: dict
 
 
-def describe(tokenizer, defaults, *, split=None, tasks=None, flags=None, source_manifest=None):
+def describe(tokenizer, defaults, *, tasks=None, **others):
     """What `medtop.data.tfrecord.DatasetWriter` wants to know of a data set of notes.
 
     Args:
         tokenizer: `medtop.text.wordpiece.WordPiece`.
         defaults: dict of `max_seq_length`, `max_predictions_per_seq`, `masked_lm_prob`, `random_seed`.
-        split: "train", "valid", "test" or None.
         tasks: dict task -> label names; default `{"readmission": ["readmission"]}`.
-        flags: what an earlier data set is compared by.
-        source_manifest: manifest of the texts, or None.
+        **others: `split`, `flags`, `source_manifest`: see `medtop.data.record_maker.description`.
     """
-    return {
-        "layout": "notes",
-        "split": split,
-        "vocabulary": tokenizer.vocabulary,
-        "tasks": {TASK: [TASK]} if tasks is None else tasks,
-        "time_gap": "before",
-        "visit_separator": False,
-        "defaults": defaults,
-        "flags": flags or {},
-        "source_manifest": source_manifest,
-        "tokenizer": tokenizer.settings,
-    }
+    tasks = {TASK: [TASK]} if tasks is None else tasks
+    return description("notes", tokenizer.vocabulary, tasks, defaults, tokenizer=tokenizer.settings, **others)
 
 
 def records_of(windows, patient_ids, admission_ids, prediction_times, labels):
@@ -94,8 +83,14 @@ def records_of(windows, patient_ids, admission_ids, prediction_times, labels):
     )
 
 
-def write_records(writer, records):
-    """Appends `NoteRecords` to a `medtop.data.tfrecord.DatasetWriter` made with `describe`."""
+def examples_of(records, tasks, **counted):
+    """`NoteRecords` as `medtop.data.record_maker.Examples`, ready to be written.
+
+    Args:
+        records: `NoteRecords`.
+        tasks: names of the tasks whose labels are written.
+        **counted: `examples_in`, `dropped`, `counts`.
+    """
     columns = [
         Column(name, "int64", getattr(records, name), records.counts)
         for name in ("token_ids", "segment_ids", "word_starts")
@@ -108,9 +103,9 @@ def write_records(writer, records):
         Column("patient_id", "bytes", [name.encode() for name in records.patient_ids]),
         Column("admission_id", "bytes", [name.encode() for name in records.admission_ids]),
     ]
-    for task in writer.description["tasks"]:
+    for task in tasks:
         columns += [
             Column.of_matrix(f"{task}_labels", "float", records.labels[task]),
             Column.of_matrix(f"{task}_weights", "float", records.weights[task]),
         ]
-    writer.write(columns, records.counts, records.patient_ids, records.labels, records.weights)
+    return Examples(columns, records.counts, records.patient_ids, records.labels, records.weights, **counted)

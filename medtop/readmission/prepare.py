@@ -8,11 +8,12 @@ import json
 import logging
 from pathlib import Path
 
+from medtop.data import create
 from medtop.data.description import read_dataset, read_dataset_json
 from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
 from medtop.model.config import BertConfig
-from medtop.notes import create_features
+from medtop.notes.create_features import NoteSettings, WindowMaker
 from medtop.text.wordpiece import read_vocabulary
 from medtop.training.run_directory import RunDirectory
 
@@ -162,7 +163,7 @@ def prepare(options, texts, import_folder, overwrite=False):
     plans = _record_plans(found, options, texts, start, overwrite)
     Path(options.output_dir, RECORDS).mkdir(parents=True, exist_ok=True)
     for split, a_plan in plans.items():
-        info = create_features.write(a_plan)
+        info = create.write(a_plan)
         logger.info(
             "%s: %d windows of %d texts%s",
             split,
@@ -192,7 +193,7 @@ def _check_run(options, mode, overwrite):
 
 
 def _record_plans(found, options, texts, start, overwrite):
-    """dict split -> checked `NotePlan`."""
+    """dict split -> checked `medtop.data.create.DatasetPlan`."""
     vocab_file = vocabulary_source(start, texts.vocab_file)
     if not options.bert_config_file:
         raise DataError("--bert_config_file: expected a model configuration (JSON) or --bert_model, received neither")
@@ -206,17 +207,17 @@ def _record_plans(found, options, texts, start, overwrite):
     folder = Path(options.output_dir) / RECORDS
     plans = {}
     for split, path in found.items():
-        settings = create_features.NoteSettings(
-            str(path),
-            str(folder / f"{split}.tfrecord"),
-            vocab_file,
-            texts.lower_case,
-            length,
-            texts.window_overlap,
-            texts.legacy,
+        settings = NoteSettings(
+            input_file=str(path),
+            output_file=str(folder / f"{split}.tfrecord"),
+            vocab_file=vocab_file,
+            lower_case=texts.lower_case,
+            max_seq_length=length,
+            window_overlap=texts.window_overlap,
+            legacy=texts.legacy,
             overwrite=overwrite,
         )
-        plans[split] = create_features.plan(settings)
+        plans[split] = create.plan(WindowMaker(settings))
         _compare_modes(texts.readmission_mode, "--data_dir", plans[split].description["source_manifest"])
     return plans
 

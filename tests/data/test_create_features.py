@@ -14,8 +14,8 @@ from sequence_cases import NO_CODES, TASKS, TWO_VISITS, VOCABULARY, chunk_of, ra
 from medtop.cohort.pickled_lists import SequenceWriter
 from medtop.cohort.vocabulary import MEDBERT_PAD, Vocabulary
 from medtop.data import create as create_features
-from medtop.data.create import FeatureSettings
 from medtop.data.description import read_dataset
+from medtop.data.sequences import FeatureSettings, SequenceMaker
 from medtop.files.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,9 +51,13 @@ def settings(folder, prefix="c", **changes):
     )
 
 
+def plan(*arguments, **changes):
+    return create_features.plan(SequenceMaker(settings(*arguments, **changes)))
+
+
 def create(*arguments, **changes):
     pytest.importorskip("tensorflow", reason="records are TensorFlow's files")
-    return create_features.write(create_features.plan(settings(*arguments, **changes)))
+    return create_features.write(plan(*arguments, **changes))
 
 
 def run(*arguments, cwd=ROOT):
@@ -177,10 +181,10 @@ def test_other_flags_are_refused_with_their_differences_unless_overwrite(folder)
     before = (folder / "out").read_bytes()
     with pytest.raises(
         DataError,
-        match=r"received others: time_gap was before, is after; max_seq_length was 64, is 128 "
+        match=r"received others: max_seq_length was 64, is 128; time_gap was before, is after "
         r"\(--overwrite replaces it\)",
     ):
-        create_features.plan(settings(folder, max_seq_length=128, time_gap="after"))
+        plan(folder, max_seq_length=128, time_gap="after")
     assert (folder / "out").read_bytes() == before
     info = create(folder, max_seq_length=128, time_gap="after", overwrite=True)
     assert info.defaults["max_seq_length"] == 128 and info.time_gap == "after"
@@ -192,7 +196,7 @@ def test_changed_input_is_refused_unless_overwrite(folder):
     with pytest.raises(
         DataError, match=r"inputs was c.bencs.train \(\d+ bytes, \w{8}\), is c.bencs.train \(\d+ bytes, \w{8}\)"
     ):
-        create_features.plan(settings(folder))
+        plan(folder)
     assert create(folder, overwrite=True).num_examples == 1
 
 
@@ -212,7 +216,7 @@ def test_the_same_flags_finish_what_was_stopped_or_damaged(folder, damage):
 def test_another_file_of_the_outputs_name_is_not_overwritten(folder):
     (folder / "out").write_text("the user's notes")
     with pytest.raises(DataError, match="out: expected no file of this name, or TFRecord; found another"):
-        create_features.plan(settings(folder))
+        plan(folder)
     assert (folder / "out").read_text() == "the user's notes"
 
 
@@ -233,7 +237,7 @@ def test_a_vocabulary_of_another_run_is_refused(folder, damage):
         match=r"c.types: expected the vocabulary of .*c.bencs.train \(hash \w{12}\), "
         r"received another run's \(hash \w{12}\)",
     ):
-        create_features.plan(settings(folder))
+        plan(folder)
 
 
 def test_without_any_hash_a_code_beyond_the_vocabulary_is_refused(folder):
@@ -246,13 +250,13 @@ def test_without_any_hash_a_code_beyond_the_vocabulary_is_refused(folder):
 
 def test_layouts_are_not_mixed(folder):
     with pytest.raises(DataError, match=r"c.types: expected the vocabulary of .*m.bencs.train, empty_pad first"):
-        create_features.plan(settings(folder, "m", vocab_file=str(folder / "c.types")))
+        plan(folder, "m", vocab_file=str(folder / "c.types"))
     with pytest.raises(DataError, match=r"m.types: expected the vocabulary of .*c.bencs.train, \[PAD\]"):
-        create_features.plan(settings(folder, vocab_file=str(folder / "m.types")))
+        plan(folder, vocab_file=str(folder / "m.types"))
     with pytest.raises(DataError, match="m.bencs.train: expected the same layout as .*c.bencs.train"):
-        create_features.plan(settings(folder, input_file=f"{folder}/c.bencs.train,{folder}/m.bencs.train"))
+        plan(folder, input_file=f"{folder}/c.bencs.train,{folder}/m.bencs.train")
     with pytest.raises(DataError, match="expected neither --visit_separator nor --time_gap with Med-BERT's layout"):
-        create_features.plan(settings(folder, "m", visit_separator=True))
+        plan(folder, "m", visit_separator=True)
 
 
 def test_splits_are_not_mixed(folder):
@@ -260,7 +264,7 @@ def test_splits_are_not_mixed(folder):
     with pytest.raises(
         DataError, match="c.bencs.train: expected the same split as .*c.bencs.test .*'test'.*received 'train'"
     ):
-        create_features.plan(settings(folder, input_file=f"{folder}/c.bencs.*"))
+        plan(folder, input_file=f"{folder}/c.bencs.*")
 
 
 def test_input_cut_in_the_middle_leaves_nothing_behind(folder):
@@ -278,7 +282,7 @@ def test_a_pickle_that_carries_a_class_is_refused_and_not_run(folder):
 
     (folder / "c.bencs.train").write_bytes(pickle.dumps(Bad()))
     with pytest.raises(DataError, match="builtin types only"):
-        create_features.plan(settings(folder))
+        plan(folder)
     assert not (folder / "was_run").exists()
 
 
@@ -292,7 +296,7 @@ def test_a_pickle_that_carries_a_class_is_refused_and_not_run(folder):
 )
 def test_missing_input_is_refused(folder, name, message):
     with pytest.raises(DataError, match=message):
-        create_features.plan(settings(folder, input_file=name))
+        plan(folder, input_file=name)
 
 
 @pytest.mark.parametrize("patients", [[], [NO_CODES]])
@@ -317,7 +321,7 @@ def test_patients_without_labels_are_written(folder):
 
 def test_the_same_file_twice_is_refused(folder):
     with pytest.raises(DataError, match="expected each file once"):
-        create_features.plan(settings(folder, input_file=f"{folder}/c.bencs.train,{folder}/c.*.train"))
+        plan(folder, input_file=f"{folder}/c.bencs.train,{folder}/c.*.train")
 
 
 def test_records_hold_the_same_patients_whatever_the_chunks(folder):

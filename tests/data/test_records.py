@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 from sequence_cases import NO_CODES, TASKS, TWO_VISITS, VOCABULARY, chunk_of, random_patients
 
-from medtop.data.create import MEDBERT_TASKS
+from medtop.data import sequences
 from medtop.data.description import LENGTH_BINS
 from medtop.data.protobuf import Column, encode_examples, varints
+from medtop.data.record_maker import Examples
+from medtop.data.sequences import MEDBERT_TASKS, medbert_examples
 from medtop.data.tokens import tokens_of
 from medtop.files.errors import DataError
 
 tf = pytest.importorskip("tensorflow", reason="records are TensorFlow's files")
+
+from small_data import write_chunk  # noqa: E402
 
 from medtop.data import tfrecord  # noqa: E402
 
@@ -36,7 +40,7 @@ def description(**changes):
 
 def write(path, patients, num_shards=1, **changes):
     with tfrecord.DatasetWriter(path, num_shards, description(**changes)) as writer:
-        tfrecord.write_chunk(writer, chunk_of(patients))
+        write_chunk(writer, chunk_of(patients))
     return path
 
 
@@ -143,7 +147,7 @@ def test_gap_after_has_a_name_of_its_own(tmp_path):
 @pytest.mark.parametrize("num_shards", [1, 3])
 @pytest.mark.parametrize("visit_separator", [False, True])
 def test_parsed_records_equal_the_tokens(tmp_path, monkeypatch, num_shards, visit_separator):
-    monkeypatch.setattr(tfrecord, "PIECE", 7)
+    monkeypatch.setattr(sequences, "PIECE", 7)
     patients = random_patients(50, seed=4)
     info = tfrecord.read_dataset(write(tmp_path / "train", patients, num_shards, visit_separator=visit_separator))
     chunk = chunk_of(patients)
@@ -218,7 +222,7 @@ def test_description_by_hand(tmp_path):
 )
 def test_bins_hold_their_upper_end(tmp_path, length, place):
     with tfrecord.DatasetWriter(tmp_path / "train", 1, description(tasks={})) as writer:
-        writer.write([Column("token_ids", "int64", [2])], np.array([length]), ["p"], {}, {})
+        writer.write(Examples([Column("token_ids", "int64", [2])], np.array([length]), ["p"]))
         assert writer.lengths[place] == writer.lengths.sum() == 1
     assert place == -1 or LENGTH_BINS[place] >= length
 
@@ -357,7 +361,7 @@ def test_a_failed_run_leaves_the_earlier_dataset_as_it_was(tmp_path):
     path = write(tmp_path / "train", random_patients(20, seed=9), num_shards=2)
     before = {name.name: name.read_bytes() for name in tmp_path.iterdir()}
     with pytest.raises(RuntimeError, match="stopped"), tfrecord.DatasetWriter(path, 1, description()) as writer:
-        tfrecord.write_chunk(writer, chunk_of([TWO_VISITS]))
+        write_chunk(writer, chunk_of([TWO_VISITS]))
         raise RuntimeError("stopped")
     assert {name.name: name.read_bytes() for name in tmp_path.iterdir()} == before
 
@@ -384,7 +388,7 @@ def test_medberts_records_by_hand(tmp_path):
         1,
         description(layout="medbert", vocabulary=vocabulary, tasks=MEDBERT_TASKS, defaults=defaults),
     ) as writer:
-        tfrecord.write_medbert(writer, rows, np.random.default_rng(1))
+        writer.write(medbert_examples(rows, writer.description, np.random.default_rng(1)))
     first, second = examples(tmp_path / "train")
     assert set(first) == {
         "input_ids",
@@ -431,5 +435,5 @@ def test_medberts_codes_of_another_vocabulary_are_refused(tmp_path):
             description(layout="medbert", vocabulary=Vocabulary([MEDBERT_PAD, "a", "b"]), tasks=MEDBERT_TASKS),
         ) as writer,
     ):
-        tfrecord.write_medbert(writer, [["p1", [3], [0], [1, 3], [1, 1]]], np.random.default_rng(1))
+        writer.write(medbert_examples([["p1", [3], [0], [1, 3], [1, 1]]], writer.description, np.random.default_rng(1)))
     assert list(tmp_path.iterdir()) == []

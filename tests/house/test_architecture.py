@@ -39,7 +39,11 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "cohort": Room(NONE),
     "model": Room(KERAS, light="config tasks", plain="config"),  # and never TensorFlow, by way of nobody
     "text": Room(TENSORFLOW, light="words sentences windows word_windows cleaning wordpiece", plain="words sentences"),
-    "data": Room(TENSORFLOW, light="create description fields", plain="tokens packing protobuf fields description"),
+    "data": Room(
+        TENSORFLOW,
+        light="create description fields",
+        plain="tokens packing protobuf fields description record_maker sequences",
+    ),
     "evaluation": Room(TENSORFLOW, plain="predictions bootstrap metrics calibration baselines aggregation"),
     "reporting": Room(NONE),
     "training": Room(TENSORFLOW, light="options run_directory start_from", plain="cluster checkpoints log"),

@@ -22,7 +22,7 @@ from medtop.data.masking import draw_masks
 from medtop.files.errors import DataError
 from medtop.model.config import BertConfig
 from medtop.model.tasks import available_tasks
-from medtop.notes.records import NoteRecords, describe, write_records
+from medtop.notes.records import NoteRecords, describe, examples_of
 from medtop.runs import execute
 from medtop.training.options import TrainingOptions, make_plan
 
@@ -91,7 +91,7 @@ def pair_dataset(path):
     )
     about = describe(tokenizer(), NOTE_DEFAULTS, tasks={"next_sentence": ["is_next"]})
     with tfrecord.DatasetWriter(path, 1, about) as writer:
-        write_records(writer, made)
+        writer.write(examples_of(made, about["tasks"]))
     return tfrecord.read_dataset(path), segments
 
 

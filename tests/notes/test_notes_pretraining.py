@@ -10,9 +10,10 @@ import pytest
 from notes_data import NOTE_VOCABULARY, note_config, planted_notes, tokenizer
 
 from medtop.cohort.splits import read_split_file
+from medtop.data import create
 from medtop.files.errors import DataError
 from medtop.notes.pairs import SentencePieces, make_pairs, sentence_pieces
-from medtop.notes.pretraining import PretrainingSettings, plan, write
+from medtop.notes.pretraining import PretrainingMaker, PretrainingSettings
 from medtop.text.sentences import join_short, sentence_spans
 
 IDS = NOTE_VOCABULARY.ids
@@ -157,7 +158,7 @@ def write_inputs(folder, texts=None, patients=None, splits=None, name="n.notes.t
     NOTE_VOCABULARY.write_text(folder / "vocab.txt")
 
 
-def settings(folder, **changes):
+def plan(folder, **changes):
     values = dict(
         input_file=str(folder / "n.notes.train.parquet"),
         output_file=str(folder / "out"),
@@ -166,7 +167,7 @@ def settings(folder, **changes):
         max_seq_length=16,
         short_segment=0,
     )
-    return PretrainingSettings(**values | changes)
+    return create.plan(PretrainingMaker(PretrainingSettings(**values | changes)))
 
 
 def read(info):
@@ -180,7 +181,7 @@ def read(info):
 
 def test_records_of_pairs(tmp_path):
     write_inputs(tmp_path)
-    info = write(plan(settings(tmp_path)))
+    info = create.write(plan(tmp_path))
     assert info.tasks == {"next_sentence": ["is_next"]} and info.layout == "notes" and info.split == "train"
     columns, rows = read(info)
     pieces_of = {str(n): tokenizer().tokenize([text]).ids.tolist() for n, text in enumerate(texts_of(tmp_path))}
@@ -216,15 +217,15 @@ def texts_of(folder):
 def test_the_same_seed_gives_the_same_records_and_another_one_others(tmp_path):
     write_inputs(tmp_path)
     made = [
-        write(plan(settings(tmp_path, output_file=str(tmp_path / name), random_seed=seed)))
+        create.write(plan(tmp_path, output_file=str(tmp_path / name), random_seed=seed))
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     ]
     bytes_of = [info.files[0].read_bytes() for info in made]
     assert bytes_of[0] == bytes_of[1] != bytes_of[2]
-    assert plan(settings(tmp_path, output_file=str(tmp_path / "a"), random_seed=1)).done
+    assert plan(tmp_path, output_file=str(tmp_path / "a"), random_seed=1).done
     with pytest.raises(DataError, match="short_segment_unit"):
-        plan(settings(tmp_path, output_file=str(tmp_path / "a"), random_seed=1, short_segment_unit="words"))
-    twice = write(plan(settings(tmp_path, output_file=str(tmp_path / "d"), dupe_factor=2)))
+        plan(tmp_path, output_file=str(tmp_path / "a"), random_seed=1, short_segment_unit="words")
+    twice = create.write(plan(tmp_path, output_file=str(tmp_path / "d"), dupe_factor=2))
     columns, rows = read(twice)
     own = sum(int((segments == 0).sum()) - 2 for _, segments, _ in rows)
     own += sum(int((s == 1).sum()) - 1 for (_, s, _), n in zip(rows, columns["next_sentence_labels"], strict=True) if n)
@@ -233,7 +234,7 @@ def test_the_same_seed_gives_the_same_records_and_another_one_others(tmp_path):
 
 def test_windows_without_pairs(tmp_path):
     write_inputs(tmp_path, texts=["fever " * 20, "cough", ""])
-    info = write(plan(settings(tmp_path, next_sentence=False)))
+    info = create.write(plan(tmp_path, next_sentence=False))
     assert info.tasks == {} and info.num_examples == 3 and info.counts["dropped"] == {"no_words": 1}
     _, rows = read(info)
     assert all(not segments.any() for _, segments, _ in rows) and sum(len(ids) - 2 for ids, _, _ in rows) == 21
@@ -248,37 +249,37 @@ def test_a_planted_note_of_another_splits_patient_is_refused(tmp_path, split, fo
     splits = splits | {"planted": split} if split else {name: "train" for name in patients if name != "planted"}
     write_inputs(tmp_path, patients=patients, splits=splits)
     with pytest.raises(DataError) as caught:
-        plan(settings(tmp_path))
+        plan(tmp_path)
     message = str(caught.value)
     assert "row 5" in message and found in message and "planted" in message and "fever" not in message
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.dataset.json").exists()
     if split is None:
-        info = write(plan(settings(tmp_path, unlisted_patients="use")))
+        info = create.write(plan(tmp_path, unlisted_patients="use"))
         assert info.counts["patients"] == 5
     else:
         with pytest.raises(DataError, match="planted"):
-            plan(settings(tmp_path, unlisted_patients="use"))
+            plan(tmp_path, unlisted_patients="use")
 
 
 def test_a_file_that_changed_after_the_check_is_refused_too(tmp_path):
     write_inputs(tmp_path)
-    checked = plan(settings(tmp_path))
+    checked = plan(tmp_path)
     table = pq.read_table(tmp_path / "n.notes.train.parquet").to_pydict()
     table["patient_id"][3] = "other"
     pq.write_table(pa.table(table), tmp_path / "n.notes.train.parquet")
     with pytest.raises(DataError, match="patient other of the test split"):
-        write(checked)
+        create.write(checked)
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.dataset.json").exists()
 
 
 def test_notes_of_the_valid_split_may_be_used_for_validation(tmp_path):
     write_inputs(tmp_path, splits={f"p{number}": "valid" for number in range(4)}, name="n.notes.valid.parquet")
-    info = write(plan(settings(tmp_path, input_file=str(tmp_path / "n.notes.valid.parquet"), split="valid")))
+    info = create.write(plan(tmp_path, input_file=str(tmp_path / "n.notes.valid.parquet"), split="valid"))
     assert info.split == "valid"
     with pytest.raises(DataError, match="expected notes of the train split, received valid"):
-        plan(settings(tmp_path, input_file=str(tmp_path / "n.notes.valid.parquet")))
+        plan(tmp_path, input_file=str(tmp_path / "n.notes.valid.parquet"))
     with pytest.raises(DataError, match="--split"):
-        plan(settings(tmp_path, split="test"))
+        plan(tmp_path, split="test")
 
 
 @pytest.mark.parametrize(
@@ -297,13 +298,13 @@ def test_notes_of_the_valid_split_may_be_used_for_validation(tmp_path):
 def test_wrong_settings_are_refused(tmp_path, changes, message):
     write_inputs(tmp_path)
     with pytest.raises(DataError, match=message):
-        plan(settings(tmp_path, **changes))
+        plan(tmp_path, **changes)
 
 
 def test_one_text_alone_has_no_wrong_continuation(tmp_path):
     write_inputs(tmp_path, texts=["fever. cough."])
     with pytest.raises(DataError, match="at least two texts"):
-        write(plan(settings(tmp_path)))
+        create.write(plan(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,9 @@ from serving_cases import make_run  # noqa: E402
 
 from medtop.cohort.build import Options  # noqa: E402
 from medtop.cohort.preprocess import Input, preprocess  # noqa: E402
-from medtop.data.create import FeatureSettings, plan, write  # noqa: E402
+from medtop.data.create import plan, write  # noqa: E402
 from medtop.data.description import read_dataset  # noqa: E402
+from medtop.data.sequences import FeatureSettings, SequenceMaker  # noqa: E402
 from medtop.model.tasks import available_tasks  # noqa: E402
 from medtop.runs.predict import predict  # noqa: E402
 from medtop.serve.saved_model import export_saved_model  # noqa: E402
@@ -58,7 +59,7 @@ def folder(tmp_path_factory):
             vocab_file=demo / "cohort.types",
             output_file=demo / f"{split}.tfrecord",
         )
-        write(plan(FeatureSettings(**{name: str(path) for name, path in files.items()})))
+        write(plan(SequenceMaker(FeatureSettings(**{name: str(path) for name, path in files.items()}))))
     info = read_dataset(demo / "train.tfrecord")
     tasks = tuple(available_tasks(info.tasks).values())
     small = json.loads((ROOT / "medtop" / "configs" / "small.json").read_text())

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from medtop.cohort.vocabulary import SPECIAL_TOKENS, Vocabulary
-from medtop.notes.records import describe, records_of, write_records
+from medtop.notes.records import describe, examples_of, records_of
 from medtop.text.windows import make_windows
 from medtop.text.wordpiece import WordPiece
 
@@ -56,9 +56,9 @@ def write_note_dataset(path, notes, max_seq_length=32, split="train", overlap=0)
     windows = make_windows(pieces, max_seq_length, wordpiece.cls_id, wordpiece.sep_id, overlap)
     about = describe(wordpiece, NOTE_DEFAULTS | {"max_seq_length": max_seq_length}, split=split)
     with tfrecord.DatasetWriter(path, 1, about) as writer:
-        writer.examples_in = len(notes["texts"])
         names = ("patient_ids", "admission_ids", "prediction_times", "labels")
-        write_records(writer, records_of(windows, *(notes[name] for name in names)))
+        records = records_of(windows, *(notes[name] for name in names))
+        writer.write(examples_of(records, about["tasks"], examples_in=len(notes["texts"])))
     return tfrecord.read_dataset(path)
 
 

@@ -14,6 +14,7 @@ from sequence_cases import TASKS, chunk_of, random_patients
 
 from medtop.cohort.vocabulary import CLS_ID, SPECIAL_TOKENS, Vocabulary
 from medtop.data import tfrecord
+from medtop.data.sequences import chunk_examples, medbert_examples
 from medtop.model.config import BertConfig
 from medtop.model.tasks import choose_tasks
 from medtop.training.options import TrainingOptions
@@ -106,12 +107,18 @@ def description(**changes):
     )
 
 
+def write_chunk(writer, chunk):
+    """Appends a chunk of sequences to a `DatasetWriter`."""
+    for examples in chunk_examples(chunk, writer.description):
+        writer.write(examples)
+
+
 def write_dataset(path, people, num_shards=1, **changes):
     """Writes TFRecord files and their description the way the feature script does; the `DatasetInfo`."""
     about = description(**changes)
     with tfrecord.DatasetWriter(path, num_shards, about) as writer:
         if people:
-            tfrecord.write_chunk(writer, chunk_of(people, about["tasks"]))
+            write_chunk(writer, chunk_of(people, about["tasks"]))
     return tfrecord.read_dataset(path)
 
 
@@ -121,7 +128,7 @@ def write_medbert_dataset(path, rows, codes, **changes):
     tasks = {"long_stay": ["long_stay"]}
     about = description(layout="medbert", vocabulary=vocabulary, tasks=tasks, time_gap="after", **changes)
     with tfrecord.DatasetWriter(path, 1, about) as writer:
-        tfrecord.write_medbert(writer, rows, np.random.default_rng(3))
+        writer.write(medbert_examples(rows, about, np.random.default_rng(3)))
     return tfrecord.read_dataset(path)
 
 

@@ -14,9 +14,10 @@ from bert_tokenizer import basic_tokens, tokens
 from notes_data import NOTE_VOCABULARY, tokenizer
 
 from medtop.cohort.vocabulary import SPECIAL_TOKENS, Vocabulary
+from medtop.data import create
 from medtop.data.description import read_dataset
 from medtop.files.errors import DataError
-from medtop.notes import create_features
+from medtop.notes.create_features import NoteSettings, WindowMaker
 from medtop.notes.learn_vocabulary import VocabularySettings, count_words, learn, learn_pieces
 from medtop.notes.texts import read_texts, split_of
 from medtop.text.windows import check_window, first_windows, make_windows, window_edges
@@ -385,7 +386,7 @@ def test_bad_parquet_values(tmp_path, changes, message):
 # the feature script
 
 
-def settings(folder, **changes):
+def maker(folder, **changes):
     vocabulary = folder / "vocab.txt"
     NOTE_VOCABULARY.write_text(vocabulary)
     values = dict(
@@ -394,7 +395,7 @@ def settings(folder, **changes):
         vocab_file=str(vocabulary),
         max_seq_length=8,
     )
-    return create_features.NoteSettings(**values | changes)
+    return WindowMaker(NoteSettings(**values | changes))
 
 
 def test_features_of_admissions(tmp_path):
@@ -403,8 +404,8 @@ def test_features_of_admissions(tmp_path):
     texts = ["fever cough pain chest oral clear heart", "", "stable patient", "un-known"]
     write_parquet(tmp_path / "n.notes.train.parquet", **admissions(texts))
     (tmp_path / "n.manifest.json").write_text('{"source": "made up"}')
-    plan = create_features.plan(settings(tmp_path, num_shards=2))
-    info = create_features.write(plan)
+    plan = create.plan(maker(tmp_path, num_shards=2))
+    info = create.write(plan)
     assert (info.split, info.num_examples, info.counts["examples_in"]) == ("train", 4, 4)
     assert info.counts["dropped"] == {"no_words": 1} and info.source_manifests == [{"source": "made up"}]
     assert info.counts["pieces"] == 7 + 2 + 3 and info.counts["unknown_pieces"] == 2 and info.counts["tokens"] == 20
@@ -413,10 +414,10 @@ def test_features_of_admissions(tmp_path):
     assert sorted(admission) == ["100", "100", "102", "103"]
     labels = {"readmission": {"readmission": {"known": 3, "positives": 3}}}
     assert info.labels == labels  # admission 102's label is unknown
-    assert create_features.plan(settings(tmp_path, num_shards=2)).done
+    assert create.plan(maker(tmp_path, num_shards=2)).done
     with pytest.raises(DataError, match="max_seq_length was 8, is 9"):
-        create_features.plan(settings(tmp_path, num_shards=2, max_seq_length=9))
-    assert not create_features.plan(settings(tmp_path, max_seq_length=9, overwrite=True)).done
+        create.plan(maker(tmp_path, num_shards=2, max_seq_length=9))
+    assert not create.plan(maker(tmp_path, max_seq_length=9, overwrite=True)).done
 
 
 def test_windows_of_an_admission_are_counted_over_its_csv_rows(tmp_path):
@@ -427,8 +428,8 @@ def test_windows_of_an_admission_are_counted_over_its_csv_rows(tmp_path):
     )
     for legacy, windows, cut in ((False, [0, 1, 0, 2], 0), (True, [0, 0, 1], 1)):
         name = str(tmp_path / f"out{legacy}")
-        made = settings(tmp_path, input_file=str(tmp_path / "train.csv"), output_file=name, legacy=legacy)
-        info = create_features.write(create_features.plan(made))
+        made = maker(tmp_path, input_file=str(tmp_path / "train.csv"), output_file=name, legacy=legacy)
+        info = create.write(create.plan(made))
         (columns,) = tfrecord.read_examples(info)
         assert columns["window"].tolist() == windows and info.counts["pieces_cut"] == cut
 
@@ -447,14 +448,14 @@ def test_windows_of_an_admission_are_counted_over_its_csv_rows(tmp_path):
 def test_wrong_settings_are_refused(tmp_path, changes, message):
     write_parquet(tmp_path / "n.notes.train.parquet", **admissions(["x"]))
     with pytest.raises(DataError, match=message):
-        create_features.plan(settings(tmp_path, **changes))
+        create.plan(maker(tmp_path, **changes))
 
 
 def test_files_of_two_splits_are_refused(tmp_path):
     for split in ("train", "test"):
         write_parquet(tmp_path / f"n.notes.{split}.parquet", **admissions(["x"]))
     with pytest.raises(DataError, match="one split"):
-        create_features.plan(settings(tmp_path, input_file=str(tmp_path / "n.notes.*.parquet")))
+        create.plan(maker(tmp_path, input_file=str(tmp_path / "n.notes.*.parquet")))
 
 
 def test_the_scripts_work_from_a_users_folder(tmp_path, run_script):
