@@ -9,86 +9,33 @@ bad, .rejects.csv. --dry_run shows what would come of it and writes nothing; --l
 docs/preprocessing.md gives every rule.
 """
 
+import dataclasses
 import sys
 import time
 from pathlib import Path
 
-from absl import flags
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands
+from medtop.cli import commands, flags
+from medtop.cohort.build import Options
+from medtop.cohort.preprocess import Input
 from medtop.files.errors import DataError
+from medtop.files.options import option
 
-FLAGS = flags.FLAGS
 
-flags.DEFINE_string(
-    "source", None, "Layout of <data_File>, such as medbert_tsv, mimic, synpuf, columns; else recognised."
-)
-flags.DEFINE_string("columns", None, "Any CSV or Parquet: patient_id=MRN,admit=ADM_DT,discharge=DIS_DT,code=DX,...")
-flags.DEFINE_string(
-    "date_format", None, "strptime format of all dates in <data_File>, such as %d/%m/%Y; ISO dates need none."
-)
-flags.DEFINE_enum("layout", "default", ["default", "medbert"], "medbert: Med-BERT's positional lists, ids and split.")
-flags.DEFINE_enum(
-    "index",
-    "random_visit",
-    ["random_visit", "lineage", "none"],
-    "Prediction time: discharge of a random visit; top-BERT's rule, which looks at the outcome; the last visit.",
-)
-flags.DEFINE_string(
-    "prediction_times",
-    None,
-    "File patient_id,prediction_time[,<task>[.<label>] ...]: own times, and own labels (1, 0, empty).",
-)
-flags.DEFINE_integer(
-    "min_visits", 1, "Visits that --index=random_visit wants up to the prediction time.", lower_bound=1
-)
-flags.DEFINE_enum("visit", "stay", ["stay", "discharge_date"], "A visit is a stay, or what ends on one day (Med-BERT).")
-flags.DEFINE_list("tasks", None, "Labels to make: long_stay, complications. Default both; long_stay with --index=none.")
-flags.DEFINE_string(
-    "endpoints",
-    "diabetes_complications",
-    "Endpoint file: diabetes_complications, hospital_complications, or a .json or .yaml file.",
-)
-flags.DEFINE_list("horizons", ["365", "730", "1095"], "Horizons of the complications in days.")
-flags.DEFINE_enum(
-    "long_stay_label",
-    None,
-    ["next", "any"],
-    "Is the next stay, or any of the record, longer than 7 days? Default next; any with --index=none.",
-)
-flags.DEFINE_integer("long_stay_within_days", 365, "How far away the next stay may begin.", lower_bound=1)
-flags.DEFINE_string("code_map", "none", "Roll codes up: none, first3 (categories), or a file of two columns from,to.")
-flags.DEFINE_string(
-    "splits",
-    None,
-    "File patient_id,split (train, valid, test), or the name of one split that takes all patients, such as "
-    "test for new patients; default 7:1:2 by a seeded hash of the id.",
-)
-flags.DEFINE_integer("min_code_count", 2, "Codes rarer than this in the training split become [UNK].", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Seed of the split, of random visits and of the subset.", lower_bound=0)
-flags.DEFINE_bool("strict", False, "Stop at the first bad row instead of listing it in .rejects.csv.")
-flags.DEFINE_bool("dry_run", False, "Show patients, dates, codes, labels and reasons for dropping; write nothing.")
-flags.DEFINE_bool("overwrite", False, "Replace outputs that other flags or other input have made.")
-flags.DEFINE_string("memory_limit", "2GB", "Memory of the database; beyond it, it uses the disk beside the outputs.")
-flags.DEFINE_integer("threads", 0, "Threads of the database, 0 = one for small input, else one a core.", lower_bound=0)
+@dataclasses.dataclass(frozen=True)
+class ScriptOptions:
+    """What this script does with the outputs."""
+
+    dry_run: bool = option(False, "Show patients, dates, codes, labels and reasons for dropping; write nothing.")
+    overwrite: bool = option(False, "Replace outputs that other flags or other input have made.")
+
+
+flags.define(Options, Input, ScriptOptions)
 
 PROGRESS_SECONDS = 10
-MEDBERT_FLAGS_WITHOUT_EFFECT = (
-    "index",
-    "prediction_times",
-    "min_visits",
-    "visit",
-    "tasks",
-    "endpoints",
-    "horizons",
-    "long_stay_label",
-    "long_stay_within_days",
-    "code_map",
-    "splits",
-    "min_code_count",
-)
+KEPT_BY_MEDBERT = ("layout", "seed")
+"""Flags of the cohort that have an effect with --layout=medbert."""
 
 
 def _whole_number(text, name):
@@ -97,56 +44,25 @@ def _whole_number(text, name):
     return int(text)
 
 
-def _tasks():
-    from medtop.cohort.build import TASKS
-
-    tasks = FLAGS.tasks if FLAGS.tasks is not None else (["long_stay"] if _whole_history() else list(TASKS))
-    if wrong := [task for task in tasks if task not in TASKS]:
-        raise DataError(f"--tasks: expected {' and '.join(TASKS)}, received {wrong[0]!r}")
-    return tuple(task for task in TASKS if task in tasks)
-
-
-def _whole_history():
-    return FLAGS.index == "none" and not FLAGS.prediction_times
-
-
-def _check(vocabulary):
+def _check(options):
     """Refuses flags that would have no effect."""
-    if FLAGS.layout == "medbert":
-        for name in MEDBERT_FLAGS_WITHOUT_EFFECT:
-            if FLAGS[name].present:
-                raise DataError(f"--{name}: expected no such flag with --layout=medbert, where it has no effect")
-    if FLAGS.prediction_times and FLAGS["index"].present:
+    if options.layout == "medbert":
+        for name in flags.given(*(name for name in flags.names(Options) if name not in KEPT_BY_MEDBERT)):
+            raise DataError(f"--{name}: expected no such flag with --layout=medbert, where it has no effect")
+    if options.prediction_times and flags.given("index"):
         raise DataError("--index: expected either --index or --prediction_times, received both")
-    if vocabulary and FLAGS["min_code_count"].present:
+    if options.vocabulary and flags.given("min_code_count"):
         raise DataError("--min_code_count: expected no such flag with a given vocabulary, which stays as it is")
 
 
 def _options(vocabulary, subset_size):
-    from medtop.cohort.build import Options
-
-    _check(vocabulary)
-    horizons = tuple(sorted({_whole_number(days.strip(), "--horizons") for days in FLAGS.horizons}))
-    if not horizons or horizons[0] < 1:
-        raise DataError("--horizons: expected days from 1, such as 365,730,1095")
-    return Options(
-        layout=FLAGS.layout,
-        index=FLAGS.index,
-        prediction_times=FLAGS.prediction_times,
-        min_visits=FLAGS.min_visits,
-        visit=FLAGS.visit,
-        tasks=_tasks(),
-        endpoints=FLAGS.endpoints,
-        horizons=horizons,
-        long_stay_label=FLAGS.long_stay_label or ("any" if _whole_history() else "next"),
-        long_stay_within_days=FLAGS.long_stay_within_days,
-        code_map=FLAGS.code_map,
-        splits=FLAGS.splits,
-        vocabulary=vocabulary,
-        min_code_count=FLAGS.min_code_count,
-        subset_size=subset_size,
-        seed=FLAGS.seed,
-    )
+    options = flags.read(Options, vocabulary=vocabulary, subset_size=subset_size)
+    _check(options)
+    if options.index == "none" and not options.prediction_times:  # the whole history: nothing comes after it
+        whole_history = {"tasks": ("long_stay",), "long_stay_label": "any"}
+        changes = {name: value for name, value in whole_history.items() if not flags.given(name)}
+        options = dataclasses.replace(options, **changes)
+    return options
 
 
 def _progress():
@@ -166,25 +82,16 @@ def _progress():
 def main(arguments):
     """Flags in, one library call, files out."""
     from medtop.cohort.manifest import next_command, summary_lines
-    from medtop.cohort.preprocess import Input, preprocess
+    from medtop.cohort.preprocess import preprocess
     from medtop.cohort.splits import SPLITS
-    from medtop.sources import parse_columns
 
     _, data_file, vocabulary, prefix, subset_size = arguments
     vocabulary = None if vocabulary.upper() == "NA" else vocabulary
     options = _options(vocabulary, _whole_number(subset_size, "<subset_size>"))
-    source = Input(
-        data_file,
-        FLAGS.source,
-        parse_columns(FLAGS.columns) if FLAGS.columns else None,
-        FLAGS.date_format,
-        FLAGS.strict,
-        FLAGS.memory_limit,
-        FLAGS.threads,
-    )
-    outcome = preprocess(source, options, prefix, FLAGS.overwrite, FLAGS.dry_run, _progress())
+    source, script = flags.read(Input, data_file=data_file), flags.read(ScriptOptions)
+    outcome = preprocess(source, options, prefix, script.overwrite, script.dry_run, _progress())
     print("\n".join(summary_lines(outcome.manifest)))
-    if FLAGS.dry_run:
+    if script.dry_run:
         print("dry run: nothing was written")
         return
     print(
@@ -195,7 +102,7 @@ def main(arguments):
             else f"written, with {', '.join(outcome.manifest['outputs'])}"
         )
     )
-    print(f"next: {next_command(prefix, FLAGS.splits if FLAGS.splits in SPLITS else 'train')}")
+    print(f"next: {next_command(prefix, options.splits if options.splits in SPLITS else 'train')}")
 
 
 if __name__ == "__main__":

@@ -12,19 +12,17 @@ import shlex
 import sys
 from pathlib import Path
 
-from absl import flags
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, training_flags  # noqa: E402
 
-training_flags.define(tasks="masked_lm,long_stay")
+training_flags.define(tasks=("masked_lm", "long_stay"))
 
 
 def main(_):
     """Flags in, library call, table out."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    training_flags.run_trainer(flags.FLAGS, say=print, command=shlex.join(["python", *sys.argv]))
+    training_flags.run_trainer(say=print, command=shlex.join(["python", *sys.argv]))
 
 
 if __name__ == "__main__":

@@ -15,60 +15,46 @@ import shlex
 import sys
 from pathlib import Path
 
-from absl import flags
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands, training_flags
+from medtop.cli import commands, flags, training_flags
 from medtop.files.errors import DataError
+from medtop.files.options import Rule, option
 from medtop.readmission import prepare
 from medtop.training.options import make_plan
 from medtop.training.run_directory import RunDirectory
 
-training_flags.define(tasks=["readmission"])
-flags.FLAGS.set_default("aggregation", "max_mean")
-flags.FLAGS.set_default("num_train_epochs", 3)
 
-flags.DEFINE_string(
-    "data_dir",
-    "",
-    "Folder with train.csv, val.csv and test.csv (TEXT, ID, Label), or the prefix of preprocess_notes.py.",
-)
-flags.DEFINE_string(
-    "bert_model", "", "HuggingFace folder or run directory to start from; the same as --init_checkpoint."
-)
-flags.DEFINE_enum("task_name", "readmission", ["readmission"], "As in ClinicalBERT's command lines.")
-flags.DEFINE_enum(
-    "readmission_mode", "", ["", "discharge", "early"], "What the texts are; refused where the data say otherwise."
-)
-flags.DEFINE_string("vocab_file", "", "WordPiece vocabulary; default: that of --bert_model.")
-flags.DEFINE_bool("lower_case", None, "Lower-case and take accents off; default: as the vocabulary was made.")
-flags.DEFINE_integer("window_overlap", 0, "Pieces that neighbouring windows share.", lower_bound=0)
-flags.DEFINE_bool("legacy", False, "The first window of each text only, as ClinicalBERT; the rest is dropped.")
-flags.DEFINE_float(
-    "warmup_proportion",
-    None,
-    "Share of the steps that warm up, instead of --num_warmup_steps.",
-    lower_bound=0,
-    upper_bound=1,
-)
-flags.DEFINE_bool("no_cuda", False, "Use no GPU.")
-flags.DEFINE_bool("fp16", False, "16-bit computation: --precision=mixed_bfloat16, which needs no loss scaling.")
+@dataclasses.dataclass(frozen=True)
+class ClinicalBertOptions:
+    """What ClinicalBERT's command lines hold beside the texts, in its words."""
+
+    bert_model: str = option("", "HuggingFace folder or run directory to start from; the same as --init_checkpoint.")
+    task_name: str = option("readmission", "As in ClinicalBERT's command lines.", choices=("readmission",))
+    warmup_proportion: float | None = option(
+        None,
+        "Share of the steps that warm up, instead of --num_warmup_steps.",
+        rule=Rule("a share from 0 to 1", lambda value: 0 <= value <= 1),
+    )
+    no_cuda: bool = option(False, "Use no GPU.")
+    fp16: bool = option(False, "16-bit computation: --precision=mixed_bfloat16, which needs no loss scaling.")
 
 
-def _options(values):
+training_flags.define(tasks=("readmission",), aggregation="max_mean", num_train_epochs=3)
+flags.define(prepare.TextInput, ClinicalBertOptions)
+
+
+def _options(original):
     """(`TrainingOptions` without warm-up share, `TextInput`) out of the flags."""
-    if values.bert_model and values.init_checkpoint:
+    options = training_flags.options_from()
+    if original.bert_model and options.init_checkpoint:
         raise DataError("--bert_model: expected it or --init_checkpoint, received both")
-    options = training_flags.options_from(values)
-    changes = {"init_checkpoint": values.bert_model or values.init_checkpoint}
-    if values.no_cuda:
+    changes = {"init_checkpoint": original.bert_model or options.init_checkpoint}
+    if original.no_cuda:
         changes["num_gpus"] = 0
-    if values.fp16:
+    if original.fp16:
         changes["precision"] = "mixed_bfloat16"
-    names = [field.name for field in dataclasses.fields(prepare.TextInput)]
-    texts = prepare.TextInput(**{name: values[name].value for name in names})
-    return dataclasses.replace(options, **changes), texts
+    return dataclasses.replace(options, **changes), flags.read(prepare.TextInput)
 
 
 def _importer(command):
@@ -95,19 +81,20 @@ def _with_warmup(options, plan, share):
 def main(_):
     """Flags in, library calls, table out."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    values, command = flags.FLAGS, shlex.join(["python", *sys.argv])
-    options, texts = _options(values)
-    options = prepare.prepare(options, texts, _importer(command), values.overwrite)
+    original, driver = flags.read(ClinicalBertOptions), flags.read(training_flags.DriverOptions)
+    command = shlex.join(["python", *sys.argv])
+    options, texts = _options(original)
+    options = prepare.prepare(options, texts, _importer(command), driver.overwrite)
     run = RunDirectory(options.output_dir)
     if options.do_train:
-        options = _with_warmup(options, make_plan(options), values.warmup_proportion)
+        options = _with_warmup(options, make_plan(options), original.warmup_proportion)
     else:
         config, _, tasks = run.read()
         make_plan(dataclasses.replace(options, tasks=None), config, tasks)
     from medtop.readmission.results import admission_table
     from medtop.runs.execute import execute
 
-    results = execute(options, values.resume, values.overwrite, command)
+    results = execute(options, driver.resume, driver.overwrite, command)
     if options.do_train and run.exists():
         prepare.write_text_settings(run, prepare.text_settings(options, texts.readmission_mode))
     if results is None:

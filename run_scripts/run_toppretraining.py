@@ -15,8 +15,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from absl import flags
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, training_flags  # noqa: E402
@@ -27,7 +25,7 @@ training_flags.define()
 def main(_):
     """Flags in, library call, table out."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    training_flags.run_trainer(flags.FLAGS, say=print, command=shlex.join(["python", *sys.argv]))
+    training_flags.run_trainer(say=print, command=shlex.join(["python", *sys.argv]))
 
 
 if __name__ == "__main__":

@@ -24,50 +24,77 @@ from medtop.cohort.tally import Tally
 from medtop.cohort.visits import build_visits, ranges
 from medtop.cohort.vocabulary import UNK_ID, Vocabulary
 from medtop.files.errors import DataError
+from medtop.files.options import at_least, option
 
 TASKS = ("long_stay", "complications")
 CHUNK_EXAMPLES = 5_000
 
 
+def _tasks(texts):
+    if wrong := [name for name in texts if name not in TASKS]:
+        raise ValueError(f"expected {' and '.join(TASKS)}, received {wrong[0]!r}")
+    return tuple(task for task in TASKS if task in texts)
+
+
+def _horizons(texts):
+    days = [text.strip() for text in texts]
+    if wrong := [text for text in days if not (text.isascii() and text.isdigit())]:
+        raise ValueError(f"expected a whole number from 1, received {wrong[0]!r}")
+    horizons = tuple(sorted({int(text) for text in days}))
+    if not horizons or horizons[0] < 1:
+        raise ValueError("expected days from 1, such as 365,730,1095")
+    return horizons
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What determines the outputs of a run, beside its input; see `--help` of preprocess_pretrain_data.py.
+    """What determines the outputs of a run, beside its input."""
 
-    Attributes:
-        layout: "default" or "medbert".
-        index: one of `prediction_times.INDEXES`; ignored where `prediction_times` names a file.
-        prediction_times: file, or None.
-        min_visits: for `index="random_visit"`.
-        visit: "stay" or "discharge_date".
-        tasks: subset of `TASKS`; label columns of `prediction_times` add to it.
-        endpoints: shipped name or file.
-        horizons: days.
-        long_stay_label: "next" or "any".
-        long_stay_within_days: for "next".
-        code_map: "none", "first3" or a file.
-        splits: file, name of a split that takes all patients, or None for the seeded hash.
-        vocabulary: file of a frozen vocabulary, or None to fit one.
-        min_code_count: rarer training codes become [UNK].
-        subset_size: patients to keep, 0 for all.
-        seed: of splits, choice of visits and subset.
-    """
-
-    layout: str = "default"
-    index: str = "random_visit"
-    prediction_times: str | None = None
-    min_visits: int = 1
-    visit: str = "stay"
-    tasks: tuple = TASKS
-    endpoints: str = "diabetes_complications"
-    horizons: tuple = (365, 730, 1095)
-    long_stay_label: str = "next"
-    long_stay_within_days: int = 365
-    code_map: str = "none"
-    splits: str | None = None
-    vocabulary: str | None = None
-    min_code_count: int = 2
-    subset_size: int = 0
-    seed: int = 0
+    layout: str = option(
+        "default", "medbert: Med-BERT's positional lists, ids and split.", choices=("default", "medbert")
+    )
+    # Ignored where `prediction_times` names a file.
+    index: str = option(
+        "random_visit",
+        "Prediction time: discharge of a random visit; top-BERT's rule, which looks at the outcome; the last visit.",
+        choices=timing.INDEXES,
+    )
+    prediction_times: str | None = option(
+        None, "File patient_id,prediction_time[,<task>[.<label>] ...]: own times, and own labels (1, 0, empty)."
+    )
+    min_visits: int = option(1, "Visits that --index=random_visit wants up to the prediction time.", rule=at_least(1))
+    visit: str = option(
+        "stay", "A visit is a stay, or what ends on one day (Med-BERT).", choices=("stay", "discharge_date")
+    )
+    # Label columns of `prediction_times` add to them.
+    tasks: tuple = option(
+        TASKS,
+        "Labels to make: long_stay, complications. Default both; long_stay with --index=none.",
+        parse=_tasks,
+        default_in_help=False,
+    )
+    endpoints: str = option(
+        "diabetes_complications",
+        "Endpoint file: diabetes_complications, hospital_complications, or a .json or .yaml file.",
+    )
+    horizons: tuple = option((365, 730, 1095), "Horizons of the complications in days.", parse=_horizons)
+    long_stay_label: str = option(
+        "next",
+        "Is the next stay, or any of the record, longer than 7 days? Default next; any with --index=none.",
+        choices=("next", "any"),
+        default_in_help=False,
+    )
+    long_stay_within_days: int = option(365, "How far away the next stay may begin.", rule=at_least(1))
+    code_map: str = option("none", "Roll codes up: none, first3 (categories), or a file of two columns from,to.")
+    splits: str | None = option(
+        None,
+        "File patient_id,split (train, valid, test), or the name of one split that takes all patients, such as "
+        "test for new patients; default 7:1:2 by a seeded hash of the id.",
+    )
+    vocabulary: str | None = None  # file of a frozen vocabulary; None fits one. Not a flag, like the next one
+    min_code_count: int = option(2, "Codes rarer than this in the training split become [UNK].", rule=at_least(1))
+    subset_size: int = 0  # patients to keep, 0 for all
+    seed: int = option(0, "Seed of the split, of random visits and of the subset.", rule=at_least(0))
 
     @property
     def index_name(self):

@@ -12,8 +12,9 @@ from medtop.cohort.splits import SPLITS
 from medtop.files import staging
 from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
+from medtop.files.options import at_least, compared, option
 from medtop.files.sql import open_database
-from medtop.sources import load_stays
+from medtop.sources import load_stays, parse_columns
 from medtop.sources.text_files import expand_paths
 
 ON_DISK_BYTES = 1 << 30
@@ -24,25 +25,28 @@ ONE_THREAD_BYTES = 1 << 28
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """What is read, and how.
+    """What is read, and how."""
 
-    Attributes:
-        data_file: file, folder, glob or comma list.
-        source: name of a source, or None to recognise it.
-        columns: dict standard name -> header, or None.
-        date_format: strptime format, or None.
-        strict: stop at the first bad row.
-        memory_limit: of DuckDB, such as "2GB".
-        threads: 0 = one for small input, else as many as there are cores.
-    """
-
-    data_file: str
-    source: str | None = None
-    columns: dict | None = None
-    date_format: str | None = None
-    strict: bool = False
-    memory_limit: str = "2GB"
-    threads: int = 0
+    data_file: str  # file, folder, glob or comma list; not a flag
+    source: str | None = option(
+        None, "Layout of <data_File>, such as medbert_tsv, mimic, synpuf, columns; else recognised."
+    )
+    # dict standard name -> header
+    columns: dict | None = option(
+        None,
+        "Any CSV or Parquet: patient_id=MRN,admit=ADM_DT,discharge=DIS_DT,code=DX,...",
+        parse=lambda text: parse_columns(text) if text else None,
+    )
+    date_format: str | None = option(
+        None, "strptime format of all dates in <data_File>, such as %d/%m/%Y; ISO dates need none."
+    )
+    strict: bool = option(False, "Stop at the first bad row instead of listing it in .rejects.csv.", compared=False)
+    memory_limit: str = option(
+        "2GB", "Memory of the database; beyond it, it uses the disk beside the outputs.", compared=False
+    )
+    threads: int = option(
+        0, "Threads of the database, 0 = one for small input, else one a core.", rule=at_least(0), compared=False
+    )
 
 
 @dataclasses.dataclass
@@ -64,13 +68,7 @@ def settings_of(source, options):
     def full(path):
         return str(Path(path).resolve()) if path and Path(path).exists() else path
 
-    settings = {
-        "data_file": full(source.data_file),
-        "source": source.source,
-        "columns": source.columns,
-        "date_format": source.date_format,
-        **dataclasses.asdict(options),
-    }
+    settings = {**compared(source), "data_file": full(source.data_file), **compared(options)}
     settings |= {name: list(settings[name]) for name in ("tasks", "horizons")}
     settings |= {name: full(settings[name]) for name in ("prediction_times", "vocabulary")}
     settings["splits"] = options.splits if options.splits in SPLITS else full(options.splits)

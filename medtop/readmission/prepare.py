@@ -12,6 +12,7 @@ from medtop.data import create
 from medtop.data.description import read_dataset, read_dataset_json
 from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
+from medtop.files.options import at_least, option
 from medtop.model.config import BertConfig
 from medtop.notes.create_features import NoteSettings, WindowMaker
 from medtop.text.wordpiece import read_vocabulary
@@ -30,23 +31,19 @@ _VERSION = 1
 
 @dataclasses.dataclass(frozen=True)
 class TextInput:
-    """Which texts a run reads, and how they become records.
+    """Which texts a run reads, and how they become records."""
 
-    Attributes:
-        data_dir: ClinicalBERT's data folder, or the prefix that `preprocess_notes.py` wrote; "" = records are named.
-        vocab_file: word pieces; "" = those of the model that the run starts from.
-        lower_case: True, False, or None: as the vocabulary was made (`medtop.text.wordpiece.choose_case`).
-        window_overlap: pieces that neighbouring windows share.
-        legacy: first window of each text only, as ClinicalBERT.
-        readmission_mode: "discharge", "early", or "" where the user did not say.
-    """
-
-    data_dir: str = ""
-    vocab_file: str = ""
-    lower_case: bool | None = None
-    window_overlap: int = 0
-    legacy: bool = False
-    readmission_mode: str = ""
+    data_dir: str = option(
+        "", "Folder with train.csv, val.csv and test.csv (TEXT, ID, Label), or the prefix of preprocess_notes.py."
+    )
+    # "" where the user did not say
+    readmission_mode: str = option(
+        "", "What the texts are; refused where the data say otherwise.", choices=("", "discharge", "early")
+    )
+    vocab_file: str = option("", "WordPiece vocabulary; default: that of --bert_model.")
+    lower_case: bool | None = option(None, "Lower-case and take accents off; default: as the vocabulary was made.")
+    window_overlap: int = option(0, "Pieces that neighbouring windows share.", rule=at_least(0))
+    legacy: bool = option(False, "The first window of each text only, as ClinicalBERT; the rest is dropped.")
 
 
 def find_texts(data_dir):

@@ -1,11 +1,13 @@
 """What a training run is asked to do. Checked here, before TensorFlow is loaded."""
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 
 from medtop.data.description import read_dataset
 from medtop.files.errors import DataError
+from medtop.files.options import SEED, Rule, above, at_least, check, compared, option, share
 from medtop.model.config import BertConfig
 from medtop.model.tasks import choose_tasks
 from medtop.training.cluster import read_cluster
@@ -15,145 +17,181 @@ AGGREGATIONS = ("none", "max_mean", "mean", "max")
 JIT_COMPILE = ("auto", "on", "off")
 STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored")
 
-NOT_COMPARED = (
-    "output_dir",
-    "bert_config_file",
-    "do_train",
-    "do_eval",
-    "eval_batch_size",
-    "max_eval_steps",
-    "test_file",
-    "baselines",
-    "codes_predictions",
-    "true_risk_file",
-    "num_bootstrap",
-    "distribution_strategy",
-    "num_gpus",
-    "gradient_accumulation_steps",
-    "save_checkpoints_steps",
-    "save_checkpoints_minutes",
-    "keep_checkpoints",
-    "telemetry_steps",
-    "steps_per_execution",
-    "profile",
-    "plot",
-)
-"""Options that do not change what is trained: they may differ when a run is continued or evaluated again. Of the
-configuration, its content is compared, not where it lies."""
+
+def _pairs(texts, numbers):
+    """`name:number` texts as a dict; `numbers` says whether a value is a list of numbers."""
+    result = {}
+    for text in texts:
+        name, colon, number = text.partition(":")
+        try:
+            values = tuple(float(part) for part in number.split(","))
+        except ValueError:
+            values = ()
+        if not colon or not name or not values or (not numbers and len(values) != 1):
+            raise ValueError(f"expected name:number{',number,...' if numbers else ''}, received {text!r}")
+        if name in result:
+            raise ValueError(f"expected each task once, received {name!r} twice")
+        result[name] = values if numbers else values[0]
+    return result
+
+
+def _weights(text):
+    return _pairs(filter(None, (part.strip() for part in text.split(","))), numbers=False)
+
+
+def _class_weights(texts):
+    return _pairs(texts, numbers=True)
+
+
+def _names(texts):
+    return tuple(texts) or None
+
+
+def _row_lengths(text):
+    return text == "auto" or all(word.strip().isdigit() and int(word) >= 2 for word in text.split(","))
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """The trainer's flags as values (CONTRACT 7).
+    """The trainer's options as values (docs/contract.md, "Flags shared by the trainers").
 
-    Attributes:
-        input_file, valid_file, test_file: TFRecord files, globs or comma lists; empty = none.
-        output_dir: run directory.
-        bert_config_file: JSON, see `BertConfig`.
-        init_checkpoint: run directory to take the encoder and the heads that fit from; empty = random weights.
-        remap_vocab: take code embeddings by code when the vocabularies differ.
-        do_train, do_eval: train; evaluate on validation and test.
-        tasks: names, or None for all that the data offer.
-        task_weights: dict task -> factor of its loss.
-        class_weights: dict task -> positive weights, one per label.
-        loss_balancing: how the losses' weights are found, one of `LOSS_BALANCING`; task_weights multiply them.
-        balancing_learning_rate: of the balancer's own optimizer.
-        telemetry_steps: steps between log rows that tell of the tasks' gradients at the last shared layer; 0 = never.
-        max_seq_length, max_predictions_per_seq, masked_lm_prob: None = the default stored with the data.
-        whole_word_masking: mask all pieces of a word together (notes).
-        train_batch_size, eval_batch_size: patients in a batch.
-        learning_rate, weight_decay: AdamW's; the rate is the peak after warm-up.
-        num_train_steps: 0 = `num_train_epochs` times the steps of an epoch.
-        num_train_epochs: passes over the training data.
-        num_warmup_steps: -1 = a tenth of the steps.
-        save_checkpoints_steps: steps between checkpoints (one is written after every epoch besides).
-        save_checkpoints_minutes: minutes between checkpoints, besides; 0 = by steps and epochs only.
-        keep_checkpoints: how many of the newest checkpoints are kept, besides the best weights.
-        max_eval_steps: batches for the measures of masked codes while training; 0 = all. Patients: always all.
-        best_metric: validation measure that chooses the best weights: `loss`, `<task>.loss`, `<task>.<label>.<metric>`,
-            `roc_auc` (mean over the patient-level tasks of the macro ROC AUC); default roc_auc, else loss.
-        patience: evaluations without a better best_metric until training stops; 0 = never.
-        seed: of weights, order, masks, dropout.
-        deterministic: bit-identical results on the same machine and versions; slower.
-        packing: whether patients share rows in training; attention stays within a patient.
-        row_lengths: allowed lengths of training rows, a comma list; "auto": many close ones without packing, and with
-            it those that need the least work for lengths like the data's.
-        precision: float32 or mixed_bfloat16.
-        jit_compile: one of `JIT_COMPILE`: whether XLA compiles the step, once for each shape of a batch; auto: on GPUs.
-        steps_per_execution: steps that are started before the results of the first are read; the same results.
-        profile: measure where the time of some steps goes, and write a trace for TensorBoard.
-        distribution_strategy: one of `STRATEGIES`.
-        num_gpus: GPUs of this machine to use; None = all.
-        gradient_accumulation_steps: parts that a replica computes its rows in, one after another; the same result.
-        balanced_sampling: `<task>.<label>` whose positives and negatives are seen equally often; empty = none.
-        aggregation: notes: how the windows of an admission become one prediction, one of `AGGREGATIONS`; "none": each
-            record is an example.
-        aggregation_c: of the aggregation "max_mean"; 0 = the best one on validation (while training, the default).
-        strict: refuse what is otherwise clipped and counted.
-        baselines: fit count baselines and compare.
-        codes_predictions: predictions.csv of another run on the same examples, as codes alone; empty = none.
-        true_risk_file: true risks of a generated cohort; empty = none.
-        num_bootstrap: resamples for intervals.
-        plot: draw losses, weights and gradients over steps after each epoch, as training.html.
+    Not compared, when a run is continued or evaluated again, is what does not change what is trained. Of the
+    configuration its content is compared, not where it lies.
     """
 
-    input_file: str = ""
-    valid_file: str = ""
-    test_file: str = ""
-    output_dir: str = ""
-    bert_config_file: str = ""
-    init_checkpoint: str = ""
-    remap_vocab: bool = False
-    do_train: bool = False
-    do_eval: bool = False
-    tasks: tuple | None = None
-    task_weights: dict = dataclasses.field(default_factory=dict)
-    class_weights: dict = dataclasses.field(default_factory=dict)
-    loss_balancing: str = "fixed"
-    balancing_learning_rate: float = 0.025
-    telemetry_steps: int = 100
-    max_seq_length: int | None = None
-    max_predictions_per_seq: int | None = None
-    masked_lm_prob: float | None = None
-    whole_word_masking: bool = False
-    train_batch_size: int = 32
-    eval_batch_size: int = 64
-    learning_rate: float = 5e-5
-    weight_decay: float = 0.01
-    num_train_steps: int = 0
-    num_train_epochs: int = 10
-    num_warmup_steps: int = -1
-    save_checkpoints_steps: int = 1000
-    save_checkpoints_minutes: float = 0.0
-    keep_checkpoints: int = 3
-    max_eval_steps: int = 0
-    best_metric: str = ""
+    input_file: str = option("", "TFRecord files to train on: a name, glob or comma list.")
+    valid_file: str = option("", "TFRecord files for validation: best weights, thresholds, calibration.")
+    test_file: str = option("", "TFRecord files that are scored once, at the end.", compared=False)
+    output_dir: str = option("", "Run directory.", required=True, compared=False)
+    bert_config_file: str = option("", "Model configuration (JSON); medtop/configs holds three.", compared=False)
+    init_checkpoint: str = option("", "Run directory to take the encoder and the heads that fit from.")
+    remap_vocab: bool = option(False, "With --init_checkpoint and another vocabulary: take embeddings by code.")
+    do_train: bool = option(False, "Train.", compared=False)
+    do_eval: bool = option(False, "Evaluate the best weights on validation and test.", compared=False)
+    tasks: tuple | None = option(
+        None, "Tasks to train, such as masked_lm,long_stay,complications; default: all in the data.", parse=_names
+    )
+    # dict task -> factor of its loss
+    task_weights: dict = option({}, "Factors of the tasks' losses: name:number,...; default 1.", parse=_weights)
+    # dict task -> positive weights, one per label
+    class_weights: dict = option(
+        {},
+        "Positive weights of a task's labels: name:number,number,...; may be given once per task. "
+        "Probabilities are corrected back.",
+        parse=_class_weights,
+        repeated=True,
+    )
+    loss_balancing: str = option(
+        "fixed", "How the losses' weights are found; --task_weights multiply them.", choices=LOSS_BALANCING
+    )
+    balancing_learning_rate: float = option(0.025, "Of the optimizer of uncertainty and gradnorm.", rule=above(0))
+    telemetry_steps: int = option(
+        100, "Steps between log rows on the tasks' gradients; 0 = never.", rule=at_least(0), compared=False
+    )
+    # None, of these three: the default that is stored with the data
+    max_seq_length: int | None = option(
+        None, "Longest row; longer histories keep [CLS] and the latest codes.", rule=at_least(2)
+    )
+    max_predictions_per_seq: int | None = option(None, "Most masked codes of a patient.", rule=at_least(1))
+    masked_lm_prob: float | None = option(None, "Share of codes that are selected for prediction.", rule=share())
+    whole_word_masking: bool = option(False, "Notes: mask all pieces of a word together.")
+    train_batch_size: int = option(32, "Patients in a training batch.", rule=at_least(1))
+    eval_batch_size: int = option(64, "Patients in an evaluation batch.", rule=at_least(1), compared=False)
+    learning_rate: float = option(5e-5, "Peak learning rate of AdamW.", rule=above(0))
+    weight_decay: float = option(0.01, "AdamW's weight decay; none on LayerNorm and biases.", rule=at_least(0))
+    packing: bool = option(False, "Several patients share a row in training; attention stays within a patient.")
+    # auto: many close lengths without packing; with it those that need the least work for lengths like the data's
+    row_lengths: str = option(
+        "auto",
+        "Lengths of training rows, such as 64,512; auto: by the data.",
+        rule=Rule("auto, or whole numbers such as 64,512", _row_lengths),
+    )
+    num_train_steps: int = option(0, "Training steps; 0 = num_train_epochs.", rule=at_least(0))
+    num_train_epochs: int = option(
+        10, "Passes over the training data, unless num_train_steps is given.", rule=at_least(0)
+    )
+    num_warmup_steps: int = option(
+        -1,
+        "Steps of linear warm-up; -1 = a tenth of all steps.",
+        rule=Rule("0 or more, or -1 for a tenth", lambda value: value >= -1),
+    )
+    save_checkpoints_steps: int = option(
+        1000, "Steps between checkpoints; one more is written after each epoch.", rule=at_least(1), compared=False
+    )
+    save_checkpoints_minutes: float = option(
+        0.0, "Minutes between checkpoints, besides; 0 = by steps only.", rule=at_least(0), compared=False
+    )
+    # The best weights are kept besides.
+    keep_checkpoints: int = option(3, "How many of the newest checkpoints are kept.", rule=at_least(1), compared=False)
+    # Patients are always all evaluated.
+    max_eval_steps: int = option(
+        0, "Batches for the measures of masked codes while training; 0 = all.", rule=at_least(0), compared=False
+    )
+    best_metric: str = option(
+        "",
+        "Validation measure that chooses the best weights: loss, <task>.loss, <task>.<label>.<metric>, or roc_auc "
+        "(mean over tasks of macro ROC AUC); default roc_auc, else loss.",
+    )
+    # Not a flag of its own: the number of --early_stopping=metric:patience. Evaluations, 0 = never.
     patience: int = 0
-    seed: int = 0
-    deterministic: bool = False
-    packing: bool = False
-    row_lengths: str = "auto"
-    precision: str = "float32"
-    jit_compile: str = "auto"
-    steps_per_execution: int = 1
-    profile: bool = False
-    distribution_strategy: str = "one_device"
-    num_gpus: int | None = None
-    gradient_accumulation_steps: int = 1
-    balanced_sampling: str = ""
-    aggregation: str = "none"
-    aggregation_c: float = 2.0
-    strict: bool = False
-    baselines: bool = True
-    codes_predictions: str = ""
-    true_risk_file: str = ""
-    num_bootstrap: int = 1000
-    plot: bool = False
+    seed: int = option(0, "Seed of weights, order, masks and dropout.", rule=SEED)
+    deterministic: bool = option(False, "Bit-identical results on the same machine and versions; slower.")
+    precision: str = option("float32", "Number format of the computations.", choices=("float32", "mixed_bfloat16"))
+    jit_compile: str = option(
+        "auto", "Compile the step with XLA, once for each shape of a batch; auto: on GPUs.", choices=JIT_COMPILE
+    )
+    steps_per_execution: int = option(
+        1,
+        "Steps that are started before the first one's results are read: keeps a GPU busy.",
+        rule=at_least(1),
+        compared=False,
+    )
+    profile: bool = option(
+        False, "Measure where a step's time goes: profile.json, and a trace for TensorBoard.", compared=False
+    )
+    distribution_strategy: str = option(
+        "one_device",
+        "one_device; mirrored: all devices of this machine; multi_worker_mirrored: the machines that TF_CONFIG names.",
+        choices=STRATEGIES,
+        compared=False,
+    )
+    num_gpus: int | None = option(None, "GPUs of this machine to use; default: all.", rule=at_least(0), compared=False)
+    gradient_accumulation_steps: int = option(
+        1,
+        "Parts that a batch is computed in, to save memory; the same result.",
+        rule=at_least(1),
+        compared=False,
+    )
+    balanced_sampling: str = option(
+        "", "<task>.<label> whose positives and negatives are seen equally often in training."
+    )
+    aggregation: str = option(
+        "none",
+        "Notes: how windows become one prediction per admission; none: each window is an example.",
+        choices=AGGREGATIONS,
+    )
+    # While training, 0 stands for the default.
+    aggregation_c: float = option(
+        2.0,
+        "Of the aggregation max_mean; 0 = the best one on validation.",
+        rule=Rule("a number above 0, or 0 (validation chooses)", lambda value: 0 <= value < math.inf),
+    )
+    strict: bool = option(False, "Refuse what is otherwise clipped and counted.")
+    baselines: bool = option(True, "Fit count baselines on the same splits and compare.", compared=False)
+    codes_predictions: str = option(
+        "", "predictions.csv of another run on the same examples, to compare.", compared=False
+    )
+    true_risk_file: str = option(
+        "", "True risks of a generated cohort: adds the best reachable ROC AUC.", compared=False
+    )
+    plot: bool = option(
+        False, "Draw losses, weights and gradients over steps after each epoch: training.html.", compared=False
+    )
+    num_bootstrap: int = option(1000, "Resamples of patients for the intervals.", rule=at_least(0), compared=False)
 
     def settings(self):
         """What a run is compared by when it is continued: JSON-able, paths as given."""
-        values = {name: value for name, value in dataclasses.asdict(self).items() if name not in NOT_COMPARED}
-        return {**values, "tasks": None if self.tasks is None else list(self.tasks)}
+        return {**compared(self), "tasks": None if self.tasks is None else list(self.tasks)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,59 +218,6 @@ class Plan:
 def _require(good, flag, expected, received):
     if not good:
         raise DataError(f"--{flag}: expected {expected}, received {received!r}")
-
-
-def _check_numbers(options):
-    for name in (
-        "train_batch_size",
-        "eval_batch_size",
-        "save_checkpoints_steps",
-        "keep_checkpoints",
-        "gradient_accumulation_steps",
-        "steps_per_execution",
-    ):
-        _require(getattr(options, name) >= 1, name, "1 or more", getattr(options, name))
-    for name in (
-        "num_train_steps",
-        "num_train_epochs",
-        "max_eval_steps",
-        "patience",
-        "seed",
-        "num_bootstrap",
-        "save_checkpoints_minutes",
-        "telemetry_steps",
-    ):
-        _require(getattr(options, name) >= 0, name, "0 or more", getattr(options, name))
-    _require(options.seed < 2**32, "seed", "less than 2**32", options.seed)  # NumPy's seeds are 32 bits
-    for name in ("max_seq_length", "max_predictions_per_seq"):
-        value = getattr(options, name)
-        _require(value is None or value >= (2 if name == "max_seq_length" else 1), name, "a larger number", value)
-    share = options.masked_lm_prob
-    _require(share is None or 0 < share < 1, "masked_lm_prob", "a number between 0 and 1", share)
-    words = options.row_lengths.split(",")
-    good = options.row_lengths == "auto" or all(word.strip().isdigit() and int(word) >= 2 for word in words)
-    _require(good, "row_lengths", "auto, or whole numbers such as 64,512", options.row_lengths)
-    _require(options.num_gpus is None or options.num_gpus >= 0, "num_gpus", "0 or more", options.num_gpus)
-    rate = options.balancing_learning_rate
-    _require(0 < rate < float("inf"), "balancing_learning_rate", "a number above 0", rate)
-    balancing = options.loss_balancing
-    _require(options.aggregation in AGGREGATIONS, "aggregation", ", ".join(AGGREGATIONS), options.aggregation)
-    c = options.aggregation_c
-    _require(0 <= c < float("inf"), "aggregation_c", "a number above 0, or 0 (validation chooses)", c)
-    _require(balancing in LOSS_BALANCING, "loss_balancing", ", ".join(LOSS_BALANCING), balancing)
-    strategy = options.distribution_strategy
-    _require(strategy in STRATEGIES, "distribution_strategy", ", ".join(STRATEGIES), strategy)
-    if strategy == "multi_worker_mirrored":
-        read_cluster(os.environ)
-    _require(options.learning_rate > 0, "learning_rate", "a number above 0", options.learning_rate)
-    _require(options.weight_decay >= 0, "weight_decay", "0 or more", options.weight_decay)
-    _require(
-        options.num_warmup_steps >= -1, "num_warmup_steps", "0 or more, or -1 for a tenth", options.num_warmup_steps
-    )
-    _require(options.jit_compile in JIT_COMPILE, "jit_compile", ", ".join(JIT_COMPILE), options.jit_compile)
-    _require(
-        options.precision in ("float32", "mixed_bfloat16"), "precision", "float32 or mixed_bfloat16", options.precision
-    )
 
 
 def _check_files(options):
@@ -340,7 +325,10 @@ def make_plan(options, config=None, tasks=None):
     Raises:
         DataError: naming the flag, for the first thing that does not fit.
     """
-    _check_numbers(options)
+    check(options)
+    _require(options.patience >= 0, "early_stopping", "a patience of 0 or more", options.patience)
+    if options.distribution_strategy == "multi_worker_mirrored":
+        read_cluster(os.environ)
     _check_files(options)
     first, train, valid, test = _datasets(options)
     filled = {

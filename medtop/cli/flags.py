@@ -1,0 +1,131 @@
+"""A script's flags out of the dataclasses that hold its options (`medtop.files.options`), and these out of the flags.
+
+    flags.define(FeatureSettings)  # when the script is loaded
+
+    def main(_):
+        settings = flags.read(FeatureSettings)
+
+A flag's name, type, default and help stand in its dataclass field and nowhere else.
+"""
+
+import types
+import typing
+
+from absl import flags
+
+from medtop.files.errors import DataError
+from medtop.files.options import REQUIRED, check, option_fields
+
+
+def define(*classes, flag_values=None, **defaults):
+    """Defines one flag for each option of dataclasses, in the order of their fields.
+
+    Args:
+        *classes: the dataclasses.
+        flag_values: where the flags are defined; absl's own set by default.
+        **defaults: defaults that this script has instead of the dataclasses'.
+
+    Raises:
+        ValueError: for a flag that is there already, or a default for one that is not of these classes.
+    """
+    flag_values = flags.FLAGS if flag_values is None else flag_values
+    if unknown := sorted(defaults.keys() - {name for settings in classes for name in names(settings)}):
+        raise ValueError(f"expected a default of {', '.join(c.__name__ for c in classes)}, received {unknown[0]}")
+    for settings in classes:
+        for field in option_fields(settings):
+            if field.name in flag_values:
+                raise ValueError(f"--{field.name} of {settings.__name__} is defined twice")
+            _define(field, _kind(settings, field), _default(field, defaults), flag_values)
+
+
+def read(settings, *, flag_values=None, **given):
+    """An instance of the dataclass out of the parsed flags.
+
+    Args:
+        settings: dataclass whose flags have been defined.
+        flag_values: where; absl's own set by default.
+        **given: values of fields that are not flags, or that the script finds otherwise.
+
+    Raises:
+        DataError: naming the flag, for a text of the wrong form or a value that breaks its rule.
+    """
+    flag_values = flags.FLAGS if flag_values is None else flag_values
+    values = {}
+    for field in option_fields(settings):
+        if field.name not in given:
+            value = flag_values[field.name].value
+            # Not given, and no default in the help: the dataclass's own holds.
+            if value is not None or field.default is REQUIRED:
+                values[field.name] = _value(settings, field, value)
+    return check(settings(**values, **given))
+
+
+def given(*names, flag_values=None):
+    """Those of the named flags that stand on the command line or in its flag file."""
+    flag_values = flags.FLAGS if flag_values is None else flag_values
+    return [name for name in names if flag_values[name].present]
+
+
+def names(settings):
+    """The names of a dataclass's flags."""
+    return [field.name for field in option_fields(settings)]
+
+
+def _kind(settings, field):
+    """The type of a field's value, None put aside: bool, int, float, str, tuple or tuple[...], dict."""
+    kind = typing.get_type_hints(settings)[field.name]
+    if isinstance(kind, types.UnionType):
+        (kind,) = [part for part in typing.get_args(kind) if part is not types.NoneType]
+    return kind
+
+
+def _default(field, defaults):
+    if field.name in defaults:
+        return defaults[field.name]
+    return field.default if field.metadata["default_in_help"] and not field.metadata["required"] else None
+
+
+def _define(field, kind, default, flag_values):
+    what = {
+        "name": field.name,
+        "default": default,
+        "help": field.metadata["help"],
+        "required": field.metadata["required"] and default is None,
+        "flag_values": flag_values,
+    }
+    if field.metadata["repeated"]:
+        flags.DEFINE_multi_string(**what | {"default": [] if default is REQUIRED else default})
+    elif kind is dict:
+        flags.DEFINE_string(**what | {"default": "" if default is REQUIRED else default})
+    elif (typing.get_origin(kind) or kind) is tuple:
+        flags.DEFINE_list(**what | {"default": None if default is None else [str(item) for item in default]})
+    elif field.metadata["choices"]:
+        flags.DEFINE_enum(**what, enum_values=field.metadata["choices"])
+    else:
+        kinds = {
+            bool: flags.DEFINE_bool,
+            int: flags.DEFINE_integer,
+            float: flags.DEFINE_float,
+            str: flags.DEFINE_string,
+        }
+        kinds[kind](**what)
+
+
+def _value(settings, field, value):
+    """What the field holds when its flag has this value."""
+    parse, kind = field.metadata["parse"], _kind(settings, field)
+    try:
+        if parse is not None:
+            return parse(value)
+        if kind == tuple[int, ...]:
+            return _whole_numbers(value)
+    except ValueError as error:
+        raise DataError(f"--{field.name}: {error}") from None
+    return tuple(value) if (typing.get_origin(kind) or kind) is tuple else value
+
+
+def _whole_numbers(texts):
+    try:
+        return tuple(int(text) for text in texts)
+    except ValueError:
+        raise ValueError(f"expected whole numbers, received {','.join(texts)!r}") from None
