@@ -47,8 +47,9 @@ def bullets(sentences):
     return f"<ul>{items}</ul>" if items else ""
 
 
-def html_table(header, rows, texts=1, pooled=()):
-    """An HTML table; the first `texts` columns are text, the rest numbers; `pooled` rows (places) stand out."""
+def html_table(header, rows, texts=1, pooled=(), wrap=False):
+    """An HTML table; the first `texts` columns are text, the rest numbers; `pooled` rows (places) stand out; with `wrap`
+    cells break into lines, so that many columns fit a page."""
 
     def cells(row, tag):
         return "".join(
@@ -58,6 +59,4 @@ def html_table(header, rows, texts=1, pooled=()):
     body = "".join(
         f"<tr{' class=pooled' if place in pooled else ''}>{cells(row, 'td')}</tr>" for place, row in enumerate(rows)
     )
-    return (
-        f'<div class="scroll"><table><thead><tr>{cells(header, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    return f'<div class="scroll"><table{" class=wrap" if wrap else ""}><thead><tr>{cells(header, "th")}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -52,6 +52,17 @@ def predict(run_dir, input_file, output_file, batch_size=64, max_seq_length=None
     Returns:
         Number of examples (admissions, where the run joins the windows of notes).
     """
+    results = score(run_dir, input_file, batch_size, max_seq_length)
+    write_predictions(output_file, list(results.values()))
+    return len(next(iter(results.values()))[0])
+
+
+def score(run_dir, input_file, batch_size=64, max_seq_length=None):
+    """What a finished run says of the examples of TFRecord files; arguments as for `predict`.
+
+    Returns:
+        dict task -> (`Predictions`, calibrated probabilities float64 [N, K]), in file order.
+    """
     config, tasks, info = check_input(run_dir, input_file)
     run = RunDirectory(run_dir)
     settings = run.settings()
@@ -69,5 +80,4 @@ def predict(run_dir, input_file, output_file, batch_size=64, max_seq_length=None
             task.name: Calibration.identity(task.name, task.labels, class_weights=task.positive_weights)
             for task in tasks
         }
-    write_predictions(output_file, [(one, calibrations[task].apply(one)) for task, one in predictions.items()])
-    return len(next(iter(predictions.values())))
+    return {task: (scores, calibrations[task].apply(scores)) for task, scores in predictions.items()}

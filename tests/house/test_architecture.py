@@ -53,7 +53,7 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "synthetic": Room(NONE),
     "serve": Room(TENSORFLOW),
     "convert": Room(ANY),
-    "runs": Room(TENSORFLOW, light="model_card", plain="model_card"),
+    "runs": Room(TENSORFLOW, light="model_card evaluate", plain="model_card"),
     "grid": Room(NONE),
     "cli": Room(TENSORFLOW, light="*", plain="commands quiet"),
 }

@@ -1,0 +1,43 @@
+"""Small counts hidden before results leave a hospital."""
+
+import copy
+
+REASON = "suppressed: fewer than {least} people"
+
+
+def suppress(clinical, least):
+    """A copy in which counts of 1 to `least - 1` and what rests on them are None, with the reason.
+
+    A cell goes when its n, its positives or its negatives are that few. Where one group of a column goes, the smallest
+    of the others goes too: the total would give the first one away.
+
+    Args:
+        clinical: dict task -> label -> entry, as `clinical_measures` gives.
+        least: smallest count that is shown; 0 or 1 hides nothing.
+    """
+    clinical = copy.deepcopy(clinical)
+    for labels in clinical.values() if least > 1 else ():
+        for entry in labels.values():
+            for groups in entry["groups"].values():
+                small = [name for name, cell in groups.items() if _is_small(cell, least)]
+                others = sorted((name for name in groups if name not in small), key=lambda name: groups[name]["n"])
+                for name in small + (others[:1] if len(small) == 1 else []):
+                    _hide(groups[name], least)
+            if _is_small(entry, least):
+                _hide(entry, least)
+    return clinical
+
+
+def _is_small(cell, least):
+    return any(0 < count < least for count in (cell["n"], cell["positives"], cell["n"] - cell["positives"]))
+
+
+def _hide(cell, least):
+    cell |= {"n": None, "positives": None, "prevalence": None, "reason": REASON.format(least=least)}
+    for name in ("measures", "differences"):
+        for entry in cell.get(name, {}).values():
+            entry |= {"value": None, "low": None, "high": None}
+    if "operating_points" in cell:
+        cell["operating_points"] = []
+        for curve in ("decision_curve", "calibration_curve"):
+            cell[curve] = {name: [] for name in cell[curve]}

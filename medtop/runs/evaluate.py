@@ -1,0 +1,277 @@
+"""A finished model on labelled data that it never saw: another hospital, another year; the run stays untouched."""
+
+import csv
+import dataclasses
+import datetime
+import logging
+from pathlib import Path
+
+import numpy as np
+
+import medtop
+from medtop.evaluation.clinical import clinical_measures
+from medtop.evaluation.groups import OF_RECORDS, choose_groups, groups_of_records
+from medtop.evaluation.metrics import evaluate, paired_bootstrap
+from medtop.evaluation.predictions import read_predictions, write_predictions
+from medtop.evaluation.recalibration import METHODS, fitting_part, recalibrate
+from medtop.evaluation.small_cells import suppress
+from medtop.files.atomic import atomic_path, sha256, write_json
+from medtop.files.errors import DataError
+from medtop.files.folders import has_json_key, whole_folder
+from medtop.reporting.evaluation_page import write_evaluation_page
+
+logger = logging.getLogger(__name__)
+
+MAIN_FILE = "evaluation.json"
+COLUMNS = (
+    "task",
+    "label",
+    "group_column",
+    "group",
+    "n",
+    "positives",
+    "measure",
+    "threshold",
+    "value",
+    "low",
+    "high",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "reason",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSettings:
+    """What `run_evaluation.py` is asked to do.
+
+    Attributes:
+        output_dir: new folder for the results.
+        run_dir, input_file: a finished run and labelled TFRecord files; or
+        predictions: a predictions.csv with targets.
+        compare_predictions: predictions.csv of another model on the same examples; "" = none.
+        groups_file: CSV with `patient_id`, perhaps `prediction_time`, and columns of groups; "" = none.
+        subgroups: names: sex, age_band (from records), year, or columns of `groups_file`.
+        thresholds, alert_rates: where risks become alerts.
+        recalibrate: one of `METHODS`; fitted on `recalibration_share` of the patients, judged on the others.
+        min_cell: smallest count of people that is shown; 0 = all.
+        num_bootstrap, seed: resamples of patients.
+        batch_size: patients in a batch.
+        overwrite: replace an earlier evaluation in `output_dir`.
+    """
+
+    output_dir: str
+    run_dir: str = ""
+    input_file: str = ""
+    predictions: str = ""
+    compare_predictions: str = ""
+    groups_file: str = ""
+    subgroups: tuple = ()
+    thresholds: tuple = ()
+    alert_rates: tuple = ()
+    recalibrate: str = "none"
+    recalibration_share: float = 0.5
+    min_cell: int = 0
+    num_bootstrap: int = 1000
+    seed: int = 0
+    batch_size: int = 64
+    overwrite: bool = False
+
+
+def check_settings(settings):
+    """Refuses what cannot be, before a framework is loaded.
+
+    Raises:
+        DataError: naming the flag.
+    """
+    if bool(settings.predictions) == bool(settings.run_dir and settings.input_file):
+        raise DataError("flags: expected either --predictions, or --run_dir and --input_file")
+    if settings.run_dir and Path(settings.output_dir).resolve() == Path(settings.run_dir).resolve():
+        raise DataError(f"--output_dir: expected another folder than the run's, received {settings.output_dir}")
+    for name in ("thresholds", "alert_rates"):
+        for value in getattr(settings, name):
+            if not 0 < value < 1:
+                raise DataError(f"--{name}: expected numbers between 0 and 1, received {value}")
+    if settings.recalibrate not in METHODS:
+        raise DataError(f"--recalibrate: expected one of {', '.join(METHODS)}, received {settings.recalibrate!r}")
+    share = settings.recalibration_share
+    if not 0 < share < 1:
+        raise DataError(f"--recalibration_share: expected a number between 0 and 1, received {share}")
+    for name in ("predictions", "compare_predictions", "groups_file"):
+        path = getattr(settings, name)
+        if path and not Path(path).is_file():
+            raise DataError(f"--{name}: expected an existing file, received {path}")
+
+
+def evaluate_model(settings):
+    """Evaluates and writes the folder: evaluation.json, clinical.csv, predictions.csv, evaluation.html.
+
+    Returns:
+        dict task -> label -> entry, as `clinical_measures` gives, small cells hidden.
+
+    Raises:
+        DataError: as `check_settings`; for predictions without known labels; for examples that two files disagree on.
+    """
+    check_settings(settings)
+    with whole_folder(settings.output_dir, has_json_key(MAIN_FILE, "clinical"), settings.overwrite) as folder:
+        results, of_records = _results(settings)
+        notes = []
+        groups = _groups(settings, results, of_records, notes)
+        results, groups, recalibration = _recalibrated(settings, results, groups, notes)
+        metrics, clinical, comparison = {}, {}, {}
+        for task, (predictions, probabilities) in results.items():
+            if not predictions.known.any():
+                where = settings.predictions or settings.input_file
+                raise DataError(f"{where}: task {task}: expected known labels, received none")
+            shared = {"num_bootstrap": settings.num_bootstrap, "seed": settings.seed}
+            metrics[task] = evaluate(predictions, probabilities, **shared)
+            clinical[task] = clinical_measures(
+                predictions,
+                probabilities,
+                thresholds=settings.thresholds,
+                alert_rates=settings.alert_rates,
+                groups=groups[task],
+                **shared,
+            )
+            logger.info("task %s: %d labels evaluated", task, len(predictions.labels))
+        comparison = _compared(settings, results)
+        shown = suppress(clinical, settings.min_cell)
+        if settings.min_cell > 1:
+            metrics = {}  # counts by label stand in them unsuppressed
+            notes.append(f"Cells with 1 to {settings.min_cell - 1} people are suppressed.")
+        write_json(
+            folder / MAIN_FILE,
+            {
+                "medtop": medtop.__version__,
+                "settings": dataclasses.asdict(settings),
+                "recalibration": recalibration,
+                "clinical": shown,
+                "metrics": metrics,
+                "comparison": comparison,
+                "notes": notes,
+            },
+        )
+        _write_csv(folder / "clinical.csv", shown)
+        write_predictions(folder / "predictions.csv", list(results.values()))
+        write_evaluation_page(
+            folder / "evaluation.html", "Evaluation", shown, _facts(settings, results), notes, comparison
+        )
+    return shown
+
+
+def _results(settings):
+    """(task -> (Predictions, probabilities); groups of the records, by column)."""
+    if settings.predictions:
+        return read_predictions(settings.predictions), {}
+    from medtop.data.description import read_dataset
+    from medtop.data.tfrecord import read_examples
+    from medtop.runs.predict import score
+
+    results = score(settings.run_dir, settings.input_file, settings.batch_size)
+    info = read_dataset(settings.input_file)
+    of_records = {}
+    if info.layout == "default" and set(settings.subgroups) & {*OF_RECORDS}:
+        of_records = groups_of_records(read_examples(info))
+    return results, of_records
+
+
+def _groups(settings, results, of_records, notes):
+    groups = {}
+    for task, (predictions, _) in results.items():
+        own = {name: column for name, column in of_records.items() if len(column) == len(predictions)}
+        groups[task], more = choose_groups(settings.subgroups, own, predictions, settings.groups_file or None)
+        notes += [sentence for sentence in more if sentence not in notes]
+    return groups
+
+
+def _recalibrated(settings, results, groups, notes):
+    """(results, groups of the judged patients; what was fitted, by task and label)."""
+    if settings.recalibrate == "none":
+        return results, groups, {}
+    judged, kept, fitted = {}, {}, {}
+    for task, (predictions, probabilities) in results.items():
+        part = fitting_part(predictions.patient_ids, settings.recalibration_share, settings.seed)
+        columns, fitted[task] = [], {}
+        for place, label in enumerate(predictions.labels):
+            values, fitted[task][label] = recalibrate(
+                probabilities[:, place],
+                predictions.targets[:, place],
+                predictions.known[:, place],
+                part,
+                settings.recalibrate,
+            )
+            columns.append(values)
+            if fitted[task][label]["reason"]:
+                notes.append(f"{task} {label}: {fitted[task][label]['reason']}.")
+        judged[task] = predictions.take(~part), np.stack(columns, 1)[~part]
+        kept[task] = {name: column[~part] for name, column in groups[task].items()}
+        learned, rest = (len(np.unique(predictions.patient_ids[rows])) for rows in (part, ~part))
+        how = f"recalibrated ({settings.recalibrate}) on {learned} patients, judged on the other {rest}"
+        notes.append(f"{task}: {how}.")
+    return judged, kept, fitted
+
+
+def _compared(settings, results):
+    """task -> label -> AUROC of this model minus the other's, paired."""
+    if not settings.compare_predictions:
+        return {}
+    others = read_predictions(settings.compare_predictions)
+    common = [task for task in results if task in others]
+    if not common:
+        names = ", ".join(results)
+        raise DataError(f"--compare_predictions: expected a task among {names}, received {', '.join(others)}")
+    return {
+        task: paired_bootstrap(*results[task], *others[task], num_bootstrap=settings.num_bootstrap, seed=settings.seed)
+        for task in common
+    }
+
+
+def _facts(settings, results):
+    first = next(iter(results.values()))[0]
+    facts = {"evaluated on": datetime.date.today().isoformat()}
+    if settings.predictions:
+        facts |= {"predictions": settings.predictions, "SHA-256 of the predictions": sha256(settings.predictions)}
+    else:
+        facts |= {"run": settings.run_dir, "records": settings.input_file}
+    facts |= {"patients": len(np.unique(first.patient_ids)), "examples": len(first)}
+    return facts | {"resamples": settings.num_bootstrap, "seed": settings.seed}
+
+
+def _write_csv(path, clinical):
+    """One row per measure: overall, at thresholds, by group."""
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer.writeheader()
+        for task, labels in clinical.items():
+            for label, entry in labels.items():
+                for row in _rows(entry):
+                    cells = {name: "" if value is None else value for name, value in row.items()}
+                    writer.writerow({"task": task, "label": label} | cells)
+
+
+def _rows(entry):
+    cells = [("", "", entry)]
+    cells += [(column, group, cell) for column, groups in entry["groups"].items() for group, cell in groups.items()]
+    for column, group, cell in cells:
+        about = {"group_column": column, "group": group, "n": cell["n"], "positives": cell["positives"]}
+        about["reason"] = cell.get("reason") or ("few positives" if cell.get("few_positives") else "")
+        for measure, value in cell["measures"].items():
+            other = cell.get("differences", {}).get(measure) or {}
+            yield about | {
+                "measure": measure,
+                **value,
+                "difference": other.get("value"),
+                "difference_low": other.get("low"),
+                "difference_high": other.get("high"),
+            }
+    for point in entry["operating_points"]:
+        for measure, value in point.items():
+            if isinstance(value, dict):
+                yield {
+                    "n": entry["n"],
+                    "positives": entry["positives"],
+                    "measure": measure,
+                    "threshold": point["threshold"],
+                    **value,
+                }
