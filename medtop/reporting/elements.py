@@ -48,8 +48,10 @@ def bullets(sentences):
 
 
 def html_table(header, rows, texts=1, pooled=(), wrap=False):
-    """An HTML table; the first `texts` columns are text, the rest numbers; `pooled` rows (places) stand out; with `wrap`
-    cells break into lines, so that many columns fit a page."""
+    """An HTML table; the first `texts` columns are text, the rest numbers; `pooled` rows (places) stand out.
+
+    With `wrap`, cells break into lines, so that many columns fit a page.
+    """
 
     def cells(row, tag):
         return "".join(
@@ -59,4 +61,6 @@ def html_table(header, rows, texts=1, pooled=(), wrap=False):
     body = "".join(
         f"<tr{' class=pooled' if place in pooled else ''}>{cells(row, 'td')}</tr>" for place, row in enumerate(rows)
     )
-    return f'<div class="scroll"><table{" class=wrap" if wrap else ""}><thead><tr>{cells(header, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
+    kind = " class=wrap" if wrap else ""
+    head = f"<thead><tr>{cells(header, 'th')}</tr></thead>"
+    return f'<div class="scroll"><table{kind}>{head}<tbody>{body}</tbody></table></div>'

@@ -16,15 +16,15 @@ SCRIPT = "run_scripts/run_evaluation.py"
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluation")
     generator = np.random.default_rng(0)
-    logits = generator.normal(-1, 1, (400, 2))
-    targets = generator.random((400, 2)) < sigmoid(logits - 0.7)
-    ids = np.array([f"p{number}" for number in generator.integers(250, size=400)])
+    logits = generator.normal(-1, 1, (1600, 2))
+    targets = generator.random((1600, 2)) < sigmoid(logits - 0.7)
+    ids = np.array([f"p{number}" for number in generator.integers(250, size=1600)])
     for name, scores in (("model", logits), ("other", logits + generator.normal(0, 1, logits.shape))):
-        times = np.arange(400) * 86_400 + 1_500_000_000
-        predictions = Predictions("task", ("a", "b<script>"), ids, times, targets, np.ones((400, 2)), scores)
+        times = np.arange(1600) * 86_400 + 1_500_000_000
+        predictions = Predictions("task", ("a", "b<script>"), ids, times, targets, np.ones((1600, 2)), scores)
         write_predictions(folder / f"{name}.csv", [(predictions, predictions.probabilities)])
     rows = "".join(
-        f"p{number},{'tiny' if number < 3 else 'north' if number % 2 else 'south'}\n" for number in range(250)
+        f"p{number},{'tiny' if number < 1 else 'north' if number % 2 else 'south'}\n" for number in range(250)
     )
     (folder / "sites.csv").write_text("patient_id,site\n" + rows)
     return folder
@@ -41,7 +41,7 @@ def test_the_folder(folder, run_script):
     assert "task a: AUROC 0." in process.stdout and process.stdout.endswith(f"report: {out}/evaluation.html\n")
     content = json.loads((out / "evaluation.json").read_text())
     judged, probabilities = read_predictions(out / "predictions.csv")["task"]
-    assert 0.3 < len(judged) / 400 < 0.7
+    assert 0.3 < len(judged) / 1600 < 0.7
     again = evaluate(judged, probabilities, num_bootstrap=0)
     entry = content["clinical"]["task"]["a"]
     assert entry["measures"]["roc_auc"]["value"] == pytest.approx(again["a"]["roc_auc"]["value"])
