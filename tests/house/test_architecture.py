@@ -49,6 +49,7 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "training": Room(TENSORFLOW, light="options run_directory start_from", plain="cluster checkpoints log"),
     "notes": Room(TENSORFLOW, light="*", plain="tables rows note_texts choice admissions outputs manifest preprocess"),
     "readmission": Room(TENSORFLOW, light="prepare files", plain="files tfidf"),
+    "entities": Room(TENSORFLOW, light="*", plain="convert tables formats tags documents"),
     "tabular": Room(TENSORFLOW, light="schema rows table_data options encoding yaib", plain="schema rows yaib"),
     "synthetic": Room(NONE),
     "serve": Room(TENSORFLOW),
@@ -67,6 +68,7 @@ WITHOUT_ANY_FRAMEWORK = (
     "make_synthetic_cohort",
     "preprocess_notes",
     "make_synthetic_notes",
+    "convert_entities",
 )
 
 
