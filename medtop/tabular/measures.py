@@ -56,11 +56,14 @@ class TargetStatistics:
             middle = y.mean() if len(y) else 0.0  # r2's spread is a difference of sums: less rounding around 0
             sums += [np.ones(len(y)), np.abs(predicted - y), y - middle, (y - middle) ** 2]
         self.sums = np.stack([np.bincount(groups[known], part, num_groups) for part in sums])  # [sums, P]
+        # bool [K]: classes that occur in the truth. A resample that lost one says nothing about it, rather than F1 0.
+        self.true_classes = self.sums[3::3].sum(1) > 0 if self.classification else None
 
     def values(self, counts):
         """dict measure -> float64 [R]; NaN where undefined.
 
-        accuracy; macro_f1: mean of the F1 of the classes that occur, known or predicted (scikit-learn's); mae; r2 =
+        accuracy; macro_f1: mean of the F1 of the classes that occur, known or predicted (scikit-learn's), in a
+        resample without those whose known rows it did not draw; mae; r2 =
         1 - sum (y - p)^2 / sum (y - mean y)^2; skill = 1 - loss / loss of the constant model, the loss logarithmic
         or squared: free of units, so that targets of both kinds can be averaged.
 
@@ -72,8 +75,8 @@ class TargetStatistics:
             skill = np.where(base > 0, 1 - loss / base, np.nan)
             if self.classification:
                 hits, true, chosen = np.array(sums[0::3]), np.array(sums[1::3]), np.array(sums[2::3])  # [K, R] each
-                occurs = true + chosen > 0
-                f1 = np.where(occurs, 2 * hits / (true + chosen), 0.0).sum(0) / occurs.sum(0)
+                counted = (true + chosen > 0) & ~(self.true_classes[:, None] & (true == 0))
+                f1 = np.where(counted, 2 * hits / (true + chosen), 0.0).sum(0) / counted.sum(0)
                 return {"accuracy": hits.sum(0) / true.sum(0), "macro_f1": f1, "skill": skill}
             n, absolute, first, second = sums
             spread = second - first**2 / n
