@@ -77,7 +77,8 @@ test-extras: $(STAMP)
 	$(RUN) -m pip install --quiet $(PIP_FLAGS) '$(TORCH)'
 	$(RUN) -m pip install --quiet $(PIP_FLAGS) --editable '.[$(EXTRAS),torch,onnx,test-extras]'
 	$(RUN) -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile tests/convert tests/text/test_notes_tokens.py tests/serve/test_onnx.py \
-	  tests/serve/test_serving_docs.py tests/house/test_deploy.py
+	  tests/serve/test_serving_docs.py tests/house/test_deploy.py tests/evaluation/test_clinical_peers.py \
+	  tests/evaluation/test_meds_files.py
 
 lint: $(STAMP)
 	$(RUN) -m ruff check

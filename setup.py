@@ -38,7 +38,14 @@ setup(
         "test": ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.12,<1"],
         # What the tests of [torch] hold the results against: HuggingFace's own classes and its Trainer.
         # and Kubernetes' schema, for deploy/.
-        "test-extras": ["accelerate>=1.1,<2", "kubernetes>=37,<38", "transformers>=4.48,<6"],
+        "test-extras": [
+            "accelerate>=1.1,<2",
+            "dcurves>=1.1,<2",
+            "kubernetes>=37,<38",
+            "meds-evaluation>=0.0.6,<0.1",
+            "statsmodels>=0.14.4,<0.16",
+            "transformers>=4.48,<6",
+        ],
         "torch": ["torch>=2.4", "safetensors>=0.4"],
     },
 )

@@ -186,21 +186,6 @@ def _check_arguments(received, names):
     raise DataError(f"arguments: expected {expected}, received {' '.join(received) or 'none'}{hint}")
 
 
-def numbers(flag, words):
-    """The words of a list flag as floats.
-
-    Raises:
-        DataError: naming the flag, for a word that is no number.
-    """
-    values = []
-    for word in words:
-        try:
-            values.append(float(word))
-        except ValueError:
-            raise DataError(f"--{flag}: expected numbers such as 0.1,0.2, received {word!r}") from None
-    return tuple(values)
-
-
 def help_text(main, script, arguments, flag_values):
     """The text of `--help`: the docstring of `main`'s module, with its example, then the script's own flags."""
     lines = [(main.__globals__.get("__doc__") or "").strip(), ""]

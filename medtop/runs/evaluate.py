@@ -11,6 +11,7 @@ import numpy as np
 import medtop
 from medtop.evaluation.clinical import clinical_measures
 from medtop.evaluation.groups import OF_RECORDS, choose_groups, groups_of_records
+from medtop.evaluation.meds_files import write_meds_predictions
 from medtop.evaluation.metrics import evaluate, paired_bootstrap
 from medtop.evaluation.predictions import read_predictions, write_predictions
 from medtop.evaluation.recalibration import METHODS, fitting_part, recalibrate
@@ -18,6 +19,7 @@ from medtop.evaluation.small_cells import suppress
 from medtop.files.atomic import atomic_path, sha256, write_json
 from medtop.files.errors import DataError
 from medtop.files.folders import has_json_key, whole_folder
+from medtop.files.options import REQUIRED, SEED, Rule, at_least, option, share
 from medtop.reporting.evaluation_page import write_evaluation_page
 
 logger = logging.getLogger(__name__)
@@ -42,41 +44,38 @@ COLUMNS = (
 )
 
 
+_SHARE = share()
+_SHARES = Rule("numbers between 0 and 1", lambda values: all(_SHARE.holds(value) for value in values))
+
+
+def _numbers(texts):
+    try:
+        return tuple(float(text) for text in texts)
+    except ValueError:
+        raise ValueError(f"expected numbers such as 0.1,0.2, received {','.join(texts)!r}") from None
+
+
 @dataclasses.dataclass(frozen=True)
 class EvaluationSettings:
-    """What `run_evaluation.py` is asked to do.
+    """What `run_evaluation.py` is asked to do: either `predictions`, or `run_dir` and `input_file`."""
 
-    Attributes:
-        output_dir: new folder for the results.
-        run_dir, input_file: a finished run and labelled TFRecord files; or
-        predictions: a predictions.csv with targets.
-        compare_predictions: predictions.csv of another model on the same examples; "" = none.
-        groups_file: CSV with `patient_id`, perhaps `prediction_time`, and columns of groups; "" = none.
-        subgroups: names: sex, age_band (from records), year, or columns of `groups_file`.
-        thresholds, alert_rates: where risks become alerts.
-        recalibrate: one of `METHODS`; fitted on `recalibration_share` of the patients, judged on the others.
-        min_cell: smallest count of people that is shown; 0 = all.
-        num_bootstrap, seed: resamples of patients.
-        batch_size: patients in a batch.
-        overwrite: replace an earlier evaluation in `output_dir`.
-    """
-
-    output_dir: str
-    run_dir: str = ""
-    input_file: str = ""
-    predictions: str = ""
-    compare_predictions: str = ""
-    groups_file: str = ""
-    subgroups: tuple = ()
-    thresholds: tuple = ()
-    alert_rates: tuple = ()
-    recalibrate: str = "none"
-    recalibration_share: float = 0.5
-    min_cell: int = 0
-    num_bootstrap: int = 1000
-    seed: int = 0
-    batch_size: int = 64
-    overwrite: bool = False
+    output_dir: str = option(REQUIRED, "New folder for the results.")
+    run_dir: str = option("", "Run directory of a trained model.")
+    input_file: str = option("", "Labelled TFRecord files: a name, glob or comma list.")
+    predictions: str = option("", "A predictions.csv with targets, in place of --run_dir and --input_file.")
+    compare_predictions: str = option("", "predictions.csv of another model on the same examples.")
+    groups_file: str = option("", "CSV: patient_id, perhaps prediction_time, and columns of groups.")
+    subgroups: tuple = option((), "sex, age_band (from the records), year, or columns of --groups_file.")
+    thresholds: tuple = option((), "Risks at or above which people are alerted.", parse=_numbers, rule=_SHARES)
+    alert_rates: tuple = option((), "Shares of people to alert, those of highest risk.", parse=_numbers, rule=_SHARES)
+    recalibrate: str = option("none", "Fitted on a part of the patients, judged on the rest.", choices=METHODS)
+    recalibration_share: float = option(0.5, "Share of the patients that it is fitted on.", rule=share())
+    min_cell: int = option(0, "Smallest count of people that is shown; 0 = all.", rule=at_least(0))
+    meds: bool = option(False, "Write MEDS prediction files too, one per label.")
+    num_bootstrap: int = option(1000, "Resamples of patients for intervals.", rule=at_least(0))
+    seed: int = option(0, "Of the resamples and of the recalibration's part.", rule=SEED)
+    batch_size: int = option(64, "Patients in a batch.", rule=at_least(1))
+    overwrite: bool = option(False, "Replace an earlier evaluation in --output_dir.")
 
 
 def check_settings(settings):
@@ -89,15 +88,6 @@ def check_settings(settings):
         raise DataError("flags: expected either --predictions, or --run_dir and --input_file")
     if settings.run_dir and Path(settings.output_dir).resolve() == Path(settings.run_dir).resolve():
         raise DataError(f"--output_dir: expected another folder than the run's, received {settings.output_dir}")
-    for name in ("thresholds", "alert_rates"):
-        for value in getattr(settings, name):
-            if not 0 < value < 1:
-                raise DataError(f"--{name}: expected numbers between 0 and 1, received {value}")
-    if settings.recalibrate not in METHODS:
-        raise DataError(f"--recalibrate: expected one of {', '.join(METHODS)}, received {settings.recalibrate!r}")
-    share = settings.recalibration_share
-    if not 0 < share < 1:
-        raise DataError(f"--recalibration_share: expected a number between 0 and 1, received {share}")
     for name in ("predictions", "compare_predictions", "groups_file"):
         path = getattr(settings, name)
         if path and not Path(path).is_file():
@@ -154,6 +144,8 @@ def evaluate_model(settings):
         )
         _write_csv(folder / "clinical.csv", shown)
         write_predictions(folder / "predictions.csv", list(results.values()))
+        if settings.meds:
+            write_meds_predictions(folder / "meds", results)
         write_evaluation_page(
             folder / "evaluation.html", "Evaluation", shown, _facts(settings, results), notes, comparison
         )

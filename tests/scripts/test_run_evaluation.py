@@ -80,7 +80,10 @@ def test_small_cells_are_hidden_everywhere(folder, run_script):
         (["--predictions={f}/model.csv", "--thresholds=1.5"], "--thresholds: expected numbers between 0 and 1"),
         (["--predictions={f}/model.csv", "--alert_rates=x"], "--alert_rates: expected numbers such as"),
         (["--predictions={f}/model.csv", "--subgroups=ward"], "--subgroups: expected year or a column"),
-        (["--predictions={f}/model.csv", "--recalibrate=isotonic"], "--recalibrate: expected one of none"),
+        (
+            ["--predictions={f}/model.csv", "--recalibrate=isotonic"],
+            "--recalibrate=isotonic: value should be one of <none|intercept|platt>",
+        ),
     ],
 )
 def test_wrong_flags_end_in_one_line_and_leave_nothing(folder, run_script, arguments, message):
