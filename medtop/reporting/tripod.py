@@ -1,0 +1,243 @@
+"""tripod.md: the reporting items of TRIPOD+AI (Collins et al., BMJ 2024;385:e078378) that a machine can fill, and the
+names of those that people must write.
+"""
+
+from medtop.files.atomic import write_text
+
+ITEMS = (
+    ("1", "Title"),
+    ("2", "Abstract"),
+    ("3", "Background: healthcare context, target population, known inequalities"),
+    ("4", "Objectives: development or evaluation"),
+    ("5", "Data: sources and dates"),
+    ("6", "Participants: setting, eligibility, treatments"),
+    ("7", "Data preparation"),
+    ("8", "Outcome: definition, time horizon, how assessed"),
+    ("9", "Predictors: choice and definition"),
+    ("10", "Sample size"),
+    ("11", "Missing data"),
+    ("12", "Analytical methods"),
+    ("13", "Class imbalance"),
+    ("14", "Fairness"),
+    ("15", "Model output: form, classes, thresholds"),
+    ("16", "Training versus evaluation: differences between the data"),
+    ("17", "Ethical approval"),
+    ("18", "Open science: funding, conflicts, protocol, registration, data, code"),
+    ("19", "Patient and public involvement"),
+    ("20", "Participants: flow, characteristics, differences between splits"),
+    ("21", "Model development: numbers of participants and events"),
+    ("22", "Model specification"),
+    ("23", "Model performance, overall and in key subgroups"),
+    ("24", "Model updating"),
+    ("25", "Interpretation"),
+    ("26", "Limitations"),
+    ("27", "Usability: input quality, user interaction, next steps"),
+)
+"""Number and short name of each item."""
+
+PEOPLE = "**For the authors.** A machine cannot know this."
+
+
+def write_tripod(path, facts):
+    """Writes the checklist, whole or not at all.
+
+    Args:
+        path: the file.
+        facts: dict of what is known; a missing key leaves its item to the authors:
+            `manifest` (preprocessing manifest), `settings` (of the training), `config` (dict), `metrics`
+            ({split: {task: {label: entry}}}), `split` (the reported one), `calibrations` (task -> dict as in
+            calibration.json), `baselines` (names), `commands` (list of str), `version` (of medtop), `date`.
+    """
+    lines = [
+        "# TRIPOD+AI",
+        "",
+        "What this run can say of the 27 items (Collins et al., BMJ 2024;385:e078378). The others are marked.",
+        "",
+    ]
+    for number, name in ITEMS:
+        sentences = [sentence for sentence in _FILLED.get(number, lambda facts: [])(facts) if sentence]
+        lines += [f"## {number}. {name}", "", *(f"- {_plain(sentence)}" for sentence in sentences or [PEOPLE]), ""]
+    write_text(path, "\n".join(lines))
+
+
+def _plain(sentence):
+    """On one line, inert in Markdown and HTML."""
+    text = " ".join(str(sentence).split())
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") if text != PEOPLE else text
+
+
+def _data(facts):
+    manifest = facts.get("manifest") or {}
+    source, dates = manifest.get("source") or {}, manifest.get("dates") or {}
+    if not source:
+        return
+    yield f"Source: {source.get('name')}."
+    if dates.get("first_admission"):
+        yield f"Admissions and discharges from {dates['first_admission']} to {dates.get('last_discharge')}."
+    if dates.get("prediction_times"):
+        yield f"Prediction times from {' to '.join(map(str, dates['prediction_times']))}."
+
+
+def _participants(facts):
+    manifest = facts.get("manifest") or {}
+    settings, times = manifest.get("settings") or {}, manifest.get("prediction_times") or {}
+    if not settings:
+        return
+    yield f"Eligible: patients with at least {settings.get('min_visits')} visits up to the prediction time."
+    yield f"Prediction time: {times.get('index')}, chosen without looking at outcomes."
+    for reason, count in (manifest.get("patients_dropped") or {}).items():
+        yield f"{count} patients left out: {reason}."
+    yield "The setting, and treatments that the participants received, are for the authors to say."
+
+
+def _preparation(facts):
+    manifest = facts.get("manifest") or {}
+    for reason, count in (manifest.get("rows_dropped") or {}).items():
+        yield f"{count} rows left out: {reason}."
+    if manifest.get("rows_merged"):
+        yield f"{manifest['rows_merged']} rows merged with others of the same visit."
+    yield from manifest.get("statements") or ()
+
+
+def _outcome(facts):
+    settings = (facts.get("manifest") or {}).get("settings") or {}
+    for task, labels in ((facts.get("manifest") or {}).get("tasks") or {}).items():
+        yield f"{task}: {', '.join(labels)}."
+    if settings.get("endpoints"):
+        yield f"Endpoint definitions: {settings['endpoints']}, horizons of {settings.get('horizons')} days."
+    if settings.get("long_stay_label") == "next":
+        within = settings.get("long_stay_within_days")
+        yield f"Prolonged stay: the first admission within {within} days after the prediction time lasts over 7 days."
+    if settings:
+        yield "Outcomes come from recorded codes; nobody assessed them anew."
+
+
+def _predictors(facts):
+    vocabulary, config = (facts.get("manifest") or {}).get("vocabulary") or {}, facts.get("config") or {}
+    if vocabulary:
+        yield f"Diagnosis codes up to the prediction time: {vocabulary.get('size')} tokens, from the training split."
+    if config.get("embeddings"):
+        yield f"Inputs of the model: {', '.join(config['embeddings'])}."
+
+
+def _sample_size(facts):
+    for split, tasks in ((facts.get("manifest") or {}).get("labels") or {}).items():
+        for task, labels in tasks.items():
+            parts = [f"{name} {entry.get('positives')} of {entry.get('known')}" for name, entry in labels.items()]
+            yield f"{split}, {task}: events of known: {', '.join(parts)}."
+    if (facts.get("manifest") or {}).get("labels"):
+        yield "Why this size, and whether it suffices, is for the authors to say."
+
+
+def _missing(facts):
+    for split, tasks in ((facts.get("manifest") or {}).get("labels") or {}).items():
+        for labels in tasks.values():
+            for name, entry in labels.items():
+                reasons = ", ".join(f"{reason} {count}" for reason, count in (entry.get("unknown") or {}).items())
+                if reasons:
+                    yield f"{split}, {name}: unknown outcomes (they take no part): {reasons}."
+
+
+def _methods(facts):
+    settings, config = facts.get("settings") or {}, facts.get("config") or {}
+    if not settings:
+        return
+    layers, width = config.get("num_hidden_layers"), config.get("hidden_size")
+    yield f"A BERT encoder ({layers} layers, width {width}); tasks trained together ({settings.get('loss_balancing')})."
+    rates = f"learning rate {settings.get('learning_rate')}, weight decay {settings.get('weight_decay')}"
+    sizes = f"batches of {settings.get('train_batch_size')}, seed {settings.get('seed')}"
+    yield f"AdamW, {rates}, {sizes}; the weights best on validation are kept."
+    yield "Splits by patient; vocabulary fitted on training, calibration and thresholds on validation; test seen once."
+    yield "Intervals: 95% bootstrap intervals over patients. Definitions: docs/evaluation.md."
+    if facts.get("baselines"):
+        yield f"Compared with {', '.join(facts['baselines'])} on the same patients, by paired bootstrap."
+
+
+def _imbalance(facts):
+    settings = facts.get("settings") or {}
+    if not settings:
+        return
+    yield f"Class weights: {settings.get('class_weights') or 'none'}."
+    yield f"Balanced sampling in training: {settings.get('balanced_sampling') or 'none'}."
+    yield "Probabilities are corrected for class weights and calibrated on validation."
+
+
+def _output(facts):
+    for task, calibration in (facts.get("calibrations") or {}).items():
+        labels = calibration.get("labels") or {}
+        chosen = ", ".join(f"{name} {entry['threshold']:.3f}" for name, entry in labels.items())
+        yield f"{task}: a probability per label ({calibration.get('method')} calibration)."
+        yield f"{task}: thresholds of highest F1 on validation: {chosen}."
+        for name, entry in labels.items():
+            if entry.get("reason"):
+                yield f"{task} {name}: {entry['reason']}."
+
+
+def _flow(facts):
+    manifest = facts.get("manifest") or {}
+    if manifest.get("patients_in") is None:
+        return
+    yield f"Patients: {manifest['patients_in']} in, {manifest.get('patients_out')} out."
+    yield f"Rows: {manifest.get('rows_in')} in, {manifest.get('rows_out')} out, {manifest.get('rows_merged')} merged."
+    yield "Characteristics by split and outcome: table_one.csv."
+
+
+def _development(facts):
+    for split, entry in ((facts.get("manifest") or {}).get("splits") or {}).items():
+        yield f"{split}: {entry.get('patients')} patients, {entry.get('examples')} examples."
+
+
+def _specification(facts):
+    if facts.get("config"):
+        yield "config.json, vocab.txt, tasks.json and calibration.json of the run directory; weights in best/."
+    if facts.get("version"):
+        yield f"medtop {facts['version']}."
+    for command in facts.get("commands") or ():
+        yield f"Command: {command}"
+
+
+def _performance(facts):
+    for task, labels in ((facts.get("metrics") or {}).get(facts.get("split")) or {}).items():
+        for name, entry in labels.items():
+            value = entry.get("roc_auc") or {}
+            if value.get("value") is not None:
+                interval = "" if value.get("low") is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
+                auroc = f"AUROC {value['value']:.3f}{interval}, Brier {_number(entry.get('brier'))}"
+                yield f"{facts['split']}, {task} {name}: {auroc}."
+    if facts.get("metrics"):
+        yield "Calibration slope and intercept, net benefit and subgroups: run_scripts/run_evaluation.py."
+
+
+def _number(entry):
+    return "-" if not entry or entry.get("value") is None else f"{entry['value']:.3f}"
+
+
+def _science(facts):
+    if facts.get("version"):
+        yield f"Code: medtop {facts['version']}, Apache License 2.0."
+        yield "Funding, conflicts of interest, protocol, registration and data availability are for the authors to say."
+
+
+def _fairness(facts):
+    if facts.get("metrics"):
+        yield "Every measure by sex, age band, year and site: run_scripts/run_evaluation.py --subgroups=..."
+
+
+_FILLED = {
+    "5": _data,
+    "6": _participants,
+    "7": _preparation,
+    "8": _outcome,
+    "9": _predictors,
+    "10": _sample_size,
+    "11": _missing,
+    "12": _methods,
+    "13": _imbalance,
+    "14": _fairness,
+    "15": _output,
+    "18": _science,
+    "20": _flow,
+    "21": _development,
+    "22": _specification,
+    "23": _performance,
+}
