@@ -33,16 +33,19 @@ setup(
         "tensorflow-text>=2.21,<2.22; platform_system != 'Windows'",
     ],
     extras_require={
+        "entities": ["python-crfsuite>=0.9.11,<1"],  # the CRF that stands beside our model of entities
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.16"],
         "spark": ["pyspark>=3.5,<5"],
         "test": ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.12,<1"],
-        # What the tests of [torch] hold the results against: HuggingFace's own classes and its Trainer.
-        # and Kubernetes' schema, for deploy/.
+        # What tests hold the results against: HuggingFace's own classes and its Trainer, Kubernetes' schema (deploy/),
+        # nervaluate, peers of clinical measures. `make test-extras` also installs seqeval, which is built from source
+        # with an older setuptools_scm.
         "test-extras": [
             "accelerate>=1.1,<2",
             "dcurves>=1.1,<2",
             "kubernetes>=37,<38",
             "meds-evaluation>=0.0.6,<0.1",
+            "nervaluate>=1.2,<2",
             "statsmodels>=0.14.4,<0.16",
             "transformers>=4.48,<6",
         ],
