@@ -10,8 +10,9 @@ import numpy as np
 
 from medtop.data import tfrecord
 from medtop.data.batch_options import batch_options
-from medtop.evaluation.baselines import features_from_records, fit_baselines
+from medtop.evaluation.baselines import fit_baselines
 from medtop.evaluation.calibration import Calibration, fit_calibration, read_calibrations, write_calibrations
+from medtop.evaluation.count_features import features_from_records
 from medtop.evaluation.metrics import compare, evaluate, masked_metrics, results_table, write_metrics
 from medtop.evaluation.predictions import write_predictions
 from medtop.evaluation.scoring import Scorer

@@ -44,6 +44,7 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
         light="create description fields",
         plain="tokens packing protobuf fields description record_maker sequences",
     ),
+    "wide": Room(NONE),
     "evaluation": Room(TENSORFLOW, plain="predictions bootstrap metrics calibration baselines aggregation"),
     "reporting": Room(NONE),
     "training": Room(TENSORFLOW, light="options run_directory start_from", plain="cluster checkpoints log"),
