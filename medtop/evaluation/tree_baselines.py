@@ -10,7 +10,7 @@ from medtop.evaluation.windowed_baselines import WINDOW_DAYS
 from medtop.wide.history import context_of
 
 TOP_CODES = 500
-HALF_LIFE_DAYS = 180
+HALF_LIFE_DAYS = 120
 MAX_CELLS = 40_000_000  # of the dense matrix for trees: per label at work 320 MB as scikit-learn's float64
 _MAX_ITERATIONS, _DEFAULT_ITERATIONS, _PATIENCE = 300, 50, 10
 PREDICT_ROWS = 50_000

@@ -181,9 +181,7 @@ def latest_occurrences(history, vocabulary_size):
     """
     codes = history.codes
     if len(codes) and not 0 <= codes.min() <= codes.max() < vocabulary_size:
-        raise DataError(
-            f"histories: expected codes below {vocabulary_size}, received {codes.min()} to {codes.max()}"
-        )
+        raise DataError(f"histories: expected codes below {vocabulary_size}, received {codes.min()} to {codes.max()}")
     key = np.repeat(np.arange(len(history)), history.code_counts) * vocabulary_size + codes
     order = np.lexsort((history.code_recencies, key))
     key, days = key[order], history.code_recencies[order]
