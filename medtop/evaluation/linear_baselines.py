@@ -1,8 +1,8 @@
 """Logistic regression on how often each code occurs, and on words.
 
-A method is two functions: `encode(train, rows, used)` makes one matrix per split out of `BaselineFeatures`, "fit" of the
-training rows; `fit(matrices, known, targets, valid, seed)` fits one label and gives what was chosen and the logits of
-each split.
+A method is two functions: `encode(train, rows, used)` makes one matrix per split out of `BaselineFeatures`, "fit" of
+the training rows; `fit(matrices, known, targets, valid, seed)` fits one label and gives what was chosen and the logits
+of each split.
 """
 
 import numpy as np

@@ -8,7 +8,6 @@ import hashlib
 import logging
 
 import numpy as np
-
 from threadpoolctl import threadpool_limits
 
 from medtop.wide.fit import SEPARATE, Sharing, fit, prior_logits
@@ -66,7 +65,7 @@ class Choice:
 
 
 def out_of_fold_logits(design, targets, weights, folds, mixing, penalties=PENALTIES, tolerance=1e-6):
-    """Yields (lambda, float64 [N, K]), from the strictest lambda down: logits by the fits without the example's fold."""
+    """Yields (lambda, float64 [N, K]), the strictest lambda first: logits by the fits without the example's fold."""
     parts = []
     for fold in range(folds.max() + 1):
         inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)

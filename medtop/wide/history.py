@@ -1,7 +1,7 @@
 """What the wide part sees of a patient: codes with the time since they were last seen, and a few plain figures.
 
-Letters: N examples, C codes laid end to end, S visits laid end to end, Z tokens laid end to end, V vocabulary, W windows
-in days (`ever` is one more), F context columns.
+Letters: N examples; C codes, S visits, Z tokens laid end to end; V vocabulary, W windows in days (`ever` is one more),
+F context columns.
 """
 
 import dataclasses
