@@ -47,10 +47,10 @@ class Examples:
     def __init__(self, info, tasks):
         labels = {task.name: task.num_outputs for task in tasks}
         parts = []
-        if info.layout == "medbert":  # its records carry no patient: the place in the file stands for it
+        if not info.layout.has_patients:  # the place in the file stands for it
             for columns in tfrecord.read_examples(info):
-                label = columns["next_sentence_labels"].astype(np.float32)
-                parts.append((None, None, {"long_stay": label}, {"long_stay": np.ones_like(label)}))
+                known = {task: columns[name].astype(np.float32) for task, name in info.layout.label_fields.items()}
+                parts.append((None, None, known, {task: np.ones_like(values) for task, values in known.items()}))
         else:
             for columns in tfrecord.read_examples(info):
                 # new patients come without labels: all unknown
@@ -80,7 +80,7 @@ class Examples:
             self.patient_ids = np.concatenate([np.asarray(part[0], str) for part in parts])
             self.prediction_times = np.concatenate([part[1] for part in parts])
         self.admissions = None
-        if info.layout == "notes":
+        if info.layout.has_windows:
             ids = np.concatenate([np.asarray(part[4], str) for part in parts])
             self.admissions = Admissions.of(self.patient_ids, ids, self.prediction_times)
 

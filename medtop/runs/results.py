@@ -149,7 +149,7 @@ def evaluate_run(model, plan, run, step):
         aggregation = choose_aggregation(options, run, windows)
         predictions = {split: one.aggregate(aggregation) for split, one in windows.items()}
     results = Results({}, predictions, {}, {}, _calibrations(plan, run, predictions))
-    can_compare = plan.train is not None and plan.valid is not None and plan.train.layout == "default"
+    can_compare = plan.train is not None and plan.valid is not None and plan.train.layout.can_count
     thresholds = {}
     if options.baselines and can_compare and any(task.level == "patient" for task in plan.tasks):
         results.baselines, thresholds, results.baseline_reasons = _baselines(plan, list(predictions))

@@ -13,6 +13,7 @@ from medtop.cohort.pickled_lists import SequenceWriter
 from medtop.cohort.vocabulary import MEDBERT_PAD, Vocabulary
 from medtop.data import create as create_features
 from medtop.data.description import read_dataset
+from medtop.data.layouts import MEDBERT
 from medtop.data.sequences import FeatureSettings, SequenceMaker
 from medtop.files.errors import DataError
 
@@ -127,7 +128,7 @@ def test_globs_and_lists_of_one_split_are_taken_together(folder):
 
 def test_medbert_layout_with_the_originals_defaults(folder):
     info = create(folder, "m")
-    assert info.layout == "medbert" and info.tasks == {"long_stay": ["long_stay"]}
+    assert info.layout is MEDBERT and info.tasks == {"long_stay": ["long_stay"]}
     assert info.defaults == {
         "max_seq_length": 32,
         "max_predictions_per_seq": 2,

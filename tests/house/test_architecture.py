@@ -42,7 +42,7 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "data": Room(
         TENSORFLOW,
         light="create description fields",
-        plain="tokens packing protobuf fields description record_maker sequences",
+        plain="tokens packing protobuf fields layouts description record_maker sequences",
     ),
     "wide": Room(NONE),
     "evaluation": Room(TENSORFLOW, plain="predictions bootstrap metrics calibration baselines aggregation"),

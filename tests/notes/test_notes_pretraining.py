@@ -11,6 +11,7 @@ from notes_data import NOTE_VOCABULARY, note_config, planted_notes, tokenizer
 
 from medtop.cohort.splits import read_split_file
 from medtop.data import create
+from medtop.data.layouts import NOTES
 from medtop.files.errors import DataError
 from medtop.notes.pairs import SentencePieces, make_pairs, sentence_pieces
 from medtop.notes.pretraining import PretrainingMaker, PretrainingSettings
@@ -182,7 +183,7 @@ def read(info):
 def test_records_of_pairs(tmp_path):
     write_inputs(tmp_path)
     info = create.write(plan(tmp_path))
-    assert info.tasks == {"next_sentence": ["is_next"]} and info.layout == "notes" and info.split == "train"
+    assert info.tasks == {"next_sentence": ["is_next"]} and info.layout is NOTES and info.split == "train"
     columns, rows = read(info)
     pieces_of = {str(n): tokenizer().tokenize([text]).ids.tolist() for n, text in enumerate(texts_of(tmp_path))}
     own = {admission: [] for admission in pieces_of}
