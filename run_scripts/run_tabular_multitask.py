@@ -20,14 +20,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
+from medtop.model.choices import BALANCERS  # noqa: E402
 from medtop.tabular.options import TabularOptions  # noqa: E402
 from medtop.tabular.schema import read_schema  # noqa: E402
-from medtop.training.options import LOSS_BALANCING  # noqa: E402
 
 flags.DEFINE_string("data_file", None, "The table: CSV (also .gz) or Parquet.", required=True)
 flags.DEFINE_string("schema_file", None, "What its columns are (JSON); medtop/configs holds three.", required=True)
 flags.DEFINE_string("output_dir", None, "Folder for the results.", required=True)
-flags.DEFINE_list("loss_balancing", list(LOSS_BALANCING), f"Balancers to compare, among {', '.join(LOSS_BALANCING)}.")
+flags.DEFINE_list("loss_balancing", list(BALANCERS), f"Balancers to compare, among {', '.join(BALANCERS)}.")
 flags.DEFINE_list("task_weights", [], "Factors of the tasks' weights: target:number,...; default: the schema's.")
 flags.DEFINE_bool("single_task", True, "Also train one network per target.")
 flags.DEFINE_bool("baselines", True, "Also fit scikit-learn's linear model and gradient boosting.")
@@ -71,9 +71,9 @@ def _options(values):
 
 
 def _methods(values):
-    wrong = [name for name in values.loss_balancing if name not in LOSS_BALANCING]
+    wrong = [name for name in values.loss_balancing if name not in BALANCERS]
     if wrong:
-        raise DataError(f"--loss_balancing: expected names among {', '.join(LOSS_BALANCING)}, received {wrong[0]!r}")
+        raise DataError(f"--loss_balancing: expected names among {', '.join(BALANCERS)}, received {wrong[0]!r}")
     methods = list(dict.fromkeys(values.loss_balancing)) + (["single_task"] if values.single_task else [])
     return [*methods, *(["linear", "gradient_boosting"] if values.baselines else []), "constant"]
 

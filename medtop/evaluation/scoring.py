@@ -27,10 +27,11 @@ TOP = 10
 def patient_model(model, tasks):
     """The part of a model that scores patients: x without masks -> {patient-level task: float32 logits [B, P, K]}.
 
-    It has the model's own layers, without dropout; of the last block only what the heads read (`build_pooled_encoder`).
+    It has the model's own layers; of the last block only what the heads read (`build_pooled_encoder`).
     """
     encoder = build_pooled_encoder(model.encoder)
-    heads = {task.name: model.get_layer(f"{task.name}_logits") for task in tasks if task.level == "patient"}
+    names = [task.name for task in tasks if task.level == "patient"]
+    heads = {name: keras.Model(model.encoded["pooled_output"], model.output[name]) for name in names}
     return keras.Model(encoder.input, {name: head(encoder.output) for name, head in heads.items()})
 
 

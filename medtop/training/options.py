@@ -8,11 +8,11 @@ from pathlib import Path
 from medtop.data.description import read_dataset
 from medtop.files.errors import DataError
 from medtop.files.options import SEED, Rule, above, at_least, check, compared, option, share
+from medtop.model.choices import BALANCERS
 from medtop.model.config import BertConfig
 from medtop.model.tasks import choose_tasks
 from medtop.training.cluster import read_cluster
 
-LOSS_BALANCING = ("fixed", "uncertainty", "gradnorm", "random")
 AGGREGATIONS = ("none", "max_mean", "mean", "max")
 JIT_COMPILE = ("auto", "on", "off")
 STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored")
@@ -82,7 +82,7 @@ class TrainingOptions:
         repeated=True,
     )
     loss_balancing: str = option(
-        "fixed", "How the losses' weights are found; --task_weights multiply them.", choices=LOSS_BALANCING
+        "fixed", "How the losses' weights are found; --task_weights multiply them.", choices=BALANCERS
     )
     balancing_learning_rate: float = option(0.025, "Of the optimizer of uncertainty and gradnorm.", rule=above(0))
     telemetry_steps: int = option(

@@ -37,7 +37,9 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "files": Room(NONE),
     "sources": Room(NONE),
     "cohort": Room(NONE),
-    "model": Room(KERAS, light="config tasks", plain="config"),  # and never TensorFlow, by way of nobody
+    "model": Room(
+        KERAS, light="config tasks choices", plain="config choices"
+    ),  # and never TensorFlow, by way of nobody
     "text": Room(TENSORFLOW, light="words sentences windows word_windows cleaning wordpiece", plain="words sentences"),
     "data": Room(
         TENSORFLOW,

@@ -13,8 +13,8 @@ from conftest import ROOT
 from keras import ops
 
 from medtop.files.errors import DataError
+from medtop.model import choices
 from medtop.model.balancing import BALANCERS, Balancer, make_balancer
-from medtop.training.options import LOSS_BALANCING
 
 # Every task takes part
 
@@ -177,9 +177,9 @@ def test_two_replicas_are_one():
 # Another balancer
 
 
-def test_flags_offer_every_balancer():
-    """Flags are checked before Keras is loaded, so their names stand in a room of their own."""
-    assert tuple(BALANCERS) == LOSS_BALANCING
+def test_every_balancer_that_flags_offer_has_a_class():
+    """Flags are checked before Keras is loaded, so their names stand in a file of their own."""
+    assert BALANCERS is choices.BALANCERS and all(issubclass(made, Balancer) for made in BALANCERS.values())
 
 
 def test_another_balancer_is_one_more_small_class(monkeypatch):
