@@ -18,8 +18,8 @@ Example:
 """
 import errno, os, sys, time
 from absl import flags
-from medtop import commands
-from medtop.errors import DataError, Stopped
+from medtop.cli import commands
+from medtop.files.errors import DataError, Stopped
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("input_file", None, "The table to count.")

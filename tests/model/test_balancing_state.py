@@ -127,7 +127,7 @@ REPLICAS = """
 import os
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 import numpy as np, tensorflow as tf
-from medtop.balancing import BALANCERS, make_balancer
+from medtop.model.balancing import BALANCERS, make_balancer
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 history = [(np.random.default_rng(s).uniform(0.1, 9, 3), np.diag(np.random.default_rng(s).uniform(1, 9, 3)))
