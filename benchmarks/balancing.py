@@ -11,12 +11,11 @@ Example:
     --cases=ckd,scale,cohort_1000 --seeds=1,2,3
 """
 
+import dataclasses
 import logging
 import re
 import sys
 from pathlib import Path
-
-from absl import flags
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
@@ -24,24 +23,33 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 from comparison import cohort_runs  # noqa: E402
 from comparison.cells import Cells  # noqa: E402
 
-from medtop.cli import commands  # noqa: E402
+from medtop.cli import commands, flags  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
+from medtop.files.options import REQUIRED, option  # noqa: E402
 
 TABULAR = ("ckd", "hemodialysis", "scale")
 COHORTS = ("cohort_1000", "cohort_5000", "cohort_20000")
 
-flags.DEFINE_string("work_dir", None, "Folder for cells, cohorts and runs.", required=True)
-flags.DEFINE_list("cases", [*TABULAR, *COHORTS], "Cases, in this order; cohort_<patients> may have any size.")
-flags.DEFINE_list("seeds", ["1", "2", "3"], "Seeds of generated data, folds and training.")
-flags.DEFINE_list(
-    "methods", [], "Methods; default: each case's (cohorts of 20,000 or more: fixed, uncertainty, gradnorm)."
-)
-flags.DEFINE_list("against", ["single_task", "fixed"], "Methods that the others are compared with, pair by pair.")
-flags.DEFINE_string("ckd_file", "", "The UCI kidney table, for the case ckd.")
-flags.DEFINE_integer("num_train_epochs", cohort_runs.EPOCHS, "Cohorts: passes of each training stage.")
-flags.DEFINE_multi_string("trainer_flag", [], "Cohorts: a further flag of the trainer, for all runs.")
-flags.DEFINE_bool("table_only", False, "Compute nothing: the table of what is finished.")
-flags.DEFINE_bool("all_measures", False, "Tables: also accuracy, macro-F1, mean absolute error and R2 of each target.")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is compared, and where."""
+
+    work_dir: str = option(REQUIRED, "Folder for cells, cohorts and runs.")
+    cases: tuple = option((*TABULAR, *COHORTS), "Cases, in this order; cohort_<patients> may have any size.")
+    seeds: tuple = option(("1", "2", "3"), "Seeds of generated data, folds and training.")
+    methods: tuple = option(
+        (), "Methods; default: each case's (cohorts of 20,000 or more: fixed, uncertainty, gradnorm)."
+    )
+    against: tuple = option(("single_task", "fixed"), "Methods that the others are compared with, pair by pair.")
+    ckd_file: str = option("", "The UCI kidney table, for the case ckd.")
+    num_train_epochs: int = option(cohort_runs.EPOCHS, "Cohorts: passes of each training stage.")
+    trainer_flag: tuple = option((), "Cohorts: a further flag of the trainer, for all runs.", repeated=True)
+    table_only: bool = option(False, "Compute nothing: the table of what is finished.")
+    all_measures: bool = option(False, "Tables: also accuracy, macro-F1, mean absolute error and R2 of each target.")
+
+
+flags.define(Options)
 
 
 def _case(name, values):
@@ -55,7 +63,9 @@ def _case(name, values):
         raise DataError(f"--cases: expected {', '.join(TABULAR)} or cohort_<patients>, received {name!r}")
     from comparison.cohort_case import CohortCase
 
-    return CohortCase(values.work_dir, int(name.removeprefix("cohort_")), values.num_train_epochs, values.trainer_flag)
+    return CohortCase(
+        values.work_dir, int(name.removeprefix("cohort_")), values.num_train_epochs, list(values.trainer_flag)
+    )
 
 
 def _methods(case, values, possible):
@@ -69,7 +79,7 @@ def _methods(case, values, possible):
 
 def main(_):
     """Computes the cells and prints the table."""
-    values = flags.FLAGS
+    values = flags.read(Options)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if not all(seed.isdigit() for seed in values.seeds):
         raise DataError(f"--seeds: expected whole numbers, received {','.join(values.seeds)!r}")

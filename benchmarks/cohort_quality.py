@@ -9,33 +9,40 @@ Example:
   python benchmarks/cohort_quality.py --work_dir=checkpoints/quality --num_patients=20000 --seeds=1,2,3
 """
 
+import dataclasses
 import sys
 from pathlib import Path
-
-from absl import flags
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 from comparison import cohort_runs  # noqa: E402
 
-from medtop.cli import commands  # noqa: E402
+from medtop.cli import commands, flags  # noqa: E402
 from medtop.evaluation.metrics import share_of_way  # noqa: E402
+from medtop.files.options import REQUIRED, option  # noqa: E402
 
-flags.DEFINE_string("work_dir", None, "Folder for cohorts and runs.", required=True)
-flags.DEFINE_integer("num_patients", 20_000, "Patients of each cohort.")
-flags.DEFINE_list("seeds", ["1", "2", "3"], "Seeds of cohort and training.")
-flags.DEFINE_list("variants", ["joint", "long_stay", "complications"], "joint, or the name of a single task.")
-flags.DEFINE_string("bert_config_file", cohort_runs.SMALL_CONFIG, "Model configuration.")
-flags.DEFINE_multi_string(
-    "trainer_flag", [], "A further flag of the trainer, for all variants, such as --num_train_epochs=20."
-)
-flags.DEFINE_string("task_weights", cohort_runs.TASK_WEIGHTS, "Weights of the joint training.")
-flags.DEFINE_float(
-    "min_code_share",
-    cohort_runs.MIN_CODE_SHARE,
-    "Codes that occur less often than this share of the training patients' number are [UNK].",
-)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which cohorts, and how they are trained."""
+
+    work_dir: str = option(REQUIRED, "Folder for cohorts and runs.")
+    num_patients: int = option(20_000, "Patients of each cohort.")
+    seeds: tuple = option(("1", "2", "3"), "Seeds of cohort and training.")
+    variants: tuple = option(("joint", "long_stay", "complications"), "joint, or the name of a single task.")
+    bert_config_file: str = option(cohort_runs.SMALL_CONFIG, "Model configuration.")
+    trainer_flag: tuple = option(
+        (), "A further flag of the trainer, for all variants, such as --num_train_epochs=20.", repeated=True
+    )
+    task_weights: str = option(cohort_runs.TASK_WEIGHTS, "Weights of the joint training.")
+    min_code_share: float = option(
+        cohort_runs.MIN_CODE_SHARE,
+        "Codes that occur less often than this share of the training patients' number are [UNK].",
+    )
+
+
+flags.define(Options)
 
 
 def train(folder, variant, seed, values):
@@ -70,7 +77,7 @@ def rows_of(run):
 
 def main(_):
     """Prints the table."""
-    values = flags.FLAGS
+    values = flags.read(Options)
     lines = []
     for seed in values.seeds:
         folder = cohort_runs.cohort_folder(values.work_dir, values.num_patients, seed)

@@ -13,21 +13,21 @@ Example:
 """
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from absl import flags
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from medtop.cli import commands  # noqa: E402
+from medtop.cli import commands, flags  # noqa: E402
 from medtop.evaluation.metrics import share_of_way  # noqa: E402
 from medtop.files.atomic import write_json, write_text  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
+from medtop.files.options import REQUIRED, option  # noqa: E402
 
 SCENARIOS = {
     "planted": ("--signal=everywhere",),
@@ -36,13 +36,24 @@ SCENARIOS = {
     "random": ("--random_labels",),
 }
 
-flags.DEFINE_string("work_dir", None, "Folder for notes and runs.", required=True)
-flags.DEFINE_integer("num_patients", 3000, "Patients of each set.")
-flags.DEFINE_integer("seed", 1, "Seed of notes and training.")
-flags.DEFINE_list("scenarios", list(SCENARIOS), f"Which of {', '.join(SCENARIOS)}.")
-flags.DEFINE_string("bert_config_file", str(ROOT / "medtop/configs/notes_small.json"), "Model configuration.")
-flags.DEFINE_integer("max_seq_length", 64, "Tokens of a window.")
-flags.DEFINE_multi_string("trainer_flag", [], "A further flag of run_readmission.py, such as --num_train_epochs=5.")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which notes, and how they are trained on."""
+
+    work_dir: str = option(REQUIRED, "Folder for notes and runs.")
+    num_patients: int = option(3000, "Patients of each set.")
+    seed: int = option(1, "Seed of notes and training.")
+    scenarios: tuple = option(tuple(SCENARIOS), f"Which of {', '.join(SCENARIOS)}.")
+    bert_config_file: str = option(str(ROOT / "medtop/configs/notes_small.json"), "Model configuration.")
+    max_seq_length: int = option(64, "Tokens of a window.")
+    trainer_flag: tuple = option(
+        (), "A further flag of run_readmission.py, such as --num_train_epochs=5.", repeated=True
+    )
+
+
+flags.define(Options)
+
 
 SPLITS = ("train",) * 4 + ("valid",) + ("test",) * 5  # of each ten patients
 TRAINER = (
@@ -125,7 +136,7 @@ def rows_of(run):
 
 def main(_):
     """Prints the table."""
-    values = flags.FLAGS
+    values = flags.read(Options)
     if unknown := [name for name in values.scenarios if name not in SCENARIOS]:
         raise DataError(f"--scenarios: expected {', '.join(SCENARIOS)}, received {unknown[0]!r}")
     lines = []

@@ -15,16 +15,23 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands  # noqa: E402
+from medtop.cli import commands, flags  # noqa: E402
+from medtop.files.options import at_least, option  # noqa: E402
 
-FLAGS = flags.FLAGS
 
-flags.DEFINE_integer("num_patients", 20000, "Patients of each cohort.", lower_bound=1000)
-flags.DEFINE_list("seeds", ["1", "2", "3"], "Seeds of the cohorts.")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which cohorts."""
+
+    num_patients: int = option(20000, "Patients of each cohort.", rule=at_least(1000))
+    seeds: tuple = option(("1", "2", "3"), "Seeds of the cohorts.")
+
+
+flags.define(Options)
+
 
 BASELINES = ("logistic_regression", "gradient_boosting")
 METHODS = ("best", *BASELINES, "ingredients")
@@ -79,7 +86,6 @@ def take(features, rows):
         context=features.context[rows],
         patient_ids=features.patient_ids[rows],
         prediction_times=features.prediction_times[rows],
-        history=features.history.take(rows),
         **chosen,
     )
 
@@ -91,19 +97,19 @@ def measure(num_patients, seed):
     from sklearn.preprocessing import StandardScaler
 
     from medtop.cohort.vocabulary import SPECIAL_TOKENS
-    from medtop.evaluation import baselines, count_features
+    from medtop.evaluation import baselines
     from medtop.synthetic import risk
     from medtop.synthetic.blocks import LABEL_TASKS, generate
     from medtop.synthetic.codes import CODES
 
     blocks = list(generate(num_patients, seed))
-    features = count_features.features_from_chunks(map(chunk_of, blocks), len(CODES) + len(SPECIAL_TOKENS))
+    features = baselines.features_from_chunks(map(chunk_of, blocks), len(CODES) + len(SPECIAL_TOKENS))
     risks, targets = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("risks", "targets"))
     ingredients = np.concatenate([ingredients_of(block) for block in blocks])
     order = np.random.default_rng(seed).permutation(num_patients)
     train, valid, test = np.split(order, [int(0.7 * num_patients), int(0.8 * num_patients)])
     splits = {name: take(features, rows) for name, rows in (("train", train), ("valid", valid), ("test", test))}
-    fitted = baselines.fit_baselines(splits, risk.TASKS, names=BASELINES, predict=("test",), seed=seed).predictions
+    fitted = baselines.fit_baselines(splits, risk.TASKS, predict=("test",), seed=seed).predictions
     ingredients = StandardScaler().fit(ingredients[train]).transform(ingredients)
     result = {}
     for place, (task, label) in enumerate(LABEL_TASKS):
@@ -119,9 +125,12 @@ def measure(num_patients, seed):
 
 def main(_):
     """Prints one table of means over the seeds."""
-    results = [measure(FLAGS.num_patients, int(seed)) for seed in FLAGS.seeds]
+    options = flags.read(Options)
+    results = [measure(options.num_patients, int(seed)) for seed in options.seeds]
     titles = ("best", "LR", "GBM", "ingred.", "LR way", "GBM way", "ingred. way", "better way, each seed")
-    print(f"{FLAGS.num_patients} patients, seeds {', '.join(FLAGS.seeds)}; AUROC, share of the way from 0.5 to best")
+    print(
+        f"{options.num_patients} patients, seeds {', '.join(options.seeds)}; AUROC, share of the way from 0.5 to best"
+    )
     print(f"{'label':<11}" + "".join(f"{title:>12}" for title in titles[:-1]) + "  " + titles[-1])
     several = [label for label in results[0] if label != "long_stay"]
     for label in [*results[0], "macro"]:

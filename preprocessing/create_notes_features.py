@@ -10,51 +10,27 @@ The input is what preprocess_notes.py wrote, or the train.csv, val.csv and test.
 takes: nothing is lost. --legacy keeps the first window of each text only, as the original did.
 """
 
-import dataclasses
 import sys
 from pathlib import Path
 
-from absl import flags
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands
+from medtop.cli import commands, flags
 from medtop.data import create
-from medtop.notes.create_features import DEFAULT_LENGTH, NoteSettings, WindowMaker
+from medtop.notes.create_features import NoteSettings, WindowMaker
 
-FLAGS = flags.FLAGS
-
-flags.DEFINE_string(
-    "input_file", None, "Texts of one split (.parquet, or .csv with TEXT, ID, Label): a file, a glob or a comma list."
-)
-flags.DEFINE_string("output_file", None, "Name of the TFRecord file; <output_file>.dataset.json describes it.")
-flags.DEFINE_string("vocab_file", None, "WordPiece vocabulary, one piece a line (vocab.txt of a model or a run).")
-flags.DEFINE_bool(
-    "lower_case",
-    None,
-    "Lower-case and take accents off. Default: as tokenizer_config.json beside the "
-    "vocabulary says, else whether the vocabulary has no capital letters.",
-)
-flags.DEFINE_integer("max_seq_length", DEFAULT_LENGTH, "Longest window, [CLS] and [SEP] included.")
-flags.DEFINE_integer("window_overlap", 0, "Pieces that neighbouring windows of a text share.")
-flags.DEFINE_bool("legacy", False, "Keep the first window of each text only, as ClinicalBERT's code.")
-flags.DEFINE_integer("max_predictions_per_seq", 77, "Most pieces masked in a window; a default for the trainer.")
-flags.DEFINE_float("masked_lm_prob", 0.15, "Share of pieces masked; a default for the trainer.")
-flags.DEFINE_integer("random_seed", 12345, "Seed that is stored with the data.")
-flags.DEFINE_integer("num_shards", 1, "Number of files; more than one are named <output_file>-00000-of-000NN.")
-flags.DEFINE_bool("overwrite", False, "Replace a dataset that was made with other flags.")
+flags.define(NoteSettings)
 
 OTHER_FLAGS = {"valid": "--valid_file", "test": "--test_file"}
 
 
 def main(_):
     """Flags in, library calls, files out."""
-    names = [field.name for field in dataclasses.fields(NoteSettings)]
-    plan = create.plan(WindowMaker(NoteSettings(**{name: FLAGS[name].value for name in names})))
+    plan = create.plan(WindowMaker(flags.read(NoteSettings)))
     info = create.write(plan)
     counts, done = info.counts, "already there, nothing to do" if plan.done else "written"
     print(
-        f"{FLAGS.output_file}: {done}: {counts['examples']} windows of {counts['examples_in']} texts of "
+        f"{plan.settings.output_file}: {done}: {counts['examples']} windows of {counts['examples_in']} texts of "
         f"{counts['patients']} patients, {counts['pieces']} pieces "
         f"({counts['unknown_pieces'] / max(counts['pieces'], 1):.2%} unknown), longest window {info.lengths['max']}"
     )
@@ -66,9 +42,8 @@ def main(_):
     script = "python run_scripts/run_readmission.py --do_train --bert_config_file=<config.json> --output_dir=<folder>"
     flag = OTHER_FLAGS.get(plan.description["split"], "--input_file")
     also = "" if flag == "--input_file" else " --input_file=<training records>"
-    print(f"next: {script}{also} {flag}={FLAGS.output_file}")
+    print(f"next: {script}{also} {flag}={plan.settings.output_file}")
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["input_file", "output_file", "vocab_file"])
     commands.run(main)

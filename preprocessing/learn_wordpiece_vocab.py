@@ -12,35 +12,24 @@ elsewhere need the vocabulary that they were trained with. Texts of the validati
 import sys
 from pathlib import Path
 
-from absl import flags
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands
-from medtop.notes import learn_vocabulary
+from medtop.cli import commands, flags
+from medtop.notes.learn_vocabulary import VocabularySettings, learn
 
-FLAGS = flags.FLAGS
-
-flags.DEFINE_string("input_file", None, "Texts (.parquet, or .csv with TEXT, ID, Label): a file, a glob, a comma list.")
-flags.DEFINE_string("output_file", None, "The vocabulary, one piece a line.")
-flags.DEFINE_integer("vocab_size", 30000, "Most pieces, the five special tokens included.")
-flags.DEFINE_bool("lower_case", True, "Lower-case and take accents off; --nolower_case for a cased vocabulary.")
-flags.DEFINE_integer("min_count", 2, "Pieces that stand together less often are not joined.")
-flags.DEFINE_integer("alphabet", 1000, "Most characters; words with rarer ones take no part.")
+flags.define(VocabularySettings)
 
 
 def main(_):
     """Flags in, library calls, files out."""
-    names = [field.name for field in learn_vocabulary.dataclasses.fields(learn_vocabulary.VocabularySettings)]
-    settings = learn_vocabulary.VocabularySettings(**{name: FLAGS[name].value for name in names})
-    vocabulary, texts, words = learn_vocabulary.learn(settings)
-    print(f"{FLAGS.output_file}: {len(vocabulary)} pieces from {texts} texts with {words} distinct words")
+    settings = flags.read(VocabularySettings)
+    vocabulary, texts, words = learn(settings)
+    print(f"{settings.output_file}: {len(vocabulary)} pieces from {texts} texts with {words} distinct words")
     print(
         "next: python preprocessing/create_notes_features.py --input_file=<texts> --output_file=<TFRecord> "
-        f"--vocab_file={FLAGS.output_file}"
+        f"--vocab_file={settings.output_file}"
     )
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["input_file", "output_file"])
     commands.run(main)

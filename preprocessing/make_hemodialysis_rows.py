@@ -4,33 +4,36 @@ Example:
   python preprocessing/make_hemodialysis_rows.py --output_file=hemodialysis.csv --num_rows=2000
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
-from absl import flags
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands  # noqa: E402
-from medtop.files.errors import DataError  # noqa: E402
+from medtop.cli import commands, flags  # noqa: E402
+from medtop.files.options import REQUIRED, at_least, option  # noqa: E402
 from medtop.synthetic.hemodialysis import write_rows  # noqa: E402
 
-flags.DEFINE_string("output_file", None, "CSV file to write.", required=True)
-flags.DEFINE_integer("num_rows", 2000, "Number of rows.")
-flags.DEFINE_integer("seed", 0, "Seed of the rows.")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is generated."""
+
+    output_file: str = option(REQUIRED, "CSV file to write.")
+    num_rows: int = option(2000, "Number of rows.", rule=at_least(1))
+    seed: int = option(0, "Seed of the rows.", rule=at_least(0))
+
+
+flags.define(Options)
 
 
 def main(_):
     """Flags in, file out."""
-    values = flags.FLAGS
-    if values.num_rows < 1 or values.seed < 0:
-        raise DataError(
-            f"--num_rows and --seed: expected 1 or more and 0 or more, received {values.num_rows} and {values.seed}"
-        )
-    write_rows(values.output_file, values.num_rows, values.seed)
-    print(f"{values.num_rows} rows: {values.output_file}")
+    options = flags.read(Options)
+    write_rows(options.output_file, options.num_rows, options.seed)
+    print(f"{options.num_rows} rows: {options.output_file}")
     print(
-        f"next: python run_scripts/run_tabular_multitask.py --data_file={values.output_file} "
+        f"next: python run_scripts/run_tabular_multitask.py --data_file={options.output_file} "
         "--schema_file=medtop/configs/hemodialysis_schema.json --output_dir=<folder>"
     )
 

@@ -9,31 +9,37 @@ It writes <output_prefix>.csv (the raw table; .tsv for --layout=medbert; .gz wit
 model can reach). docs/synthetic_cohort.md describes the patients and the risk function.
 """
 
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
 
-from absl import flags
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands
+from medtop.cli import commands, flags
+from medtop.files.options import REQUIRED, at_least, option
+from medtop.synthetic import cohort
 
-FLAGS = flags.FLAGS
 
-flags.DEFINE_string("output_prefix", None, "Beginning of the files' names, with their folder.")
-flags.DEFINE_integer("num_patients", 20000, "Number of patients.", lower_bound=1)
-flags.DEFINE_integer(
-    "seed", 1, "Seed; the same seed gives the same bytes, and more patients keep the first ones.", lower_bound=0
-)
-flags.DEFINE_enum(
-    "layout",
-    "stays",
-    ["stays", "medbert", "topbert"],
-    "Columns of the stays table, Med-BERT's seven (TSV, dates only) or top-BERT's ten (dates only).",
-)
-flags.DEFINE_bool("gzip", False, "Compress the raw table.")
-flags.DEFINE_bool("overwrite", False, "Replace files that other flags made.")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is generated."""
+
+    output_prefix: str = option(REQUIRED, "Beginning of the files' names, with their folder.")
+    num_patients: int = option(20000, "Number of patients.", rule=at_least(1))
+    seed: int = option(
+        1, "Seed; the same seed gives the same bytes, and more patients keep the first ones.", rule=at_least(0)
+    )
+    layout: str = option(
+        "stays",
+        "Columns of the stays table, Med-BERT's seven (TSV, dates only) or top-BERT's ten (dates only).",
+        choices=cohort.LAYOUTS,
+    )
+    gzip: bool = option(False, "Compress the raw table.")
+    overwrite: bool = option(False, "Replace files that other flags made.")
+
+
+flags.define(Options)
 
 
 def _number(value, digits=3):
@@ -54,25 +60,24 @@ def _print_summary(summary):
 
 def main(_):
     """Flags in, one library call, files out."""
-    from medtop.synthetic import cohort
-
-    prefix, shown = FLAGS.output_prefix, 100_000
+    options, shown = flags.read(Options), 100_000
+    prefix = options.output_prefix
 
     def progress(patients):
         if patients % shown == 0:
-            print(f"{patients} of {FLAGS.num_patients} patients written", flush=True)
+            print(f"{patients} of {options.num_patients} patients written", flush=True)
 
     summary = cohort.write_cohort(
         prefix,
-        FLAGS.num_patients,
-        FLAGS.seed,
-        layout=FLAGS.layout,
-        gzip=FLAGS.gzip,
-        overwrite=FLAGS.overwrite,
+        options.num_patients,
+        options.seed,
+        layout=options.layout,
+        gzip=options.gzip,
+        overwrite=options.overwrite,
         progress=progress,
     )
     _print_summary(summary)
-    paths = cohort.cohort_paths(prefix, FLAGS.layout, FLAGS.gzip)
+    paths = cohort.cohort_paths(prefix, options.layout, options.gzip)
     for path in paths.values():
         print(f"file: {path}")
     data, times = shlex.quote(str(paths["stays"])), shlex.quote(str(paths["prediction_times"]))
@@ -83,5 +88,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["output_prefix"])
     commands.run(main)

@@ -5,30 +5,36 @@ Example:
     --output_file=icu.csv
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
-from absl import flags
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands  # noqa: E402
+from medtop.cli import commands, flags  # noqa: E402
+from medtop.files.options import REQUIRED, option  # noqa: E402
 from medtop.tabular.yaib import write_table  # noqa: E402
 
-flags.DEFINE_string(
-    "yaib_dir", None, "Folder with YAIB's task folders los, mortality24, kidney_function.", required=True
-)
-flags.DEFINE_string("patients_file", None, "MIMIC's ICUSTAYS (CSV): keeps a patient's stays in one fold.")
-flags.DEFINE_string("output_file", None, "CSV file to write.", required=True)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which tables become one."""
+
+    yaib_dir: str = option(REQUIRED, "Folder with YAIB's task folders los, mortality24, kidney_function.")
+    patients_file: str | None = option(None, "MIMIC's ICUSTAYS (CSV): keeps a patient's stays in one fold.")
+    output_file: str = option(REQUIRED, "CSV file to write.")
+
+
+flags.define(Options)
 
 
 def main(_):
     """Flags in, file out."""
-    values = flags.FLAGS
-    rows = write_table(values.yaib_dir, values.output_file, values.patients_file)
-    print(f"{rows} stays: {values.output_file}")
+    options = flags.read(Options)
+    rows = write_table(options.yaib_dir, options.output_file, options.patients_file)
+    print(f"{rows} stays: {options.output_file}")
     print(
-        f"next: python run_scripts/run_tabular_multitask.py --data_file={values.output_file} "
+        f"next: python run_scripts/run_tabular_multitask.py --data_file={options.output_file} "
         "--schema_file=medtop/configs/yaib_schema.json --output_dir=<folder>"
     )
 

@@ -23,7 +23,7 @@ from medtop.files.errors import DataError
 from medtop.files.options import option
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ScriptOptions:
     """What this script does with the outputs."""
 

@@ -9,68 +9,85 @@ the commonest misses; with --output_dir it writes scores.json and entities.html,
 --flavour counts as CoNLL and seqeval's strict mode, nervaluate, or i2b2's tools do. --second compares another system.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
-from absl import flags
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands
+from medtop.cli import commands, flags
 from medtop.entities import evaluate
 from medtop.entities.flavours import FLAVOURS
 from medtop.entities.formats import FORMATS
 from medtop.entities.reader_page import write_page
 from medtop.files.atomic import write_json
 from medtop.files.folders import has_json_key, whole_folder
+from medtop.files.options import REQUIRED, at_least, option
 
-FLAGS = flags.FLAGS
+_FORMATS = (*FORMATS, "parquet")
 
-_FORMATS = [*FORMATS, "parquet"]
-flags.DEFINE_string("gold", None, "File, folder, or prefix of convert_entities.py's tables.")
-flags.DEFINE_string("system", None, "The same, of the system that is scored.")
-flags.DEFINE_string("second", None, "The same, of a second system, to be compared.")
-flags.DEFINE_enum("gold_format", None, _FORMATS, "Default: recognised.")
-flags.DEFINE_enum("system_format", None, _FORMATS, "Default: recognised.")
-flags.DEFINE_enum("flavour", "conll", list(FLAVOURS), "How hits are counted.")
-flags.DEFINE_enum("split", "test", ["train", "valid", "test"], "Of tables, which split.")
-flags.DEFINE_enum("missing", "refuse", ["refuse", "empty"], "empty: a document that the system lacks holds no span.")
-flags.DEFINE_bool("allow_rejects", False, "Score without spans and documents that cannot be used, and say how many.")
-flags.DEFINE_integer("num_bootstrap", 1000, "Resamples of patients (or documents).", lower_bound=0)
-flags.DEFINE_integer("seed", 0, "Seed of the resamples.", lower_bound=0)
-flags.DEFINE_string("output_dir", None, "New folder for scores.json and entities.html.")
-flags.DEFINE_bool("page", True, "Write entities.html, which holds the documents' texts.")
-flags.DEFINE_integer("page_documents", 500, "Most documents in the page, those with most misses.", lower_bound=1)
-flags.DEFINE_bool("overwrite", False, "Replace an earlier --output_dir.")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is held against what, and how it is counted."""
+
+    gold: str = option(REQUIRED, "File, folder, or prefix of convert_entities.py's tables.")
+    system: str = option(REQUIRED, "The same, of the system that is scored.")
+    second: str | None = option(None, "The same, of a second system, to be compared.")
+    gold_format: str | None = option(None, "Default: recognised.", choices=_FORMATS)
+    system_format: str | None = option(None, "Default: recognised.", choices=_FORMATS)
+    flavour: str = option("conll", "How hits are counted.", choices=FLAVOURS)
+    split: str = option("test", "Of tables, which split.", choices=("train", "valid", "test"))
+    missing: str = option(
+        "refuse", "empty: a document that the system lacks holds no span.", choices=("refuse", "empty")
+    )
+    allow_rejects: bool = option(False, "Score without spans and documents that cannot be used, and say how many.")
+    num_bootstrap: int = option(1000, "Resamples of patients (or documents).", rule=at_least(0))
+    seed: int = option(0, "Seed of the resamples.", rule=at_least(0))
+    output_dir: str | None = option(None, "New folder for scores.json and entities.html.")
+    page: bool = option(True, "Write entities.html, which holds the documents' texts.")
+    page_documents: int = option(500, "Most documents in the page, those with most misses.", rule=at_least(1))
+    overwrite: bool = option(False, "Replace an earlier --output_dir.")
+
+
+flags.define(Options)
 
 
 def main(_):
     """Flags in, library calls, a table out."""
+    options = flags.read(Options)
     sides, left_out = {}, {}
     for side in ("gold", "system", "second"):
-        path = FLAGS[side].value
+        path = getattr(options, side)
         if path is None:
             sides[side] = None
             continue
-        name = FLAGS.gold_format if side == "gold" else FLAGS.system_format
-        sides[side], tally = evaluate.load(path, name, FLAGS.split, side, FLAGS.allow_rejects)
+        name = options.gold_format if side == "gold" else options.system_format
+        sides[side], tally = evaluate.load(path, name, options.split, side, options.allow_rejects)
         left_out[side] = dict(tally.reasons)
-    options = {"flavour": FLAGS.flavour, "missing": FLAGS.missing, "num_bootstrap": FLAGS.num_bootstrap}
-    evaluation = evaluate.evaluate(sides["gold"], sides["system"], sides["second"], seed=FLAGS.seed, **options)
+    evaluation = evaluate.evaluate(
+        sides["gold"],
+        sides["system"],
+        sides["second"],
+        flavour=options.flavour,
+        missing=options.missing,
+        num_bootstrap=options.num_bootstrap,
+        seed=options.seed,
+    )
     print("\n".join(evaluate.report_lines(evaluation)))
     notes = [f"{side}: {reason}: {n}" for side, reasons in left_out.items() for reason, n in reasons.items()]
     for note in notes:
         print(f"left out: {note}")
-    if FLAGS.output_dir:
-        with whole_folder(FLAGS.output_dir, has_json_key("scores.json", "flavour"), FLAGS.overwrite) as work:
+    if options.output_dir:
+        with whole_folder(options.output_dir, has_json_key("scores.json", "flavour"), options.overwrite) as work:
             write_json(work / "scores.json", evaluation.result | {"left_out": left_out})
-            if FLAGS.page:
-                write_page(work / "entities.html", evaluation.pairs, most=FLAGS.page_documents, notes=notes)
+            if options.page:
+                write_page(work / "entities.html", evaluation.pairs, most=options.page_documents, notes=notes)
         print(
-            f"written: {FLAGS.output_dir}/scores.json" + (f", {FLAGS.output_dir}/entities.html" if FLAGS.page else "")
+            f"written: {options.output_dir}/scores.json"
+            + (f", {options.output_dir}/entities.html" if options.page else "")
         )
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["gold", "system"])
     commands.run(main)

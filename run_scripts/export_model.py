@@ -8,33 +8,41 @@ The export is loaded back and compared with the Keras model on generated patient
 difference of more than 1e-5 of a probability is an error. docs/serving.md shows how to call it.
 """
 
+import dataclasses
 import logging
 import shlex
 import sys
 from pathlib import Path
 
-from absl import flags
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands  # noqa: E402
+from medtop.cli import commands, flags  # noqa: E402
 from medtop.convert.extras import require  # noqa: E402
 from medtop.files.folders import check_target  # noqa: E402
+from medtop.files.options import REQUIRED, option  # noqa: E402
 from medtop.serve.served_run import ServedRun, is_export  # noqa: E402
 
-flags.DEFINE_string("run_dir", None, "Run directory of a trained model.", required=True)
-flags.DEFINE_string("output_dir", None, "Folder to make.", required=True)
-flags.DEFINE_enum("format", "saved_model", ["saved_model", "onnx"], "What to write.")
-flags.DEFINE_bool("overwrite", False, "Replace an earlier export.")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is exported, and how."""
+
+    run_dir: str = option(REQUIRED, "Run directory of a trained model.")
+    output_dir: str = option(REQUIRED, "Folder to make.")
+    format: str = option("saved_model", "What to write.", choices=("saved_model", "onnx"))
+    overwrite: bool = option(False, "Replace an earlier export.")
+
+
+flags.define(Options)
 
 
 def main(_):
     """Checks, exports, says what parity was reached and what to type next."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    values = flags.FLAGS
-    check_target(values.output_dir, is_export, values.overwrite)
-    served = ServedRun.read(values.run_dir)
-    if values.format == "onnx":
+    options = flags.read(Options)
+    check_target(options.output_dir, is_export, options.overwrite)
+    served = ServedRun.read(options.run_dir)
+    if options.format == "onnx":
         require(("onnx", "onnxruntime", "tf2onnx"), "onnx")
         from medtop.serve.onnx_model import export_onnx as export
 
@@ -42,15 +50,15 @@ def main(_):
     else:
         from medtop.serve.saved_model import export_saved_model as export
 
-        folder = Path(values.output_dir).resolve()
+        folder = Path(options.output_dir).resolve()
         next_step = (
             "next: docker run --rm -p 8501:8501 -e MODEL_NAME=medtop "
             f"-v {folder}:/models/medtop tensorflow/serving (docs/serving.md)"
         )
     if not served.is_calibrated:
-        logging.warning("%s holds no calibration: only class weights are taken back", values.run_dir)
-    result = export(values.run_dir, values.output_dir, values.overwrite, shlex.join(["python", *sys.argv]))
-    print(f"{values.output_dir}: {result.line()}")
+        logging.warning("%s holds no calibration: only class weights are taken back", options.run_dir)
+    result = export(options.run_dir, options.output_dir, options.overwrite, shlex.join(["python", *sys.argv]))
+    print(f"{options.output_dir}: {result.line()}")
     print(next_step)
 
 

@@ -11,44 +11,50 @@ and may run several times at once to share the work. --index=N runs one cell, --
 in JOB_COMPLETION_INDEX. --collect puts the results of all cells into one table. docs/scaling.md describes the file.
 """
 
+import dataclasses
 import os
 import shlex
 import sys
 from pathlib import Path
 
-from absl import flags
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands
+from medtop.cli import commands, flags
 from medtop.files.errors import DataError
-
-FLAGS = flags.FLAGS
-
-flags.DEFINE_string("grid_file", None, "Grid file, YAML or JSON.", required=True)
-flags.DEFINE_string("index", None, "Run one cell: its number from 0, or env for the one in JOB_COMPLETION_INDEX.")
-flags.DEFINE_bool("dry_run", False, "List the cells with their state and command; run nothing.")
-flags.DEFINE_bool("collect", False, "Put the cells' results into one table; run nothing.")
-flags.DEFINE_string("output_file", None, "With --collect: CSV of every value; default grid.csv in the grid's folder.")
-flags.DEFINE_string("split", None, "With --collect: the split to print; default test.")
-flags.DEFINE_string("mean_over", None, "With --collect: also print mean and SD over this list, such as seed.")
-flags.DEFINE_string("metric", "roc_auc", "With --mean_over: a metric's name in metrics.json.")
-flags.DEFINE_bool("overwrite", False, "Start cells anew that failed, or that were run with other settings.")
-flags.DEFINE_integer("restarts", 2, "How often a cell that was killed is started again at once.", lower_bound=0)
+from medtop.files.options import REQUIRED, at_least, option
 
 
-def _check():
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which grid, and what is done with it."""
+
+    grid_file: str = option(REQUIRED, "Grid file, YAML or JSON.")
+    index: str | None = option(None, "Run one cell: its number from 0, or env for the one in JOB_COMPLETION_INDEX.")
+    dry_run: bool = option(False, "List the cells with their state and command; run nothing.")
+    collect: bool = option(False, "Put the cells' results into one table; run nothing.")
+    output_file: str | None = option(None, "With --collect: CSV of every value; default grid.csv in the grid's folder.")
+    split: str | None = option(None, "With --collect: the split to print; default test.")
+    mean_over: str | None = option(None, "With --collect: also print mean and SD over this list, such as seed.")
+    metric: str = option("roc_auc", "With --mean_over: a metric's name in metrics.json.")
+    overwrite: bool = option(False, "Start cells anew that failed, or that were run with other settings.")
+    restarts: int = option(2, "How often a cell that was killed is started again at once.", rule=at_least(0))
+
+
+flags.define(Options)
+
+
+def _check(options):
     """Refuses flags that would have no effect."""
-    modes = [name for name in ("dry_run", "collect") if FLAGS[name].value] + (["index"] if FLAGS.index else [])
+    modes = [name for name in ("dry_run", "collect") if getattr(options, name)] + (["index"] if options.index else [])
     if len(modes) > 1:
         raise DataError(f"flags: expected one of --dry_run, --collect and --index, received --{' and --'.join(modes)}")
     for name in ("output_file", "split", "mean_over"):
-        if FLAGS[name].value is not None and not FLAGS.collect:
+        if getattr(options, name) is not None and not options.collect:
             raise DataError(f"--{name}: expected it with --collect, received it without")
-    if FLAGS["metric"].present and not FLAGS.mean_over:
+    if flags.given("metric") and not options.mean_over:
         raise DataError("--metric: expected it with --mean_over, received it without")
-    for name in ("overwrite", "restarts"):
-        if FLAGS[name].present and (FLAGS.collect or FLAGS.dry_run):
+    for name in flags.given("overwrite", "restarts"):
+        if options.collect or options.dry_run:
             raise DataError(f"--{name}: expected it where cells run, received --{modes[0]}")
 
 
@@ -75,18 +81,18 @@ def _list_cells(grid):
     _say(f"{len(grid.cells)} cells, numbers 0 to {len(grid.cells) - 1} (completions: {len(grid.cells)})")
 
 
-def _collect(grid):
+def _collect(grid, options):
     from medtop.grid.results import Collection
 
     found = Collection(grid)
-    split = found.split(FLAGS.split)
-    output_file = FLAGS.output_file or str(grid.output_dir / "grid.csv")
+    split = found.split(options.split)
+    output_file = options.output_file or str(grid.output_dir / "grid.csv")
     found.write_csv(output_file)
     if table := found.table(split):
         _say(f"split {split}")
         _say(table)
-    if FLAGS.mean_over and (means := found.means(split, FLAGS.mean_over, FLAGS.metric)):
-        _say(f"\nover {FLAGS.mean_over}")
+    if options.mean_over and (means := found.means(split, options.mean_over, options.metric)):
+        _say(f"\nover {options.mean_over}")
         _say(means)
     for cell, what in found.missing:
         _say(f"missing: cell {cell.index} {cell.name} ({what})")
@@ -106,19 +112,20 @@ def main(_):
     """Flags in, library calls, cells out."""
     from medtop.grid.cells import read_grid
 
-    _check()
-    index = None if FLAGS.index is None else _index(FLAGS.index)
-    grid = read_grid(FLAGS.grid_file, Path(__file__).resolve().parent)
+    options = flags.read(Options)
+    _check(options)
+    index = None if options.index is None else _index(options.index)
+    grid = read_grid(options.grid_file, Path(__file__).resolve().parent)
     cell = None if index is None else grid.cell(index)
-    if FLAGS.collect:
-        return _collect(grid)
+    if options.collect:
+        return _collect(grid, options)
 
     from medtop.grid.runner import Runner, check_flags, offered_flags
 
     check_flags(grid, offered_flags(grid.script))
-    if FLAGS.dry_run:
+    if options.dry_run:
         return _list_cells(grid)
-    runner = Runner(grid, say=_say, overwrite=FLAGS.overwrite, restarts=FLAGS.restarts)
+    runner = Runner(grid, say=_say, overwrite=options.overwrite, restarts=options.restarts)
     return _run_all(grid, runner) if cell is None else runner.run_one(cell)
 
 

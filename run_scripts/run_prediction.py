@@ -9,35 +9,45 @@ Example:
     --output_file=new_predictions.csv
 """
 
+import dataclasses
 import logging
 import sys
 from pathlib import Path
 
-from absl import flags
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands  # noqa: E402
+from medtop.cli import commands, flags  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
+from medtop.files.options import REQUIRED, at_least, option  # noqa: E402
 
-flags.DEFINE_string("run_dir", None, "Run directory of a trained model.", required=True)
-flags.DEFINE_string("input_file", None, "TFRecord files of the patients: a name, glob or comma list.", required=True)
-flags.DEFINE_string("output_file", None, "CSV to write.", required=True)
-flags.DEFINE_integer("batch_size", 64, "Patients in a batch.", lower_bound=1)
-flags.DEFINE_integer("max_seq_length", None, "Longest row; default: as in training.", lower_bound=2)
-flags.DEFINE_bool("overwrite", False, "Replace an existing output file.")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Whom to predict, with which run."""
+
+    run_dir: str = option(REQUIRED, "Run directory of a trained model.")
+    input_file: str = option(REQUIRED, "TFRecord files of the patients: a name, glob or comma list.")
+    output_file: str = option(REQUIRED, "CSV to write.")
+    batch_size: int = option(64, "Patients in a batch.", rule=at_least(1))
+    max_seq_length: int | None = option(None, "Longest row; default: as in training.", rule=at_least(2))
+    overwrite: bool = option(False, "Replace an existing output file.")
+
+
+flags.define(Options)
 
 
 def main(_):
     """Checks, predicts, says where the file lies."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    values = flags.FLAGS
-    if Path(values.output_file).exists() and not values.overwrite:
-        raise DataError(f"{values.output_file}: expected a new file, found one; --overwrite replaces it")
+    options = flags.read(Options)
+    if Path(options.output_file).exists() and not options.overwrite:
+        raise DataError(f"{options.output_file}: expected a new file, found one; --overwrite replaces it")
     from medtop.runs.predict import predict
 
-    count = predict(values.run_dir, values.input_file, values.output_file, values.batch_size, values.max_seq_length)
-    print(f"{count} examples scored: {values.output_file}")
+    count = predict(
+        options.run_dir, options.input_file, options.output_file, options.batch_size, options.max_seq_length
+    )
+    print(f"{count} examples scored: {options.output_file}")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from medtop.training.options import make_plan
 from medtop.training.run_directory import RunDirectory
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ClinicalBertOptions:
     """What ClinicalBERT's command lines hold beside the texts, in its words."""
 

@@ -9,73 +9,47 @@ The schema file says what the columns are (docs/tabular.md). Run the same comman
 other --loss_balancing, only the new methods are trained.
 """
 
+import dataclasses
 import logging
 import os
 import sys
 from pathlib import Path
 
-from absl import flags
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands  # noqa: E402
-from medtop.files.errors import DataError  # noqa: E402
-from medtop.model.choices import BALANCERS  # noqa: E402
+from medtop.cli import commands, flags  # noqa: E402
+from medtop.files.options import REQUIRED, at_least, option  # noqa: E402
 from medtop.tabular.options import TabularOptions  # noqa: E402
 from medtop.tabular.schema import read_schema  # noqa: E402
-
-flags.DEFINE_string("data_file", None, "The table: CSV (also .gz) or Parquet.", required=True)
-flags.DEFINE_string("schema_file", None, "What its columns are (JSON); medtop/configs holds three.", required=True)
-flags.DEFINE_string("output_dir", None, "Folder for the results.", required=True)
-flags.DEFINE_list("loss_balancing", list(BALANCERS), f"Balancers to compare, among {', '.join(BALANCERS)}.")
-flags.DEFINE_list("task_weights", [], "Factors of the tasks' weights: target:number,...; default: the schema's.")
-flags.DEFINE_bool("single_task", True, "Also train one network per target.")
-flags.DEFINE_bool("baselines", True, "Also fit scikit-learn's linear model and gradient boosting.")
-flags.DEFINE_integer("folds", 5, "Number of folds.")
-flags.DEFINE_list("hidden", [64, 32, 16], "Widths of the shared trunk's layers.")
-flags.DEFINE_float("dropout", 0.0, "Dropout behind each trunk layer.")
-flags.DEFINE_float("learning_rate", 1e-3, "AdamW's learning rate.")
-flags.DEFINE_float("weight_decay", 1e-4, "AdamW's weight decay.")
-flags.DEFINE_integer("batch_size", 32, "Rows in a batch.")
-flags.DEFINE_integer("epochs", 200, "Most passes over the training rows.")
-flags.DEFINE_integer("patience", 20, "Epochs without a better validation loss until training stops; 0 = never.")
-flags.DEFINE_float("valid_share", 0.15, "Share of each fold's training rows that choose the epoch.")
-flags.DEFINE_float("balancing_learning_rate", 0.025, "Of the optimizer of uncertainty and gradnorm.")
-flags.DEFINE_float("gradnorm_alpha", 1.5, "GradNorm's alpha: how strongly tasks that learn slowly are preferred.")
-flags.DEFINE_integer("seed", 0, "Seed of folds, weights and order.")
-flags.DEFINE_integer("num_bootstrap", 1000, "Resamples of rows (groups) for the intervals.")
-flags.DEFINE_bool("plot", False, "Draw losses, weights and gradients over epochs: training-<method>.html.")
-flags.DEFINE_bool("overwrite", False, "Remove the results that are in --output_dir first.")
-flags.DEFINE_bool("dry_run", False, "Check the table against the schema, say what is in it, train nothing.")
+from medtop.training.options import LOSS_BALANCING  # noqa: E402
 
 
-def _options(values):
-    """`TabularOptions` out of the flags, checked."""
-    names = (
-        "dropout",
-        "learning_rate",
-        "weight_decay",
-        "batch_size",
-        "epochs",
-        "patience",
-        "valid_share",
-        "balancing_learning_rate",
-        "gradnorm_alpha",
-        "seed",
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScriptOptions:
+    """What is compared on which table."""
+
+    data_file: str = option(REQUIRED, "The table: CSV (also .gz) or Parquet.")
+    schema_file: str = option(REQUIRED, "What its columns are (JSON); medtop/configs holds three.")
+    output_dir: str = option(REQUIRED, "Folder for the results.")
+    loss_balancing: tuple = option(
+        LOSS_BALANCING, f"Balancers to compare, among {', '.join(LOSS_BALANCING)}.", choices=LOSS_BALANCING
     )
-    try:
-        hidden = tuple(int(width) for width in values.hidden)
-    except ValueError:
-        raise DataError(f"--hidden: expected whole numbers, received {','.join(values.hidden)!r}") from None
-    return TabularOptions(hidden=hidden, **{name: getattr(values, name) for name in names}).check()
+    task_weights: tuple = option((), "Factors of the tasks' weights: target:number,...; default: the schema's.")
+    single_task: bool = option(True, "Also train one network per target.")
+    baselines: bool = option(True, "Also fit scikit-learn's linear model and gradient boosting.")
+    folds: int = option(5, "Number of folds.")
+    num_bootstrap: int = option(1000, "Resamples of rows (groups) for the intervals.", rule=at_least(0))
+    plot: bool = option(False, "Draw losses, weights and gradients over epochs: training-<method>.html.")
+    overwrite: bool = option(False, "Remove the results that are in --output_dir first.")
+    dry_run: bool = option(False, "Check the table against the schema, say what is in it, train nothing.")
+
+    def methods(self):
+        """What is compared, the constant last."""
+        networks = list(dict.fromkeys(self.loss_balancing)) + (["single_task"] if self.single_task else [])
+        return [*networks, *(["linear", "gradient_boosting"] if self.baselines else []), "constant"]
 
 
-def _methods(values):
-    wrong = [name for name in values.loss_balancing if name not in BALANCERS]
-    if wrong:
-        raise DataError(f"--loss_balancing: expected names among {', '.join(BALANCERS)}, received {wrong[0]!r}")
-    methods = list(dict.fromkeys(values.loss_balancing)) + (["single_task"] if values.single_task else [])
-    return [*methods, *(["linear", "gradient_boosting"] if values.baselines else []), "constant"]
+flags.define(ScriptOptions, TabularOptions)
 
 
 def _describe(data):
@@ -90,15 +64,14 @@ def _describe(data):
 
 def main(_):
     """Flags in, cross-validation, table out."""
-    values = flags.FLAGS
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    options, methods = _options(values), _methods(values)
-    schema = read_schema(values.schema_file).with_weights(values.task_weights)
+    script, options = flags.read(ScriptOptions), flags.read(TabularOptions)
+    schema = read_schema(script.schema_file).with_weights(script.task_weights)
     from medtop.tabular.table_data import load
 
-    data = load(values.data_file, schema)
+    data = load(script.data_file, schema)
     _describe(data)
-    if values.dry_run:
+    if script.dry_run:
         return
     for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(variable, "1")  # matrices this small are slower, and not repeatable, on many threads
@@ -106,20 +79,22 @@ def main(_):
     from medtop.tabular.measures import measure
     from medtop.tabular.results import differences, table, write_results
 
-    validation = CrossValidation(data, options, methods, values.folds)  # refuses wrong folds before a folder is there
+    validation = CrossValidation(
+        data, options, script.methods(), script.folds
+    )  # refuses wrong folds before a folder is there
     validation.folder = open_folder(
-        values.output_dir, schema, values.data_file, options, values.folds, values.overwrite
+        script.output_dir, schema, script.data_file, options, script.folds, script.overwrite
     )
     predictions, histories = validation.run()
-    measured = measure(data.targets, predictions, data.groups, values.num_bootstrap, values.seed, SINGLE_TASK)
-    write_results(values.output_dir, data, validation.folds, predictions, histories, measured, values.plot)
+    measured = measure(data.targets, predictions, data.groups, script.num_bootstrap, options.seed, SINGLE_TASK)
+    write_results(script.output_dir, data, validation.folds, predictions, histories, measured, script.plot)
     print(table(data, measured))
     if (compared := differences(data, measured, SINGLE_TASK)) is not None:
         print("\n" + compared)
-    folder = values.output_dir
+    folder = script.output_dir
     print(
         f"\nresults: {folder}/metrics.json, predictions.csv, train_log.jsonl"
-        + (f"; curves: {folder}/training-*.html" if values.plot else "")
+        + (f"; curves: {folder}/training-*.html" if script.plot else "")
     )
     print(f"next: tensorboard --logdir={folder}/tensorboard")
 

@@ -12,69 +12,77 @@ for them), whose notes are joined by admission, or <prefix>.notes.<split>.parque
 gives the risk after each new note of an admission, as CSV and as a plot (.png beside it).
 """
 
+import dataclasses
 import itertools
 import logging
 import sys
 from pathlib import Path
 
-from absl import flags
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands
+from medtop.cli import commands, flags
 from medtop.files.errors import DataError
+from medtop.files.options import REQUIRED, at_least, option
+from medtop.notes.options import ENCODINGS
 from medtop.readmission import input
 from medtop.readmission.prepare import read_text_settings
 from medtop.training.run_directory import RunDirectory
 
-FLAGS = flags.FLAGS
 
-flags.DEFINE_string("run_dir", None, "Run directory of run_readmission.py.", required=True)
-flags.DEFINE_string("text_file", "", "A file with one note; - reads standard input.")
-flags.DEFINE_string("input_file", "", "CSV of notes, or a .parquet file of preprocess_notes.py.")
-flags.DEFINE_string("output_file", "", "CSV to write; <name>.windows.csv beside it lists the windows.")
-flags.DEFINE_enum("encoding", "utf-8", ["utf-8", "latin-1", "cp1252"], "Encoding of the notes.")
-flags.DEFINE_list("admission_id", [], "Admissions of --input_file to score; default: all.")
-flags.DEFINE_bool("timeline", False, "The risk after each new note of an admission.")
-flags.DEFINE_string("plot_file", "", "PNG of --timeline; default: the name of --output_file with .png.")
-flags.DEFINE_integer("top_windows", 3, "Windows shown or listed for each text.", lower_bound=1)
-flags.DEFINE_integer("batch_size", 32, "Windows in a batch.", lower_bound=1)
-flags.DEFINE_bool("overwrite", False, "Replace existing outputs.")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is scored, and what comes out."""
+
+    run_dir: str = option(REQUIRED, "Run directory of run_readmission.py.")
+    text_file: str = option("", "A file with one note; - reads standard input.")
+    input_file: str = option("", "CSV of notes, or a .parquet file of preprocess_notes.py.")
+    output_file: str = option("", "CSV to write; <name>.windows.csv beside it lists the windows.")
+    encoding: str = option("utf-8", "Encoding of the notes.", choices=ENCODINGS)
+    admission_id: tuple = option((), "Admissions of --input_file to score; default: all.")
+    timeline: bool = option(False, "The risk after each new note of an admission.")
+    plot_file: str = option("", "PNG of --timeline; default: the name of --output_file with .png.")
+    top_windows: int = option(3, "Windows shown or listed for each text.", rule=at_least(1))
+    batch_size: int = option(32, "Windows in a batch.", rule=at_least(1))
+    overwrite: bool = option(False, "Replace existing outputs.")
+
+
+flags.define(Options)
+
 
 _TEXTS = 64  # scored at a time
 _SHOWN = 160  # characters of a window on the screen
 
 
-def _check():
+def _check(options):
     """Refuses flags that do not go together, and outputs that are there; gives the outputs' paths."""
-    if bool(FLAGS.text_file) == bool(FLAGS.input_file):
+    if bool(options.text_file) == bool(options.input_file):
         raise DataError("flags: expected one of --text_file and --input_file")
-    if FLAGS.input_file and not FLAGS.output_file:
+    if options.input_file and not options.output_file:
         raise DataError("--output_file: expected a CSV to write, received ''")
     for name in ("timeline", "admission_id", "output_file"):
-        if FLAGS.text_file and FLAGS[name].value:
+        if options.text_file and getattr(options, name):
             raise DataError(f"--{name}: expected it with --input_file only, received it with --text_file")
-    if FLAGS.plot_file and not FLAGS.timeline:
+    if options.plot_file and not options.timeline:
         raise DataError("--plot_file: expected it with --timeline only")
-    out = Path(FLAGS.output_file or "-")
-    beside = Path(FLAGS.plot_file or out.with_suffix(".png")) if FLAGS.timeline else out.with_suffix(".windows.csv")
-    for path in (out, beside) if FLAGS.output_file else ():
-        if path.exists() and not FLAGS.overwrite:
+    out = Path(options.output_file or "-")
+    beside = Path(options.plot_file or out.with_suffix(".png")) if options.timeline else out.with_suffix(".windows.csv")
+    for path in (out, beside) if options.output_file else ():
+        if path.exists() and not options.overwrite:
             raise DataError(f"{path}: expected a new file, found one; --overwrite replaces it")
-    read_text_settings(RunDirectory(FLAGS.run_dir))
+    read_text_settings(RunDirectory(options.run_dir))
     return out, beside
 
 
-def _one_text():
+def _read_text(options):
     """The note of --text_file."""
-    if FLAGS.text_file == "-":
+    if options.text_file == "-":
         raw, name = sys.stdin.buffer.read(), "standard input"
     else:
-        raw, name = Path(FLAGS.text_file).read_bytes(), FLAGS.text_file
+        raw, name = Path(options.text_file).read_bytes(), options.text_file
     try:
-        text = raw.decode("utf-8-sig" if FLAGS.encoding == "utf-8" else FLAGS.encoding)
+        text = raw.decode("utf-8-sig" if options.encoding == "utf-8" else options.encoding)
     except UnicodeDecodeError as error:
-        raise DataError(f"{name}: expected {FLAGS.encoding.upper()} text; byte {error.start} is not") from None
+        raise DataError(f"{name}: expected {options.encoding.upper()} text; byte {error.start} is not") from None
     if "\0" in text:
         raise DataError(f"{name}: expected text, received a NUL byte at character {text.index(chr(0))}")
     if not text.strip():
@@ -82,13 +90,13 @@ def _one_text():
     return text
 
 
-def _show(scorer, text):
+def _show(scorer, text, top_windows):
     """Prints the risk of one note and its windows."""
     (text,) = scorer.clean([text])
     scored = scorer.score([text])
     for place, label in enumerate(scored.labels):
         print(f"{label}: risk {scored.probabilities[0, place]:.4f} ({len(scored.texts)} windows)")
-        for window in scored.drivers(0, place, FLAGS.top_windows):
+        for window in scored.drivers(0, place, top_windows):
             start, end = int(scored.starts[window]), int(scored.ends[window])
             print(
                 f"  window {scored.numbers[window] + 1}, characters {start} to {end}: probability "
@@ -100,32 +108,33 @@ def _show(scorer, text):
 def main(_):
     """Checks, scores, says where the files lie."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    out, beside = _check()
+    options = flags.read(Options)
+    out, beside = _check(options)
     notes = None
-    if FLAGS.text_file:
-        text = _one_text()
-    elif not FLAGS.input_file.endswith(".parquet"):
-        notes = input.read_notes(FLAGS.input_file, FLAGS.timeline, FLAGS.admission_id, FLAGS.encoding)
+    if options.text_file:
+        text = _read_text(options)
+    elif not options.input_file.endswith(".parquet"):
+        notes = input.read_notes(options.input_file, options.timeline, options.admission_id, options.encoding)
     from medtop.readmission import files
     from medtop.readmission.score import NoteScorer, Stay
 
-    scorer = NoteScorer(FLAGS.run_dir, FLAGS.batch_size)
-    if FLAGS.text_file:
-        _show(scorer, text)
+    scorer = NoteScorer(options.run_dir, options.batch_size)
+    if options.text_file:
+        _show(scorer, text, options.top_windows)
         return
     if notes is None:
-        stays = input.read_stays(FLAGS.input_file, Stay, FLAGS.admission_id)
+        stays = input.read_stays(options.input_file, Stay, options.admission_id)
     else:
         stays = iter(input.stays_of_notes(notes, scorer.clean, Stay))
     blocks = iter(lambda: list(itertools.islice(stays, _TEXTS)), [])
-    if FLAGS.timeline:
+    if options.timeline:
         moments = [moment for block in blocks for moment in scorer.timeline(block)]
         files.write_timeline(out, moments, scorer.task.name, scorer.task.labels)
         drawn = files.write_timeline_plot(beside, moments, scorer.task.labels)
         print(f"{len(moments)} moments: {out}; plot of {drawn} admissions: {beside}")
         return
     scored = ((block, scorer.score([stay.text for stay in block])) for block in blocks)
-    count = files.write_risks(out, beside, scored, scorer.task.name, FLAGS.top_windows)
+    count = files.write_risks(out, beside, scored, scorer.task.name, options.top_windows)
     print(f"{count} admissions scored: {out}; the windows that drove each: {beside}")
 
 

@@ -14,7 +14,9 @@ import typing
 from absl import flags
 
 from medtop.files.errors import DataError
-from medtop.files.options import REQUIRED, check, option_fields
+from medtop.files.options import REQUIRED, check, flag_of, option_fields
+
+NUMBERS = {tuple[int, ...]: (int, "whole numbers"), tuple[float, ...]: (float, "numbers such as 0.1,0.2")}
 
 
 def define(*classes, flag_values=None, **defaults):
@@ -33,8 +35,8 @@ def define(*classes, flag_values=None, **defaults):
         raise ValueError(f"expected a default of {', '.join(c.__name__ for c in classes)}, received {unknown[0]}")
     for settings in classes:
         for field in option_fields(settings):
-            if field.name in flag_values:
-                raise ValueError(f"--{field.name} of {settings.__name__} is defined twice")
+            if flag_of(field) in flag_values:
+                raise ValueError(f"--{flag_of(field)} of {settings.__name__} is defined twice")
             _define(field, _kind(settings, field), _default(field, defaults), flag_values)
 
 
@@ -53,7 +55,7 @@ def read(settings, *, flag_values=None, **given):
     values = {}
     for field in option_fields(settings):
         if field.name not in given:
-            value = flag_values[field.name].value
+            value = flag_values[flag_of(field)].value
             # Not given, and no default in the help: the dataclass's own holds.
             if value is not None or field.default is REQUIRED:
                 values[field.name] = _value(settings, field, value)
@@ -68,7 +70,7 @@ def given(*names, flag_values=None):
 
 def names(settings):
     """The names of a dataclass's flags."""
-    return [field.name for field in option_fields(settings)]
+    return [flag_of(field) for field in option_fields(settings)]
 
 
 def _kind(settings, field):
@@ -80,27 +82,27 @@ def _kind(settings, field):
 
 
 def _default(field, defaults):
-    if field.name in defaults:
-        return defaults[field.name]
+    if flag_of(field) in defaults:
+        return defaults[flag_of(field)]
     return field.default if field.metadata["default_in_help"] and not field.metadata["required"] else None
 
 
 def _define(field, kind, default, flag_values):
     what = {
-        "name": field.name,
+        "name": flag_of(field),
         "default": default,
         "help": field.metadata["help"],
         "required": field.metadata["required"] and default is None,
         "flag_values": flag_values,
     }
     if field.metadata["repeated"]:
-        flags.DEFINE_multi_string(**what | {"default": [] if default is REQUIRED else default})
+        flags.DEFINE_multi_string(**what | {"default": [] if default is REQUIRED else list(default or ())})
     elif kind is dict:
         flags.DEFINE_string(**what | {"default": "" if default is REQUIRED else default})
     elif (typing.get_origin(kind) or kind) is tuple:
         flags.DEFINE_list(**what | {"default": None if default is None else [str(item) for item in default]})
     elif field.metadata["choices"]:
-        flags.DEFINE_enum(**what, enum_values=list(field.metadata["choices"]))
+        flags.DEFINE_enum(**what, enum_values=field.metadata["choices"])
     else:
         kinds = {
             bool: flags.DEFINE_bool,
@@ -117,15 +119,15 @@ def _value(settings, field, value):
     try:
         if parse is not None:
             return parse(value)
-        if kind == tuple[int, ...]:
-            return _whole_numbers(value)
+        if kind in NUMBERS:
+            return _numbers(value, *NUMBERS[kind])
     except ValueError as error:
-        raise DataError(f"--{field.name}: {error}") from None
+        raise DataError(f"--{flag_of(field)}: {error}") from None
     return tuple(value) if (typing.get_origin(kind) or kind) is tuple else value
 
 
-def _whole_numbers(texts):
+def _numbers(texts, kind, what):
     try:
-        return tuple(int(text) for text in texts)
+        return tuple(kind(text) for text in texts)
     except ValueError:
-        raise ValueError(f"expected whole numbers, received {','.join(texts)!r}") from None
+        raise ValueError(f"expected {what}, received {','.join(texts)!r}") from None

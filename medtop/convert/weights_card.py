@@ -3,7 +3,6 @@
 import itertools
 
 from medtop.convert.names import token_type
-from medtop.data.layouts import DEFAULT, LAYOUTS
 from medtop.reporting.export_card import write_export_card
 
 _KINDS = {
@@ -51,7 +50,7 @@ def write_card(folder, done):
 def _of_notes(plan):
     """Whether the run was trained on notes."""
     trained = (plan.run.settings().get("data") or {}).get("train") or {}
-    return LAYOUTS.get(trained.get("layout"), DEFAULT).has_windows
+    return trained.get("layout") == "notes"
 
 
 def _usage(plan, config):

@@ -9,12 +9,10 @@ import glob
 from pathlib import Path
 
 from medtop.data.description import SUFFIX, read_dataset, read_dataset_json, shard_names
-from medtop.data.record_maker import RecordMaker, require
+from medtop.data.record_maker import RecordMaker
 from medtop.files.atomic import sha256
 from medtop.files.errors import DataError
-
-NOT_COMPARED = ("output_file", "overwrite")
-"""Settings that may change without making another data set; nor are `*_file`, whose content is compared instead."""
+from medtop.files.options import check, compared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,23 +37,6 @@ class DatasetPlan:
         return self.maker.settings
 
 
-def check(settings):
-    """Checks the flags that all makers share, before any file is read.
-
-    Raises:
-        DataError: naming the flag, what was expected and what was received.
-    """
-    length, predictions, share = settings.max_seq_length, settings.max_predictions_per_seq, settings.masked_lm_prob
-    require("--max_seq_length", length is None or length >= 2, "at least 2", length)
-    require("--max_predictions_per_seq", predictions is None or predictions >= 1, "at least 1", predictions)
-    require("--masked_lm_prob", share is None or 0 < share < 1, "more than 0, less than 1", share)
-    require("--num_shards", 1 <= settings.num_shards <= 99999, "1 to 99999", settings.num_shards)
-    require("--random_seed", settings.random_seed >= 0, "at least 0", settings.random_seed)
-    name = settings.output_file
-    plain = name and "," not in name and not glob.has_magic(name)
-    require("--output_file", plain, "one plain name (several files: --num_shards)", name)
-
-
 def plan(maker):
     """Checks the flags and the input, and compares with what an earlier run wrote.
 
@@ -68,14 +49,9 @@ def plan(maker):
     maker.check()
     inputs = find_inputs(settings.input_file, maker.expects)
     about = maker.open(inputs)
-    compared = {
-        name: value
-        for name, value in dataclasses.asdict(settings).items()
-        if name not in NOT_COMPARED and not name.endswith("_file")
-    }
     about["flags"] = {
         "inputs": [{"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)} for path in inputs],
-        **compared,
+        **compared(settings),
         **about["flags"],
     }
     return DatasetPlan(maker, inputs, about, is_done(settings, about["flags"]))

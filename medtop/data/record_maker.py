@@ -13,12 +13,10 @@ patient each:
 >>> from medtop.data.protobuf import Column
 >>> @dataclasses.dataclass(frozen=True, kw_only=True)
 ... class LineSettings(Settings):
-...     longest_word: int = 20
+...     longest_word: int = option(20, "Longest word that is taken.", rule=at_least(1))
 >>> class LineMaker(RecordMaker):
 ...     expects = "lines of words (.txt)"
 ...     reasons = ("no_words",)
-...     def check(self):
-...         require("--longest_word", self.settings.longest_word >= 1, "at least 1", self.settings.longest_word)
 ...     def open(self, inputs):
 ...         vocabulary = Vocabulary.read(self.settings.vocab_file)
 ...         defaults = self.defaults(max_seq_length=32, max_predictions_per_seq=4, masked_lm_prob=0.15)
@@ -37,35 +35,45 @@ patient each:
 """
 
 import dataclasses
+import glob
 
 import numpy as np
 
 from medtop.files.errors import DataError
+from medtop.files.options import REQUIRED, Rule, at_least, option, share
+
+
+def _is_plain_name(name):
+    return bool(name) and "," not in name and not glob.has_magic(name)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What every feature script is asked for; a maker's own flags are further fields of a subclass.
+    """What every feature script is asked for; a maker's own options are further fields of a subclass.
 
-    Attributes:
-        input_file: files of one split: a name, a glob, or a comma list.
-        output_file: name of the dataset.
-        vocab_file: the vocabulary of the token ids.
-        max_seq_length, max_predictions_per_seq, masked_lm_prob: stored as defaults for the trainer; None: the maker's.
-        random_seed: stored as well.
-        num_shards: number of TFRecord files.
-        overwrite: whether a dataset made with other flags may be replaced.
+    A subclass may also give a field of these another help text or default. Files are not compared by their names but
+    by their content (`RecordMaker.open`), hence `compared=False`.
     """
 
-    input_file: str
-    output_file: str
-    vocab_file: str
-    max_seq_length: int | None = None
-    max_predictions_per_seq: int | None = None
-    masked_lm_prob: float | None = None
-    random_seed: int = 12345
-    num_shards: int = 1
-    overwrite: bool = False
+    input_file: str = option(REQUIRED, "Files of one split: a name, a glob or a comma list.", compared=False)
+    output_file: str = option(
+        REQUIRED,
+        "Name of the TFRecord file; <output_file>.dataset.json describes it.",
+        rule=Rule("one plain name (several files: --num_shards)", _is_plain_name),
+        compared=False,
+    )
+    vocab_file: str = option(REQUIRED, "The vocabulary of the token ids.", compared=False)
+    # These are stored as defaults for the trainer; None: the maker's.
+    max_seq_length: int | None = option(None, "Longest record.", rule=at_least(2))
+    max_predictions_per_seq: int | None = option(None, "Most tokens masked in a record.", rule=at_least(1))
+    masked_lm_prob: float | None = option(None, "Share of tokens masked.", rule=share())
+    random_seed: int = option(12345, "Seed that is stored with the data.", rule=at_least(0))
+    num_shards: int = option(
+        1,
+        "Number of files; more than one are named <output_file>-00000-of-000NN.",
+        rule=Rule("1 to 99999", lambda value: 1 <= value <= 99999),
+    )
+    overwrite: bool = option(False, "Replace a dataset that was made with other flags.", compared=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +118,7 @@ class RecordMaker:
         self.settings = settings
 
     def check(self):
-        """Refuses wrong flags of its own, before any file is read (the flags of `Settings` are checked already).
+        """Refuses settings that do not go together, before any file is read (each by itself is checked already).
 
         Raises:
             DataError: naming the flag.
@@ -125,7 +133,7 @@ class RecordMaker:
         Returns:
             dict, see `description`. Its `flags` hold what an earlier data set is compared by *beside* the settings and
             the inputs' hashes, which `create` adds: what stands in other files (by its hash), and what became of
-            settings that may be None. Settings named `*_file` are never compared by name.
+            settings that may be None. Settings with `compared=False`, such as files' names, are not compared.
 
         Raises:
             DataError: for input that does not fit.

@@ -9,22 +9,23 @@ import numpy as np
 
 from medtop.cohort.pickled_lists import read_chunks, read_header, read_medbert_rows
 from medtop.cohort.vocabulary import Vocabulary
-from medtop.data.layouts import DEFAULT, MEDBERT, record_field
 from medtop.data.protobuf import Column
-from medtop.data.record_maker import Examples, RecordMaker, Settings, description, require
+from medtop.data.record_maker import Examples, RecordMaker, Settings, description
 from medtop.data.tokens import (
     TIME_GAPS,
     TOKEN_COLUMNS,
     medbert_rows,
     pieces,
+    record_field,
     select_masked_rows,
     tokens_of,
 )
 from medtop.files.errors import DataError
+from medtop.files.options import REQUIRED, at_least, option, share
 
 DEFAULTS = {
-    DEFAULT.name: {"max_seq_length": 512, "max_predictions_per_seq": 77, "masked_lm_prob": 0.15},
-    MEDBERT.name: {"max_seq_length": 32, "max_predictions_per_seq": 2, "masked_lm_prob": 0.35},
+    "default": {"max_seq_length": 512, "max_predictions_per_seq": 77, "masked_lm_prob": 0.15},
+    "medbert": {"max_seq_length": 32, "max_predictions_per_seq": 2, "masked_lm_prob": 0.35},
 }
 """Used where a flag is not given: BERT's 15% of 512, and the numbers of Med-BERT's feature script."""
 
@@ -37,26 +38,32 @@ PIECE = 4096
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeatureSettings(Settings):
-    """What the feature script is asked for; in Med-BERT's layout the numbers of `Settings` shape the records.
+    """What the feature script is asked for; in Med-BERT's layout the numbers of `Settings` shape the records."""
 
-    Attributes:
-        visit_separator: whether each visit ends with [SEP].
-        time_gap: "before" or "after".
-    """
-
-    visit_separator: bool = False
-    time_gap: str = "before"
+    input_file: str = option(
+        REQUIRED, "Pickled lists of one split (.bencs.train ...): a file, a glob or a comma list.", compared=False
+    )
+    vocab_file: str = option(REQUIRED, "Vocabulary of the same run (.types or .vocab.txt).", compared=False)
+    max_seq_length: int | None = option(
+        None, "Longest row, [CLS] included. Default 512; Med-BERT's layout 32.", rule=at_least(2)
+    )
+    max_predictions_per_seq: int | None = option(
+        None, "Most codes masked in a row. Default 77; Med-BERT's layout 2.", rule=at_least(1)
+    )
+    masked_lm_prob: float | None = option(
+        None, "Share of codes masked. Default 0.15; Med-BERT's layout 0.35.", rule=share()
+    )
+    random_seed: int = option(12345, "Seed of the masks.", rule=at_least(0))
+    visit_separator: bool = option(False, "End each visit with [SEP].")
+    time_gap: str = option(
+        "before", "Days since the previous visit, or to the next one (known only later; Med-BERT's).", choices=TIME_GAPS
+    )
 
 
 class SequenceMaker(RecordMaker):
     """Records of patients' codes, in the default layout or, from Med-BERT's lists, in Med-BERT's."""
 
     expects = "pickled sequences (.bencs.*)"
-
-    def check(self):
-        """See `RecordMaker.check`."""
-        gap = self.settings.time_gap
-        require("--time_gap", gap in TIME_GAPS, " or ".join(TIME_GAPS), gap)
 
     def open(self, inputs):
         """See `RecordMaker.open`."""
@@ -70,16 +77,16 @@ class SequenceMaker(RecordMaker):
         tasks = _shared({path: header["tasks"] for path, header in headers.items()}, "tasks")
         split = _shared({path: header.get("split") or _split_of(path) for path, header in headers.items()}, "split")
         same = all(manifest == manifests[inputs[0]] for manifest in manifests.values())  # of one run, or none has any
-        defaults = self.defaults(**DEFAULTS[layout.name])
+        defaults = self.defaults(**DEFAULTS[layout])
         return description(
-            layout.name,
+            layout,
             vocabulary,
             tasks,
             defaults,
             split=split,
             flags={"vocabulary": vocabulary.hash, **defaults},
             source_manifest=manifests[inputs[0]] if same else list(manifests.values()),
-            time_gap="after" if layout is MEDBERT else settings.time_gap,
+            time_gap="after" if layout == "medbert" else settings.time_gap,
             visit_separator=settings.visit_separator,
         )
 
@@ -87,7 +94,7 @@ class SequenceMaker(RecordMaker):
         """See `RecordMaker.examples`."""
         rng = np.random.default_rng(self.settings.random_seed)
         for path in inputs:
-            if about["layout"] == MEDBERT.name:
+            if about["layout"] == "medbert":
                 rows = read_medbert_rows(path)
                 while some := list(itertools.islice(rows, PIECE)):
                     yield medbert_examples(some, about, rng)
@@ -170,13 +177,13 @@ def medbert_examples(rows, about, rng):
 
 
 def _layout(settings, headers, vocabulary):
-    """The `Layout` of the records that the inputs make, checked against the vocabulary's and the flags."""
-    layout = _shared({path: MEDBERT if header is None else DEFAULT for path, header in headers.items()}, "layout")
+    """The layout that the inputs share, checked against the vocabulary's and the flags."""
+    layout = _shared({path: "medbert" if header is None else "default" for path, header in headers.items()}, "layout")
     path = next(iter(headers))
-    if (layout is MEDBERT) != vocabulary.is_medbert:
-        wanted = "empty_pad first (--layout=medbert)" if layout is MEDBERT else "[PAD] [UNK] [CLS] [SEP] [MASK] first"
+    if (layout == "medbert") != vocabulary.is_medbert:
+        wanted = "empty_pad first (--layout=medbert)" if layout == "medbert" else "[PAD] [UNK] [CLS] [SEP] [MASK] first"
         raise DataError(f"{settings.vocab_file}: expected the vocabulary of {path}, {wanted}, received another layout")
-    if layout is MEDBERT and (settings.visit_separator or settings.time_gap != "before"):
+    if layout == "medbert" and (settings.visit_separator or settings.time_gap != "before"):
         raise DataError(
             f"{path}: expected neither --visit_separator nor --time_gap with Med-BERT's layout, "
             "whose records hold no separators and no gaps"

@@ -10,14 +10,15 @@ import medtop
 from medtop.cohort.splits import SPLITS
 from medtop.entities import grouping
 from medtop.entities.documents import Tally
-from medtop.entities.formats import find_format
+from medtop.entities.formats import FORMATS, find_format
 from medtop.entities.reading import input_files
-from medtop.entities.spans import reduce_fragments
+from medtop.entities.spans import RULES, reduce_fragments
 from medtop.entities.tables import TableWriter, read_tables, splits_of, table_paths
 from medtop.files import staging
 from medtop.files.atomic import atomic_path, write_json
 from medtop.files.errors import DataError
 from medtop.files.folders import has_json_key, whole_folder
+from medtop.files.options import REQUIRED, at_least, option
 
 TABLES = "parquet"
 OUTPUTS = (
@@ -28,35 +29,6 @@ OUTPUTS = (
 )
 SPLIT_NAMES = {"train": "train", "valid": "valid", "dev": "valid", "devel": "valid", "test": "test"}
 CONVERSION = "conversion.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class ConvertOptions:
-    """What is read and what is made of it.
-
-    Attributes:
-        inputs: tuple of (split or None, path); for tables the path is a prefix.
-        source: name of a format, or "parquet".
-        target: the same.
-        splits: None (7:1:2 by a seeded hash), a file, or the name of a split for all.
-        documents: None, or a CSV `document_id,patient_id,...`: patients and other columns.
-        groups: tuple of columns whose equal values keep documents in one split.
-        types: dict type -> new name of the types that are used, or None for all as they are.
-        fragments: None (as they are), "hull", "longest" or "drop".
-        seed: of the split.
-        strict: stop at the first thing that would be rejected.
-    """
-
-    inputs: tuple
-    source: str
-    target: str = TABLES
-    splits: str | None = None
-    documents: str | None = None
-    groups: tuple = ()
-    types: dict | None = None
-    fragments: str | None = None
-    seed: int = 0
-    strict: bool = False
 
 
 def parse_inputs(text):
@@ -82,6 +54,39 @@ def parse_types(text):
     """
     pairs = [word.partition("=") for word in filter(None, (text or "").split(","))]
     return {name: new or name for name, _, new in pairs} or None
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertOptions:
+    """What is read and what is made of it."""
+
+    # of (split or None, path); for tables the path is a prefix
+    inputs: tuple = option(
+        REQUIRED,
+        "File, folder or comma list; or train=...,valid=...,test=... for given splits.",
+        parse=lambda texts: parse_inputs(",".join(texts)),
+        flag="input",
+    )
+    source: str = option(
+        REQUIRED, "Format of the input; parquet: --input is a prefix.", choices=(*FORMATS, TABLES), flag="from"
+    )
+    target: str = option(TABLES, "What is written.", choices=(*FORMATS, TABLES), flag="to")
+    splits: str | None = option(
+        None,
+        "File document_id,split or patient_id,split, or the name of one split for all; default 7:1:2 by a seeded "
+        "hash, documents of one patient, one text or one group together.",
+    )
+    documents: str | None = option(None, "CSV document_id,patient_id[,other columns]: whose the documents are.")
+    groups: tuple = option((), "Columns of --documents or of JSONL whose equal values stay in one split.")
+    # dict type -> new name of the types that are used
+    types: dict | None = option(
+        None,
+        "Types to use, NAME or NAME=NEW_NAME; others go to the rejects. Default all.",
+        parse=parse_types,
+    )
+    fragments: str | None = option(None, "Make one piece of spans in fragments. Default: as they are.", choices=RULES)
+    seed: int = option(0, "Seed of the split.", rule=at_least(0))
+    strict: bool = option(False, "Stop at the first thing that would go to the rejects.")
 
 
 def convert(options, prefix, overwrite=False):
@@ -206,17 +211,30 @@ def _settings(options):
 
 def _convert_to_tables(options, prefix, overwrite):
     settings = _settings(options)
-
-    def make(work, _):
+    manifest, differences = staging.earlier_run(prefix, settings)
+    if manifest is not None and not differences and not overwrite:
+        staging.clear_left(prefix)
+        return manifest, True
+    if differences and not overwrite:
+        raise DataError(
+            f"{prefix}.manifest.json: expected the settings and files of the earlier run, received others "
+            f"({'; '.join(differences)}); use --overwrite or another prefix"
+        )
+    with staging.staging(prefix) as work:
+        if manifest is None:
+            staging.check_free(prefix, overwrite, OUTPUTS)
         tally, counter = Tally(options.strict), _Counter()
         chosen = _choose_splits(options, tally)
         _write_tables(options, chosen, counter, work)
         _write_splits(staging.made_path(work, "splits.csv"), chosen)
         _write_rejects(staging.made_path(work, "rejects.csv"), tally)
-        inputs = {str(path.resolve()): staging.fingerprint(path) for path in _input_paths(options)}
-        return _manifest(options, tally, counter) | {"settings": settings, "inputs": inputs}
-
-    return staging.run_once(prefix, settings, OUTPUTS, make, overwrite=overwrite)
+        manifest = _manifest(options, tally, counter) | {"settings": settings}
+        manifest["inputs"] = {str(path.resolve()): staging.fingerprint(path) for path in _input_paths(options)}
+        made = [name for name in OUTPUTS if staging.made_path(work, name).exists()]
+        manifest["outputs"] = {name: staging.made_path(work, name).stat().st_size for name in made}
+        write_json(staging.made_path(work, "manifest.json"), manifest)
+        staging.publish(prefix, work, OUTPUTS)
+    return manifest, False
 
 
 def _input_paths(options):

@@ -65,34 +65,37 @@ def option(
     required=False,
     repeated=False,
     default_in_help=True,
+    flag=None,
 ):
     """A dataclass field that is also a flag; the type of the field decides how its text is read.
 
-    bool, int, float, str; with `| None`, None where it is not given; tuple or tuple[int, ...]: a comma list; dict: a
-    text that `parse` reads.
+    bool, int, float, str; with `| None`, None where it is not given; tuple, tuple[int, ...] or tuple[float, ...]: a
+    comma list; dict: a text that `parse` reads.
 
     Args:
         default: value; `REQUIRED` for none.
         help: sentence for `--help`.
         rule: `Rule` for the value.
-        choices: the values that a text may have; of a dict, its keys at the time of asking.
+        choices: the values that a text may have.
         compared: whether a run that is continued must have the same value; False where it does not change what comes
             out.
         parse: function text (of a tuple, and of what is `repeated`: list of texts) -> value; raises ValueError
             ("expected ..., received ...") or DataError.
         required: whether the command line must give it, though the library has a default.
         repeated: whether the flag may be given several times, its values a list.
+        flag: the flag's name, where it cannot be the field's.
         default_in_help: whether `--help` shows the default; False where it depends on other options.
     """
     metadata = {
         "help": help,
         "rule": rule,
-        "choices": choices,
+        "choices": None if choices is None else tuple(choices),
         "compared": compared,
         "parse": parse,
         "required": required or default is REQUIRED,
         "repeated": repeated,
         "default_in_help": default_in_help,
+        "flag": flag,
     }
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
@@ -102,6 +105,11 @@ def option(
 def option_fields(settings):
     """The fields of a dataclass or of an instance that `option` made, in their order."""
     return [field for field in dataclasses.fields(settings) if "help" in field.metadata]
+
+
+def flag_of(field):
+    """The name of an option's flag."""
+    return field.metadata["flag"] or field.name
 
 
 def check(settings):
@@ -117,11 +125,12 @@ def check(settings):
         value, rule, choices = getattr(settings, field.name), field.metadata["rule"], field.metadata["choices"]
         if value is None and field.default is None:
             continue
-        wrong = [item for item in (value if isinstance(value, tuple) else (value,)) if choices and item not in choices]
-        if wrong:
-            raise DataError(f"--{field.name}: expected {', '.join(map(str, choices))}, received {wrong[0]!r}")
+        several = isinstance(value, tuple)
+        if wrong := [item for item in (value if several else (value,)) if choices and item not in choices]:
+            expected = ("names among " if several else "") + ", ".join(map(str, choices))
+            raise DataError(f"--{flag_of(field)}: expected {expected}, received {wrong[0]!r}")
         if rule is not None and not rule.holds(value):
-            raise DataError(f"--{field.name}: expected {rule.expected}, received {value!r}")
+            raise DataError(f"--{flag_of(field)}: expected {rule.expected}, received {value!r}")
     return settings
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from medtop.data.record_maker import RecordMaker, Settings, only_or_all
 from medtop.files.errors import DataError
+from medtop.files.options import REQUIRED, at_least, option, share
 from medtop.notes.records import describe, examples_of, records_of
 from medtop.notes.texts import check_texts, manifest_of, read_texts, split_of
 from medtop.text.windows import check_window, first_windows, make_windows
@@ -17,19 +18,15 @@ DEFAULT_LENGTH = 512
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextSettings(Settings):
-    """What scripts that make records of texts are asked for.
+    """What scripts that make records of texts are asked for."""
 
-    Attributes:
-        input_file: `<prefix>.notes.<split>.parquet`, or the CSV of a ClinicalBERT data folder; a glob, a comma list.
-        vocab_file: word pieces, one a line.
-        lower_case: True, False, or None: as the vocabulary was made (`choose_case`).
-        max_seq_length: most tokens of a record, [CLS] and [SEP] included.
-    """
-
-    lower_case: bool | None = None
-    max_seq_length: int = DEFAULT_LENGTH
-    max_predictions_per_seq: int = 77
-    masked_lm_prob: float = 0.15
+    vocab_file: str = option(REQUIRED, "WordPiece vocabulary, one piece a line.", compared=False)
+    lower_case: bool | None = option(None, "Lower-case and take accents off. Default: as the vocabulary was made.")
+    max_seq_length: int = option(DEFAULT_LENGTH, "Longest record, special tokens included.", rule=at_least(2))
+    max_predictions_per_seq: int = option(
+        77, "Most pieces masked in a record; a default for the trainer.", rule=at_least(1)
+    )
+    masked_lm_prob: float = option(0.15, "Share of pieces masked; a default for the trainer.", rule=share())
 
 
 class TextMaker(RecordMaker):
@@ -58,15 +55,27 @@ class TextMaker(RecordMaker):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NoteSettings(TextSettings):
-    """What the feature script for notes is asked for.
+    """What the feature script for notes is asked for."""
 
-    Attributes:
-        window_overlap: pieces that neighbouring windows share.
-        legacy: ClinicalBERT's way: the first `max_seq_length - 2` pieces of each text, the rest is dropped.
-    """
-
-    window_overlap: int = 0
-    legacy: bool = False
+    input_file: str = option(
+        REQUIRED,
+        "Texts of one split (.parquet, or .csv with TEXT, ID, Label): a file, a glob or a comma list.",
+        compared=False,
+    )
+    vocab_file: str = option(
+        REQUIRED, "WordPiece vocabulary, one piece a line (vocab.txt of a model or a run).", compared=False
+    )
+    lower_case: bool | None = option(
+        None,
+        "Lower-case and take accents off. Default: as tokenizer_config.json beside the vocabulary says, else whether "
+        "the vocabulary has no capital letters.",
+    )
+    max_seq_length: int = option(DEFAULT_LENGTH, "Longest window, [CLS] and [SEP] included.", rule=at_least(2))
+    max_predictions_per_seq: int = option(
+        77, "Most pieces masked in a window; a default for the trainer.", rule=at_least(1)
+    )
+    window_overlap: int = option(0, "Pieces that neighbouring windows of a text share.")
+    legacy: bool = option(False, "Keep the first window of each text only, as ClinicalBERT's code.")
 
 
 class WindowMaker(TextMaker):

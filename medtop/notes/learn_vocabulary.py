@@ -12,6 +12,7 @@ import heapq
 from medtop.cohort.vocabulary import SPECIAL_TOKENS, Vocabulary
 from medtop.data.create import find_inputs
 from medtop.files.errors import DataError
+from medtop.files.options import REQUIRED, at_least, check, option
 from medtop.notes.texts import check_texts, read_texts, split_of
 from medtop.text.wordpiece import LONGEST_WORD
 from medtop.text.words import WordSplitter
@@ -23,23 +24,16 @@ MOST_WORDS = 5_000_000
 
 @dataclasses.dataclass(frozen=True)
 class VocabularySettings:
-    """What the script is asked for.
+    """What the script is asked for."""
 
-    Attributes:
-        input_file: texts of the training split; a glob, a comma list.
-        output_file: the vocabulary, one piece a line.
-        vocab_size: most pieces, the five special tokens included.
-        lower_case: whether texts are lower-cased and accents taken off.
-        min_count: joins that occur less often are not made.
-        alphabet: most characters; words with rarer ones take no part.
-    """
-
-    input_file: str
-    output_file: str
-    vocab_size: int = 30_000
-    lower_case: bool = True
-    min_count: int = 2
-    alphabet: int = 1000
+    input_file: str = option(REQUIRED, "Texts (.parquet, or .csv with TEXT, ID, Label): a file, a glob, a comma list.")
+    output_file: str = option(REQUIRED, "The vocabulary, one piece a line.")
+    vocab_size: int = option(
+        30000, "Most pieces, the five special tokens included.", rule=at_least(len(SPECIAL_TOKENS) + 1)
+    )
+    lower_case: bool = option(True, "Lower-case and take accents off; --nolower_case for a cased vocabulary.")
+    min_count: int = option(2, "Pieces that stand together less often are not joined.", rule=at_least(1))
+    alphabet: int = option(1000, "Most characters; words with rarer ones take no part.", rule=at_least(1))
 
 
 def learn(settings):
@@ -51,11 +45,7 @@ def learn(settings):
     Raises:
         DataError: for missing files, texts of the validation or test split, or texts without words.
     """
-    if settings.vocab_size <= len(SPECIAL_TOKENS) or settings.min_count < 1 or settings.alphabet < 1:
-        raise DataError(
-            "flags: expected --vocab_size above 5, --min_count and --alphabet of at least 1, received "
-            f"{settings.vocab_size}, {settings.min_count}, {settings.alphabet}"
-        )
+    check(settings)
     paths = find_inputs(settings.input_file, "texts of the training split (.parquet or .csv)")
     for path in paths:
         if split_of(path) in ("valid", "test"):

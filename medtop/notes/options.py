@@ -1,41 +1,68 @@
-"""What a run on notes makes of the tables; filled from flags, written to the manifest."""
+"""What a run on notes makes of the tables; written to the manifest."""
 
 import dataclasses
+import datetime
+
+from medtop.files.options import Rule, at_least, option
 
 MODES = ("discharge", "early")
 DEATHS = ("unknown", "negative")
+ENCODINGS = ("utf-8", "latin-1", "cp1252")
+
+
+def _is_day(text):
+    try:
+        return bool(datetime.date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 @dataclasses.dataclass(frozen=True)
 class NotesOptions:
-    """How admissions become labelled texts.
+    """How admissions become labelled texts."""
 
-    Attributes:
-        mode: "discharge": prediction at discharge from the last discharge summary; "early": `early_days` after
-            admission, from the notes charted until then.
-        early_days: days after admission.
-        legacy: ClinicalBERT's rules, with their faults: labels, choice of notes, cleaning, windows of words.
-        readmission_days: an unplanned admission counts when it begins less than so many days after the discharge.
-        deaths: what a death in that time without readmission is: "unknown" or "negative".
-        observation_end: last day of the data (YYYY-MM-DD), or None where no common one exists, as in MIMIC.
-        max_summary_days: discharge summaries charted more than so many days after the discharge are left out; None
-            takes them all.
-        cleaning: "careful" or "published" (`medtop.text.cleaning`).
-        lower_case: whether texts become lower case.
-        windows: "none", or "words": also ClinicalBERT's data folder of 318-word windows.
-        splits: file, name of one split, or None for the seeded hash of the patient's id.
-        seed: of the split.
-    """
-
-    mode: str = "discharge"
-    early_days: int = 3
-    legacy: bool = False
-    readmission_days: int = 30
-    deaths: str = "unknown"
-    observation_end: str | None = None
-    max_summary_days: int | None = None
-    cleaning: str = "careful"
-    lower_case: bool = True
-    windows: str = "none"
-    splits: str | None = None
-    seed: int = 0
+    mode: str = option(
+        "discharge",
+        "Predict at discharge from the last discharge summary, or some days after admission from the notes until then.",
+        choices=MODES,
+    )
+    early_days: int = option(3, "--mode=early: days from the admission to the prediction.", rule=at_least(1))
+    # Also sets `deaths`, `cleaning` and `windows`, and excludes what ClinicalBERT's script had not.
+    legacy: bool = option(False, "ClinicalBERT's labels, notes, cleaning and windows, with their faults.")
+    readmission_days: int = option(30, "A readmission begins less than so many days after discharge.", rule=at_least(1))
+    deaths: str = option(
+        "unknown",
+        "Label of those who die in that time without readmission. Default unknown.",
+        choices=DEATHS,
+        default_in_help=False,
+    )
+    # None where there is no common one, as in MIMIC, whose dates are shifted.
+    observation_end: str | None = option(
+        None,
+        "Last day of the data, YYYY-MM-DD: what could not be seen is unknown.",
+        rule=Rule("a day such as 2019-12-31", _is_day),
+    )
+    max_summary_days: int | None = option(
+        None,
+        "Leave out discharge summaries charted more than so many days after the discharge.",
+        rule=at_least(0),
+    )
+    cleaning: str = option(
+        "careful",
+        "Default careful; published is ClinicalBERT's.",
+        choices=("careful", "published"),
+        default_in_help=False,
+    )
+    lower_case: bool = option(True, "Texts in lower case.")
+    windows: str = option(
+        "none",
+        "words: also write the folder <output_Prefix>/ of 318-word windows. Default none.",
+        choices=("none", "words"),
+        default_in_help=False,
+    )
+    splits: str | None = option(
+        None,
+        "File patient_id,split, or the name of one split for all patients; default 7:1:2 by a seeded hash of the "
+        "patient's id.",
+    )
+    seed: int = option(0, "Seed of the split.", rule=at_least(0))

@@ -4,6 +4,7 @@ import collections
 import csv
 import dataclasses
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,15 @@ import pyarrow
 from medtop.cohort.sorted_rows import load_patients
 from medtop.cohort.splits import SPLITS, choose_splits, write_splits
 from medtop.files import staging
+from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
+from medtop.files.options import at_least, compared, option
 from medtop.files.sql import open_database
 from medtop.notes import manifest as note_manifest
 from medtop.notes.admissions import label_admissions, load_admissions
 from medtop.notes.choice import choose_notes
 from medtop.notes.note_texts import iterate_texts
+from medtop.notes.options import ENCODINGS
 from medtop.notes.outputs import FOLDER_NAMES, TextFiles, join_notes, write_labels
 from medtop.notes.rows import iterate_note_rejects, judge_admissions, load_notes, to_arrow, unusable_times
 from medtop.notes.tables import find_layout
@@ -38,33 +42,21 @@ ON_DISK_BYTES = 1 << 30
 
 @dataclasses.dataclass(frozen=True)
 class NotesInput:
-    """What is read, and how.
+    """What is read, and how."""
 
-    Attributes:
-        data_dir: folder with ADMISSIONS and NOTEEVENTS, or MIMIC-IV's tables.
-        encoding: of the texts.
-        date_format: strptime format of all times, or None for the ISO forms.
-        strict: stop at the first bad row.
-        memory_limit: of DuckDB, such as "2GB".
-        threads: of DuckDB, 0 = as many as there are cores.
-    """
-
-    data_dir: str
-    encoding: str = "utf-8"
-    date_format: str | None = None
-    strict: bool = False
-    memory_limit: str = "2GB"
-    threads: int = 0
+    data_dir: str  # folder with ADMISSIONS and NOTEEVENTS, or MIMIC-IV's tables; not a flag
+    encoding: str = option("utf-8", "Encoding of the notes.", choices=ENCODINGS)
+    date_format: str | None = option(None, "strptime format of all times, such as '%d/%m/%Y %H:%M'; ISO needs none.")
+    strict: bool = option(False, "Stop at the first bad row instead of listing it in .rejects.csv.", compared=False)
+    memory_limit: str = option(
+        "2GB", "Memory of the database; beyond it, it uses the disk beside the outputs.", compared=False
+    )
+    threads: int = option(0, "Threads of the database, 0 = one a core.", rule=at_least(0), compared=False)
 
 
 def settings_of(source, options):
     """The flags that determine the outputs, as plain values; files by their full path."""
-    settings = {
-        "data_dir": str(Path(source.data_dir).resolve()),
-        "encoding": source.encoding,
-        "date_format": source.date_format,
-        **dataclasses.asdict(options),
-    }
+    settings = {**compared(source), "data_dir": str(Path(source.data_dir).resolve()), **compared(options)}
     if options.splits and options.splits not in SPLITS:
         settings["splits"] = str(Path(options.splits).resolve())
     return settings
@@ -85,19 +77,35 @@ def preprocess_notes(source, options, prefix, overwrite=False, dry_run=False, pr
         progress: None, or a function called with (what is counted, how many so far).
 
     Returns:
-        `medtop.files.staging.Outcome`.
+        (manifest, whether the same run had been done before, so that nothing was touched).
 
     Raises:
         DataError: for bad input, or outputs of another run.
     """
     settings = settings_of(source, options)
-
-    def make(folder, write):
-        manifest = _run(source, options, settings, folder, write, progress)
+    if dry_run:
+        with tempfile.TemporaryDirectory(prefix="medtop-") as folder:
+            return _run(source, options, settings, Path(folder), False, progress), False
+    manifest, differences = staging.earlier_run(prefix, settings)
+    if manifest is not None and not differences and not overwrite:
+        staging.clear_left(prefix)
+        return manifest, True
+    if differences and not overwrite:
+        raise DataError(
+            f"{staging.output_path(prefix, 'manifest.json')}: expected the settings and files of the earlier run, "
+            f"received others ({'; '.join(differences)}); use --overwrite or another prefix"
+        )
+    with staging.staging(prefix) as work:
+        if manifest is None:
+            staging.check_free(prefix, overwrite, OUTPUTS)
+        manifest = _run(source, options, settings, work, True, progress)
         files = [*manifest["source"]["files"], *([settings["splits"]] if options.splits not in (None, *SPLITS) else [])]
-        return manifest | {"inputs": {str(Path(file).resolve()): staging.fingerprint(file) for file in files}}
-
-    return staging.run_once(prefix, settings, OUTPUTS, make, overwrite=overwrite, dry_run=dry_run)
+        manifest["inputs"] = {str(Path(file).resolve()): staging.fingerprint(file) for file in files}
+        made = [name for name in OUTPUTS if staging.made_path(work, name).exists()]
+        manifest["outputs"] = {name: staging.made_path(work, name).stat().st_size for name in made}
+        write_json(staging.made_path(work, "manifest.json"), manifest)
+        staging.publish(prefix, work, OUTPUTS)
+    return manifest, False
 
 
 def _run(source, options, settings, folder, write, progress):

@@ -10,10 +10,10 @@ import dataclasses
 import numpy as np
 
 from medtop.cohort.splits import SPLITS, read_split_file
-from medtop.data.record_maker import require
 from medtop.files.atomic import sha256
 from medtop.files.errors import DataError
-from medtop.notes.create_features import TextMaker, TextSettings
+from medtop.files.options import REQUIRED, Rule, at_least, option
+from medtop.notes.create_features import DEFAULT_LENGTH, TextMaker, TextSettings
 from medtop.notes.pairs import make_pairs, sentence_pieces
 from medtop.notes.records import NoteRecords, examples_of, records_of
 from medtop.notes.texts import check_texts, read_texts, split_of
@@ -25,26 +25,33 @@ TASK, LABEL = "next_sentence", "is_next"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainingSettings(TextSettings):
-    """What the script is asked for.
+    """What the script is asked for."""
 
-    Attributes:
-        splits: `patient_id,split`: the split file of the readmission task.
-        split: whose patients these notes are of; notes of others are refused.
-        unlisted_patients: "refuse", or "use": patients who are not in the split file at all.
-        next_sentence: make pairs of texts; else records are windows of one text, for masked pieces alone.
-        short_segment_unit, short_segment: sentences shorter than this join the one before.
-        dupe_factor: how often pairs are drawn from each text.
-        short_seq_prob: share of records that are meant to be shorter than the maximum.
-    """
-
-    splits: str
-    split: str = "train"
-    unlisted_patients: str = "refuse"
-    next_sentence: bool = True
-    short_segment_unit: str = "characters"
-    short_segment: int = SHORT
-    dupe_factor: int = 1
-    short_seq_prob: float = 0.1
+    input_file: str = option(
+        REQUIRED, "Texts (.parquet, or .csv with TEXT, ID, Label): a file, a glob, a comma list.", compared=False
+    )
+    max_seq_length: int = option(DEFAULT_LENGTH, "Longest record, special tokens included.", rule=at_least(8))
+    random_seed: int = option(12345, "Seed of the pairs.", rule=at_least(0))
+    splits: str = option(REQUIRED, "patient_id,split: the split file of the readmission task.")
+    split: str = option(
+        "train", "Whose notes these are; a note of another split's patient stops the script.", choices=SPLITS[:2]
+    )
+    unlisted_patients: str = option("refuse", "Patients who are not in the split file.", choices=("refuse", "use"))
+    next_sentence: bool = option(True, "Pairs of texts; --nonext_sentence: windows of one text, for masked pieces.")
+    short_segment_unit: str = option(
+        "characters",
+        "What short sentences are measured in: ClinicalBERT's code counts characters, its article says words.",
+        choices=UNITS,
+    )
+    short_segment: int = option(
+        SHORT, "Sentences shorter than this are joined to the one before; 0: none.", rule=at_least(0)
+    )
+    dupe_factor: int = option(1, "How often pairs are drawn from each text.", rule=at_least(1))
+    short_seq_prob: float = option(
+        0.1,
+        "Share of records that are meant to be shorter than the maximum.",
+        rule=Rule("a share from 0 to 1", lambda value: 0 <= value <= 1),
+    )
 
 
 class PretrainingMaker(TextMaker):
@@ -66,14 +73,6 @@ class PretrainingMaker(TextMaker):
         settings = self.settings
         if not settings.next_sentence and settings.dupe_factor > 1:
             raise DataError(f"--dupe_factor: expected 1 with --nonext_sentence, received {settings.dupe_factor}")
-        length, unlisted, unit = settings.max_seq_length, settings.unlisted_patients, settings.short_segment_unit
-        require("--max_seq_length", length >= 8, "at least 8", length)
-        require("--split", settings.split in SPLITS[:2], " or ".join(SPLITS[:2]), settings.split)
-        require("--unlisted_patients", unlisted in ("refuse", "use"), "refuse or use", unlisted)
-        require("--short_segment_unit", unit in UNITS, " or ".join(UNITS), unit)
-        require("--short_segment", settings.short_segment >= 0, "at least 0", settings.short_segment)
-        require("--dupe_factor", settings.dupe_factor >= 1, "at least 1", settings.dupe_factor)
-        require("--short_seq_prob", 0 <= settings.short_seq_prob <= 1, "0 to 1", settings.short_seq_prob)
 
     def open(self, inputs):
         """See `RecordMaker.open`; reads the inputs' patients once.

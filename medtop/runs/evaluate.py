@@ -48,13 +48,6 @@ _SHARE = share()
 _SHARES = Rule("numbers between 0 and 1", lambda values: all(_SHARE.holds(value) for value in values))
 
 
-def _numbers(texts):
-    try:
-        return tuple(float(text) for text in texts)
-    except ValueError:
-        raise ValueError(f"expected numbers such as 0.1,0.2, received {','.join(texts)!r}") from None
-
-
 @dataclasses.dataclass(frozen=True)
 class EvaluationSettings:
     """What `run_evaluation.py` is asked to do: either `predictions`, or `run_dir` and `input_file`."""
@@ -66,8 +59,8 @@ class EvaluationSettings:
     compare_predictions: str = option("", "predictions.csv of another model on the same examples.")
     groups_file: str = option("", "CSV: patient_id, perhaps prediction_time, and columns of groups.")
     subgroups: tuple = option((), "sex, age_band (from the records), year, or columns of --groups_file.")
-    thresholds: tuple = option((), "Risks at or above which people are alerted.", parse=_numbers, rule=_SHARES)
-    alert_rates: tuple = option((), "Shares of people to alert, those of highest risk.", parse=_numbers, rule=_SHARES)
+    thresholds: tuple[float, ...] = option((), "Risks at or above which people are alerted.", rule=_SHARES)
+    alert_rates: tuple[float, ...] = option((), "Shares of people to alert, those of highest risk.", rule=_SHARES)
     recalibrate: str = option("none", "Fitted on a part of the patients, judged on the rest.", choices=METHODS)
     recalibration_share: float = option(0.5, "Share of the patients that it is fitted on.", rule=share())
     min_cell: int = option(0, "Smallest count of people that is shown; 0 = all.", rule=at_least(0))

@@ -15,6 +15,7 @@ import numpy as np
 
 from medtop.files.atomic import atomic_path, write_json
 from medtop.files.errors import DataError
+from medtop.files.options import Rule, at_least, check, option
 from medtop.notes.records import TASK
 from medtop.synthetic.notes_stays import DAY, cohort_people, made_up_people, text_of
 from medtop.synthetic.notes_texts import (
@@ -64,42 +65,36 @@ _DAILY_WORDS = 60
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorSettings:
-    """What is generated.
+    """What is generated."""
 
-    Attributes:
-        num_patients: made-up patients; with `cohort`, the most that are taken of it (0 = all).
-        seed: the same seed gives the same bytes.
-        prevalence: share of admissions that a readmission follows (made-up patients).
-        signal: one of `SIGNALS`: the phrase in every stretch of the notes; in one place of each; "mixed": others in
-            every stretch, the strong one in one place among such stretches; or (like `random_labels`) in every stretch
-            but drawn without looking at the label.
-        min_words, max_words: length of discharge summaries, uniform on a logarithmic scale.
-        daily_notes: write a note for each day of the stay beside the discharge summary.
-        cohort: prefix of a generated cohort whose patients and stays are used, or "".
-    """
-
-    num_patients: int = 2000
-    seed: int = 1
-    prevalence: float = 0.3
-    signal: str = "everywhere"
-    random_labels: bool = False
-    min_words: int = 60
-    max_words: int = 240
-    daily_notes: bool = True
-    cohort: str = ""
+    num_patients: int = option(
+        2000, "Number of patients; with --cohort the most that are taken of it, 0 = all.", rule=at_least(0)
+    )
+    seed: int = option(1, "Seed; the same seed gives the same bytes.", rule=at_least(0))
+    prevalence: float = option(
+        0.3,
+        "Share of admissions that a readmission follows (not with --cohort).",
+        rule=Rule("more than 0, less than 0.9", lambda value: 0 < value < 0.9),
+    )
+    # "mixed": the strong phrase in one place among such stretches; "none", as `random_labels`: drawn without the label
+    signal: str = option(
+        "everywhere",
+        "The telling phrase in every stretch of a note, in one place only, mixed, or without a bearing on the label.",
+        choices=SIGNALS,
+    )
+    random_labels: bool = option(False, "Draw phrases without looking at labels.")
+    # Lengths are uniform on a logarithmic scale.
+    min_words: int = option(60, "Shortest discharge summary, in words.", rule=at_least(1))
+    max_words: int = option(240, "Longest discharge summary, in words.", rule=at_least(1))
+    daily_notes: bool = option(True, "A note for each day of the stay, beside the discharge summary.")
+    cohort: str = option("", "Prefix of a cohort of make_synthetic_cohort.py (--layout=stays).")
 
     def __post_init__(self):
-        rules = [
-            ("num_patients", self.num_patients >= (0 if self.cohort else 1), "at least 1"),
-            ("seed", self.seed >= 0, "at least 0"),
-            ("prevalence", 0 < self.prevalence < 0.9, "more than 0, less than 0.9"),
-            ("signal", self.signal in SIGNALS, ", ".join(SIGNALS)),
-            ("min_words", self.min_words >= 1, "at least 1"),
-            ("max_words", self.max_words >= self.min_words, f"at least min_words ({self.min_words})"),
-        ]
-        for name, good, expected in rules:
-            if not good:
-                raise DataError(f"--{name}: expected {expected}, received {getattr(self, name)!r}")
+        check(self)
+        if not self.cohort and not self.num_patients:
+            raise DataError("--num_patients: expected 1 or more without --cohort, received 0")
+        if self.max_words < self.min_words:
+            raise DataError(f"--max_words: expected at least min_words ({self.min_words}), received {self.max_words}")
 
     @property
     def is_random(self):

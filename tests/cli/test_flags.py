@@ -35,6 +35,8 @@ class Options:
     weights: dict = option({}, "Weights.", repeated=True, parse=lambda texts: dict(text.split(":") for text in texts))
     label: str = option("next", "Default next; any with --nostrict.", choices=("next", "any"), default_in_help=False)
     folder: str = option("", "A folder.", required=True, compared=False)
+    shares: tuple[float, ...] = option((), "Shares.")
+    source: str = option("csv", "Format.", choices=("csv", "tsv"), flag="from")
     inside: int = 3  # not a flag
 
 
@@ -71,6 +73,8 @@ def test_defaults_are_the_dataclasses():
         ("--weights=a:1 --weights=b:2", "weights", {"a": "1", "b": "2"}),
         ("--label=any", "label", "any"),
         ("--folder=x", "folder", "x"),
+        ("--shares=.1,1", "shares", (0.1, 1.0)),
+        ("--from=tsv", "source", "tsv"),
     ],
 )
 def test_each_flag_sets_its_field_and_no_other(word, name, value):
@@ -94,6 +98,7 @@ def test_given_values_win_over_flags_and_fill_what_is_none():
         ("--rate=inf", "--rate: expected a number above 0, received inf"),
         ("--part=1", "--part: expected a number between 0 and 1, received 1.0"),
         ("--widths=5,x", "--widths: expected whole numbers, received '5,x'"),
+        ("--shares=.1,x", "--shares: expected numbers such as 0.1,0.2, received '.1,x'"),
         ("--number=3", "--number: expected an even number, received '3'"),
     ],
 )

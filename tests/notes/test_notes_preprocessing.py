@@ -1,7 +1,6 @@
 """From ADMISSIONS and NOTEEVENTS to labels and texts, against tables worked out by hand and ClinicalBERT's own way."""
 
 import csv
-import functools
 import gzip
 import importlib.util
 import json
@@ -475,14 +474,11 @@ def test_flags_that_do_not_fit(wrong, tmp_path):
     place = importlib.util.spec_from_file_location("script", ROOT / "preprocessing/preprocess_notes.py")
     module, values = importlib.util.module_from_spec(place), flags.FlagValues()
     with pytest.MonkeyPatch.context() as patch:
-        for kind in ("enum", "integer", "bool", "string"):
-            define = getattr(flags, f"DEFINE_{kind}")
-            patch.setattr(flags, f"DEFINE_{kind}", functools.partial(define, flag_values=values))
+        patch.setattr(flags, "FLAGS", values)
         place.loader.exec_module(module)
-    module.FLAGS = values
-    values(["script", *wrong.split()])
-    with pytest.raises(DataError, match=r"^--\w+: expected .*, (received|which) "):
-        module.main(["script", str(tmp_path), str(tmp_path / "x")])
+        values(["script", *wrong.split()])
+        with pytest.raises(DataError, match=r"^--\w+: expected .*, (received|which) "):
+            module.main(["script", str(tmp_path), str(tmp_path / "x")])
 
 
 def test_the_demo(test_data, tmp_path):

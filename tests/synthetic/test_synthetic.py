@@ -407,7 +407,7 @@ def test_no_endpoint_code_before_its_drawn_event():
 
 
 def test_endpoints_are_those_of_the_shipped_file():
-    path = Path(cohort.__file__).parent / "endpoint_files" / "diabetes_complications.json"
+    path = Path(cohort.__file__).parents[1] / "endpoint_files" / "diabetes_complications.json"
     shipped = json.loads(path.read_text(encoding="utf-8"))["endpoints"]
     assert {name: tuple(code.replace(".", "") for code in codes["icd10"]) for name, codes in shipped.items()} == (
         synthetic_codes.ENDPOINT_PREFIXES
