@@ -86,6 +86,7 @@ def take(features, rows):
         context=features.context[rows],
         patient_ids=features.patient_ids[rows],
         prediction_times=features.prediction_times[rows],
+        history=features.history.take(rows),
         **chosen,
     )
 
@@ -97,19 +98,19 @@ def measure(num_patients, seed):
     from sklearn.preprocessing import StandardScaler
 
     from medtop.cohort.vocabulary import SPECIAL_TOKENS
-    from medtop.evaluation import baselines
+    from medtop.evaluation import baselines, count_features
     from medtop.synthetic import risk
     from medtop.synthetic.blocks import LABEL_TASKS, generate
     from medtop.synthetic.codes import CODES
 
     blocks = list(generate(num_patients, seed))
-    features = baselines.features_from_chunks(map(chunk_of, blocks), len(CODES) + len(SPECIAL_TOKENS))
+    features = count_features.features_from_chunks(map(chunk_of, blocks), len(CODES) + len(SPECIAL_TOKENS))
     risks, targets = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("risks", "targets"))
     ingredients = np.concatenate([ingredients_of(block) for block in blocks])
     order = np.random.default_rng(seed).permutation(num_patients)
     train, valid, test = np.split(order, [int(0.7 * num_patients), int(0.8 * num_patients)])
     splits = {name: take(features, rows) for name, rows in (("train", train), ("valid", valid), ("test", test))}
-    fitted = baselines.fit_baselines(splits, risk.TASKS, predict=("test",), seed=seed).predictions
+    fitted = baselines.fit_baselines(splits, risk.TASKS, names=BASELINES, predict=("test",), seed=seed).predictions
     ingredients = StandardScaler().fit(ingredients[train]).transform(ingredients)
     result = {}
     for place, (task, label) in enumerate(LABEL_TASKS):

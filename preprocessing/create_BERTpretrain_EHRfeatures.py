@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags
 from medtop.data import create
+from medtop.data.layouts import MEDBERT
 from medtop.data.sequences import FeatureSettings, SequenceMaker
 
 flags.define(FeatureSettings)
@@ -34,7 +35,7 @@ def main(_):
     for reason, count in counts["dropped"].items():
         if count:
             print(f"left out: {count} {reason}")
-    trainer = "run_EHRpretraining.py" if info.layout == "medbert" else "run_toppretraining.py"
+    trainer = "run_EHRpretraining.py" if info.layout is MEDBERT else "run_toppretraining.py"
     print(
         f"next: python run_scripts/{trainer} --do_train --bert_config_file=<config.json> "
         f"--output_dir=<folder> --input_file={plan.settings.output_file}"

@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags  # noqa: E402
 from medtop.files.options import REQUIRED, at_least, option  # noqa: E402
+from medtop.model.choices import BALANCERS  # noqa: E402
 from medtop.tabular.options import TabularOptions  # noqa: E402
 from medtop.tabular.schema import read_schema  # noqa: E402
-from medtop.training.options import LOSS_BALANCING  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class ScriptOptions:
     schema_file: str = option(REQUIRED, "What its columns are (JSON); medtop/configs holds three.")
     output_dir: str = option(REQUIRED, "Folder for the results.")
     loss_balancing: tuple = option(
-        LOSS_BALANCING, f"Balancers to compare, among {', '.join(LOSS_BALANCING)}.", choices=LOSS_BALANCING
+        tuple(BALANCERS), f"Balancers to compare, among {', '.join(BALANCERS)}.", choices=BALANCERS
     )
     task_weights: tuple = option((), "Factors of the tasks' weights: target:number,...; default: the schema's.")
     single_task: bool = option(True, "Also train one network per target.")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from script_runner import run_in_process
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -63,9 +64,24 @@ def test_data():
 
 @pytest.fixture(scope="session")
 def run_script():
-    """Runs a script of the repository as a user would; gives a `subprocess.CompletedProcess` with text.
+    """Runs a script of the repository in this process (`script_runner`); a `subprocess.CompletedProcess` with text.
 
-    `run_script("preprocessing/x.py", "--flag=value", cwd=folder, env={"NAME": "value"}, timeout=seconds)`.
+    `run_script("preprocessing/x.py", "--flag=value", cwd=folder, env={"NAME": "value"}, timeout=seconds)`. Quick; what
+    only a new process can show (`script_runner` lists it) takes `run_process`, which has the same arguments.
+    `hidden=("tensorflow",)`: packages that the script cannot import.
+    """
+
+    def run(script, *arguments, cwd=ROOT, env=None, timeout=300, hidden=()):
+        return run_in_process(ROOT / script, [str(word) for word in arguments], cwd, env or {}, timeout, hidden)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_process():
+    """Runs a script of the repository in a process of its own, as a user would; as `run_script` otherwise.
+
+    One test of each script is enough: each new process that trains costs ten CPU-seconds.
     """
 
     def run(script, *arguments, cwd=ROOT, env=None, timeout=300):

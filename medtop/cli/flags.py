@@ -102,7 +102,7 @@ def _define(field, kind, default, flag_values):
     elif (typing.get_origin(kind) or kind) is tuple:
         flags.DEFINE_list(**what | {"default": None if default is None else [str(item) for item in default]})
     elif field.metadata["choices"]:
-        flags.DEFINE_enum(**what, enum_values=field.metadata["choices"])
+        flags.DEFINE_enum(**what, enum_values=list(field.metadata["choices"]))
     else:
         kinds = {
             bool: flags.DEFINE_bool,

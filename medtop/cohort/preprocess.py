@@ -1,7 +1,6 @@
 """A whole preprocessing run: earlier outputs, source, cohort, manifest, files under their names."""
 
 import dataclasses
-import tempfile
 from pathlib import Path
 
 from medtop.cohort import manifest as manifests
@@ -10,13 +9,20 @@ from medtop.cohort.endpoints import SHIPPED
 from medtop.cohort.medbert_layout import build_medbert
 from medtop.cohort.splits import SPLITS
 from medtop.files import staging
-from medtop.files.atomic import write_json
-from medtop.files.errors import DataError
 from medtop.files.options import at_least, compared, option
 from medtop.files.sql import open_database
 from medtop.sources import load_stays, parse_columns
 from medtop.sources.text_files import expand_paths
 
+OUTPUTS = (
+    *(f"{kind}.{split}" for kind in ("bencs", "ptencs") for split in SPLITS),
+    "types",
+    "vocab.txt",
+    "splits.csv",
+    "rejects.csv",
+    "manifest.json",
+)
+"""Everything that may stand under a prefix; the manifest comes last."""
 ON_DISK_BYTES = 1 << 30
 """Input from this size on keeps its tables in a compressed database file rather than in memory."""
 ONE_THREAD_BYTES = 1 << 28
@@ -49,19 +55,6 @@ class Input:
     )
 
 
-@dataclasses.dataclass
-class Outcome:
-    """What a run did.
-
-    Attributes:
-        manifest: dict, see `medtop.cohort.manifest`.
-        done_before: whether the same run had been done already, so that nothing was touched.
-    """
-
-    manifest: dict
-    done_before: bool = False
-
-
 def settings_of(source, options):
     """The flags that determine the outputs, as plain values; files by their full path."""
 
@@ -92,34 +85,18 @@ def preprocess(source, options, prefix, overwrite=False, dry_run=False, progress
         progress: None, or a function called with (what is counted, how many so far).
 
     Returns:
-        `Outcome`.
+        `medtop.files.staging.Outcome`.
 
     Raises:
         DataError: for bad input, options that do not fit, or outputs of another run.
     """
     settings = settings_of(source, options)
-    if dry_run:
-        with tempfile.TemporaryDirectory(prefix="medtop-") as folder:
-            return Outcome(_run(source, options, settings, Path(folder), False, progress))
-    manifest, differences = staging.earlier_run(prefix, settings)
-    if manifest is not None and not differences and not overwrite:
-        staging.clear_left(prefix)
-        return Outcome(manifest, done_before=True)
-    if differences and not overwrite:
-        raise DataError(
-            f"{staging.output_path(prefix, 'manifest.json')}: expected the settings and files of the earlier "
-            f"run, received others ({'; '.join(differences)}); use --overwrite or another prefix"
-        )
-    with staging.staging(prefix) as work:
-        if manifest is None:
-            staging.check_free(prefix, overwrite)
-        manifest = _run(source, options, settings, work, True, progress)
-        manifest["inputs"] = _inputs(manifest["source"]["files"], options)
-        made = [name for name in staging.OUTPUTS if (work / f"out.{name}").exists()]
-        manifest["outputs"] = {name: (work / f"out.{name}").stat().st_size for name in made}
-        write_json(work / "out.manifest.json", manifest)
-        staging.publish(prefix, work)
-    return Outcome(manifest)
+
+    def make(folder, write):
+        manifest = _run(source, options, settings, folder, write, progress)
+        return manifest | {"inputs": _inputs(manifest["source"]["files"], options)}
+
+    return staging.run_once(prefix, settings, OUTPUTS, make, overwrite=overwrite, dry_run=dry_run)
 
 
 def _run(source, options, settings, folder, write, progress):

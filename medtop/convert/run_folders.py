@@ -4,6 +4,7 @@ import json
 import shutil
 
 from medtop.convert import tokenizer
+from medtop.data.layouts import DEFAULT, MEDBERT
 from medtop.files.atomic import write_json, write_text
 from medtop.files.errors import DataError
 from medtop.files.folders import has_json_key, whole_folder
@@ -66,7 +67,7 @@ def _settings(model, origin, block):
     """What later steps ask a run about its training: the exporting run's answers, else what our pipeline makes."""
     medbert = model.vocabulary.is_medbert
     records = {
-        "layout": "medbert" if medbert else "default",
+        "layout": (MEDBERT if medbert else DEFAULT).name,
         "time_gap": "after" if medbert else "before",
         "visit_separator": False,
     }

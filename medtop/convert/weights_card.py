@@ -3,6 +3,7 @@
 import itertools
 
 from medtop.convert.names import token_type
+from medtop.data.layouts import DEFAULT, LAYOUTS
 from medtop.reporting.export_card import write_export_card
 
 _KINDS = {
@@ -50,7 +51,7 @@ def write_card(folder, done):
 def _of_notes(plan):
     """Whether the run was trained on notes."""
     trained = (plan.run.settings().get("data") or {}).get("train") or {}
-    return trained.get("layout") == "notes"
+    return LAYOUTS.get(trained.get("layout"), DEFAULT).has_windows
 
 
 def _usage(plan, config):

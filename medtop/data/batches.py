@@ -135,7 +135,7 @@ class BatchMaker:
 
     def __init__(self, info, config, tasks, options, masking=True):
         self.info, self.config, self.options = info, config, options
-        self.static_masks = info.layout == "medbert"
+        self.static_masks = info.layout.static_masks
         self.masked = [task for task in tasks if task.level == "masked"] if masking else []
         self.patient = [task for task in tasks if task.level == "patient"]
         self.fields = sequence_fields(info, config, bool(self.masked) and options.whole_words)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from medtop.data import tfrecord
-from medtop.data.fields import NOTE_FIELDS, SEQUENCE_FIELDS
+from medtop.data.layouts import record_field
 from medtop.files.errors import DataError
 from medtop.model.config import EMBEDDINGS
 
@@ -15,7 +15,7 @@ class FirstLook:
     """What a pass over some data sets found.
 
     Attributes:
-        patients: dict split -> sorted patient ids; not for Med-BERT's layout, whose records do not say whose they are.
+        patients: dict split -> sorted patient ids; not for layouts whose records do not say whose they are.
         clipped: dict embedding -> (tokens beyond its table, largest value, last row); only where there are any.
     """
 
@@ -32,7 +32,7 @@ def first_look(infos, config):
     """
     patients, clipped = {}, {}
     for split, info in infos.items():
-        if info is None or info.layout == "medbert":
+        if info is None or not info.layout.has_patients:
             continue
         ids = set()
         for columns in tfrecord.read_examples(info):
@@ -46,15 +46,15 @@ def first_look(infos, config):
 def _count(columns, name, info, config, clipped):
     """Adds the tokens whose id is clipped to the last row of an embedding's table."""
     key, size, kind = EMBEDDINGS[name]
-    fields = NOTE_FIELDS if info.layout == "notes" else SEQUENCE_FIELDS
-    if key == "segments" and info.layout != "notes":
+    fields = info.layout.inputs
+    if key == "segments" and key not in fields:
         if config.segment != "visit":
             return
         key = "visits"  # segments are the visit numbers
     exact = kind == "identity" or (kind == "days" and config.day_scale == "days")
     if key not in fields or not exact:  # ages and log days: the last row is meant to hold all that is beyond
         return
-    field = info.gap_feature if key == "gaps" else fields[key]
+    field = record_field(fields[key], info.time_gap)
     last = getattr(config, size) - 1
     beyond = columns[field] > last
     if beyond.any():

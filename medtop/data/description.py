@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from medtop.cohort.vocabulary import Vocabulary
+from medtop.data.layouts import Layout, find_layout
 from medtop.files.errors import DataError
 
 FORMAT = "medtop dataset"
@@ -53,7 +54,7 @@ class DatasetInfo:
         names: where the `dataset.json` files lie (paths).
         files: all TFRecord files, in order.
         file_records: number of records in each file.
-        layout: "default", "medbert" or "notes".
+        layout: `medtop.data.layouts.Layout`.
         vocabulary: `Vocabulary`.
         tasks: dict task -> list of K label names.
         levels: dict task -> level ("patient").
@@ -71,7 +72,7 @@ class DatasetInfo:
     names: list
     files: list
     file_records: list
-    layout: str
+    layout: Layout
     vocabulary: Vocabulary
     tasks: dict
     levels: dict
@@ -84,11 +85,6 @@ class DatasetInfo:
     lengths: dict
     source_manifests: list
     tokenizer: dict | None = None
-
-    @property
-    def gap_feature(self):
-        """The name of the gap feature in the records: `gap_before_days` or `gap_after_days`."""
-        return f"gap_{self.time_gap}_days"
 
     @property
     def num_examples(self):
@@ -191,8 +187,9 @@ def _check_files(base, content):
 
 def _together(contents):
     first_base, first, _ = contents[0]
+    layout = find_layout(first["layout"], f"{first_base}{SUFFIX}")
     for base, content, _ in contents[1:]:
-        for key in _SHARED + (("defaults",) if first["layout"] == "medbert" else ()):
+        for key in _SHARED + (("defaults",) if layout.static_masks else ()):
             if content.get(key) != first.get(key):
                 shown = (f"{first.get(key)!r:.80}", f"{content.get(key)!r:.80}")
                 raise DataError(f"{base}: expected the same {key} as {first_base} ({shown[0]}), received {shown[1]}")
@@ -202,7 +199,7 @@ def _together(contents):
         names=[Path(f"{base}{SUFFIX}") for base, _, _ in contents],
         files=[name for _, _, names in contents for name in names],
         file_records=[shard["records"] for content in values for shard in content["shards"]],
-        layout=first["layout"],
+        layout=layout,
         vocabulary=Vocabulary(first["vocabulary"]),
         tasks={task: value["labels"] for task, value in first["tasks"].items()},
         levels={task: value["level"] for task, value in first["tasks"].items()},

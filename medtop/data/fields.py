@@ -1,22 +1,7 @@
-"""Which fields of the records become which inputs of the model, in each layout. No TensorFlow here."""
+"""Which fields of the records become which inputs of the model. No TensorFlow here."""
 
+from medtop.data.layouts import record_field
 from medtop.files.errors import DataError
-from medtop.model.config import EMBEDDINGS
-
-SEQUENCE_FIELDS = {
-    # key of the batch: field of the record; `gap` stands for `info.gap_feature`
-    "token_ids": "token_ids",
-    "visit_positions": "visit_positions",
-    "visits": "visits",
-    "ages": "age_days",
-    "gaps": "gap",
-    "stays": "stay_days",
-    "recencies": "recency_days",
-}
-NOTE_FIELDS = {"token_ids": "token_ids", "segments": "segment_ids", "word_starts": "word_starts"}
-
-_OFFERED = {"medbert": ("code", "position", "visit", "segment"), "notes": ("code", "position", "segment")}
-_NAMES = {"medbert": "Med-BERT's layout", "notes": "records of notes"}
 
 
 def sequence_fields(info, config, whole_words=False):
@@ -28,25 +13,21 @@ def sequence_fields(info, config, whole_words=False):
         whole_words: whether masks are drawn by whole words.
 
     Returns:
-        dict key of the batch -> field of the record. `segments` has a field of its own in notes only; elsewhere it is
-        made from the visit numbers.
+        dict key of the batch -> field of the record. `segments` are read where the config wants the records' own; else
+        they are made from the visit numbers, or zero.
 
     Raises:
         DataError: where the config reads what the layout does not hold.
     """
     check_inputs(info, config)
-    if info.layout == "notes":
-        wanted = {"token_ids"} | ({"segments"} if config.segment == "sentence" else set())
-        wanted = (wanted & {"token_ids", *config.inputs}) | ({"word_starts"} if whole_words else set())
-        return {key: field for key, field in NOTE_FIELDS.items() if key in wanted}
-    if whole_words:
+    inputs = info.layout.inputs
+    if whole_words and "word_starts" not in inputs:
         raise DataError(
             f"--whole_word_masking: expected records of notes, received codes ({info.names[0]}), which are whole words"
         )
-    wanted = set(config.inputs) | {"token_ids", "visits"}
-    return {
-        key: info.gap_feature if field == "gap" else field for key, field in SEQUENCE_FIELDS.items() if key in wanted
-    }
+    wanted = {*config.inputs, *info.layout.always} - ({"segments"} if config.segment != "sentence" else set())
+    wanted |= {"word_starts"} if whole_words else set()
+    return {key: record_field(field, info.time_gap) for key, field in inputs.items() if key in wanted}
 
 
 def check_inputs(info, config):
@@ -55,16 +36,15 @@ def check_inputs(info, config):
     Raises:
         DataError: naming the data set, the embeddings and the layout.
     """
-    offered = _OFFERED.get(info.layout, tuple(EMBEDDINGS))
-    lost = [name for name in config.embeddings if name not in offered]
+    layout = info.layout
+    lost = [name for name in config.embeddings if name not in layout.embeddings]
     if lost:
         raise DataError(
             f"{info.names[0]}: expected records with {', '.join(lost)} (the config's embeddings), "
-            f"received {_NAMES[info.layout]}, which has {', '.join(offered[:-1])} and {offered[-1]} only"
+            f"received {layout.title}, which has {', '.join(layout.embeddings[:-1])} and {layout.embeddings[-1]} only"
         )
-    allowed = ("zero", "sentence") if info.layout == "notes" else ("zero", "alternating", "visit")
-    if "segment" in config.embeddings and config.segment not in allowed:
+    if "segment" in config.embeddings and config.segment not in layout.segments:
         raise DataError(
-            f"{info.names[0]}: expected a config with segment {' or '.join(allowed)}, "
+            f"{info.names[0]}: expected a config with segment {' or '.join(layout.segments)}, "
             f"received segment={config.segment!r}"
         )

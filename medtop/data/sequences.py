@@ -9,6 +9,7 @@ import numpy as np
 
 from medtop.cohort.pickled_lists import read_chunks, read_header, read_medbert_rows
 from medtop.cohort.vocabulary import Vocabulary
+from medtop.data.layouts import DEFAULT, MEDBERT, record_field
 from medtop.data.protobuf import Column
 from medtop.data.record_maker import Examples, RecordMaker, Settings, description
 from medtop.data.tokens import (
@@ -16,7 +17,6 @@ from medtop.data.tokens import (
     TOKEN_COLUMNS,
     medbert_rows,
     pieces,
-    record_field,
     select_masked_rows,
     tokens_of,
 )
@@ -24,8 +24,8 @@ from medtop.files.errors import DataError
 from medtop.files.options import REQUIRED, at_least, option, share
 
 DEFAULTS = {
-    "default": {"max_seq_length": 512, "max_predictions_per_seq": 77, "masked_lm_prob": 0.15},
-    "medbert": {"max_seq_length": 32, "max_predictions_per_seq": 2, "masked_lm_prob": 0.35},
+    DEFAULT.name: {"max_seq_length": 512, "max_predictions_per_seq": 77, "masked_lm_prob": 0.15},
+    MEDBERT.name: {"max_seq_length": 32, "max_predictions_per_seq": 2, "masked_lm_prob": 0.35},
 }
 """Used where a flag is not given: BERT's 15% of 512, and the numbers of Med-BERT's feature script."""
 
@@ -77,16 +77,16 @@ class SequenceMaker(RecordMaker):
         tasks = _shared({path: header["tasks"] for path, header in headers.items()}, "tasks")
         split = _shared({path: header.get("split") or _split_of(path) for path, header in headers.items()}, "split")
         same = all(manifest == manifests[inputs[0]] for manifest in manifests.values())  # of one run, or none has any
-        defaults = self.defaults(**DEFAULTS[layout])
+        defaults = self.defaults(**DEFAULTS[layout.name])
         return description(
-            layout,
+            layout.name,
             vocabulary,
             tasks,
             defaults,
             split=split,
             flags={"vocabulary": vocabulary.hash, **defaults},
             source_manifest=manifests[inputs[0]] if same else list(manifests.values()),
-            time_gap="after" if layout == "medbert" else settings.time_gap,
+            time_gap="after" if layout is MEDBERT else settings.time_gap,
             visit_separator=settings.visit_separator,
         )
 
@@ -94,7 +94,7 @@ class SequenceMaker(RecordMaker):
         """See `RecordMaker.examples`."""
         rng = np.random.default_rng(self.settings.random_seed)
         for path in inputs:
-            if about["layout"] == "medbert":
+            if about["layout"] == MEDBERT.name:
                 rows = read_medbert_rows(path)
                 while some := list(itertools.islice(rows, PIECE)):
                     yield medbert_examples(some, about, rng)
@@ -177,13 +177,13 @@ def medbert_examples(rows, about, rng):
 
 
 def _layout(settings, headers, vocabulary):
-    """The layout that the inputs share, checked against the vocabulary's and the flags."""
-    layout = _shared({path: "medbert" if header is None else "default" for path, header in headers.items()}, "layout")
+    """The `Layout` of the records that the inputs make, checked against the vocabulary's and the flags."""
+    layout = _shared({path: MEDBERT if header is None else DEFAULT for path, header in headers.items()}, "layout")
     path = next(iter(headers))
-    if (layout == "medbert") != vocabulary.is_medbert:
-        wanted = "empty_pad first (--layout=medbert)" if layout == "medbert" else "[PAD] [UNK] [CLS] [SEP] [MASK] first"
+    if (layout is MEDBERT) != vocabulary.is_medbert:
+        wanted = "empty_pad first (--layout=medbert)" if layout is MEDBERT else "[PAD] [UNK] [CLS] [SEP] [MASK] first"
         raise DataError(f"{settings.vocab_file}: expected the vocabulary of {path}, {wanted}, received another layout")
-    if layout == "medbert" and (settings.visit_separator or settings.time_gap != "before"):
+    if layout is MEDBERT and (settings.visit_separator or settings.time_gap != "before"):
         raise DataError(
             f"{path}: expected neither --visit_separator nor --time_gap with Med-BERT's layout, "
             "whose records hold no separators and no gaps"

@@ -30,14 +30,10 @@ from medtop.data.description import (
     read_dataset_json,
     shard_names,
 )
+from medtop.data.layouts import EACH_RECORD, EACH_TOKEN, record_field
 from medtop.data.protobuf import encode_examples
-from medtop.data.tokens import TOKEN_COLUMNS, record_field
 from medtop.files.atomic import atomic_path, write_json
 from medtop.files.errors import DataError
-
-NOTE_TOKEN_COLUMNS = ("token_ids", "segment_ids", "word_starts")
-NOTE_COLUMNS = ("window", "window_start", "window_end", "prediction_time")
-"""Features of a notes record: one value per token, and one per record (beside its two ids)."""
 
 
 class DatasetWriter:
@@ -163,25 +159,20 @@ class DatasetWriter:
 
 def feature_spec(info):
     """What `tf.io.parse_example` must know: dict of feature -> RaggedFeature or FixedLenFeature."""
-    if info.layout == "medbert":
-        length, predictions = info.defaults["max_seq_length"], info.defaults["max_predictions_per_seq"]
-        spec = {name: tf.io.FixedLenFeature([length], tf.int64) for name in ("input_ids", "input_mask", "segment_ids")}
-        spec |= {
-            name: tf.io.FixedLenFeature([predictions], tf.int64) for name in ("masked_lm_positions", "masked_lm_ids")
-        }
-        return spec | {
-            "masked_lm_weights": tf.io.FixedLenFeature([predictions], tf.float32),
-            "next_sentence_labels": tf.io.FixedLenFeature([1], tf.int64),
-        }
-    notes = info.layout == "notes"
-    per_token = NOTE_TOKEN_COLUMNS if notes else [record_field(name, info.time_gap) for name in TOKEN_COLUMNS]
-    numbers = NOTE_COLUMNS if notes else ("sex", "prediction_time")
-    names = ("patient_id", "admission_id") if notes else ("patient_id",)
-    spec = {name: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64) for name in per_token}
-    spec |= {name: tf.io.FixedLenFeature([], tf.int64) for name in numbers}
-    spec |= {name: tf.io.FixedLenFeature([], tf.string) for name in names}
+    kinds = {"int64": tf.int64, "float": tf.float32, "bytes": tf.string}
+    spec = {}
+    for field in info.layout.fields:
+        name, kind = record_field(field.name, info.time_gap), kinds[field.kind]
+        if field.size == EACH_TOKEN:
+            spec[name] = tf.io.RaggedFeature(kind, row_splits_dtype=tf.int64)
+        elif field.size == EACH_RECORD:
+            spec[name] = tf.io.FixedLenFeature([], kind)
+        else:
+            spec[name] = tf.io.FixedLenFeature([info.defaults.get(field.size, field.size)], kind)
     for task, labels in info.tasks.items():
-        spec |= {f"{task}_{kind}": tf.io.FixedLenFeature([len(labels)], tf.float32) for kind in ("labels", "weights")}
+        if task not in info.layout.label_fields:
+            shape = [len(labels)]
+            spec |= {f"{task}_{kind}": tf.io.FixedLenFeature(shape, tf.float32) for kind in ("labels", "weights")}
     return spec
 
 
@@ -194,10 +185,9 @@ def parse_batch(serialized, info, names=None):
         names: the features wanted (the fewer, the faster); None: all.
 
     Returns:
-        dict by the records' feature names. Default layout: RaggedTensor int64 [B, n] per token column, `sex`,
-        `prediction_time` int64 [B], `patient_id` string [B], `<task>_labels`, `<task>_weights` float32 [B, K].
-        Notes: the same kinds of tensors by the names of `NOTE_TOKEN_COLUMNS` and `NOTE_COLUMNS`, and `admission_id`.
-        Med-BERT's: dense [B, T], [B, M], [B, 1].
+        dict by the names of the layout's fields and the tasks': a field per token as RaggedTensor [B, n], a field per
+        record [B], padded fields (Med-BERT's) [B, T], [B, M] or [B, 1]; `<task>_labels`, `<task>_weights` float32
+        [B, K].
     """
     spec = feature_spec(info)
     return tf.io.parse_example(serialized, spec if names is None else {name: spec[name] for name in names})
@@ -249,10 +239,9 @@ def read_examples(path, chunk_size=5000):
         path: as for `read_dataset`, or a `DatasetInfo`.
 
     Yields:
-        dict by feature name. Default layout: `counts` int64 [N] and flat int64 [Z] token columns laid end to end;
-        `sex`, `prediction_time` int64 [N]; `patient_id` list of str; `<task>_labels`, `<task>_weights` float32 [N, K].
-        Notes: likewise, with `NOTE_COLUMNS` int64 [N] and `admission_id` list of str.
-        Med-BERT's: arrays [N, T], [N, M], [N, 1].
+        dict by feature name: `counts` int64 [N] and the layout's fields per token, flat int64 [Z], laid end to end; its
+        fields per record [N], bytes as list of str; padded fields (Med-BERT's) [N, T], [N, M], [N, 1];
+        `<task>_labels`, `<task>_weights` float32 [N, K].
 
     Raises:
         DataError: as `read_dataset`; for a damaged file; for another number of records than was written.
@@ -274,9 +263,8 @@ def _columns(features):
         if isinstance(value, tf.RaggedTensor):
             columns["counts"] = value.row_lengths().numpy().astype(np.int64)
             columns[name] = value.flat_values.numpy()
+        elif value.dtype == tf.string:
+            columns[name] = [text.decode() for text in value.numpy()]
         else:
             columns[name] = value.numpy()
-    for key in ("patient_id", "admission_id"):
-        if key in columns:
-            columns[key] = [name.decode() for name in columns[key]]
     return columns

@@ -20,15 +20,6 @@ PROLONGED_STAY_DAYS = 7
 """A stay of more days than this is prolonged (Med-BERT, top-BERT)."""
 
 
-def record_field(name, time_gap):
-    """The name of a token column in the records, which says of the gap whether it lies before or after.
-
-    >>> record_field("gap_days", "after"), record_field("visits", "after")
-    ('gap_after_days', 'visits')
-    """
-    return f"gap_{time_gap}_days" if name == "gap_days" else name
-
-
 @dataclasses.dataclass
 class Tokens:
     """The tokens of N sequences, laid end to end; all arrays int64.

@@ -211,30 +211,17 @@ def _settings(options):
 
 def _convert_to_tables(options, prefix, overwrite):
     settings = _settings(options)
-    manifest, differences = staging.earlier_run(prefix, settings)
-    if manifest is not None and not differences and not overwrite:
-        staging.clear_left(prefix)
-        return manifest, True
-    if differences and not overwrite:
-        raise DataError(
-            f"{prefix}.manifest.json: expected the settings and files of the earlier run, received others "
-            f"({'; '.join(differences)}); use --overwrite or another prefix"
-        )
-    with staging.staging(prefix) as work:
-        if manifest is None:
-            staging.check_free(prefix, overwrite, OUTPUTS)
+
+    def make(work, _):
         tally, counter = Tally(options.strict), _Counter()
         chosen = _choose_splits(options, tally)
         _write_tables(options, chosen, counter, work)
         _write_splits(staging.made_path(work, "splits.csv"), chosen)
         _write_rejects(staging.made_path(work, "rejects.csv"), tally)
-        manifest = _manifest(options, tally, counter) | {"settings": settings}
-        manifest["inputs"] = {str(path.resolve()): staging.fingerprint(path) for path in _input_paths(options)}
-        made = [name for name in OUTPUTS if staging.made_path(work, name).exists()]
-        manifest["outputs"] = {name: staging.made_path(work, name).stat().st_size for name in made}
-        write_json(staging.made_path(work, "manifest.json"), manifest)
-        staging.publish(prefix, work, OUTPUTS)
-    return manifest, False
+        inputs = {str(path.resolve()): staging.fingerprint(path) for path in _input_paths(options)}
+        return _manifest(options, tally, counter) | {"settings": settings, "inputs": inputs}
+
+    return staging.run_once(prefix, settings, OUTPUTS, make, overwrite=overwrite)
 
 
 def _input_paths(options):

@@ -414,8 +414,9 @@ def result_rows(metrics, comparison=None):
     best = comparison.get("best_reachable", {})
     header = ["task", "label", "n", "positives", "AUROC [95%]"]
     header += [*(["best", "share"] if best else []), "AP", "Brier", "ECE"]
-    for name in baselines:
-        header += [f"{name} AUROC", "difference [95%]", "p"]
+    if baselines:
+        header += ["strongest rival", "its AUROC", "difference [95%]", "p"]
+        header += [f"{name} AUROC" for name in baselines] if len(baselines) > 1 else []
     rows = []
     for task, labels in metrics.items():
         for label, entry in labels.items():
@@ -427,15 +428,40 @@ def result_rows(metrics, comparison=None):
                 share = share_of_way(entry["roc_auc"]["value"], reachable)
                 row += [_number(reachable), "-" if share is None else f"{100 * share:.0f}%"]
             row += [_number(entry[name]["value"]) for name in ("average_precision", "brier", "calibration_error")]
-            for name in baselines:
+            if baselines:
+                name = strongest_rival(baselines, task, label)
                 other = differences.get(name, {}).get(task, {}).get(label, {})
                 row += [
-                    _number(baselines[name].get(task, {}).get(label, {}).get("roc_auc", {}).get("value")),
+                    name or "-",
+                    _number(rival_value(baselines, name, task, label)),
                     _span({**other, "value": other.get("difference")}, sign="+"),
                     _number(other.get("p_value")),
                 ]
+                if len(baselines) > 1:
+                    row += [_number(rival_value(baselines, each, task, label)) for each in baselines]
             rows.append(row)
     return header, rows
+
+
+def rival_value(baselines, name, task, label):
+    """ROC AUC of a baseline for a label, or None.
+
+    Args:
+        baselines: dict name -> dict task -> label -> entry, as `compare` gives.
+        name: of the baseline, or None.
+    """
+    return baselines.get(name, {}).get(task, {}).get(label, {}).get("roc_auc", {}).get("value")
+
+
+def strongest_rival(baselines, task, label):
+    """The baseline of the highest ROC AUC on this split, None without one: a choice in the rivals' favour.
+
+    Args:
+        baselines: as for `rival_value`.
+    """
+    known = {name: rival_value(baselines, name, task, label) for name in baselines}
+    known = {name: value for name, value in known.items() if value is not None}
+    return max(known, key=known.get, default=None)
 
 
 def _number(value, sign=""):

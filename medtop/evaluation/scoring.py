@@ -27,10 +27,11 @@ TOP = 10
 def patient_model(model, tasks):
     """The part of a model that scores patients: x without masks -> {patient-level task: float32 logits [B, P, K]}.
 
-    It has the model's own layers, without dropout; of the last block only what the heads read (`build_pooled_encoder`).
+    It has the model's own layers; of the last block only what the heads read (`build_pooled_encoder`).
     """
     encoder = build_pooled_encoder(model.encoder)
-    heads = {task.name: model.get_layer(f"{task.name}_logits") for task in tasks if task.level == "patient"}
+    names = [task.name for task in tasks if task.level == "patient"]
+    heads = {name: keras.Model(model.encoded["pooled_output"], model.output[name]) for name in names}
     return keras.Model(encoder.input, {name: head(encoder.output) for name, head in heads.items()})
 
 
@@ -47,10 +48,10 @@ class Examples:
     def __init__(self, info, tasks):
         labels = {task.name: task.num_outputs for task in tasks}
         parts = []
-        if info.layout == "medbert":  # its records carry no patient: the place in the file stands for it
+        if not info.layout.has_patients:  # the place in the file stands for it
             for columns in tfrecord.read_examples(info):
-                label = columns["next_sentence_labels"].astype(np.float32)
-                parts.append((None, None, {"long_stay": label}, {"long_stay": np.ones_like(label)}))
+                known = {task: columns[name].astype(np.float32) for task, name in info.layout.label_fields.items()}
+                parts.append((None, None, known, {task: np.ones_like(values) for task, values in known.items()}))
         else:
             for columns in tfrecord.read_examples(info):
                 # new patients come without labels: all unknown
@@ -80,7 +81,7 @@ class Examples:
             self.patient_ids = np.concatenate([np.asarray(part[0], str) for part in parts])
             self.prediction_times = np.concatenate([part[1] for part in parts])
         self.admissions = None
-        if info.layout == "notes":
+        if info.layout.has_windows:
             ids = np.concatenate([np.asarray(part[4], str) for part in parts])
             self.admissions = Admissions.of(self.patient_ids, ids, self.prediction_times)
 

@@ -76,7 +76,7 @@ def option(
         default: value; `REQUIRED` for none.
         help: sentence for `--help`.
         rule: `Rule` for the value.
-        choices: the values that a text may have.
+        choices: the values that a text may have; of a dict, its keys at the time of asking.
         compared: whether a run that is continued must have the same value; False where it does not change what comes
             out.
         parse: function text (of a tuple, and of what is `repeated`: list of texts) -> value; raises ValueError
@@ -89,7 +89,7 @@ def option(
     metadata = {
         "help": help,
         "rule": rule,
-        "choices": None if choices is None else tuple(choices),
+        "choices": choices,
         "compared": compared,
         "parse": parse,
         "required": required or default is REQUIRED,

@@ -8,6 +8,8 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
+import typing
 from pathlib import Path
 
 from medtop.files.atomic import sha256, write_json
@@ -18,16 +20,61 @@ try:
 except ImportError:  # Windows: runs on one prefix at the same time are not noticed there
     fcntl = None
 
-OUTPUTS = tuple(f"{kind}.{split}" for kind in ("bencs", "ptencs") for split in ("train", "valid", "test")) + (
-    "types",
-    "vocab.txt",
-    "splits.csv",
-    "rejects.csv",
-    "manifest.json",
-)
-"""Everything that may stand under a prefix; the manifest comes last."""
-
 _MOVING = "moving.json"
+
+
+class Outcome(typing.NamedTuple):
+    """What a run did.
+
+    Attributes:
+        manifest: dict, as it stands under the prefix.
+        done_before: whether the same run had been done already, so that nothing was touched.
+    """
+
+    manifest: dict
+    done_before: bool = False
+
+
+def run_once(prefix, settings, outputs, make, *, overwrite=False, dry_run=False):
+    """Makes the outputs of a run, all together, unless the very same run has been done before.
+
+    Args:
+        prefix: beginning of the outputs' names, with their folder.
+        settings: dict of plain values: what determines the outputs, beside the content of the inputs.
+        outputs: names of everything that may stand under the prefix (see `output_path`), manifest.json last.
+        make: function (folder, write) -> manifest. It makes the outputs at their `made_path` in the folder; without
+            `write` it makes none. Its manifest has `settings`, and `inputs`: dict path -> `fingerprint` of every file
+            that was read. `outputs` (name -> bytes) is added here, and the manifest is written here.
+        overwrite: replace outputs of other settings, other inputs, or unknown origin.
+        dry_run: write nothing.
+
+    Returns:
+        `Outcome`.
+
+    Raises:
+        DataError: for outputs of another run, or another process at work on the same prefix.
+    """
+    if dry_run:
+        with tempfile.TemporaryDirectory(prefix="medtop-") as folder:
+            return Outcome(make(Path(folder), False))
+    manifest, differences = earlier_run(prefix, settings)
+    if manifest is not None and not differences and not overwrite:
+        clear_left(prefix)
+        return Outcome(manifest, done_before=True)
+    if differences and not overwrite:
+        raise DataError(
+            f"{output_path(prefix, 'manifest.json')}: expected the settings and files of the earlier run, received "
+            f"others ({'; '.join(differences)}); use --overwrite or another prefix"
+        )
+    with staging(prefix) as work:
+        if manifest is None:
+            check_free(prefix, overwrite, outputs)
+        manifest = make(work, True)
+        made = [name for name in outputs if made_path(work, name).exists()]
+        manifest["outputs"] = {name: made_path(work, name).stat().st_size for name in made}
+        write_json(made_path(work, "manifest.json"), manifest)
+        publish(prefix, work, outputs)
+    return Outcome(manifest)
 
 
 def output_path(prefix, name):
@@ -130,7 +177,7 @@ def clear_left(prefix):
         shutil.rmtree(folder)
 
 
-def check_free(prefix, overwrite, outputs=OUTPUTS):
+def check_free(prefix, overwrite, outputs):
     """Refuses to replace files that no manifest claims, unless a killed run was moving them here, or `overwrite`."""
     moving = _folder(prefix) / _MOVING
     own = json.loads(moving.read_text(encoding="utf-8")) if moving.is_file() else []
@@ -142,7 +189,7 @@ def check_free(prefix, overwrite, outputs=OUTPUTS):
         )
 
 
-def publish(prefix, work, outputs=OUTPUTS):
+def publish(prefix, work, outputs):
     """Moves the outputs in `work` (at their `made_path`) to their names.
 
     Earlier outputs that this run did not make again are removed, so that no file of another run stays among them.

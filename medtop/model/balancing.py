@@ -22,6 +22,7 @@ import keras
 from keras import ops
 
 from medtop.files.errors import DataError
+from medtop.model.choices import BALANCERS
 
 CLASSIFICATION, REGRESSION = "classification", "regression"
 KINDS = {CLASSIFICATION: 1.0, REGRESSION: 0.5}
@@ -283,8 +284,7 @@ class _StepSeed(keras.random.SeedGenerator):
         return self._given
 
 
-BALANCERS = {"fixed": Balancer, "uncertainty": Uncertainty, "gradnorm": GradNorm, "random": RandomWeights}
-"""Name in `--loss_balancing` -> class. Another balancer is one more class and one more entry."""
+BALANCERS.update(fixed=Balancer, uncertainty=Uncertainty, gradnorm=GradNorm, random=RandomWeights)
 
 
 def make_balancer(name, task_names, kinds=None, task_weights=None, learning_rate=LEARNING_RATE, seed=0, **settings):

@@ -55,4 +55,5 @@ def _patient_head(task, config, encoder, inputs, outputs):
 
 
 HEADS = {"masked": _masked_head, "patient": _patient_head}
-"""Level of a task -> its head. A new level is one function here."""
+"""A task's `head` (its level, unless its class says otherwise) -> what builds it. Another one is one function and one
+entry, from within the package or from outside."""

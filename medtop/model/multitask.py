@@ -17,14 +17,15 @@ def build_model(config, tasks):
         tasks: list of `Task`.
 
     Returns:
-        `keras.Model` with outputs `masked_lm` [B, M, V] and [B, P, K] per patient-level task, and attribute `encoder`.
+        `keras.Model` with outputs `masked_lm` [B, M, V] and [B, P, K] per patient-level task, and attributes `encoder`
+        and `encoded`, the encoder's outputs that the heads read.
     """
     encoder = build_encoder(config)
     inputs = encoder_inputs(config)
     outputs = encoder(inputs)
-    logits = {task.name: HEADS[task.level](task, config, encoder, inputs, outputs) for task in tasks}
+    logits = {task.name: HEADS[task.head](task, config, encoder, inputs, outputs) for task in tasks}
     model = keras.Model(inputs, logits, name="medtop")
-    model.encoder = encoder
+    model.encoder, model.encoded = encoder, outputs
     return model
 
 

@@ -55,6 +55,11 @@ class Task:
         """K; None for level "masked", whose outputs are the vocabulary."""
         return len(self.labels) or None
 
+    @property
+    def head(self):
+        """Key of `medtop.model.heads.HEADS`; a class of its own may say another than its level's."""
+        return self.level
+
     def loss(self):
         """The Keras loss, one value per element of y."""
         from medtop.model.losses import (
@@ -85,9 +90,13 @@ class Task:
 
     @classmethod
     def from_dict(cls, values):
-        """The inverse of `to_dict`."""
-        return cls(**values)
+        """The inverse of `to_dict`, of the class that `TASKS` names."""
+        return TASKS.get(values["name"], cls)(**values)
 
+
+TASKS = {}
+"""Name of a task -> its class, where that is not `Task`: a loss, metrics or a head of its own. An entry from outside
+the package counts as one from within."""
 
 MASKED_LM = "masked_lm"
 
@@ -99,11 +108,11 @@ def available_tasks(label_names):
         label_names: dict task name -> label names, as `dataset.json` lists them.
 
     Returns:
-        dict name -> `Task`; `masked_lm` needs no labels and is always there.
+        dict name -> `Task`, or the class that `TASKS` names; `masked_lm` needs no labels and is always there.
     """
     return {
         MASKED_LM: Task(MASKED_LM, "masked"),
-        **{name: Task(name, "patient", labels) for name, labels in label_names.items()},
+        **{name: TASKS.get(name, Task)(name, "patient", labels) for name, labels in label_names.items()},
     }
 
 

@@ -4,7 +4,6 @@ import collections
 import csv
 import dataclasses
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ import pyarrow
 from medtop.cohort.sorted_rows import load_patients
 from medtop.cohort.splits import SPLITS, choose_splits, write_splits
 from medtop.files import staging
-from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
 from medtop.files.options import at_least, compared, option
 from medtop.files.sql import open_database
@@ -77,35 +75,19 @@ def preprocess_notes(source, options, prefix, overwrite=False, dry_run=False, pr
         progress: None, or a function called with (what is counted, how many so far).
 
     Returns:
-        (manifest, whether the same run had been done before, so that nothing was touched).
+        `medtop.files.staging.Outcome`.
 
     Raises:
         DataError: for bad input, or outputs of another run.
     """
     settings = settings_of(source, options)
-    if dry_run:
-        with tempfile.TemporaryDirectory(prefix="medtop-") as folder:
-            return _run(source, options, settings, Path(folder), False, progress), False
-    manifest, differences = staging.earlier_run(prefix, settings)
-    if manifest is not None and not differences and not overwrite:
-        staging.clear_left(prefix)
-        return manifest, True
-    if differences and not overwrite:
-        raise DataError(
-            f"{staging.output_path(prefix, 'manifest.json')}: expected the settings and files of the earlier run, "
-            f"received others ({'; '.join(differences)}); use --overwrite or another prefix"
-        )
-    with staging.staging(prefix) as work:
-        if manifest is None:
-            staging.check_free(prefix, overwrite, OUTPUTS)
-        manifest = _run(source, options, settings, work, True, progress)
+
+    def make(folder, write):
+        manifest = _run(source, options, settings, folder, write, progress)
         files = [*manifest["source"]["files"], *([settings["splits"]] if options.splits not in (None, *SPLITS) else [])]
-        manifest["inputs"] = {str(Path(file).resolve()): staging.fingerprint(file) for file in files}
-        made = [name for name in OUTPUTS if staging.made_path(work, name).exists()]
-        manifest["outputs"] = {name: staging.made_path(work, name).stat().st_size for name in made}
-        write_json(staging.made_path(work, "manifest.json"), manifest)
-        staging.publish(prefix, work, OUTPUTS)
-    return manifest, False
+        return manifest | {"inputs": {str(Path(file).resolve()): staging.fingerprint(file) for file in files}}
+
+    return staging.run_once(prefix, settings, OUTPUTS, make, overwrite=overwrite, dry_run=dry_run)
 
 
 def _run(source, options, settings, folder, write, progress):

@@ -1,4 +1,4 @@
-"""Windows of notes as TFRecord (layout "notes" of `medtop.data.tfrecord`).
+"""Windows of notes as TFRecord (`medtop.data.layouts.NOTES`).
 
 Letters: S windows, n tokens of a window, K labels of a task.
 """
@@ -7,6 +7,7 @@ import dataclasses
 
 import numpy as np
 
+from medtop.data.layouts import NOTES
 from medtop.data.protobuf import Column
 from medtop.data.record_maker import Examples, description
 
@@ -52,7 +53,7 @@ def describe(tokenizer, defaults, *, tasks=None, **others):
         **others: `split`, `flags`, `source_manifest`: see `medtop.data.record_maker.description`.
     """
     tasks = {TASK: [TASK]} if tasks is None else tasks
-    return description("notes", tokenizer.vocabulary, tasks, defaults, tokenizer=tokenizer.settings, **others)
+    return description(NOTES.name, tokenizer.vocabulary, tasks, defaults, tokenizer=tokenizer.settings, **others)
 
 
 def records_of(windows, patient_ids, admission_ids, prediction_times, labels):

@@ -11,7 +11,8 @@ import dataclasses
 import numpy as np
 from scipy import sparse
 
-from medtop.evaluation.baselines import TFIDF, BaselineFeatures, fit_baselines
+from medtop.evaluation.baselines import TFIDF, fit_baselines
+from medtop.evaluation.count_features import BaselineFeatures
 from medtop.files.errors import DataError
 
 MIN_ADMISSIONS = 2

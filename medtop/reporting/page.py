@@ -79,8 +79,8 @@ def _results(metrics, split, comparison):
     ]
     if (comparison or {}).get("baselines"):
         words.append(
-            "Difference: AUROC of the model minus that of the baseline, paired over the same resampled "
-            "patients; p is two-sided."
+            "Strongest rival: the baseline of the highest AUROC on this very split, label by label. Difference: AUROC "
+            "of the model minus the rival's, paired over the same resampled patients; p is two-sided."
         )
     if best:
         words.append(

@@ -114,7 +114,7 @@ def _fingerprint(info):
             "vocabulary": info.vocabulary.hash,
             "counts": info.counts["examples"],
             "tokens": info.counts["tokens"],
-            "layout": info.layout,
+            "layout": info.layout.name,
             "time_gap": info.time_gap,
             "visit_separator": info.visit_separator,
             **({} if info.tokenizer is None else {"tokenizer": info.tokenizer}),

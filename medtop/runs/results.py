@@ -10,8 +10,9 @@ import numpy as np
 
 from medtop.data import tfrecord
 from medtop.data.batch_options import batch_options
-from medtop.evaluation.baselines import features_from_records, fit_baselines
+from medtop.evaluation.baselines import fit_baselines
 from medtop.evaluation.calibration import Calibration, fit_calibration, read_calibrations, write_calibrations
+from medtop.evaluation.count_features import features_from_records
 from medtop.evaluation.metrics import compare, evaluate, masked_metrics, results_table, write_metrics
 from medtop.evaluation.predictions import write_predictions
 from medtop.evaluation.scoring import Scorer
@@ -148,7 +149,7 @@ def evaluate_run(model, plan, run, step):
         aggregation = choose_aggregation(options, run, windows)
         predictions = {split: one.aggregate(aggregation) for split, one in windows.items()}
     results = Results({}, predictions, {}, {}, _calibrations(plan, run, predictions))
-    can_compare = plan.train is not None and plan.valid is not None and plan.train.layout == "default"
+    can_compare = plan.train is not None and plan.valid is not None and plan.train.layout.can_count
     thresholds = {}
     if options.baselines and can_compare and any(task.level == "patient" for task in plan.tasks):
         results.baselines, thresholds, results.baseline_reasons = _baselines(plan, list(predictions))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import medtop
 from medtop.cohort.vocabulary import Vocabulary
+from medtop.data.layouts import DEFAULT, LAYOUTS
 from medtop.evaluation.calibration import Calibration, read_calibrations
 from medtop.files.errors import DataError
 from medtop.model.config import BertConfig
@@ -193,7 +194,7 @@ def is_export(folder):
 def _records_of(run, settings, vocabulary):
     """`time_gap` and `visit_separator` of the records that the run was trained on."""
     trained = (settings.get("data") or {}).get("train")
-    if trained is not None and trained.get("layout") == "notes":
+    if trained is not None and LAYOUTS.get(trained.get("layout"), DEFAULT).has_windows:
         raise DataError(
             f"{run.path}: expected a run that was trained on codes, received one of notes; "
             "run_scripts/score_notes.py scores texts, convert_tf_to_pytorch.py writes a HuggingFace folder"

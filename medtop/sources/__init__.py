@@ -8,14 +8,12 @@ from medtop.sources.columns import parse_columns
 from medtop.sources.stays import PATIENTS_COLUMNS, STAYS_COLUMNS, Request, Source, StaysReport
 from medtop.sources.text_files import DELIMITERS, expand_paths, header_line, is_parquet, read_head, sniff_delimiter
 
-SOURCES = (
-    medbert_tsv.SOURCE,
-    topbert_csv.SOURCE,
-    mimic.SOURCE,
-    synpuf.SOURCE,
-    columns.SOURCE,
-)
-"""Every source, in the order in which they are described; recognition does not depend on it."""
+SOURCES = {
+    source.name: source
+    for source in (medbert_tsv.SOURCE, topbert_csv.SOURCE, mimic.SOURCE, synpuf.SOURCE, columns.SOURCE)
+}
+"""Every source by its name, in the order in which they are described; recognition does not depend on it. An entry from
+outside the package counts as one from within."""
 
 __all__ = [
     "PATIENTS_COLUMNS",
@@ -36,10 +34,9 @@ def source_named(name):
     Raises:
         DataError: listing the names that exist.
     """
-    for source in SOURCES:
-        if source.name == name:
-            return source
-    raise DataError(f"--source: expected one of {', '.join(source.name for source in SOURCES)}, received {name}")
+    if name not in SOURCES:
+        raise DataError(f"--source: expected one of {', '.join(SOURCES)}, received {name}")
+    return SOURCES[name]
 
 
 def recognise_source(data_file):
@@ -55,14 +52,14 @@ def recognise_source(data_file):
         for file in expand_paths(data_file):
             if not is_parquet(file):
                 read_head(file)  # an empty, cut or binary file is named as such, not as an unknown layout
-    found = [source for source in SOURCES if source.recognise(str(data_file))]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = " or ".join(source.name for source in found)
+    recognised = [source for source in SOURCES.values() if source.recognise(str(data_file))]
+    if len(recognised) == 1:
+        return recognised[0]
+    if recognised:
+        names = " or ".join(source.name for source in recognised)
         raise DataError(f"{data_file}: expected one layout, received one that could be {names}; choose with --source")
     raise DataError(
-        f"{data_file}: expected the layout of {', '.join(source.name for source in SOURCES)}, received "
+        f"{data_file}: expected the layout of {', '.join(SOURCES)}, received "
         f"{_describe(path, data_file)}; choose with --source, or name the columns with --columns"
     )
 

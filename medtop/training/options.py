@@ -8,11 +8,11 @@ from pathlib import Path
 from medtop.data.description import read_dataset
 from medtop.files.errors import DataError
 from medtop.files.options import SEED, Rule, above, at_least, check, compared, option, share
+from medtop.model.choices import BALANCERS
 from medtop.model.config import BertConfig
 from medtop.model.tasks import choose_tasks
 from medtop.training.cluster import read_cluster
 
-LOSS_BALANCING = ("fixed", "uncertainty", "gradnorm", "random")
 AGGREGATIONS = ("none", "max_mean", "mean", "max")
 JIT_COMPILE = ("auto", "on", "off")
 STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored")
@@ -82,7 +82,7 @@ class TrainingOptions:
         repeated=True,
     )
     loss_balancing: str = option(
-        "fixed", "How the losses' weights are found; --task_weights multiply them.", choices=LOSS_BALANCING
+        "fixed", "How the losses' weights are found; --task_weights multiply them.", choices=BALANCERS
     )
     balancing_learning_rate: float = option(0.025, "Of the optimizer of uncertainty and gradnorm.", rule=above(0))
     telemetry_steps: int = option(
@@ -276,9 +276,9 @@ def _check_tables(config, info, options):
             f"--max_seq_length: expected at most max_position_embeddings={config.max_position_embeddings}, "
             f"received {options.max_seq_length}"
         )
-    if info.layout == "medbert" and options.max_seq_length < info.defaults["max_seq_length"]:
+    if info.layout.static_masks and options.max_seq_length < info.defaults["max_seq_length"]:
         raise DataError(
-            f"--max_seq_length: expected {info.defaults['max_seq_length']} (Med-BERT's layout is padded "
+            f"--max_seq_length: expected {info.defaults['max_seq_length']} ({info.layout.title} is padded "
             f"to it), received {options.max_seq_length}"
         )
 
@@ -286,7 +286,7 @@ def _check_tables(config, info, options):
 def _check_windows(infos, options):
     """Refuses rows that are shorter than windows of notes: of codes the oldest are left out, text must not be."""
     for info in infos:
-        if info is not None and info.layout == "notes" and options.max_seq_length < info.lengths["max"]:
+        if info is not None and info.layout.has_windows and options.max_seq_length < info.lengths["max"]:
             raise DataError(
                 f"--max_seq_length: expected at least {info.lengths['max']} (the longest window of {info.names[0]}: "
                 f"shorter rows would cut text off), received {options.max_seq_length}"
@@ -310,7 +310,7 @@ def _check_aggregation(info, tasks, options):
         f"none without a patient-level task ({names})",
         options.aggregation,
     )
-    _require(info.layout == "notes", "aggregation", f"none, for {info.names[0]} holds no notes", options.aggregation)
+    _require(info.layout.has_windows, "aggregation", f"none, for {info.names[0]} holds no notes", options.aggregation)
     if options.aggregation_c == 0 and options.do_eval and options.do_train:
         _require(options.valid_file, "aggregation_c", "a number above 0, or --valid_file to choose it", 0)
 

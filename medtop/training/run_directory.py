@@ -105,11 +105,11 @@ class RunDirectory:
             info: `DatasetInfo`.
         """
         trained = self.settings()["data"]["train"]
-        for name in ("layout", "time_gap", "visit_separator", "tokenizer"):
-            if getattr(info, name) != trained.get(name):
+        given = {name: getattr(info, name) for name in ("time_gap", "visit_separator", "tokenizer")}
+        for name, value in {"layout": info.layout.name, **given}.items():
+            if value != trained.get(name):
                 raise DataError(
-                    f"{info.names[0]}: expected {name}={trained.get(name)!r} as in training, "
-                    f"received {getattr(info, name)!r}"
+                    f"{info.names[0]}: expected {name}={trained.get(name)!r} as in training, received {value!r}"
                 )
 
     def clear(self):

@@ -315,7 +315,7 @@ def test_a_failed_run_leaves_earlier_outputs(tmp_path, monkeypatch):
     def fails(*_):
         raise RuntimeError("in the middle")
 
-    monkeypatch.setattr(running, "write_json", fails)
+    monkeypatch.setattr(staging, "write_json", fails)
     with pytest.raises(RuntimeError):
         preprocess(Input(str(data)), Options(seed=1), prefix, overwrite=True)
     assert content(prefix) == before

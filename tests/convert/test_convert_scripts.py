@@ -48,12 +48,12 @@ def refused(source, tmp_path, **options):
     return str(error.value)
 
 
-def test_a_cut_safetensors_file(copy, tmp_path, run_script):
+def test_a_cut_safetensors_file(copy, tmp_path, run_process):
     """As a user sees it: exit code 1, one line, no folder."""
     file = copy / "model.safetensors"
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    process = run_script(IMPORT, f"--input_dir={copy}", f"--output_dir={tmp_path}/run")
+    process = run_process(IMPORT, f"--input_dir={copy}", f"--output_dir={tmp_path}/run")
     assert process.returncode == 1 and process.stdout == "" and process.stderr.count("\n") == 1
     assert process.stderr.startswith(f"error: {file}: expected a whole safetensors file, received a damaged or cut one")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["theirs"]
@@ -73,7 +73,7 @@ class Malicious:
 
 
 @pytest.mark.parametrize("how", ["torch.save", "pickle", "inside a state dict"])
-def test_a_malicious_bin_runs_nothing(copy, tmp_path, run_script, how):
+def test_a_malicious_bin_runs_nothing(copy, tmp_path, run_process, how):
     witness = tmp_path / "was here"
     (copy / "model.safetensors").unlink()
     file = copy / "pytorch_model.bin"
@@ -82,7 +82,7 @@ def test_a_malicious_bin_runs_nothing(copy, tmp_path, run_script, how):
     else:
         content = {"bert.pooler.dense.bias": torch.zeros(2), "x": Malicious(witness)}
         torch.save(Malicious(witness) if how == "torch.save" else content, file)
-    process = run_script(IMPORT, f"--input_dir={copy}", f"--output_dir={tmp_path}/run")
+    process = run_process(IMPORT, f"--input_dir={copy}", f"--output_dir={tmp_path}/run")
     assert process.returncode == 1 and process.stdout == "" and process.stderr.count("\n") == 1, process.stderr
     assert (
         process.stderr.startswith(f"error: {file}: expected tensors only") and "nothing of it was run" in process.stderr
@@ -164,30 +164,30 @@ def test_spoiled_small_files(copy, tmp_path):
         plan_import("", tmp_path / "run")
 
 
-def test_there_and_back_with_the_scripts(tmp_path, run_script):
+def test_there_and_back_with_the_scripts(tmp_path, run_process):
     """What users type; the lines that they see; the card; and --init_checkpoint takes the result."""
     finished = finished_run()
     run, out = finished.folder / "run", tmp_path / "out"
     command = [EXPORT, f"--run_dir={run}", f"--output_dir={out}"]
-    process = run_script(*command)
+    process = run_process(*command)
     assert process.returncode == 1 and process.stderr.count("\n") == 1 and "received pooling=mean" in process.stderr
     assert not out.exists()
-    process = run_script(*command, "--layout=medtop", env=QUIET)
+    process = run_process(*command, "--layout=medtop", env=QUIET)
     assert process.returncode == 0 and process.stderr == "", process.stderr
     lines = process.stdout.splitlines()
     assert lines[0].startswith(f"written: {out} (TorchBert, head all, ") and lines[-1].startswith("next: ")
     assert [line.startswith("parity with medtop.convert.torch_bert: largest difference") for line in lines].count(
         True
     ) == 1
-    again = run_script(*command, "--layout=medtop")
+    again = run_process(*command, "--layout=medtop")
     assert again.returncode == 1 and "expected a new folder, found one; --overwrite" in again.stderr
-    assert run_script(*command, "--layout=medtop", "--overwrite").returncode == 0
-    process = run_script(IMPORT, f"--input_dir={out}", f"--output_dir={tmp_path}/back", env=QUIET)
+    assert run_process(*command, "--layout=medtop", "--overwrite").returncode == 0
+    process = run_process(IMPORT, f"--input_dir={out}", f"--output_dir={tmp_path}/back", env=QUIET)
     assert process.returncode == 0 and process.stderr == "", process.stderr
     assert "heads taken: long_stay, complications" in process.stdout and "parity with" in process.stdout
     shutil.rmtree(tmp_path / "back" / "checkpoints")
     options = finished.options
-    process = run_script(
+    process = run_process(
         "run_scripts/run_toppretraining.py",
         f"--input_file={options.input_file}",
         f"--output_dir={tmp_path}/trained",
@@ -205,7 +205,7 @@ def test_there_and_back_with_the_scripts(tmp_path, run_script):
     assert before.keys() == arrays.keys() and all(np.array_equal(before[path], arrays[path]) for path in before)
 
 
-def test_predictions_of_an_imported_run_are_the_runs_own(tmp_path, run_script):
+def test_predictions_of_an_imported_run_are_the_runs_own(tmp_path, run_process):
     """Calibration travels with the heads that it was fitted to."""
     finished = finished_run()
     export(plan_export(finished.folder / "run", tmp_path / "out", layout="medtop"))
@@ -213,7 +213,7 @@ def test_predictions_of_an_imported_run_are_the_runs_own(tmp_path, run_script):
     found = []
     for name, run in (("there", finished.folder / "run"), ("here", tmp_path / "back")):
         arguments = [f"--run_dir={run}", f"--output_file={tmp_path}/{name}.csv"]
-        process = run_script("run_scripts/run_prediction.py", *arguments, f"--input_file={finished.options.test_file}")
+        process = run_process("run_scripts/run_prediction.py", *arguments, f"--input_file={finished.options.test_file}")
         assert process.returncode == 0, process.stderr
         found.append((tmp_path / f"{name}.csv").read_text())
     assert found[0] == found[1] and found[0].count("\n") > 100

@@ -9,6 +9,7 @@ from sequence_cases import NO_CODES, TASKS, TWO_VISITS, VOCABULARY, chunk_of, ra
 
 from medtop.data import sequences
 from medtop.data.description import LENGTH_BINS
+from medtop.data.layouts import record_field
 from medtop.data.protobuf import Column, encode_examples, varints
 from medtop.data.record_maker import Examples
 from medtop.data.sequences import MEDBERT_TASKS, medbert_examples
@@ -139,7 +140,7 @@ def test_gap_after_has_a_name_of_its_own(tmp_path):
     info = tfrecord.read_dataset(write(tmp_path / "train", [TWO_VISITS], time_gap="after"))
     (example,) = examples(tmp_path / "train")
     assert example["gap_after_days"] == [0, 35, 35, 0, 0, 0] and "gap_before_days" not in example
-    assert info.gap_feature == "gap_after_days"
+    assert record_field("gap_days", info.time_gap) == "gap_after_days"
     (columns,) = tfrecord.read_examples(info)
     assert columns["gap_after_days"].tolist() == [0, 35, 35, 0, 0, 0]
 

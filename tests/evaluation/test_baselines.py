@@ -2,16 +2,17 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
 from medtop.cohort.pickled_lists import Chunk
-from medtop.evaluation import baselines
-from medtop.evaluation.baselines import (
+from medtop.evaluation import baselines, tree_baselines, windowed_baselines
+from medtop.evaluation.baselines import fit_baselines
+from medtop.evaluation.count_features import (
     CONTEXT,
     features_from_chunks,
     features_from_columns,
     features_from_records,
-    fit_baselines,
 )
 from medtop.evaluation.predictions import sigmoid
 from medtop.files.errors import DataError
@@ -255,7 +256,8 @@ def test_one_class_and_missing_validation_have_reasons():
     results = fit_baselines(splits, {"complications": TASKS["complications"]})
     for name in baselines.BASELINES:
         assert set(results.predictions[name]) == {"test"}
-        assert "default settings" in results.reasons[name]["complications"]["CKD_365"]
+        default = results.reasons[name]["complications"].get("CKD_365", "")
+        assert ("default settings" in default) == (name != "windowed_logistic_regression")  # it cross-validates
     with pytest.raises(DataError, match="expected a training split"):
         fit_baselines({"test": splits["test"]}, TASKS)
 
@@ -273,7 +275,7 @@ def test_codes_unseen_in_training_carry_no_weight(fitted):
     assert more.counts[:, [VOCABULARY - 1]].nnz == 0  # the generator never draws the last code
     more.counts = (
         more.counts
-        + baselines.sparse.csr_array(
+        + sparse.csr_array(
             (np.full(500, 9, np.float32), (np.arange(500), np.full(500, VOCABULARY - 1))), shape=more.counts.shape
         )
     ).tocsr()
@@ -284,3 +286,41 @@ def test_codes_unseen_in_training_carry_no_weight(fitted):
             results.predictions[name]["test"]["complications"].logits,
             atol=1e-6,
         )
+
+
+def test_windows_see_when_a_code_occurred_and_counts_do_not():
+    """The label is whether code 5 was seen within a month; every history has it."""
+    rng = np.random.default_rng(0)
+
+    def part(count):
+        days = rng.integers(0, 700, count)
+        recent = (days <= 31).astype(np.float32)
+        counts = np.full(count, 1)
+        return features_from_columns(
+            np.full(count, 5), counts, 8, counts, counts * 9000, counts, counts, 0 * counts, days, days.copy(),
+            patient_ids=[f"p{number}" for number in range(count)], prediction_times=0 * counts,
+            targets={"long_stay": recent[:, None]}, weights={"long_stay": np.ones((count, 1), np.float32)},
+        )  # fmt: skip
+
+    splits = {split: part(600) for split in ("train", "valid", "test")}
+    for part_of in splits.values():  # plain figures tell the days too: hide them, so that the codes alone decide
+        part_of.context[:] = 1.0
+        part_of.history.recencies[:] = 500
+    results = fit_baselines(splits, {"long_stay": ["long_stay"]})
+    found = {
+        name: roc_auc_score(splits["test"].targets["long_stay"][:, 0], tasks["test"]["long_stay"].logits[:, 0])
+        for name, tasks in results.predictions.items()
+    }
+    assert found["windowed_logistic_regression"] == 1.0 and found["recency_gradient_boosting"] > 0.99
+    assert found["logistic_regression"] == found["gradient_boosting"] == 0.5
+
+
+def test_faded_counts_by_hand():
+    features = features_from_columns(
+        [5, 5, 6], [3], 8, [0], [0], [2], [1, 1], [0, 9], [180, 0], [180, 0, 0],
+        patient_ids=["a"], prediction_times=[0], targets={}, weights={},
+    )  # fmt: skip
+    counts = tree_baselines.faded_counts(features.history, 8, half_life=180).toarray()
+    assert counts.tolist() == [[0, 0, 0, 0, 0, 1.5, 1, 0]]
+    windows = windowed_baselines.windowed_counts(features.history, 8, (31,)).toarray()
+    assert np.expm1(windows).round(6).tolist() == [[0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 2, 1, 0]]

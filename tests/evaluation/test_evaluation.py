@@ -431,9 +431,8 @@ def test_compare_and_table(tmp_path):
     path.write_text("patient_id,prediction_time,task,label,risk\n" + "\n".join(rows) + "\n", encoding="utf-8")
     worse = sigmoid(predictions.logits + np.random.default_rng(0).normal(size=predictions.logits.shape))
     results = {"complications": (predictions, predictions.probabilities)}
-    comparison = evaluation.compare(
-        results, {"counts": {"complications": (predictions, worse)}}, true_risk=path, num_bootstrap=50
-    )
+    rivals = {"noise": {"complications": (predictions, 1 - worse)}, "counts": {"complications": (predictions, worse)}}
+    comparison = evaluation.compare(results, rivals, true_risk=path, num_bootstrap=50)
     metrics = {
         "masked_lm": {"masked_lm": evaluation.masked_metrics(12, loss=2.0, accuracy=0.25, top10_accuracy=0.5)},
         "complications": evaluate(predictions, predictions.probabilities, num_bootstrap=50),
@@ -442,6 +441,9 @@ def test_compare_and_table(tmp_path):
     table = evaluation.results_table(metrics, comparison).splitlines()
     assert len(table) == 2 + 4 + 1 and len({len(line) for line in table[:6]}) == 1
     assert table[0].split()[:2] == ["task", "label"] and "counts AUROC" in table[0] and " share " in table[0]
+    strongest = comparison["differences"]["counts"]["complications"]["label_0"]
+    reached = comparison["baselines"]["counts"]["complications"]["label_0"]["roc_auc"]["value"]
+    assert f"counts {reached:.3f} {strongest['difference']:+.3f} [" in " ".join(table[2].split())
     entry = metrics["complications"]["label_0"]["roc_auc"]
     assert f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]" in table[2]
     assert " 100% " in table[2]  # the model's risk is the true one here

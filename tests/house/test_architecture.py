@@ -37,13 +37,16 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "files": Room(NONE),
     "sources": Room(NONE),
     "cohort": Room(NONE),
-    "model": Room(KERAS, light="config tasks", plain="config"),  # and never TensorFlow, by way of nobody
+    "model": Room(
+        KERAS, light="config tasks choices", plain="config choices"
+    ),  # and never TensorFlow, by way of nobody
     "text": Room(TENSORFLOW, light="words sentences windows word_windows cleaning wordpiece", plain="words sentences"),
     "data": Room(
         TENSORFLOW,
         light="create description fields",
-        plain="tokens packing protobuf fields description record_maker sequences",
+        plain="tokens packing protobuf fields layouts description record_maker sequences",
     ),
+    "wide": Room(NONE),
     "evaluation": Room(TENSORFLOW, plain="predictions bootstrap metrics calibration baselines aggregation"),
     "reporting": Room(NONE),
     "training": Room(TENSORFLOW, light="options run_directory start_from", plain="cluster checkpoints log"),

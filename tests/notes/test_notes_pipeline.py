@@ -18,6 +18,7 @@ from notes_data import (
 from medtop.cohort.vocabulary import SPECIAL_TOKENS, Vocabulary
 from medtop.data import tfrecord
 from medtop.data.batches import BatchOptions, TrainBatches, eval_batches
+from medtop.data.layouts import NOTES
 from medtop.data.masking import draw_masks
 from medtop.files.errors import DataError
 from medtop.model.config import BertConfig
@@ -50,7 +51,7 @@ def test_records_hold_what_was_written(tmp_path):
         "labels": [1.0, 0.0, float("nan")],
     }
     info = write_note_dataset(tmp_path / "d", notes, max_seq_length=6)
-    assert info.layout == "notes" and info.tokenizer == {"kind": "wordpiece", "lower_case": True}
+    assert info.layout is NOTES and info.tokenizer == {"kind": "wordpiece", "lower_case": True}
     assert info.tasks == TASKS and info.num_examples == 3 and info.counts["examples_in"] == 3
     (columns,) = tfrecord.read_examples(info)
     rows = np.split(columns["token_ids"], np.cumsum(columns["counts"])[:-1])

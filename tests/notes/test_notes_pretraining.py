@@ -11,6 +11,7 @@ from notes_data import NOTE_VOCABULARY, note_config, planted_notes, tokenizer
 
 from medtop.cohort.splits import read_split_file
 from medtop.data import create
+from medtop.data.layouts import NOTES
 from medtop.files.errors import DataError
 from medtop.notes.pairs import SentencePieces, make_pairs, sentence_pieces
 from medtop.notes.pretraining import PretrainingMaker, PretrainingSettings
@@ -182,7 +183,7 @@ def read(info):
 def test_records_of_pairs(tmp_path):
     write_inputs(tmp_path)
     info = create.write(plan(tmp_path))
-    assert info.tasks == {"next_sentence": ["is_next"]} and info.layout == "notes" and info.split == "train"
+    assert info.tasks == {"next_sentence": ["is_next"]} and info.layout is NOTES and info.split == "train"
     columns, rows = read(info)
     pieces_of = {str(n): tokenizer().tokenize([text]).ids.tolist() for n, text in enumerate(texts_of(tmp_path))}
     own = {admission: [] for admission in pieces_of}
@@ -329,7 +330,7 @@ def test_a_split_file_is_read(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_model_is_pretrained_by_script_and_readmission_starts_from_it(tmp_path, run_script):
+def test_a_model_is_pretrained_by_script_and_readmission_starts_from_it(tmp_path, run_process):
     """The path of issue 7's points 4 and 5, as a user types it."""
     import json
 
@@ -342,7 +343,7 @@ def test_a_model_is_pretrained_by_script_and_readmission_starts_from_it(tmp_path
     texts = [". ".join(text.split(" fever ")) for text in planted_notes(24, words=40)["texts"]]
     write_inputs(tmp_path, texts=texts)
     (tmp_path / "config.json").write_text(json.dumps(note_config()))
-    process = run_script(
+    process = run_process(
         "preprocessing/create_notes_pretraining_data.py",
         "--input_file=n.notes.train.parquet",
         "--output_file=pre",
@@ -352,7 +353,7 @@ def test_a_model_is_pretrained_by_script_and_readmission_starts_from_it(tmp_path
         cwd=tmp_path,
     )
     assert process.returncode == 0 and "masked_lm,next_sentence" in process.stdout, process.stderr
-    process = run_script(
+    process = run_process(
         "run_scripts/run_EHRpretraining.py",
         "--do_train",
         "--tasks=masked_lm,next_sentence",

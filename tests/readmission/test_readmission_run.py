@@ -54,9 +54,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(folder, run_script):
+def trained(folder, run_process):
     """(folder, what the script said) after one run of the script."""
-    process = run_script("run_scripts/run_readmission.py", *TRAIN, cwd=folder)
+    process = run_process("run_scripts/run_readmission.py", *TRAIN, cwd=folder)
     assert process.returncode == 0, process.stderr
     return folder, process.stdout
 
@@ -163,20 +163,20 @@ RESULTS = ("metrics.json", "readmission_predictions.csv", "notes.json", "best/we
 
 
 @pytest.mark.slow
-def test_evaluation_alone_gives_the_same(trained, run_script):
+def test_evaluation_alone_gives_the_same(trained, run_process):
     """It takes vocabulary, configuration and aggregation from the run, and has no training texts to fit a baseline."""
     folder, _ = trained
     before = {name: (folder / "run" / name).read_bytes() for name in RESULTS}
-    process = run_script("run_scripts/run_readmission.py", *FLAGS, "--do_eval", cwd=folder)
+    process = run_process("run_scripts/run_readmission.py", *FLAGS, "--do_eval", cwd=folder)
     assert process.returncode == 0 and "TF-IDF" not in process.stdout, process.stderr
     assert {name: (folder / "run" / name).read_bytes() for name in before} == before
 
 
 @pytest.mark.slow
-def test_the_same_command_again_changes_nothing(trained, run_script):
+def test_the_same_command_again_changes_nothing(trained, run_process):
     folder, said = trained
     before = {name: (folder / "run" / name).read_bytes() for name in RESULTS}
-    process = run_script("run_scripts/run_readmission.py", *TRAIN, cwd=folder)
+    process = run_process("run_scripts/run_readmission.py", *TRAIN, cwd=folder)
     assert process.returncode == 0 and said == process.stdout, process.stderr
     assert {name: (folder / "run" / name).read_bytes() for name in before} == before
 
@@ -195,8 +195,8 @@ def test_the_same_command_again_changes_nothing(trained, run_script):
         (("--max_seq_length=65",), "--max_seq_length: expected at most 64 (max_position_embeddings of config.json)"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line_before_anything_is_written(folder, run_script, flags, message):
-    process = run_script("run_scripts/run_readmission.py", *TRAIN, "--output_dir=refused", *flags, cwd=folder)
+def test_what_does_not_fit_is_refused_in_one_line_before_anything_is_written(folder, run_process, flags, message):
+    process = run_process("run_scripts/run_readmission.py", *TRAIN, "--output_dir=refused", *flags, cwd=folder)
     assert process.returncode == 1 and message in process.stderr, process.stderr
     assert process.stderr.splitlines()[-1].startswith("error: ") and not (folder / "refused").exists()
 

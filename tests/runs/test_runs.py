@@ -26,6 +26,7 @@ from small_data import (  # noqa: E402
 
 from medtop.cohort.vocabulary import Vocabulary  # noqa: E402
 from medtop.data.checks import first_look  # noqa: E402
+from medtop.evaluation.baselines import BASELINES  # noqa: E402
 from medtop.evaluation.calibration import fit_calibration  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
 from medtop.model.config import BertConfig  # noqa: E402
@@ -443,8 +444,8 @@ def test_options_of_an_evaluation_reach_what_they_name(copied, monkeypatch, tmp_
     assert entry["low"] is None and entry["high"] is None
     assert found.comparison["test"]["best_reachable"]["long_stay"]["long_stay"]["roc_auc"] == 1
     for name, tasks in found.comparison["test"]["baselines"].items():
-        assert tasks["long_stay"]["long_stay"]["roc_auc"]["value"] > 0.97, name
-    assert len(found.baselines["test"]) == 2
+        assert tasks["long_stay"]["long_stay"]["roc_auc"]["value"] > 0.85, name
+    assert set(found.baselines["test"]) == set(BASELINES)
     # Calibration and thresholds come from validation (fault 9), of the model and of the baselines.
     model = fit_calibration(found.predictions["valid"]["long_stay"])
     np.testing.assert_allclose(

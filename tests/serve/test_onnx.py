@@ -212,13 +212,13 @@ importlib.util.find_spec = lambda name, *rest: None if name == "tf2onnx" else fo
 """
 
 
-def test_missing_extra_is_one_line(tmp_path, run_script):
+def test_missing_extra_is_one_line(tmp_path, run_process):
     with pytest.raises(DataError, match=r'no_such_package: expected this package.*pip install "medtop\[onnx\]"'):
         require(("numpy", "no_such_package"), "onnx")
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(MISSING)
     folder = make_run(tmp_path / "run", num_hidden_layers=1)
-    process = run_script(
+    process = run_process(
         "run_scripts/export_model.py",
         f"--run_dir={folder}",
         f"--output_dir={tmp_path / 'out'}",
@@ -232,9 +232,9 @@ def test_missing_extra_is_one_line(tmp_path, run_script):
 
 
 @pytest.mark.slow
-def test_the_script_exports_and_prints_the_parity(tmp_path, run_script):
+def test_the_script_exports_and_prints_the_parity(tmp_path, run_process):
     folder = make_run(tmp_path / "run")
-    process = run_script(
+    process = run_process(
         "run_scripts/export_model.py",
         f"--run_dir={folder}",
         f"--output_dir={tmp_path / 'out'}",

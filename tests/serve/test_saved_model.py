@@ -531,8 +531,8 @@ def test_a_missing_or_short_run_is_one_line(name, plain_run, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["saved_model", "onnx"])
-def test_a_missing_run_is_one_line_of_the_script(form, tmp_path, run_script):
-    process = run_script(
+def test_a_missing_run_is_one_line_of_the_script(form, tmp_path, run_process):
+    process = run_process(
         "run_scripts/export_model.py",
         f"--run_dir={tmp_path / 'missing'}",
         f"--format={form}",
@@ -542,9 +542,9 @@ def test_a_missing_run_is_one_line_of_the_script(form, tmp_path, run_script):
     assert re.fullmatch(r"error: .*missing: expected a run directory \(with run.json\), found none\n", process.stderr)
 
 
-def test_the_script_exports_and_prints_the_parity(tmp_path, run_script):
+def test_the_script_exports_and_prints_the_parity(tmp_path, run_process):
     run = make_run(tmp_path / "run")
-    process = run_script(
+    process = run_process(
         "run_scripts/export_model.py", f"--run_dir={run}", f"--output_dir={tmp_path / 'out'}", env=QUIET
     )
     assert process.returncode == 0 and process.stderr == "", process.stderr
@@ -553,7 +553,7 @@ def test_the_script_exports_and_prints_the_parity(tmp_path, run_script):
     assert float(first.partition("probability ")[2].split()[0]) <= 1e-5
     assert second.startswith("next: docker run") and "tensorflow/serving" in second
     assert "export_model.py --run_dir=" in (tmp_path / "out" / "README.md").read_text()
-    process = run_script("run_scripts/export_model.py", f"--run_dir={run}", f"--output_dir={tmp_path / 'out'}")
+    process = run_process("run_scripts/export_model.py", f"--run_dir={run}", f"--output_dir={tmp_path / 'out'}")
     assert process.returncode == 1 and "expected a new folder, found one" in process.stderr
 
 

@@ -199,13 +199,13 @@ SAMPLES = {
 
 
 def test_every_source_has_a_sample():
-    assert sorted(SAMPLES) == sorted(source.name for source in SOURCES)
+    assert sorted(SAMPLES) == sorted(SOURCES)
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+@pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
 def test_contract(source, connection, tmp_path):
     path = SAMPLES[source.name](tmp_path / "raw")
-    for other in SOURCES:
+    for other in SOURCES.values():
         assert other.recognise(str(path)) == (other is source)
     assert recognise_source(path) is source
     report = load_stays(connection, path, rejects_path=tmp_path / "rejects.csv")
@@ -239,7 +239,7 @@ def test_contract(source, connection, tmp_path):
     )
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+@pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
 def test_loading_twice_gives_the_same(source, connection, tmp_path):
     path = SAMPLES[source.name](tmp_path)
     first = load_stays(connection, path), stays(connection), patients(connection)

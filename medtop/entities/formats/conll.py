@@ -9,7 +9,6 @@ beside and four columns, `word<tab>start<tab>end<tab>tag`. An `I` that continues
 rejects (as seqeval's strict mode and CoNLL-2003's IOB2 have it).
 """
 
-import bisect
 import itertools
 import re
 from pathlib import Path
@@ -18,8 +17,8 @@ from medtop.entities import tags as tagging
 from medtop.entities.documents import Document, Span, Stated, check_spans, check_text
 from medtop.entities.format import Format, by_collection
 from medtop.entities.reading import lines_of, output_file, read_text, stem, write_exactly
-from medtop.text.sentences import sentence_spans
-from medtop.text.words import DROP, SPACE, WordSplitter, kind_of
+from medtop.entities.words import document_words
+from medtop.text.words import DROP, SPACE, kind_of
 
 SUFFIXES = (".conll", ".tsv", ".bio", ".iob")
 _TAG = re.compile(r"O|[BIESLU]-\S.*")
@@ -171,16 +170,10 @@ def _write_alone(folder, document, tally):
 
 def document_lines(document, tally, offsets=False):
     """The lines of a document: its own words where it came from CoNLL, else ours."""
-    kept = document.kept.get("conll")
-    if kept:
-        flat, counts = kept["words"], kept["sentences"]
-        starts, ends = flat[::2], flat[1::2]
-        middle = kept.get("middle") or [[]] * len(starts)
-    else:
-        words = WordSplitter(False).split([document.text])
-        starts, ends = words.starts.tolist(), words.ends.tolist()
-        counts = _sentence_counts(document, starts)
-        middle = [[]] * len(starts)
+    kept = document.kept.get("conll", {})
+    found = document_words(document, whole_spans=True)
+    starts, ends, counts = found.starts, found.ends, found.counts
+    middle = kept.get("middle") or [[]] * len(starts)
     ranges = tagging.word_ranges(starts, ends, document.spans, tally)
     tags = tagging.encode(len(starts), [(first, after, span.type) for first, after, span in ranges])
     tally.count("attributes_without_a_place_in_conll", sum(len(span.attributes) for span in document.spans))
@@ -193,20 +186,6 @@ def document_lines(document, tally, offsets=False):
         lines.append("")
         at += count
     return lines
-
-
-def _sentence_counts(document, starts):
-    """Words of each sentence; no sentence ends within a span."""
-    edges, reach, spans = [], 0, sorted(document.spans, key=lambda span: span.start)
-    place = 0
-    for edge, _ in sentence_spans(document.text)[1:]:
-        while place < len(spans) and spans[place].start < edge:
-            reach = max(reach, spans[place].end)
-            place += 1
-        if edge >= reach:
-            edges.append(edge)
-    cuts = [0, *(bisect.bisect_left(starts, edge) for edge in edges), len(starts)]
-    return [after - before for before, after in itertools.pairwise(cuts) if after > before]
 
 
 FORMAT = Format("conll", SUFFIXES, read, write, one_file_a_document=False)

@@ -15,7 +15,10 @@ from medtop.entities.format import Format, by_collection
 from medtop.entities.reading import lines_of, output_file, read_text, stem
 from medtop.files.errors import DataError
 
-SUFFIXES = (".jsonl", ".json")
+SUFFIXES = (".jsonl",)
+"""In a folder; a `.json` file is read where it is named itself, for other files of that kind lie about."""
+
+_NAMES = (".jsonl", ".json")
 _TEXT, _SPANS, _ID = ("text", "full_text"), ("spans", "entities", "label", "labels"), ("document_id", "id", "doc_id")
 _START, _END = ("start", "start_position", "start_offset"), ("end", "end_position", "end_offset")
 _TYPE, _VALUE = ("type", "label", "entity_type"), ("text", "entity_value")
@@ -59,9 +62,9 @@ def _document(item, number, name, path, tally):
         tally.reject(path, number, "text", "expected an object with a text", "documents")
         return None
     document_id = _pick(item, _ID)
-    document_id = f"{stem(name, SUFFIXES)}-{number}" if document_id is None else str(document_id)
+    document_id = f"{stem(name, _NAMES)}-{number}" if document_id is None else str(document_id)
     document = Document(document_id, text, source=name, patient_id=str(item.get("patient_id") or ""))
-    document.kept = {"collection": stem(name, SUFFIXES), **(item["kept"] if isinstance(item.get("kept"), dict) else {})}
+    document.kept = {"collection": stem(name, _NAMES), **(item["kept"] if isinstance(item.get("kept"), dict) else {})}
     taken = {"kept", "patient_id", *_TEXT, *_SPANS, *_ID}
     document.columns = {
         key: str(value) for key, value in item.items() if key not in taken and isinstance(value, (str, int, float))

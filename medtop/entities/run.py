@@ -1,0 +1,281 @@
+"""Training, evaluation and prediction of taggers of entities, from tables to a folder and back to any format.
+
+A run's folder: `entities.json` (what it was trained with and on), `dictionary.json`, `crf.bin`; after an evaluation
+`metrics.json`, `predictions.<system>.jsonl` and `entities.html`.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+
+import medtop
+from medtop.entities import evaluate, tables
+from medtop.entities.crf_tagger import CrfTagger
+from medtop.entities.dictionary import Dictionary
+from medtop.entities.documents import Document, Tally
+from medtop.entities.formats import find_format
+from medtop.entities.formats.jsonl import as_dict
+from medtop.entities.reader_page import write_page
+from medtop.entities.reading import input_files, read_text, stem
+from medtop.entities.scores import RATIOS
+from medtop.entities.spans import RULES, reduce_fragments
+from medtop.entities.tagging import predict, training_sentences
+from medtop.entities.tags import SCHEMES
+from medtop.files.atomic import atomic_path, write_json
+from medtop.files.errors import DataError
+from medtop.files.folders import check_target, has_json_key, whole_folder
+from medtop.files.options import SEED, Rule, at_least, option
+
+SETTINGS = "entities.json"
+MODELS = ("crf", "dictionary")
+PREDICTION = "prediction.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class EntityOptions:
+    """What a run is asked to do."""
+
+    output_dir: str = option("", "The run's folder.", required=True)
+    input_prefix: str = option("", "Prefix of convert_entities.py's tables.")
+    do_train: bool = option(False, "Train on the tables' training split.")
+    do_eval: bool = option(False, "Score the test split (and show the other systems beside the chosen one).")
+    do_predict: bool = option(False, "Mark entities in the texts of --predict_input.")
+    model: str = option("crf", "Which of the run's systems predicts, and stands first.", choices=MODELS)
+    tag_scheme: str = option("bio", "Tags of the words.", choices=SCHEMES)
+    decode: str = option(
+        "greedy",
+        "greedy: the CRF's own best sequence, read strictly; viterbi: the best one that the scheme allows.",
+        choices=("greedy", "viterbi"),
+    )
+    fragments: str = option("hull", "What becomes of training spans in fragments.", choices=RULES)
+    train_documents: int = option(0, "Train on so many documents, drawn by the seed; 0 = all.", rule=at_least(0))
+    seed: int = option(0, "Seed of --train_documents and of the intervals.", rule=SEED)
+    eval_split: str = option("test", "Which split --do_eval scores.", choices=("test", "valid"))
+    flavour: str = option("conll", "How hits are counted.", choices=("conll", "nervaluate", "i2b2_2010", "i2b2_2012"))
+    num_bootstrap: int = option(1000, "Resamples of patients (or documents).", rule=at_least(0))
+    predict_input: str = option("", "A .txt file or a folder of them.")
+    predict_output: str = option("", "New folder for the predictions, files named as the texts.")
+    predict_format: str = option(
+        "brat",
+        "Format of the predictions; each span with its score.",
+        rule=Rule("a format of docs/entities.md", lambda name: find_format(name) is not None),
+    )
+    overwrite: bool = option(False, "Replace an earlier run or an earlier --predict_output.")
+
+
+def check_options(options):
+    """Refuses flags that do not fit together, before anything is read.
+
+    Raises:
+        DataError: naming the flag.
+    """
+    wanted = [name for name in ("do_train", "do_eval", "do_predict") if getattr(options, name)]
+    if not wanted:
+        raise DataError("--do_train: expected at least one of --do_train, --do_eval and --do_predict")
+    if (options.do_train or options.do_eval) and not options.input_prefix:
+        raise DataError("--input_prefix: expected the prefix of convert_entities.py's tables, received ''")
+    for name in ("predict_input", "predict_output"):
+        if options.do_predict != bool(getattr(options, name)):
+            raise DataError(f"--{name}: expected it with --do_predict and only there")
+    if options.do_predict:
+        check_target(options.predict_output, has_json_key(PREDICTION, "system"), options.overwrite)
+
+
+def train(options):
+    """Learns the dictionary and the CRF and writes the run's folder, whole or not at all.
+
+    Returns:
+        dict of `entities.json`.
+
+    Raises:
+        DataError: for missing tables, or tables without spans in the training split.
+    """
+    with whole_folder(options.output_dir, has_json_key(SETTINGS, "tag_scheme"), options.overwrite) as work:
+        tally, counts = Tally(), {"documents": 0, "sentences": 0}
+        chosen = _choose(options)
+
+        def documents():
+            for number, document in enumerate(tables.read_tables(options.input_prefix, "train", tally)):
+                if chosen is None or number in chosen:
+                    counts["documents"] += 1
+                    spans = [reduce_fragments(span, options.fragments, tally) for span in document.spans]
+                    document.spans = [span for span in spans if span is not None]
+                    yield document
+
+        sentences = list(training_sentences(documents(), tally))
+        counts["sentences"] = len(sentences)
+        types = sorted({kind for _, ranges in sentences for _, _, kind in ranges})
+        CrfTagger.learn(sentences, work / "crf.bin", options.tag_scheme)
+        write_json(work / "dictionary.json", Dictionary.learn(sentences).to_json())
+        about = {
+            "tag_scheme": options.tag_scheme,
+            "types": types,
+            "training": {"input_prefix": str(Path(options.input_prefix).resolve()), "seed": options.seed, **counts},
+            "fragments": options.fragments,
+            "counts": dict(sorted(tally.counts.items())),
+            "versions": {"medtop": medtop.__version__},
+        }
+        write_json(work / SETTINGS, about)
+    return about
+
+
+def _choose(options):
+    """Places of the training documents that are used; None for all."""
+    if not options.train_documents:
+        return None
+    number = sum(1 for _ in tables.read_tables(options.input_prefix, "train", Tally()))
+    if options.train_documents > number:
+        raise DataError(f"--train_documents: expected at most {number}, received {options.train_documents}")
+    return set(np.random.default_rng(options.seed).permutation(number)[: options.train_documents].tolist())
+
+
+def read_settings(folder):
+    """`entities.json` of a run.
+
+    Raises:
+        DataError: where there is none.
+    """
+    path = Path(folder) / SETTINGS
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        about["tag_scheme"], about["types"]
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected a run that was trained, found none (--do_train)") from None
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{path}: expected what --do_train writes, received another content") from None
+    return about
+
+
+def load(folder, name, decode="greedy"):
+    """A run's system: an object with `tag`.
+
+    Args:
+        folder: the run's.
+        name: one of `MODELS`.
+        decode: of the CRF, see `EntityOptions`.
+    """
+    about = read_settings(folder)
+    if name == "dictionary":
+        path = Path(folder) / "dictionary.json"
+        try:
+            return Dictionary.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise DataError(f"{path}: expected a run's dictionary, found none") from None
+        except (ValueError, TypeError):
+            raise DataError(f"{path}: expected a run's dictionary, received another content") from None
+    return CrfTagger(Path(folder) / "crf.bin", about["tag_scheme"], decode == "viterbi")
+
+
+def evaluate_run(options):
+    """Scores the run's systems on a split that they were not trained on; writes what the module's docstring lists.
+
+    Returns:
+        dict system -> `evaluate.Evaluation`, the chosen model first.
+
+    Raises:
+        DataError: for types that the run does not know.
+    """
+    about, tally = read_settings(options.output_dir), Tally()
+    gold = list(tables.read_tables(options.input_prefix, options.eval_split, tally))
+    if not gold:
+        raise DataError(f"{options.input_prefix}: expected documents in the {options.eval_split} split, found none")
+    unknown = sorted({span.type for document in gold for span in document.spans} - set(about["types"]))
+    if unknown and not any(kind in about["types"] for document in gold for kind in {s.type for s in document.spans}):
+        raise DataError(
+            f"{options.input_prefix}: expected types {', '.join(about['types'])}, received {', '.join(unknown)}"
+        )
+    names = [options.model, *(name for name in MODELS if name != options.model)]
+    folder, found = Path(options.output_dir), {}
+    systems = {name: load(folder, name, options.decode) for name in names}
+    predicted = {name: [predict(document, system.tag) for document in gold] for name, system in systems.items()}
+    for name in names:
+        other = next(each for each in names if each != name)
+        found[name] = evaluate.evaluate(
+            gold,
+            predicted[name],
+            predicted[other],
+            flavour=options.flavour,
+            num_bootstrap=options.num_bootstrap,
+            seed=options.seed,
+        )
+        with atomic_path(folder / f"predictions.{name}.jsonl") as temporary, open(temporary, "wb") as file:
+            for document in predicted[name]:
+                file.write(json.dumps(as_dict(document), ensure_ascii=False).encode() + b"\n")
+    notes = [f"types that training did not have: {', '.join(unknown)}"] if unknown else []
+    write_page(folder / "entities.html", found[options.model].pairs, title=f"Entities: {options.model}", notes=notes)
+    content = {"split": options.eval_split, "unknown_types": unknown}
+    write_json(folder / "metrics.json", content | {"systems": {name: one.result for name, one in found.items()}})
+    return found
+
+
+def table_lines(found):
+    """The systems beside each other, micro and per type, strict."""
+    lines = [f"{'strict':<12} {'type':<20} {'gold':>6} precision  recall  F1 [95%]"]
+    for name, evaluation in found.items():
+        for label, entry in evaluation.result["scores"][next(iter(evaluation.result["scores"]))].items():
+            values = [entry[ratio]["value"] for ratio in RATIOS]
+            shown = ["  -  " if value is None else f"{value:.3f}" for value in values]
+            low, high = entry["f1"]["low"], entry["f1"]["high"]
+            edges = "" if low is None else f" [{low:.3f}, {high:.3f}]"
+            lines.append(f"{name:<12} {label:<20} {entry['gold']:>6} {shown[0]:<10} {shown[1]:<7} {shown[2]}{edges}")
+    return lines
+
+
+def read_texts(path):
+    """Yields a `Document` for each `.txt` file, named by its path."""
+    files = input_files(path, (".txt",))
+    for name in files.names:
+        yield Document(stem(name, (".txt",)), read_text(files.path(name)), source=name)
+
+
+def predict_texts(options):
+    """Marks entities in texts and writes them in a format, whole or not at all.
+
+    Returns:
+        (number of documents, number of spans, `Tally` of what the format has no place for).
+    """
+    system, target, tally = (
+        load(options.output_dir, options.model, options.decode),
+        find_format(options.predict_format),
+        Tally(),
+    )
+    counts = {"documents": 0, "spans": 0}
+
+    def marked():
+        for document in read_texts(options.predict_input):
+            found = predict(document, system.tag)
+            counts["documents"] += 1
+            counts["spans"] += len(found.spans)
+            yield found
+
+    earlier = has_json_key(PREDICTION, "system")
+    with whole_folder(options.predict_output, earlier, options.overwrite) as work:
+        documents = (
+            (_whole_tokens(document, tally) for document in marked()) if target.name == "i2b2_2010" else marked()
+        )
+        target.write(work, documents, tally)
+        about = {
+            "system": options.model,
+            "run": str(Path(options.output_dir).resolve()),
+            "format": target.name,
+            **counts,
+        }
+        write_json(work / PREDICTION, about | {"left_out": dict(tally.reasons), "counts": dict(tally.counts)})
+    return counts["documents"], counts["spans"], tally
+
+
+def _whole_tokens(document, tally):
+    """Spans widened to the tokens of i2b2 2010, which white space parts; counted."""
+    from medtop.entities.formats.i2b2_2010 import token_places
+
+    tokens = [edges for line in token_places(document.text) for edges in line]
+    starts, ends = np.array([a for a, _ in tokens]), np.array([b for _, b in tokens])
+    spans = []
+    for span in document.spans:
+        start = int(starts[np.searchsorted(starts, span.start, side="right") - 1])
+        end = int(ends[np.searchsorted(ends, span.end, side="left")])
+        tally.count("spans_widened_to_tokens", (start, end) != (span.start, span.end))
+        spans.append(dataclasses.replace(span, fragments=((start, end),)))
+    return dataclasses.replace(document, spans=spans)

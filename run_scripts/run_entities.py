@@ -1,0 +1,52 @@
+"""Trains a tagger of clinical entities, scores it, and marks entities in new texts.
+
+Example (after preprocessing/convert_entities.py wrote data/cdr.documents.train.parquet and its like):
+
+  python run_scripts/run_entities.py --do_train --do_eval --input_prefix=data/cdr --output_dir=checkpoints/cdr
+  python run_scripts/run_entities.py --do_predict --output_dir=checkpoints/cdr \
+      --predict_input=notes --predict_output=marked --predict_format=brat
+
+A dictionary and a CRF with hand-made features are trained and shown beside each other; --model chooses which predicts.
+Each predicted span has a score. docs/entities.md gives every rule.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from medtop.cli import commands, flags
+from medtop.entities import evaluate, run
+
+flags.define(run.EntityOptions)
+
+
+def main(_):
+    """Flags in, library calls, a table out."""
+    options = flags.read(run.EntityOptions)
+    run.check_options(options)
+    folder = shlex.quote(options.output_dir)
+    if options.do_train:
+        about = run.train(options)
+        size, types = about["training"], ", ".join(about["types"])
+        print(f"trained on {size['documents']:,} documents, {size['sentences']:,} sentences: {types}")
+        for name, number in about["counts"].items():
+            print(f"  {name.replace('_', ' ')}: {number:,}")
+    if options.do_eval:
+        found = run.evaluate_run(options)
+        print("\n".join(evaluate.report_lines(found[options.model])))
+        print("\n".join(run.table_lines(found)))
+        print(f"written: {folder}/metrics.json, {folder}/entities.html")
+    if options.do_predict:
+        documents, spans, tally = run.predict_texts(options)
+        print(f"{documents:,} documents, {spans:,} spans: {options.predict_output} ({options.predict_format})")
+        for name, number in [*tally.reasons.items(), *tally.counts.items()]:
+            print(f"  {name.replace('_', ' ')}: {number:,}")
+    elif not options.do_eval:
+        more = f"--input_prefix={shlex.quote(options.input_prefix)} --output_dir={folder}"
+        print(f"next: python run_scripts/run_entities.py --do_eval {more}")
+
+
+if __name__ == "__main__":
+    commands.run(main)

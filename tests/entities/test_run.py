@@ -1,0 +1,157 @@
+"""run_entities.py: a dictionary and a CRF learn a small language, are scored, and mark new texts in every format."""
+
+import json
+
+import numpy as np
+import pytest
+
+from medtop.entities import run, tables
+from medtop.entities.convert import ConvertOptions, convert
+from medtop.entities.crf_tagger import CrfTagger
+from medtop.entities.dictionary import Dictionary
+from medtop.entities.documents import Document, Span, Tally
+from medtop.entities.formats import FORMATS
+from medtop.entities.reading import input_files
+from medtop.entities.tagging import predict, training_sentences
+from medtop.files.errors import DataError
+
+DRUGS, PROBLEMS = ("aspirin", "metformin", "lisinopril", "heparin"), ("chest pain", "fever", "acute renal failure")
+
+
+def note(random, drugs=DRUGS):
+    """A text and its spans, by construction."""
+    text, spans = "", []
+    for _ in range(int(random.integers(2, 6))):
+        for piece, kind in (
+            ("Patient has ", None),
+            (random.choice(PROBLEMS), "problem"),
+            (" and\r\nwas given ", None),
+            (random.choice(drugs), "drug"),
+            (". ", None),
+        ):
+            if kind:
+                spans.append(Span(f"T{len(spans)}", kind, ((len(text), len(text) + len(piece)),)))
+            text += piece
+    return text, spans
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory):
+    folder, random = tmp_path_factory.mktemp("entities"), np.random.default_rng(5)
+    texts = [note(random) for _ in range(60)] + [note(random, ("warfarin",)) for _ in range(10)]
+    documents = [Document(f"n{n}", text + str(n), spans) for n, (text, spans) in enumerate(texts)]
+    FORMATS["jsonl"].write(folder / "in", documents, Tally())
+    (folder / "splits.csv").write_text(
+        "document_id,split\n" + "".join(f"n{n},{'train' if n < 50 else 'test'}\n" for n in range(70))
+    )
+    convert(ConvertOptions(((None, str(folder / "in")),), "jsonl", splits=str(folder / "splits.csv")), folder / "notes")
+    return folder / "notes"
+
+
+def test_dictionary_by_hand():
+    sentences = [
+        (["Chest", "pain", "no", "pain"], [(0, 2, "problem")]),
+        (["chest", "pain", "pain", "x"], [(0, 2, "problem"), (3, 4, "y")]),
+        (["pain"], [(0, 1, "problem")]),
+    ]
+    learned = Dictionary.learn(sentences)
+    assert learned.terms == {("chest", "pain"): ("problem", 1.0), ("x",): ("y", 1.0)}, "pain is marked 1 of 5 times"
+    again = Dictionary.from_json(json.loads(json.dumps(learned.to_json())))
+    assert again.tag(["CHEST", "PAIN", "X"]) == [(0, 2, "problem", 1.0), (2, 3, "y", 1.0)]
+
+
+def test_sentences_are_cut_without_a_look_at_spans():
+    document = Document("a", "Seen today. He left. Bye", [Span("T1", "x", ((5, 14),))])
+    tally = Tally()
+    assert list(training_sentences([document], tally)) == [
+        (["Seen", "today", "."], [(1, 3, "x")]), (["He", "left", "."], [(0, 1, "x")]), (["Bye"], []),
+    ]  # fmt: skip
+    assert tally.counts["spans_that_cross_sentences"] == 1
+
+
+def test_run(prefix, tmp_path, run_script):
+    """From tables to predictions: the CRF finds a drug that the dictionary never saw, by its neighbours."""
+    pytest.importorskip("pycrfsuite", reason="python-crfsuite is not installed: the extra [entities]")
+    flags = [f"--output_dir={tmp_path}/run", f"--input_prefix={prefix}"]
+    done = run_script("run_scripts/run_entities.py", "--do_train", "--do_eval", *flags)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())["systems"]
+    f1 = {name: found["scores"]["strict"]["micro"]["f1"]["value"] for name, found in metrics.items()}
+    assert list(f1) == ["crf", "dictionary"] and f1["crf"] == 1.0 and 0.7 < f1["dictionary"] < 0.95
+    assert metrics["crf"]["comparison"]["strict"]["micro"]["low"] > 0
+    assert (tmp_path / "run/entities.html").is_file() and "dictionary" in done.stdout
+    again = run_script("run_scripts/run_entities.py", "--do_train", *flags)
+    assert again.returncode == 1 and "--overwrite" in again.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(prefix, tmp_path_factory):
+    pytest.importorskip("pycrfsuite", reason="python-crfsuite is not installed: the extra [entities]")
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    run.train(run.EntityOptions(output_dir=str(folder), input_prefix=str(prefix), tag_scheme="bioes", do_train=True))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["brat", "conll", "pubtator", "i2b2_2010", "i2b2_2012", "i2b2_2014", "bioc", "jsonl"])
+def test_predictions_in_every_format(name, trained, tmp_path):
+    """Offsets hold in the source texts, and scores come along where the format has a place."""
+    random = np.random.default_rng(6)
+    texts = {f"ward/{n}": "\ufeff" * (n == 0) + "\U0001d4d0 " + note(random)[0] for n in range(3)}
+    for document_id, text in texts.items():
+        path = tmp_path / "in" / f"{document_id}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode())
+    options = run.EntityOptions(
+        output_dir=str(trained), do_predict=True, predict_input=str(tmp_path / "in"), predict_format=name,
+        predict_output=str(tmp_path / "out"), decode="viterbi",
+    )  # fmt: skip
+    run.check_options(options)
+    documents, spans, tally = run.predict_texts(options)
+    assert documents == 3 and spans > 10 and not tally.rejects
+    found = list(FORMATS[name].read(input_files(tmp_path / "out", FORMATS[name].suffixes), Tally(strict=True)))
+    assert {document.document_id for document in found} == set(texts) and sum(len(d.spans) for d in found) == spans
+    marked = {document.text[span.start : span.end] for document in found for span in document.spans}
+    if name != "i2b2_2010":  # its tokens take the full stop along
+        assert marked <= {*DRUGS, *PROBLEMS}
+    if name not in ("conll", "brat"):
+        assert all(0.5 < span.score <= 1 for document in found for span in document.spans)
+    with pytest.raises(DataError, match="--overwrite"):
+        run.check_options(options)
+
+
+def test_constrained_decoding_agrees_where_all_is_clear(trained, prefix):
+    document = next(tables.read_tables(prefix, "test", Tally()))
+    spans = [predict(document, CrfTagger(trained / "crf.bin", "bioes", way).tag).spans for way in (False, True)]
+    assert spans[0] == spans[1] and len(spans[0]) == len(document.spans)
+
+
+def test_fewer_documents(prefix, tmp_path):
+    pytest.importorskip("pycrfsuite", reason="python-crfsuite is not installed: the extra [entities]")
+    options = run.EntityOptions(output_dir=str(tmp_path / "run"), input_prefix=str(prefix), train_documents=5)
+    assert run.train(options)["training"]["documents"] == 5
+    with pytest.raises(DataError, match="expected at most 50, received 51"):
+        run.train(run.EntityOptions(output_dir=str(tmp_path / "x"), input_prefix=str(prefix), train_documents=51))
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_stops_it(prefix, trained, tmp_path):
+    def refused(match, **options):
+        with pytest.raises(DataError, match=match):
+            run.check_options(run.EntityOptions(output_dir=str(tmp_path), **options))
+
+    refused("at least one of --do_train")
+    refused("--input_prefix: expected the prefix", do_train=True)
+    refused("--predict_input: expected it with --do_predict", do_predict=True)
+    refused("--predict_output: expected it with --do_predict", do_predict=True, predict_input="x")
+    with pytest.raises(DataError, match="expected a run that was trained, found none"):
+        run.load(tmp_path, "crf")
+    with pytest.raises(DataError, match="expected x.documents.train.parquet"):
+        tables.splits_of(tmp_path / "x")
+    other = [Document("a", "pain", [Span("T1", "Other", ((0, 4),))])]
+    FORMATS["jsonl"].write(tmp_path / "in", other, Tally())
+    convert(ConvertOptions(((None, str(tmp_path / "in")),), "jsonl", splits="test"), tmp_path / "other")
+    with pytest.raises(DataError, match="expected types drug, problem, received Other"):
+        run.evaluate_run(run.EntityOptions(output_dir=str(trained), input_prefix=str(tmp_path / "other")))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="found none"):
+        list(run.read_texts(tmp_path / "empty"))

@@ -1,0 +1,163 @@
+"""The convex fit: against finite differences, scikit-learn and an explicit matrix; unknown labels; folds; choice."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from medtop.wide import cross_validation
+from medtop.wide.cross_validation import choose, folds_of
+from medtop.wide.fit import SEPARATE, Sharing, design_of, fit, objective
+from medtop.wide.history import History
+
+DAYS, VOCABULARY = (31, 366), 12
+ENDPOINTS = ["MACE", "MACE", "CKD"]
+
+
+def history_of(count, seed=0):
+    rng = np.random.default_rng(seed)
+    visits = rng.integers(1, 4, count)
+    per_visit = rng.integers(1, 4, visits.sum())
+    recencies = rng.integers(0, 600, visits.sum())
+    owner = np.repeat(np.arange(count), visits)
+    codes = np.bincount(owner, per_visit, minlength=count)
+    return History(
+        codes,
+        visits,
+        rng.integers(0, 3, count),
+        rng.integers(0, 30_000, count),
+        rng.integers(5, VOCABULARY, per_visit.sum()),
+        np.repeat(recencies, per_visit),
+        rng.integers(0, 20, visits.sum()),
+        recencies,
+    )
+
+
+def case(count=60, seed=0):
+    """(design, targets [N, 3], weights [N, 3])."""
+    rng = np.random.default_rng(seed)
+    design, _ = design_of(history_of(count, seed), VOCABULARY, DAYS)
+    truth = rng.normal(size=(design.columns, 3)) * 0.5
+    targets = (rng.random((count, 3)) < 1 / (1 + np.exp(-design.times(truth)))).astype(float)
+    return design, targets, (rng.random((count, 3)) < 0.8).astype(float)
+
+
+def explicit(design):
+    """The matrix of the fit, written out: one column for each code and window that holds its latest occurrence."""
+    windows = design.windows.toarray().reshape(len(design), -1, design.width)
+    return np.hstack([windows.cumsum(axis=2).reshape(len(design), -1), design.extra])
+
+
+def test_design_is_the_explicit_matrix():
+    design, *_ = case()
+    matrix, rng = explicit(design), np.random.default_rng(1)
+    right, left = rng.normal(size=(design.columns, 3)), rng.normal(size=(len(design), 3))
+    np.testing.assert_allclose(design.times(right), matrix @ right, atol=1e-12)
+    np.testing.assert_allclose(design.transposed_times(left), matrix.T @ left, atol=1e-12)
+
+
+def test_gradient_against_finite_differences():
+    design, targets, weights = case()
+    mixing = np.linalg.cholesky(Sharing(1.0, 0.5, 0.3).covariance(ENDPOINTS))
+    rng = np.random.default_rng(2)
+    place = 0.3 * rng.normal(size=(design.columns + 1) * 3)
+    _, gradient = objective(place, design, targets, weights, mixing, 2.0)
+    for direction in rng.normal(size=(5, len(place))):
+        step = 1e-5
+        above, below = (
+            objective(place + sign * step * direction, design, targets, weights, mixing, 2.0)[0] for sign in (1, -1)
+        )
+        assert (above - below) / (2 * step) == pytest.approx(gradient @ direction, rel=1e-6)
+
+
+def test_one_label_without_sharing_is_scikit_learns():
+    design, targets, _ = case(200)
+    weights, intercepts, _ = fit(
+        design,
+        targets[:, :1],
+        np.ones((200, 1)),
+        penalty=4.0,
+        mixing=np.ones((1, 1)),
+        tolerance=1e-15,
+        max_iterations=5000,
+    )
+    theirs = LogisticRegression(C=1 / 4.0, tol=1e-12, max_iter=10_000).fit(explicit(design), targets[:, 0])
+    np.testing.assert_allclose(weights[:, 0], theirs.coef_[0], atol=1e-6)
+    assert intercepts[0] == pytest.approx(theirs.intercept_[0], abs=1e-6)
+
+
+def test_sharing_is_ridge_in_the_parts():
+    """W = A + B_endpoint + D_label, each with its own squared norm, by plain gradient descent on the parts."""
+    design, targets, weights = case(80)
+    sharing, penalty, matrix = Sharing(1.0, 0.6, 0.3), 3.0, explicit(case(80)[0])
+    mixing = np.linalg.cholesky(sharing.covariance(ENDPOINTS))
+    found, intercepts, _ = fit(
+        design, targets, weights, penalty=penalty, mixing=mixing, tolerance=1e-15, max_iterations=5000
+    )
+    member = np.array([[1, 1, 0, 1, 0, 0], [1, 1, 0, 0, 1, 0], [1, 0, 1, 0, 0, 1]]).T  # common, 2 endpoints, 3 labels
+    scales = np.array([1.0, 0.6, 0.6, 0.3, 0.3, 0.3])[:, None] * member  # [parts, K]
+    probabilities = 1 / (1 + np.exp(-(design.times(found) + intercepts)))
+    slope = matrix.T @ (weights * (probabilities - targets))  # of the loss by W
+    # At the minimum each part is -1/penalty times its slope: the weights follow from the slope alone.
+    parts = -(slope @ scales.T) / penalty
+    np.testing.assert_allclose(parts @ scales, found, atol=1e-5)
+
+
+def test_unknown_labels_move_nothing():
+    design, targets, weights = case(60)
+    ids = [f"p{number}" for number in range(60)]
+    found = choose(design, targets, weights, ids, list("aab"), ENDPOINTS, penalties=(100.0, 30.0))
+    flipped = np.where(weights > 0, targets, 1 - targets)
+    flipped[weights == 0] = np.nan  # not even what is no number
+    again = choose(design, flipped, weights, ids, list("aab"), ENDPOINTS, penalties=(100.0, 30.0))
+    assert again.chosen == found.chosen
+    np.testing.assert_array_equal(again.weights, found.weights)
+    np.testing.assert_array_equal(again.out_of_fold, found.out_of_fold)
+
+
+def test_folds_keep_a_patients_examples_together_and_do_not_hang_on_order():
+    ids = np.array([f"p{number % 40}" for number in range(100)])
+    folds = folds_of(ids)
+    assert all(len(set(folds[ids == name])) == 1 for name in set(ids))
+    assert np.bincount(folds[:40]).tolist() == [8] * 5
+    order = np.random.default_rng(0).permutation(100)
+    assert folds_of(ids[order]).tolist() == folds[order].tolist()
+
+
+def test_choice_is_the_lowest_out_of_fold_loss_and_never_sees_its_own_patient():
+    design, targets, weights = case(80, seed=3)
+    ids = [f"p{number}" for number in range(80)]
+    found = choose(design, targets, weights, ids, list("aab"), ENDPOINTS, penalties=(300.0, 100.0, 30.0))
+    for task, chosen in found.chosen.items():
+        assert found.losses[chosen][task] == min(losses[task] for losses in found.losses.values())
+    folds, changed = folds_of(ids), targets.copy()
+    changed[folds == 2] = 1 - changed[folds == 2]  # what a fold's own labels say does not reach its logits
+    mixing = np.linalg.cholesky(cross_validation.SHARINGS["common"].covariance(ENDPOINTS))
+    one, other = (
+        dict(cross_validation.out_of_fold_logits(design, y, weights, folds, mixing, (100.0,)))[100.0]
+        for y in (targets, changed)
+    )
+    np.testing.assert_array_equal(one[folds == 2], other[folds == 2])
+    assert not np.allclose(one[folds != 2], other[folds != 2])
+
+
+def test_labels_of_one_class_are_constant():
+    design, targets, weights = case(60)
+    targets[:, 1] = 0
+    weights[:, 2] = 0
+    ids = [f"p{number}" for number in range(60)]
+    found = choose(design, targets, weights, ids, list("aab"), ENDPOINTS, penalties=(30.0,))
+    assert found.constant.tolist() == [False, True, True] and not found.weights[:, 1:].any()
+    known = weights[:, 1].sum()
+    assert found.intercepts[1:].tolist() == pytest.approx([np.log(0.5 / (known + 0.5)), 0.0])
+    nothing = choose(design, targets, np.zeros_like(weights), ids, list("aab"), ENDPOINTS)
+    assert nothing.constant.all() and not nothing.chosen
+
+
+def test_separate_labels_do_not_touch_each_other():
+    design, targets, weights = case(100)
+    both = fit(design, targets, weights, penalty=5.0, mixing=np.linalg.cholesky(SEPARATE.covariance(ENDPOINTS)),
+               tolerance=1e-14, max_iterations=3000)  # fmt: skip
+    for place in range(3):
+        alone = fit(design, targets[:, [place]], weights[:, [place]], penalty=5.0, mixing=np.ones((1, 1)),
+                    tolerance=1e-14, max_iterations=3000)  # fmt: skip
+        np.testing.assert_allclose(both[0][:, place], alone[0][:, 0], atol=1e-5)
