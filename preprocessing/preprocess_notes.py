@@ -21,6 +21,7 @@ from medtop.files.errors import DataError
 from medtop.files.options import option
 from medtop.notes.options import NotesOptions
 from medtop.notes.preprocess import NotesInput
+from medtop.sources.dates import DateRules
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class ScriptOptions:
     overwrite: bool = option(False, "Replace outputs that other flags or other input have made.")
 
 
-flags.define(NotesOptions, NotesInput, ScriptOptions)
+flags.define(NotesOptions, NotesInput, DateRules, ScriptOptions, shifted_dates=True)  # as MIMIC's are
 
 PROGRESS_SECONDS = 10
 SET_BY_LEGACY = ("deaths", "observation_end", "max_summary_days", "cleaning", "lower_case", "windows")
@@ -73,7 +74,8 @@ def main(arguments):
     from medtop.notes.preprocess import preprocess_notes
 
     _, data_dir, prefix = arguments
-    options, source, script = _options(), flags.read(NotesInput, data_dir=data_dir), flags.read(ScriptOptions)
+    options, script = _options(), flags.read(ScriptOptions)
+    source = flags.read(NotesInput, data_dir=data_dir, dates=flags.read(DateRules))
     manifest, done_before = preprocess_notes(source, options, prefix, script.overwrite, script.dry_run, _progress())
     print("\n".join(summary_lines(manifest)))
     if script.dry_run:

@@ -21,6 +21,8 @@ from medtop.cohort.build import Options
 from medtop.cohort.preprocess import Input
 from medtop.files.errors import DataError
 from medtop.files.options import option
+from medtop.sources.dates import DateRules
+from medtop.sources.rules import Rules
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class ScriptOptions:
     overwrite: bool = option(False, "Replace outputs that other flags or other input have made.")
 
 
-flags.define(Options, Input, ScriptOptions)
+flags.define(Options, Input, Rules, DateRules, ScriptOptions)
 
 PROGRESS_SECONDS = 10
 KEPT_BY_MEDBERT = ("layout", "seed")
@@ -88,7 +90,8 @@ def main(arguments):
     _, data_file, vocabulary, prefix, subset_size = arguments
     vocabulary = None if vocabulary.upper() == "NA" else vocabulary
     options = _options(vocabulary, _whole_number(subset_size, "<subset_size>"))
-    source, script = flags.read(Input, data_file=data_file), flags.read(ScriptOptions)
+    rules = flags.read(Rules, dates=flags.read(DateRules))
+    source, script = flags.read(Input, data_file=data_file, rules=rules), flags.read(ScriptOptions)
     outcome = preprocess(source, options, prefix, script.overwrite, script.dry_run, _progress())
     print("\n".join(summary_lines(outcome.manifest)))
     if script.dry_run:

@@ -115,6 +115,7 @@ class Cohort:
         roll_up: report of `codes.roll_up`.
         known_codes: dict split -> share of codes that have an id of their own, None without codes.
         given_times: report of the prediction-time file, or None.
+        splits_file: dict, ids that were changed in the file of splits.
         endpoints: `Endpoints` in use, or None.
         dates: (earliest admission, latest discharge) in the stays table, ISO dates or None.
     """
@@ -129,6 +130,7 @@ class Cohort:
     roll_up: dict
     known_codes: dict
     given_times: dict | None
+    splits_file: dict
     endpoints: object
     dates: tuple
 
@@ -164,8 +166,13 @@ class _Builder:
         self._check()
         connection, options = self.connection, self.options
         self.patients = load_patients(connection, options.seed, options.subset_size)
-        self.splits = choose_splits(connection, options.splits or None, self.patients.hashes[:, 0])
-        self.given = timing.read_given_times(connection, options.prediction_times) if options.prediction_times else None
+        self.splits_file = {}
+        self.splits = choose_splits(
+            connection, options.splits or None, self.patients.hashes[:, 0], counts=self.splits_file
+        )
+        self.given = None
+        if options.prediction_times:
+            self.given = timing.read_given_times(connection, options.prediction_times, self.report.dates)
         self.tasks = self._tasks()
         codes, code_rows = load_codes(connection)
         self.bits = self.endpoints.bits(codes) if self.endpoints else np.zeros(len(codes), np.uint64)
@@ -362,6 +369,7 @@ class _Builder:
                 for split, part, total in zip(SPLITS, covered, totals, strict=True)
             },
             given_times=self.given and self.given.report,
+            splits_file=self.splits_file,
             endpoints=self.endpoints,
             dates=(first, last),
         )

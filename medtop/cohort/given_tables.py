@@ -30,7 +30,10 @@ def read_text_table(connection, path, name, required=()):
         raw = connection.sql(f"SELECT * FROM {source} LIMIT 0").columns
         names = _named(raw, required, path)
         columns = ", ".join(
-            f"nullif(trim({_identifier(old)}), '') AS {_identifier(new)}" for old, new in zip(raw, names, strict=True)
+            # ids keep what stands around them: `medtop.sources.ids.settle_ids` removes and counts it
+            f"nullif({_identifier(old) if new == 'patient_id' else f'trim({_identifier(old)})'}, '') "
+            f"AS {_identifier(new)}"
+            for old, new in zip(raw, names, strict=True)
         )
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {columns}, row_number() OVER () + 1 AS line FROM {source}"

@@ -11,6 +11,7 @@ import numpy
 import pyarrow
 
 import medtop
+from medtop.sources.findings import findings_of
 
 FORMAT = "medtop preprocessing"
 
@@ -33,6 +34,7 @@ def _source(report):
         "icd_codes": report.icd_codes,
         "present_on_admission": report.has_present_on_admission,
         "notes": list(report.notes),
+        "warnings": [str(finding) for finding in findings_of(report)],
     }
 
 
@@ -61,8 +63,10 @@ def default_manifest(report, cohort, options, settings):
     tally = cohort.tally
     subset = {"not_in_subset": cohort.rows_not_in_subset} if cohort.rows_not_in_subset else {}
     patients_dropped = (
-        {"not_in_subset": cohort.patients_not_in_subset} if cohort.patients_not_in_subset else {}
-    ) | tally.patients_dropped()
+        dict(report.patients_dropped)
+        | ({"not_in_subset": cohort.patients_not_in_subset} if cohort.patients_not_in_subset else {})
+        | tally.patients_dropped()
+    )
     manifest = {
         "format": FORMAT,
         "layout": "default",
@@ -70,7 +74,7 @@ def default_manifest(report, cohort, options, settings):
         "versions": _versions(),
         "source": _source(report),
         **_rows(report, tally.rows_out, tally.rows_merged, subset | tally.rows_dropped()),
-        "patients_in": cohort.patients,
+        "patients_in": cohort.patients + sum(report.patients_dropped.values()),
         "patients_out": int(tally.patients[0]),
         "patients_dropped": patients_dropped,
         "overlapping_visits": tally.overlaps,
@@ -82,6 +86,7 @@ def default_manifest(report, cohort, options, settings):
         "prediction_times": _prediction_times(cohort, options),
         "tasks": cohort.tasks,
         "splits": tally.splits(),
+        "splits_file": {"counts": cohort.splits_file},
         "labels": tally.labels(),
         "vocabulary": {
             "size": len(cohort.vocabulary),
@@ -159,9 +164,9 @@ def medbert_manifest(report, result, settings):
         **_rows(
             report, result.rows_out, result.subset_rows - result.rows_out, {"not_in_subset": outside} if outside else {}
         ),
-        "patients_in": result.patients,
+        "patients_in": result.patients + sum(report.patients_dropped.values()),
         "patients_out": result.subset_patients,
-        "patients_dropped": {"not_in_subset": left_out} if left_out else {},
+        "patients_dropped": report.patients_dropped | ({"not_in_subset": left_out} if left_out else {}),
         "dates": {"first_admission": result.dates[0], "last_discharge": result.dates[1]},
         "tasks": {"long_stay": ["long_stay"]},
         "splits": {
@@ -207,6 +212,9 @@ def summary_lines(manifest):
         f"patients: {manifest['patients_in']:,} in = {manifest['patients_out']:,} out "
         f"+ {sum(manifest['patients_dropped'].values()):,} dropped",
     ]
+    source = manifest["source"]
+    lines += _count_lines("counted", source["counts"])
+    lines += _count_lines("counted in splits", manifest.get("splits_file", {}).get("counts", {}))
     lines += _dropped_lines("rows", dropped) + _dropped_lines("patients", manifest["patients_dropped"])
     if "index" in manifest.get("prediction_times", {}):
         times = manifest["prediction_times"]
@@ -214,6 +222,7 @@ def summary_lines(manifest):
             f"prediction times: {times['index']}, {' to '.join(str(time) for time in dates['prediction_times'])}"
         )
         lines += _dropped_lines("given times", times.get("rows_dropped", {}))
+        lines += _count_lines("counted in given times", times.get("counts", {}))
     lines += _code_lines(manifest)
     lines += [
         "splits: "
@@ -227,7 +236,12 @@ def summary_lines(manifest):
             for split, entry in manifest["splits"].items()
         )
     ]
-    return lines + label_lines(manifest["labels"]) + manifest["statements"]
+    lines += label_lines(manifest["labels"]) + manifest["statements"] + source["notes"]
+    return lines + [f"warning: {warning}" for warning in source["warnings"]]
+
+
+def _count_lines(what, counts):
+    return [f"  {what}: {name} {number:,}" for name, number in counts.items() if number]
 
 
 def _dropped_lines(what, dropped, most=10):

@@ -12,6 +12,8 @@ from medtop.cohort.splits import uniform
 from medtop.cohort.visits import DAY, UNKNOWN_DAY, ranges
 from medtop.files.errors import DataError
 from medtop.files.sql import first_row, numbers
+from medtop.sources.dates import DateRules, has_offset_sql, is_bare_sql, is_sentinel_sql, timestamp_sql
+from medtop.sources.ids import settle_ids
 
 INDEXES = ("random_visit", "lineage", "none")
 KEPT = ""
@@ -39,9 +41,9 @@ class Choice:
 
     Attributes:
         slots: int64 [E], place of the patient within the batch, ascending.
-        times: int64 [E], prediction time, seconds since 1970-01-01.
-        known_until: int64 [E], last instant that features may know: the prediction time, or, where a file gave a date
-            only, the last second of that day.
+        times: int64 [E], prediction time, seconds since 1970-01-01; a bare date as its midnight.
+        known_until: int64 [E], last instant that features may know: the prediction time, or, where it is a bare date,
+            the last second of that day.
         reasons: int8 [P], place in `REASONS`; 0 for patients with an example.
         given: int64 [E], row of `GivenTimes` of each example, or None.
         time_reasons: int8 [rows of this batch], reason for each given row, or None.
@@ -58,8 +60,8 @@ class Choice:
 def _choice(visits, picked, reasons):
     """One example for each patient without a reason, at the discharge of its picked visit."""
     slots = np.flatnonzero(reasons == 0)
-    times = visits.discharges[picked[slots]]
-    return Choice(slots, times, times, reasons)
+    visits_of = picked[slots]
+    return Choice(slots, visits.discharge_times[visits_of], visits.discharges[visits_of], reasons)
 
 
 def leave_out(choice, patients, reason):
@@ -177,11 +179,18 @@ def given_times(visits, given, deaths):
     return Choice(slots[kept], given.times[rows], given.known_until[rows], reasons, rows, time_reasons)
 
 
-def read_given_times(connection, path):
+def read_given_times(connection, path, dates=None):
     """Reads `patient_id,prediction_time[,labels]` and joins it to the table `cohort_patients`.
 
-    A time is a date (the whole day is known; it is stored as its midnight) or a date and time. Label columns are called
-    `<task>` or `<task>.<label>` and hold 1, 0 or nothing (unknown). Rows of one patient and time are one example.
+    A time is a date (the whole day is known; it is stored as its midnight) or a date and time; times that are all
+    midnight are dates. Label columns are called `<task>` or `<task>.<label>` and hold 1, 0 or nothing (unknown). Rows
+    of one patient and time are one example. Times that stand for missing ones, or lie in the future, are left out and
+    counted.
+
+    Args:
+        connection: DuckDB connection.
+        path: the file.
+        dates: `medtop.sources.dates.DateRules` of the cohort; its `date_format` is not meant for this file.
 
     Raises:
         DataError: for a time or label that cannot be read, or two rows of one patient and time whose labels differ.
@@ -190,11 +199,13 @@ def read_given_times(connection, path):
     tasks, sources = _label_columns(
         [name for name in columns if name not in ("patient_id", "prediction_time", *CARRIED)], path
     )
-    stamp = "TRY_CAST(prediction_time AS TIMESTAMP)"
+    counts = settle_ids(connection, "given_times")
+    dates = dataclasses.replace(dates or DateRules(), date_format=None, two_digit_years_from=None)
+    stamp = timestamp_sql("prediction_time", dates)
     _refuse(
         connection,
         path,
-        f"patient_id IS NULL OR {stamp} IS NULL OR NOT isfinite({stamp})",
+        f"patient_id IS NULL OR {stamp} IS NULL",
         "expected a patient and a prediction time such as 2014-03-26 or 2014-03-26 17:15:00, received another value",
     )
     for source in sum(sources.values(), []):
@@ -209,11 +220,7 @@ def read_given_times(connection, path):
         for number, source in enumerate(sum(sources.values(), []))
     ]
     values = "".join(f", label_{number}" for number in range(len(labels)))
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE cohort_times AS SELECT patient_index, epoch({stamp})::BIGINT AS time, "
-        f"epoch({stamp})::BIGINT + CASE WHEN length(prediction_time) <= 10 THEN {DAY - 1} ELSE 0 END AS known_until, "
-        f"line{''.join(', ' + label for label in labels)} FROM given_times LEFT JOIN cohort_patients USING (patient_id)"
-    )
+    counts |= _read_times(connection, stamp, dates, labels)
     rows, unknown, outside = first_row(
         connection,
         "SELECT count(*), "
@@ -239,11 +246,13 @@ def read_given_times(connection, path):
         name: numbers(table[name], dtype)
         for name, dtype in (("patient_index", np.int32), ("time", np.int64), ("known_until", np.int64))
     }
+    wrong = {name: counts.pop(name) for name in ("time_sentinel", "time_in_future") if name in counts}
     report = {
         "file": str(path),
-        "rows": rows,
+        "rows": rows + sum(wrong.values()),
         "repeated_rows": rows - outside - table.num_rows,
-        "rows_dropped": {"patient_without_stays": unknown, "not_in_subset": outside - unknown},
+        "rows_dropped": {"patient_without_stays": unknown, "not_in_subset": outside - unknown, **wrong},
+        "counts": counts,
     }
     places = iter(range(len(labels)))
     arrays_of = {
@@ -251,6 +260,35 @@ def read_given_times(connection, path):
         for task, names in tasks.items()
     }
     return GivenTimes(arrays["patient_index"], arrays["time"], arrays["known_until"], tasks, arrays_of, report)
+
+
+def _read_times(connection, stamp, dates, labels):
+    """Makes `cohort_times`; returns dict name -> rows that were left out or read in a way to know of."""
+    bare, future = is_bare_sql("prediction_time", dates), f"time >= TIMESTAMP '{dates.latest}'"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE read_times AS SELECT patient_id, {stamp} AS time, {bare} AS bare, "
+        f"{has_offset_sql('prediction_time', dates)} AS with_offset, line{''.join(', ' + label for label in labels)} "
+        "FROM given_times"
+    )
+    sentinel = is_sentinel_sql("time", dates)
+    sentinels, late, offsets, midnights, others = first_row(
+        connection,
+        f"SELECT count(*) FILTER ({sentinel}), count(*) FILTER (NOT {sentinel} AND {future}), "
+        "count(*) FILTER (with_offset), count(*) FILTER (NOT bare AND time = date_trunc('day', time)), "
+        "count(*) FILTER (time <> date_trunc('day', time)) FROM read_times",
+    )
+    if midnights and not others:
+        connection.execute("UPDATE read_times SET bare = true")
+    connection.execute(f"DELETE FROM read_times WHERE {sentinel} OR {future}")
+    values = "".join(f", label_{number}" for number in range(len(labels)))
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE cohort_times AS SELECT patient_index, epoch(time)::BIGINT AS time, "
+        f"epoch(time)::BIGINT + CASE WHEN bare THEN {DAY - 1} ELSE 0 END AS known_until, "
+        f"line{values} FROM read_times LEFT JOIN cohort_patients USING (patient_id)"
+    )
+    counts = {"time_sentinel": sentinels, "time_in_future": late, "times_with_offset": offsets}
+    counts["times_at_midnight_taken_for_dates"] = 0 if others else midnights
+    return {name: count for name, count in counts.items() if count}
 
 
 def _label_columns(columns, path):

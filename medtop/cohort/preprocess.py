@@ -12,6 +12,7 @@ from medtop.files import staging
 from medtop.files.options import at_least, compared, option
 from medtop.files.sql import open_database
 from medtop.sources import load_stays, parse_columns
+from medtop.sources.rules import Rules
 from medtop.sources.text_files import expand_paths
 
 OUTPUTS = (
@@ -43,9 +44,6 @@ class Input:
         "Any CSV or Parquet: patient_id=MRN,admit=ADM_DT,discharge=DIS_DT,code=DX,...",
         parse=lambda text: parse_columns(text) if text else None,
     )
-    date_format: str | None = option(
-        None, "strptime format of all dates in <data_File>, such as %d/%m/%Y; ISO dates need none."
-    )
     strict: bool = option(False, "Stop at the first bad row instead of listing it in .rejects.csv.", compared=False)
     memory_limit: str = option(
         "2GB", "Memory of the database; beyond it, it uses the disk beside the outputs.", compared=False
@@ -53,6 +51,7 @@ class Input:
     threads: int = option(
         0, "Threads of the database, 0 = one for small input, else one a core.", rule=at_least(0), compared=False
     )
+    rules: Rules = dataclasses.field(default_factory=Rules, metadata={"compared": False})  # flags of their own
 
 
 def settings_of(source, options):
@@ -61,7 +60,7 @@ def settings_of(source, options):
     def full(path):
         return str(Path(path).resolve()) if path and Path(path).exists() else path
 
-    settings = {**compared(source), "data_file": full(source.data_file), **compared(options)}
+    settings = {**compared(source), **source.rules.settings, "data_file": full(source.data_file), **compared(options)}
     settings |= {name: list(settings[name]) for name in ("tasks", "horizons")}
     settings |= {name: full(settings[name]) for name in ("prediction_times", "vocabulary")}
     settings["splits"] = options.splits if options.splits in SPLITS else full(options.splits)
@@ -110,7 +109,7 @@ def _run(source, options, settings, folder, write, progress):
             columns=source.columns,
             strict=source.strict,
             rejects_path=folder / "out.rejects.csv" if write else None,
-            date_format=source.date_format,
+            rules=_rules(source.rules, options),
         )
         if progress:
             progress("rows read", report.rows_in)
@@ -121,6 +120,13 @@ def _run(source, options, settings, folder, write, progress):
             return manifests.medbert_manifest(report, result, settings)
         cohort = build_cohort(connection, report, options, folder, write, progress)
         return manifests.default_manifest(report, cohort, options, settings)
+
+
+def _rules(rules, options):
+    """The rules; codes stay verbatim for Med-BERT's layout, unless the user says otherwise."""
+    if options.layout == "medbert" and rules.code_system is None:
+        return dataclasses.replace(rules, code_system="verbatim")
+    return rules
 
 
 def _size(data_file):

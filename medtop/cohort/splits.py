@@ -9,6 +9,7 @@ from medtop.cohort.given_tables import read_text_table
 from medtop.files.atomic import atomic_path
 from medtop.files.errors import DataError
 from medtop.files.sql import first_row, numbers
+from medtop.sources.ids import normal_id, settle_ids
 
 SPLITS = ("train", "valid", "test")
 SHARES = (0.7, 0.1, 0.2)
@@ -45,22 +46,23 @@ def assign_splits(patient_ids, seed):
     return [SPLITS[place] for place in split_by_hash(hashes)]
 
 
-def choose_splits(connection, splits, hashes):
+def choose_splits(connection, splits, hashes, counts=None):
     """Split of each patient in order of `patient_index`: int8 [A], place in `SPLITS`; -1 for none.
 
     Args:
         splits: a file (`read_splits`); the name of a split that takes all patients, as new ones who are only scored; or
             None for the seeded hash.
         hashes: uint64 [A], the first number of `patient_hash`.
+        counts: dict that gets what `medtop.sources.ids.settle_ids` changed in the file, or None.
     """
     if splits is None:
         return split_by_hash(hashes)
     if splits in SPLITS:
         return np.full(len(hashes), SPLITS.index(splits), np.int8)
-    return read_splits(connection, splits)
+    return read_splits(connection, splits, counts)
 
 
-def read_splits(connection, path):
+def read_splits(connection, path, counts=None):
     """Reads `patient_id,split` and joins it to the table `cohort_patients` (see `medtop.cohort.sorted_rows`).
 
     Returns:
@@ -70,6 +72,9 @@ def read_splits(connection, path):
         DataError: for another split's name, or a patient in two splits; names the line.
     """
     read_text_table(connection, path, "given_splits", ["patient_id", "split"])
+    changed = settle_ids(connection, "given_splits")
+    if counts is not None:
+        counts |= changed
     names = ", ".join(f"'{name}'" for name in SPLITS)
     bad = first_row(
         connection,
@@ -113,7 +118,7 @@ def read_split_file(path):
                         f"{path}: line {reader.line_num}: expected a patient and one of {', '.join(SPLITS)}, "
                         "received another value"
                     )
-                if found.setdefault(row[patient], row[split]) != row[split]:
+                if found.setdefault(normal_id(row[patient]), row[split]) != row[split]:
                     raise DataError(
                         f"{path}: line {reader.line_num}: expected each patient in one split, received a patient in two"
                     )

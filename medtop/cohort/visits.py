@@ -14,6 +14,9 @@ the same source cut to dates give the same numbers."""
 MICROSECONDS = 1_000_000
 """In a second; rows carry microseconds, visits seconds."""
 
+LAST_SECOND = DAY - 1
+"""A discharge in the last second of its day is a bare date (see `medtop.sources.dates`): known by then, not before."""
+
 UNKNOWN_DAY = -(2**31)
 """Stands for a date that is not known, in int32 columns of days since 1970-01-01."""
 
@@ -90,7 +93,8 @@ class Visits:
     Attributes:
         patients: int32 [P], place in the table of patients, ascending.
         starts: int64 [P + 1], first visit of each patient.
-        admissions, discharges: int64 [S], seconds since 1970-01-01.
+        admissions, discharges: int64 [S], seconds since 1970-01-01; a bare date of discharge is the last second of its
+            day.
         code_starts: int64 [S + 1], first code of each visit.
         codes: int32 [C], places in the list of distinct (rolled-up) codes; each once within a visit.
         row_counts: int64 [S], rows of each visit before repeated codes were merged.
@@ -117,6 +121,12 @@ class Visits:
         """int64 [S], place of the visit's patient within the batch."""
 
     @property
+    def discharge_times(self):
+        """int64 [S], seconds, the discharges as they are written: a bare date as its midnight."""
+        bare = self.discharges % DAY == LAST_SECOND
+        return np.where(bare, self.discharges - LAST_SECOND, self.discharges)
+
+    @property
     def stay_days(self):
         """int64 [S], whole days from admission to discharge."""
         return self.discharge_days - self.admission_days
@@ -131,8 +141,9 @@ class Visits:
 
     @property
     def overlaps(self):
-        """Number of visits that begin before the previous visit of their patient ends."""
-        return int(np.sum((self.admissions[1:] < self.discharges[:-1]) & (self.slots[1:] == self.slots[:-1])))
+        """Number of visits that begin before the previous visit of their patient ends (with bare dates: on a day
+        before)."""
+        return int(np.sum((self.admissions[1:] < self.discharge_times[:-1]) & (self.slots[1:] == self.slots[:-1])))
 
     def count_until(self, slots, instants):
         """Visits whose discharge is at or before an instant, int64 [N].

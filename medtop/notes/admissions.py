@@ -8,26 +8,24 @@ import dataclasses
 from medtop.files.errors import DataError
 from medtop.files.sql import first_row
 from medtop.notes.tables import NEWBORN, PATIENT_COLUMNS, admission_columns
-from medtop.sources.reading import (
-    TableReader,
-    discharge_sql,
-    is_blank_sql,
-    is_given_sql,
-    out_of_range_sql,
-    quote_text,
-    timestamp_sql,
-)
+from medtop.sources.dates import as_written_sql, discharge_sql, settle_midnights, stay_time_tests, timestamp_sql
+from medtop.sources.day_columns import day_sql
+from medtop.sources.ids import settle_ids
+from medtop.sources.reading import TableReader
 from medtop.sources.rejects import iterate_rejects
 from medtop.sources.tables import read_table
+from medtop.sources.words import is_blank_sql, is_given_sql, quote_text
 
 REASONS = {
     "patient_id_empty": "patient_id",
     "admission_id_empty": "admission_id",
     "admit_empty": "admit",
     "admit_unparsable": "admit",
+    "admit_sentinel": "admit",
     "admit_out_of_range": "admit",
     "discharge_empty": "discharge",
     "discharge_unparsable": "discharge",
+    "discharge_sentinel": "discharge",
     "discharge_out_of_range": "discharge",
     "discharge_before_admit": "discharge",
 }
@@ -65,13 +63,13 @@ class Admissions:
     counts: dict
 
 
-def load_admissions(connection, layout, date_format=None):
+def load_admissions(connection, layout, dates):
     """Reads ADMISSIONS and PATIENTS into the tables `admissions` (one row per admission) and `deaths`.
 
     Args:
         connection: DuckDB connection.
         layout: `medtop.notes.tables.Layout`.
-        date_format: strptime format of all times, or None for the ISO forms.
+        dates: `medtop.sources.dates.DateRules`.
 
     Returns:
         `Admissions`.
@@ -90,7 +88,11 @@ def load_admissions(connection, layout, date_format=None):
         "admit": columns["raw_admit"],
         "discharge": columns["raw_discharge"],
     }
-    _judge(connection, "expired" in columns, date_format)
+    changed = settle_ids(connection, "notes_admissions", "patient", "patient_id")
+    changed |= settle_ids(connection, "notes_admissions", "admission", "admission_id")
+    _judge(connection, "expired" in columns, dates)
+    if moved := settle_midnights(connection, "judged"):
+        changed["discharges_at_midnight_taken_for_dates"] = moved
     rejected = dict(
         connection.execute("SELECT reason, count(*) FROM medtop_structural GROUP BY reason ORDER BY reason").fetchall()
     )
@@ -119,32 +121,28 @@ def load_admissions(connection, layout, date_format=None):
             FROM judged WHERE reason = 0) WHERE copy = 1"""
     )
     repeated = rows - sum(rejected.values()) - first_row(connection, "SELECT count(*) FROM admissions")[0]
-    counts = _load_deaths(connection, reader, layout, date_format) | _counts(connection)
+    counts = changed | _load_deaths(connection, reader, layout, dates) | _counts(connection)
     connection.execute("DROP TABLE judged; DROP TABLE temp.notes_admissions; DROP TABLE medtop_structural")
     return Admissions(rows, repeated, rejected, rejects, {name: count for name, count in counts.items() if count})
 
 
-def _judge(connection, with_flag, date_format):
+def _judge(connection, with_flag, dates):
     """Makes the table `judged`: admissions parsed, each with a reason (0: good)."""
     place = {reason: number for number, reason in enumerate(REASONS, 1)}
     tests = [(is_blank_sql("patient_id"), "patient_id_empty"), (is_blank_sql("admission_id"), "admission_id_empty")]
     for name in ("admit", "discharge"):
-        tests += [
-            (f"NOT {is_given_sql('raw_' + name)}", f"{name}_empty"),
-            (f"{name} IS NULL", f"{name}_unparsable"),
-            (out_of_range_sql(name), f"{name}_out_of_range"),
-        ]
+        tests += stay_time_tests(name, dates)
     tests.append(("discharge < admit", "discharge_before_admit"))
     branches = " ".join(f"WHEN {test} THEN {place[reason]}" for test, reason in tests)
     expired = "coalesce(trim(expired) = '1', false)" if with_flag else "false"
-    admit, discharge, death = (timestamp_sql(f"raw_{name}", date_format) for name in ("admit", "discharge", "death"))
+    admit, discharge, death = (timestamp_sql(f"raw_{name}", dates) for name in ("admit", "discharge", "death"))
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE judged AS SELECT patient_id, admission_id, admit, discharge, death,
             has_deathtime, has_deathtime OR expired AS died, kind, kind_as_written, record,
             CASE {branches} ELSE 0 END AS reason
         FROM (SELECT * EXCLUDE (read_discharge),
-                     {discharge_sql("admit", "read_discharge", "raw_discharge")} AS discharge
-              FROM (SELECT trim(patient) AS patient_id, {admission_id_sql("admission")} AS admission_id,
+                     {discharge_sql("read_discharge", "raw_discharge", dates)} AS discharge
+              FROM (SELECT patient AS patient_id, admission AS admission_id,
                            {admit} AS admit, {discharge} AS read_discharge, {death} AS death,
                            {is_given_sql("raw_death")} AS has_deathtime, {expired} AS expired,
                            upper(trim(kind)) AS kind, coalesce(kind, '') AS kind_as_written,
@@ -153,20 +151,16 @@ def _judge(connection, with_flag, date_format):
     )
 
 
-def admission_id_sql(column):
-    """SQL: an admission's id; `123.0`, which exports write where some ids are missing, is 123."""
-    return f"regexp_replace(trim({column}), '^([0-9]+)[.]0+$', '\\1')"
-
-
-def _load_deaths(connection, reader, layout, date_format):
+def _load_deaths(connection, reader, layout, dates):
     """Makes `deaths`: one row per patient known to have died, with the day; returns counts."""
     connection.execute("CREATE OR REPLACE TABLE deaths (patient_id VARCHAR, died_on DATE)")
     source = "SELECT NULL AS patient_id, NULL::DATE AS died_on WHERE false"
-    unreadable = 0
+    unreadable, changed = 0, {}
     if layout.patients:
         read_table(reader, layout.patients, "notes_patients", PATIENT_COLUMNS)
-        died = timestamp_sql("raw_death", date_format)
-        source = f"SELECT trim(patient) AS patient_id, CAST({died} AS DATE) AS died_on FROM notes_patients"
+        changed = settle_ids(connection, "notes_patients", "patient", "patient_id_of_patients")
+        died = timestamp_sql("raw_death", dates)
+        source = f"SELECT patient AS patient_id, {day_sql('death', 'raw_death', dates)} AS died_on FROM notes_patients"
         unreadable = first_row(
             connection, f"SELECT count(*) FROM notes_patients WHERE {is_given_sql('raw_death')} AND {died} IS NULL"
         )[0]
@@ -177,15 +171,16 @@ def _load_deaths(connection, reader, layout, date_format):
         GROUP BY patient_id HAVING coalesce(min(died_on), min(seen)) IS NOT NULL"""
     )
     connection.execute("DROP TABLE IF EXISTS temp.notes_patients")
-    return {"patients_with_unreadable_day_of_death": unreadable}
+    return {**changed, "patients_with_unreadable_day_of_death": unreadable}
 
 
 def _counts(connection):
     row = connection.execute(
-        """SELECT count(*) FILTER (has_deathtime AND death IS NULL), count(*) FILTER (kind IS NULL OR kind = ''),
+        f"""SELECT count(*) FILTER (has_deathtime AND death IS NULL), count(*) FILTER (kind IS NULL OR kind = ''),
             (SELECT count(*) FROM admissions a JOIN deaths USING (patient_id) WHERE died_on < CAST(discharge AS DATE)),
             (SELECT count(*) FROM (
-                SELECT discharge, lead(admit) OVER (PARTITION BY patient_id ORDER BY admit, discharge, record) AS next
+                SELECT {as_written_sql("discharge")} AS discharge,
+                       lead(admit) OVER (PARTITION BY patient_id ORDER BY admit, discharge, record) AS next
                 FROM admissions) WHERE next < discharge)
         FROM admissions"""
     ).fetchone()
@@ -243,12 +238,13 @@ def _default_sql(layout, options):
     window = int(options.readmission_days) * DAY
     death = "0" if options.deaths == "negative" else "NULL"
     censored = (
-        f"discharge + INTERVAL {int(options.readmission_days)} DAY > "
+        f"{as_written_sql('discharge')} + INTERVAL {int(options.readmission_days)} DAY > "
         f"TIMESTAMP {quote_text(options.observation_end)} + INTERVAL 1 DAY"
         if options.observation_end
         else "false"
     )
-    died = f"died_on >= CAST(discharge AS DATE) AND epoch(CAST(died_on AS TIMESTAMP)) - epoch(discharge) < {window}"
+    written = as_written_sql("discharge")
+    died = f"died_on >= CAST(discharge AS DATE) AND epoch(CAST(died_on AS TIMESTAMP)) - epoch({written}) < {window}"
     return f"""
         SELECT *, CASE WHEN inside THEN NULL WHEN readmitted THEN 1 WHEN died_after THEN {death} WHEN censored THEN NULL
                        ELSE 0 END::TINYINT AS label,
@@ -257,7 +253,7 @@ def _default_sql(layout, options):
                  WHEN censored THEN 'censored' END AS unknown
         FROM (
             SELECT a.*, kind = '{NEWBORN}' AS newborn, inside, overlap AND NOT inside AS after_overlap,
-                coalesce(epoch(next) - epoch(discharge) < {window}, false) AS readmitted,
+                coalesce(epoch(next) - epoch({written}) < {window}, false) AS readmitted,
                 coalesce({died}, false) AS died_after, {censored} AS censored
             FROM (
                 SELECT a.patient_id, a.admission_id, any_value(a.admit) AS admit, any_value(a.discharge) AS discharge,
@@ -265,7 +261,7 @@ def _default_sql(layout, options):
                     min(b.admit) FILTER (b.admit > a.discharge AND coalesce(b.kind, '') NOT IN ({planned})) AS next,
                     bool_or(b.admit <= a.discharge AND b.discharge > a.discharge
                             AND b.admission_id <> a.admission_id) AS inside,
-                    bool_or(b.admit < a.discharge
+                    bool_or(b.admit < {as_written_sql("a.discharge")}
                             AND (b.admit, b.discharge, b.record) > (a.admit, a.discharge, a.record)
                             AND b.admission_id <> a.admission_id) AS overlap
                 FROM admissions a JOIN admissions b USING (patient_id) GROUP BY a.patient_id, a.admission_id) a
@@ -274,12 +270,12 @@ def _default_sql(layout, options):
 
 def _legacy_sql(options):
     """SQL: ClinicalBERT's labels: sort by patient and admission, shift, blank ELECTIVE, back-fill, `days < 30`."""
-    order = "PARTITION BY patient_id ORDER BY admit, record"
+    order, written = "PARTITION BY patient_id ORDER BY admit, record", as_written_sql("discharge")
     return f"""
         SELECT patient_id, admission_id, admit, discharge, kind_as_written = '{NEWBORN}' AS newborn,
             death IS NOT NULL AS died, NULL::VARCHAR AS unknown,
-            coalesce(epoch(filled) - epoch(discharge) < {int(options.readmission_days) * DAY}, false)::TINYINT AS label,
-            coalesce(filled < discharge, false) AS after_overlap
+            coalesce(epoch(filled) - epoch({written}) < {int(options.readmission_days) * DAY}, false)::TINYINT AS label,
+            coalesce(filled < {written}, false) AS after_overlap
         FROM (
             SELECT *, first_value(next IGNORE NULLS) OVER (
                 {order} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS filled

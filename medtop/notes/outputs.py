@@ -10,6 +10,7 @@ from medtop.cohort.splits import SPLITS
 from medtop.files.sql import numbers
 from medtop.files.staging import made_path
 from medtop.notes.rows import to_arrow
+from medtop.sources.dates import as_written_sql
 from medtop.text.cleaning import clean
 from medtop.text.word_windows import all_word_windows
 
@@ -35,7 +36,9 @@ LABELS_HEADER = ("patient_id", "prediction_time", "readmission", "admission_id",
 def write_labels(path, connection):
     """Writes `patient_id,prediction_time,readmission,admission_id,reason`: one line per example, in order."""
     reader = connection.execute(
-        "SELECT patient_id, strftime(prediction_time, '%Y-%m-%d %H:%M:%S'), label, admission_id, unknown "
+        f"SELECT patient_id, CASE WHEN {as_written_sql('prediction_time')} = prediction_time "
+        "THEN strftime(prediction_time, '%Y-%m-%d %H:%M:%S') ELSE strftime(prediction_time, '%Y-%m-%d') END, "
+        "label, admission_id, unknown "
         "FROM examples ORDER BY patient_index, prediction_time, admission_id"
     )
     with open(path, "w", encoding="utf-8", newline="") as file:

@@ -23,6 +23,7 @@ from medtop.notes.options import ENCODINGS
 from medtop.notes.outputs import FOLDER_NAMES, TextFiles, join_notes, write_labels
 from medtop.notes.rows import iterate_note_rejects, judge_admissions, load_notes, to_arrow, unusable_times
 from medtop.notes.tables import find_layout
+from medtop.sources.dates import DateRules, as_written_sql
 from medtop.sources.rejects import HEADER
 
 OUTPUTS = (
@@ -44,17 +45,25 @@ class NotesInput:
 
     data_dir: str  # folder with ADMISSIONS and NOTEEVENTS, or MIMIC-IV's tables; not a flag
     encoding: str = option("utf-8", "Encoding of the notes.", choices=ENCODINGS)
-    date_format: str | None = option(None, "strptime format of all times, such as '%d/%m/%Y %H:%M'; ISO needs none.")
     strict: bool = option(False, "Stop at the first bad row instead of listing it in .rejects.csv.", compared=False)
     memory_limit: str = option(
         "2GB", "Memory of the database; beyond it, it uses the disk beside the outputs.", compared=False
     )
     threads: int = option(0, "Threads of the database, 0 = one a core.", rule=at_least(0), compared=False)
+    # Flags of their own; MIMIC's dates are shifted.
+    dates: DateRules = dataclasses.field(
+        default_factory=lambda: DateRules(shifted_dates=True), metadata={"compared": False}
+    )
 
 
 def settings_of(source, options):
     """The flags that determine the outputs, as plain values; files by their full path."""
-    settings = {**compared(source), "data_dir": str(Path(source.data_dir).resolve()), **compared(options)}
+    settings = {
+        **compared(source),
+        **source.dates.settings,
+        "data_dir": str(Path(source.data_dir).resolve()),
+        **compared(options),
+    }
     if options.splits and options.splits not in SPLITS:
         settings["splits"] = str(Path(options.splits).resolve())
     return settings
@@ -94,18 +103,23 @@ def _run(source, options, settings, folder, write, progress):
     layout = find_layout(source.data_dir, options.mode)
     size = sum(os.path.getsize(path) for path in layout.files)
     with open_database(folder, source.memory_limit, source.threads, size >= ON_DISK_BYTES) as connection:
-        admissions = load_admissions(connection, layout, source.date_format)
+        admissions = load_admissions(connection, layout, source.dates)
         decided = label_admissions(connection, layout, options)
-        patients = _split(connection, options)
+        splits_file = {}
+        patients = _split(connection, options, splits_file)
+        decided |= {f"splits_{name}": number for name, number in splits_file.items()}
         _make_examples(connection, options)
-        notes = load_notes(connection, layout, source.encoding, source.date_format, progress)
+        notes = load_notes(connection, layout, source.dates, source.encoding, progress)
         unusable = judge_admissions(connection)
         _check_usable(layout, notes, unusable)
         _rejects(connection, source, admissions, notes, layout, folder if write else None)
         chosen = choose_notes(connection, options)
-        chosen.counts |= decided | ({"note_times_unusable": n} if (n := unusable_times(connection)) else {})
+        chosen.counts |= (
+            notes.counts | decided | ({"note_times_unusable": n} if (n := unusable_times(connection)) else {})
+        )
         examples = connection.sql(
-            """SELECT patient_id, admission_id, prediction_time::TIMESTAMP_S AS prediction_time, label, split,
+            f"""SELECT patient_id, admission_id, {as_written_sql("prediction_time")}::TIMESTAMP_S AS prediction_time,
+                label, split,
                 ended::TINYINT AS ended FROM examples ORDER BY place"""
         ).to_arrow_table()
         written = None
@@ -134,14 +148,15 @@ def _check_usable(layout, notes, unusable):
     )
 
 
-def _split(connection, options):
-    """Splits all patients of ADMISSIONS: int8, by patient_index of the table `cohort_patients`."""
+def _split(connection, options, splits_file):
+    """Splits all patients of ADMISSIONS: int8, by patient_index of the table `cohort_patients`; `splits_file` (dict)
+    gets the ids that were changed in the file of splits."""
     connection.execute(
         """CREATE OR REPLACE TABLE patients AS SELECT DISTINCT patient_id, NULL::DATE AS birth, NULL::VARCHAR AS sex,
             NULL::DATE AS death, NULL::DATE AS observation_end FROM admissions"""
     )
     hashes = load_patients(connection, options.seed).hashes[:, 0]
-    places = choose_splits(connection, options.splits, hashes)
+    places = choose_splits(connection, options.splits, hashes, splits_file)
     numbered = {"patient_index": to_arrow(np.arange(len(places), dtype=np.int32)), "split": to_arrow(places)}
     connection.register("given_places", pyarrow.table(numbered))
     connection.execute("CREATE OR REPLACE TABLE patient_splits AS SELECT * FROM given_places")

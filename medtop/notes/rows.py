@@ -11,10 +11,11 @@ import pyarrow
 
 from medtop.files.errors import DataError
 from medtop.files.sql import first_row
-from medtop.notes.admissions import admission_id_sql
 from medtop.notes.quoted_csv import gather, iterate_blocks, table_header
 from medtop.notes.tables import note_places
-from medtop.sources.reading import is_blank_sql, is_given_sql, out_of_range_sql, timestamp_sql
+from medtop.sources.dates import LATEST, is_bare_sql, is_sentinel_sql, timestamp_sql
+from medtop.sources.ids import settle_ids
+from medtop.sources.words import is_blank_sql, is_given_sql
 
 REASONS = {
     "patient_id_empty": "patient",
@@ -23,6 +24,7 @@ REASONS = {
     "text_empty": "text",
     "time_empty": "day",
     "time_unparsable": "day",
+    "time_sentinel": "day",
     "time_out_of_range": "day",
     "admission_unknown": "admission",
 }
@@ -50,14 +52,16 @@ class Notes:
         rows_in: rows of the tables of notes.
         rejects: list of (file number, line, column, reason) of lines that are no rows.
         headers: per file a dict of our column names -> header.
+        counts: dict name -> rows whose ids were changed.
     """
 
     rows_in: int
     rejects: list
     headers: list
+    counts: dict
 
 
-def load_notes(connection, layout, encoding="utf-8", date_format=None, progress=None):
+def load_notes(connection, layout, dates, encoding="utf-8", progress=None):
     """Reads the tables of notes into the table `notes`, without texts.
 
     Columns: file, line, patient_id, admission_id, known_at (the time of charting; without one the last second of its
@@ -67,8 +71,8 @@ def load_notes(connection, layout, encoding="utf-8", date_format=None, progress=
     Args:
         connection: DuckDB connection.
         layout: `medtop.notes.tables.Layout`.
+        dates: `medtop.sources.dates.DateRules`.
         encoding: of the texts; one that extends ASCII.
-        date_format: strptime format of all times, or None for the ISO forms.
         progress: None, or a function called with (what is counted, how many so far).
 
     Returns:
@@ -84,7 +88,7 @@ def load_notes(connection, layout, encoding="utf-8", date_format=None, progress=
         names = table_header(path)[1]
         headers.append({name: names[place] for name, place in places.items()})
         headers[-1].setdefault("day", headers[-1].get("time"))
-        insert = _insert_sql(number, category, date_format)
+        insert = _insert_sql(number, category, dates)
         before = rows
         for block in iterate_blocks(path):
             rejects += [(number, line, "", reason) for line, reason in block.rejects]
@@ -97,7 +101,14 @@ def load_notes(connection, layout, encoding="utf-8", date_format=None, progress=
                 progress("notes read", rows)
         if rows == before:
             raise DataError(f"{path}: expected rows below the header, received the header only")
-    return Notes(rows, rejects, headers)
+    counts = settle_ids(connection, "notes", "patient_id", "note_patient_id")
+    counts |= settle_ids(connection, "notes", "admission_id", "note_admission_id")
+    for name in ("patient_id", "admission_id"):
+        if counts.get(f"note_{name}_null_words"):
+            connection.execute(
+                f"UPDATE notes SET reason = {_NUMBER[f'{name}_empty']} WHERE {name} IS NULL AND reason = 0"
+            )
+    return Notes(rows, rejects, headers, counts)
 
 
 def _table(block, places, encoding):
@@ -166,10 +177,10 @@ def _is_text(content, encoding):
     return True
 
 
-def _insert_sql(number, category, date_format):
+def _insert_sql(number, category, dates):
     """SQL: a block's rows, parsed and judged."""
     given = {name: is_given_sql(name) for name in ("day", "time")}
-    stamp = {name: timestamp_sql(f"trim({name})", date_format) for name in ("day", "time", "stored")}
+    stamp = {name: timestamp_sql(name, dates) for name in ("day", "time", "stored")}
     kind = "nullif(trim(category), '')" if category is None else "'" + category + "'"
     addendum = "category" if category is None else f"CASE trim(category) WHEN 'AD' THEN 'Addendum' ELSE {kind} END"
     tests = [
@@ -178,13 +189,14 @@ def _insert_sql(number, category, date_format):
         ("reason > 0", None),
         ("NOT day_given AND NOT time_given", "time_empty"),
         ("day_stamp IS NULL AND time_stamp IS NULL", "time_unparsable"),
-        (out_of_range_sql("coalesce(time_stamp, day_stamp)"), "time_out_of_range"),
+        (is_sentinel_sql("coalesce(time_stamp, day_stamp)", dates), "time_sentinel"),
+        (_out_of_range("coalesce(time_stamp, day_stamp)", dates), "time_out_of_range"),
     ]
     branches = " ".join(f"WHEN {test} THEN {'reason' if name is None else _NUMBER[name]}" for test, name in tests)
     return f"""
         INSERT INTO notes
-        SELECT {number}, line, trim(patient), {admission_id_sql("admission")},
-            CASE WHEN time_stamp IS NOT NULL AND strlen(trim(time)) > 10 THEN time_stamp
+        SELECT {number}, line, patient, admission,
+            CASE WHEN time_stamp IS NOT NULL AND NOT {is_bare_sql("time", dates)} THEN time_stamp
                  ELSE date_trunc('day', coalesce(time_stamp, day_stamp)) + INTERVAL 86399 SECOND END,
             CAST(coalesce(day_stamp, time_stamp) AS DATE), {stamp["stored"]}, {kind if category is None else addendum},
             coalesce(trim(error) IN ('1', '1.0'), false), time_given AND time_stamp IS NULL,
@@ -192,6 +204,10 @@ def _insert_sql(number, category, date_format):
         FROM (SELECT *, {stamp["day"]} AS day_stamp, {stamp["time"]} AS time_stamp,
                      {given["day"]} AS day_given, {given["time"]} AS time_given FROM note_block)
         ORDER BY line"""
+
+
+def _out_of_range(value, dates):
+    return f"({value} < TIMESTAMP '{dates.earliest_stay}' OR {value} >= TIMESTAMP '{LATEST}')"
 
 
 def judge_admissions(connection):

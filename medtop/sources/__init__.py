@@ -5,6 +5,7 @@ from pathlib import Path
 from medtop.files.errors import DataError
 from medtop.sources import columns, medbert_tsv, mimic, synpuf, topbert_csv
 from medtop.sources.columns import parse_columns
+from medtop.sources.rules import Rules
 from medtop.sources.stays import PATIENTS_COLUMNS, STAYS_COLUMNS, Request, Source, StaysReport
 from medtop.sources.text_files import DELIMITERS, expand_paths, header_line, is_parquet, read_head, sniff_delimiter
 
@@ -79,7 +80,7 @@ def _describe(path, data_file):
     return f"a {DELIMITERS[delimiter]}-separated file with {len(headers)} columns: {', '.join(headers)[:200]}"
 
 
-def load_stays(connection, data_file, *, source=None, columns=None, strict=False, rejects_path=None, date_format=None):
+def load_stays(connection, data_file, *, source=None, columns=None, strict=False, rejects_path=None, rules=None):
     """Reads a raw layout into the tables `stays` and `patients` (see `medtop.sources.stays`).
 
     Rows of `stays` come in the order of the files (the connection's `preserve_insertion_order` is switched on for it).
@@ -92,7 +93,7 @@ def load_stays(connection, data_file, *, source=None, columns=None, strict=False
         columns: dict standard name -> header in the file; only for the source `columns`.
         strict: stop at the first bad row.
         rejects_path: CSV `file,line,column,reason` of bad rows; written only when there are any.
-        date_format: strptime format of all dates; None: `YYYY-MM-DD`, with time, or `YYYYMMDD`.
+        rules: `medtop.sources.rules.Rules`: how dates, ids and codes are read and judged; None: as they are by default.
 
     Returns:
         StaysReport.
@@ -100,11 +101,9 @@ def load_stays(connection, data_file, *, source=None, columns=None, strict=False
     Raises:
         DataError: one line naming file, place, what was expected and what received; the two tables are then not whole.
     """
-    if date_format is not None and "%" not in date_format:
-        raise DataError(f"--date_format: expected a strptime format such as %d/%m/%Y, received {date_format!r}")
     chosen = source_named(source) if source else source_named("columns") if columns else recognise_source(data_file)
     if columns and chosen.name != "columns":
         raise DataError(f"--columns: expected --source=columns, received --source={chosen.name}")
     connection.execute("SET preserve_insertion_order = true")
-    request = Request(connection, str(data_file), columns, strict, rejects_path, date_format)
+    request = Request(connection, str(data_file), columns, strict, rejects_path, rules or Rules())
     return chosen.load(request)

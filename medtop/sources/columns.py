@@ -7,12 +7,12 @@ without regard to case; columns that are not mapped are found under their standa
 import duckdb
 
 from medtop.files.errors import DataError
-from medtop.sources.reading import column_types, quote_name
-from medtop.sources.rows import RowLayout, load_rows, text_layout
+from medtop.sources.parquet import parquet_layout
+from medtop.sources.reading import column_types
+from medtop.sources.row_sql import text_layout
+from medtop.sources.rows import load_rows
 from medtop.sources.stays import REQUIRED_COLUMNS, STANDARD_COLUMNS, Source
 from medtop.sources.text_files import DELIMITERS, expand_paths, header_line, is_parquet, read_head, sniff_delimiter
-
-TIME_COLUMNS = ("admit", "discharge", "birth", "death", "observation_end")
 
 
 def parse_columns(text):
@@ -90,27 +90,11 @@ def _text_layout(path, columns):
     return text_layout(headers, {name: headers.index(header) for name, header in found.items()}, delimiter)
 
 
-def _parquet_layout(path, columns, connection):
-    types = column_types(connection, path)
-    found = match_headers(path, list(types), columns)
-    raw, parsed = {}, {}
-    for name, header in found.items():
-        value, kind = quote_name(header), types[header]
-        raw[name] = f"CAST({value} AS VARCHAR)"
-        if name in TIME_COLUMNS and kind.startswith(("DATE", "TIMESTAMP")):
-            # the type speaks for itself; the text only has to say whether it was given, and whether with a time
-            raw[name] = f"CASE WHEN {value} IS NOT NULL THEN '{'date' if kind == 'DATE' else 'date and time'}' END"
-            moment = f"make_timestamp(epoch_us({value}))" if "TIME ZONE" in kind else f"CAST({value} AS TIMESTAMP)"
-            parsed[name] = moment if name in ("admit", "discharge") else f"CAST({moment} AS DATE)"
-        elif name in ("patient_id", "stay_id") and kind in ("DOUBLE", "FLOAT"):  # pandas turns ids with gaps into 17.0
-            whole = f"CAST(CAST({value} AS BIGINT) AS VARCHAR)"
-            raw[name] = f"CASE WHEN {value} = floor({value}) THEN {whole} ELSE {raw[name]} END"
-    return RowLayout(names=list(types), raw=raw, headers=found, delimiter=None, parsed=parsed)
-
-
 def _layout(path, request):
     columns = request.columns or {}
-    return _parquet_layout(path, columns, request.connection) if is_parquet(path) else _text_layout(path, columns)
+    if is_parquet(path):
+        return parquet_layout(path, lambda headers: match_headers(path, headers, columns), request)
+    return _text_layout(path, columns)
 
 
 def _recognise(data_file):
@@ -135,8 +119,8 @@ SOURCE = Source(
     name="columns",
     description="any CSV (comma, tab, semicolon, bar) or Parquet table with one row per diagnosis, through --columns "
     "or with the standard column names",
-    observation_end="the table's own column observation_end; without it the latest discharge in the whole table or the "
-    "patient's death, whichever is earlier",
+    observation_end="the table's own column observation_end; without it the end of the last month with a usual number "
+    "of admissions, or the patient's death before it",
     present_on_admission="the table's own column present_on_admission: Y and N are taken, all else is null",
     recognise=_recognise,
     load=_load,

@@ -6,7 +6,8 @@ third party, priority).
 """
 
 from medtop.files.errors import DataError
-from medtop.sources.rows import POA_PARSED, load_rows, text_layout
+from medtop.sources.row_sql import POA_PARSED, text_layout
+from medtop.sources.rows import load_rows
 from medtop.sources.stays import REQUIRED_COLUMNS, Source
 from medtop.sources.text_files import (
     describe_delimiter,
@@ -62,10 +63,11 @@ SOURCE = Source(
     name="medbert_tsv",
     description="Med-BERT's tab-separated table of seven columns by position: patient, admission, discharge, "
     "diagnosis, present on admission, priority, third party; the header line is ignored",
-    observation_end="the latest discharge in the whole table, for every patient: the table does not say until "
-    "when it observes",
+    observation_end="for every patient the end of the last month with a usual number of admissions: the table does not "
+    "say until when it observes",
     present_on_admission="the fifth column where it holds Y and N; null where it holds numbers, as Med-BERT's does: "
     "they order the codes and do not say whether one was present",
     recognise=_recognise,
     load=_load,
+    code_system="verbatim",  # the contract with Med-BERT's users
 )

@@ -1,9 +1,9 @@
 """Reading tables with DuckDB, every decision explicit: delimiter, quotes, column names; all columns as text.
 
 Nothing is left to DuckDB's sniffing (`auto_detect=false`): it reads `20081209` as a number and turns types with the
-sample it happens to see. What the SQL here takes from DuckDB alone, for whoever ports it: `read_csv` and its reject
-tables, `TRY_CAST` (Snowflake, Spark and BigQuery: `TRY_CAST`/`SAFE_CAST`), `try_strptime`, `strlen` (bytes), `rowid`
-in the order of insertion, `SELECT * EXCLUDE`, `FILTER (WHERE ...)` and `least` that passes over nulls.
+sample it happens to see. What the SQL of this folder takes from DuckDB alone, for whoever ports it: `read_csv` and its
+reject tables, `TRY_CAST` (Snowflake, Spark and BigQuery: `TRY_CAST`/`SAFE_CAST`), `rowid` in the order of insertion,
+`UPDATE ... FROM`, `SELECT * EXCLUDE`, `FILTER (WHERE ...)`, `least` that passes over nulls, and what `dates` lists.
 """
 
 import re
@@ -13,8 +13,8 @@ import pyarrow
 
 from medtop.files.errors import DataError
 from medtop.sources.plain_text import open_plain
-from medtop.sources.stays import EARLIEST, LATEST
 from medtop.sources.text_files import inspect_text, is_parquet, iterate_records
+from medtop.sources.words import quote_text
 
 STRUCTURAL_REASONS = {
     "MISSING COLUMNS": "too_few_columns",
@@ -25,72 +25,8 @@ STRUCTURAL_REASONS = {
 }
 """DuckDB's error types -> our reasons."""
 
-MISSING_PATTERN = r"(?i)\s*(NULL|NA|NAN|NAT|NONE|\\N)?\s*"
-"""What exports write where a date or an order is missing."""
-
 MOST_LINES = 1_000
 """A record that spans more lines has a quote that was closed by another field's."""
-
-ISO_PATTERN = r"\d{4}[-/]\d{2}[-/]\d{2}([ T]\d{2}:\d{2}(:\d{2}([.]\d{1,9})?)?)?Z?"
-
-
-def quote_text(text):
-    """`text` as an SQL string literal.
-
-    >>> quote_text("it's")
-    "'it''s'"
-    """
-    return "'" + str(text).replace("'", "''") + "'"
-
-
-def quote_name(name):
-    """`name` as an SQL identifier."""
-    return '"' + str(name).replace('"', '""') + '"'
-
-
-def timestamp_sql(value, date_format=None):
-    """SQL: the text `value` as TIMESTAMP, null where it is none of the accepted forms.
-
-    Accepted: `YYYY-MM-DD`, with ` HH:MM[:SS[.fraction]]` after a space or T and a Z at the end; `YYYY/MM/DD`;
-    `YYYYMMDD`; or what `date_format` (strptime) says, alone. Offsets such as +02:00 are refused: DuckDB's cast drops
-    them without a word, as it takes 'epoch' and 'infinity' for times.
-    """
-    if date_format:
-        return f"try_strptime({value}, {quote_text(date_format)})"
-    # A cast of ten bytes can only be a date; the pattern is needed for longer ones alone. This order costs 0.04
-    # CPU-seconds per million dates, a regular expression on each 0.25.
-    return (
-        f"CASE WHEN strlen({value}) = 10 THEN TRY_CAST({value} AS TIMESTAMP) "
-        f"WHEN {value} LIKE '____-__-__ __:__:__' THEN TRY_CAST({value} AS TIMESTAMP) "
-        f"WHEN regexp_full_match({value}, '\\d{{8}}') THEN try_strptime({value}, '%Y%m%d') "
-        f"WHEN regexp_full_match({value}, {quote_text(ISO_PATTERN)}) THEN TRY_CAST({value} AS TIMESTAMP) END"
-    )
-
-
-def discharge_sql(admit, discharge, raw_discharge):
-    """SQL: the discharge; one given as a bare date, on the day of an admission given with a time, is not before it."""
-    return (
-        f"CASE WHEN {discharge} < {admit} AND strlen({raw_discharge}) <= 10 AND CAST({discharge} AS DATE) = "
-        f"CAST({admit} AS DATE) THEN {admit} ELSE {discharge} END"
-    )
-
-
-def is_given_sql(value):
-    """SQL: whether the text `value` says anything (null, empty and words such as NULL or NaN do not).
-
-    A regular expression, because DuckDB turns `IN` with several words into a hash join over all rows.
-    """
-    return f"({value} IS NOT NULL AND NOT regexp_full_match({value}, {quote_text(MISSING_PATTERN)}))"
-
-
-def is_blank_sql(value):
-    """SQL: whether the text `value` is null, empty or spaces."""
-    return f"({value} IS NULL OR trim({value}, ' ' || chr(9) || chr(10) || chr(13)) = '')"
-
-
-def out_of_range_sql(value):
-    """SQL: whether the timestamp `value` is a sentinel rather than a date."""
-    return f"({value} < TIMESTAMP '{EARLIEST}' OR {value} >= TIMESTAMP '{LATEST}')"
 
 
 class TableReader:
@@ -140,7 +76,7 @@ class TableReader:
         """
         path, text, delimiter = self.files[number]
         before = self._count(target)
-        table = _parquet_sql(path) if text is None else self._csv(text, names, delimiter)
+        table = parquet_sql(path) if text is None else self._csv(text, names, delimiter)
         try:
             self.connection.execute(f"INSERT INTO {target} {select.replace('{table}', table)}")
             if text is not None:
@@ -223,7 +159,7 @@ class TableReader:
         """Yields the line (Parquet: row, from 1) of each record kept from file `number`, in order."""
         path, text, delimiter = self.files[number]
         if text is None:
-            rows = self.connection.execute(f"SELECT count(*) FROM {_parquet_sql(path)}").fetchone()[0]
+            rows = self.connection.execute(f"SELECT count(*) FROM {parquet_sql(path)}").fetchone()[0]
             return iter(range(1, rows + 1))
         skipped = {
             place
@@ -289,13 +225,14 @@ def _open_quote(text, line):
 def column_types(connection, path):
     """Names and types of a Parquet file: dict name -> DuckDB type."""
     try:
-        rows = connection.execute(f"DESCRIBE SELECT * FROM {_parquet_sql(path)}").fetchall()
+        rows = connection.execute(f"DESCRIBE SELECT * FROM {parquet_sql(path)}").fetchall()
     except duckdb.Error as error:
         raise _data_error(path, None, error) from error
     return {row[0]: row[1] for row in rows}
 
 
-def _parquet_sql(path):
+def parquet_sql(path):
+    """SQL: the rows of a Parquet file."""
     return f"read_parquet([{quote_text(_no_glob(path))}], hive_partitioning = false)"
 
 

@@ -6,6 +6,9 @@ Both are tables of the DuckDB connection that the caller made; `load_stays` fill
 
 import dataclasses
 
+from medtop.sources.dates import DateRules
+from medtop.sources.rules import Rules
+
 STAYS_COLUMNS = {
     "patient_id": "VARCHAR",  # never null, never empty
     "stay_id": "VARCHAR",  # null where the source has none: a stay is then (patient_id, admit, discharge)
@@ -29,10 +32,6 @@ ORDER_COLUMNS = ("order_1", "order_2", "order_3")
 STANDARD_COLUMNS = tuple(dict.fromkeys([*STAYS_COLUMNS, *PATIENTS_COLUMNS]))
 """Every column a single table may bring; `REQUIRED_COLUMNS` must be there, the others become null."""
 
-EARLIEST, LATEST = "1800-01-01", "2262-01-01"
-"""Admissions and discharges outside are rejected: they are sentinels (0001-01-01, 9999-12-31), not dates. MIMIC's
-shifted dates (2100 to 2214) lie within; the upper end is what a 64-bit count of nanoseconds can hold."""
-
 
 @dataclasses.dataclass
 class StaysReport:
@@ -51,6 +50,9 @@ class StaysReport:
         has_present_on_admission: whether any row of `stays` says if its code was present on admission.
         icd_codes: whether most codes carry `ICD9_` or `ICD10_`; endpoint files need it.
         notes: further sentences for the manifest.
+        patients_dropped: dict reason -> patients of the files who are not in `stays`.
+        dates: `medtop.sources.dates.DateRules` that were applied.
+        given: dict column -> values given, of columns of which some cannot be used (`counts` says how many).
     """
 
     source: str
@@ -63,6 +65,9 @@ class StaysReport:
     has_present_on_admission: bool
     icd_codes: bool
     notes: list = dataclasses.field(default_factory=list)
+    patients_dropped: dict = dataclasses.field(default_factory=dict)
+    given: dict = dataclasses.field(default_factory=dict)
+    dates: DateRules = dataclasses.field(default_factory=DateRules)
 
     @property
     def rows_out(self):
@@ -80,7 +85,7 @@ class Request:
         columns: dict standard name -> header in the file, or None.
         strict: whether the first bad row stops everything.
         rejects_path: where bad rows are listed, or None.
-        date_format: strptime format of all dates, or None for the ISO forms.
+        rules: `medtop.sources.rules.Rules`: how values are read and judged.
     """
 
     connection: object
@@ -88,7 +93,7 @@ class Request:
     columns: dict | None = None
     strict: bool = False
     rejects_path: object = None
-    date_format: str | None = None
+    rules: Rules = dataclasses.field(default_factory=Rules)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +107,7 @@ class Source:
         present_on_admission: sentence: where 'Y' and 'N' come from, or why they are null.
         recognise: function(data_file: str) -> bool; looks at names and first lines only.
         load: function(Request) -> StaysReport; fills the tables `stays` and `patients`.
+        code_system: what `--code_system` is where the user says nothing, see `medtop.sources.code_forms`.
     """
 
     name: str
@@ -110,3 +116,4 @@ class Source:
     present_on_admission: str
     recognise: object
     load: object
+    code_system: str = "auto"

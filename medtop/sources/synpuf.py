@@ -10,10 +10,18 @@ import re
 from pathlib import Path
 
 from medtop.files.errors import DataError
-from medtop.sources.reading import TableReader, discharge_sql, is_blank_sql, timestamp_sql
-from medtop.sources.rows import create_wide_table, finish, reason_sql, settle, wide_columns
+from medtop.sources.dates import discharge_sql, timestamp_sql
+from medtop.sources.day_columns import day_sql, judge_values
+from medtop.sources.ids import count_alike, settle_ids
+from medtop.sources.observation import usual_end
+from medtop.sources.patients import count_patients, observation_sentence, observation_sql
+from medtop.sources.reading import TableReader
+from medtop.sources.row_sql import create_wide_table, reason_sql, wide_columns
+from medtop.sources.settling import Account, finish, judge_codes, judge_deaths, settle
 from medtop.sources.stays import Source
 from medtop.sources.tables import count_overlaps, find_tables, read_table
+from medtop.sources.unusable import YEARS
+from medtop.sources.words import is_blank_sql
 
 CODES = [f"ICD9_DGNS_CD_{number}" for number in range(1, 11)]
 CLAIMS = {
@@ -52,7 +60,8 @@ def _load(request):
             f"files (.csv or .csv.gz), received {len(claims)} of the first and {len(beneficiaries)} of the "
             "second"
         )
-    connection = request.connection
+    _check_years(request, claims, beneficiaries)
+    connection, account = request.connection, Account()
     for table in TEMPORARY:
         connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
     reader, headers = TableReader(connection), []
@@ -60,8 +69,17 @@ def _load(request):
         headers.append(read_table(reader, path, "synpuf_claims", CLAIMS)[1])
     for path in beneficiaries:
         headers.append(read_table(reader, path, "synpuf_beneficiaries", BENEFICIARIES)[1])
-    counts = _merge_segments(connection, request.date_format)
-    _fill_stays(connection)
+    for table, column, name in (
+        ("synpuf_claims", "patient", "patient_id"),
+        ("synpuf_claims", "claim", "stay_id"),
+        ("synpuf_beneficiaries", "patient", "patient_id"),
+    ):
+        account.add(settle_ids(connection, table, column, name))
+    _merge_segments(request, account)
+    _make_known(request, account)
+    _fill_stays(request)
+    judge_codes(request, SOURCE, account)
+    judge_deaths(request, account, "SELECT patient AS patient_id, death FROM synpuf_known")
     listed = [
         {
             **known,
@@ -74,34 +92,58 @@ def _load(request):
     ]
     # a bad claim is listed once, not once per code
     bad_sql = "SELECT DISTINCT file, record, reason FROM stays WHERE reason > 0"
-    rows_in, dropped = settle(request, reader, bad_sql, listed, row_files=range(len(claims)))
-    counts |= _make_patients(connection, _last_year(claims + beneficiaries), request.date_format)
-    counts |= {
-        "codes_not_shaped_like_icd9": connection.execute(
-            f"SELECT count(*) FROM stays WHERE NOT regexp_full_match(code, '{ICD9_SHAPE}')"
-        ).fetchone()[0],
-        "beneficiary_rows_rejected": sum(map(reader.structural_count, range(len(claims), len(headers)))),
-        "overlapping_stays": count_overlaps(connection),
-    }
+    settle(request, account, reader, bad_sql, listed, row_files=range(len(claims)))
+    sentence = _make_patients(request, account, _last_year(claims + beneficiaries))
+    account.add(
+        {
+            "codes_not_shaped_like_icd9": connection.execute(
+                f"SELECT count(*) FROM stays WHERE NOT regexp_full_match(code, '{ICD9_SHAPE}')"
+            ).fetchone()[0],
+            "beneficiary_rows_rejected": sum(map(reader.structural_count, range(len(claims), len(headers)))),
+            "overlapping_stays": count_overlaps(connection),
+        }
+    )
     for table in TEMPORARY:
         connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
-    counts = {name: count for name, count in counts.items() if count}
-    notes = [
+    account.notes.append(
         "rows are diagnosis entries: code cells of inpatient claims that hold something; a line that cannot be "
         "split into columns counts as one"
-    ]
-    return finish(request, SOURCE, [str(path) for path in claims + beneficiaries], rows_in, dropped, counts, notes)
+    )
+    return finish(request, SOURCE, [str(path) for path in claims + beneficiaries], account, sentence)
 
 
-def _merge_segments(connection, date_format):
-    """Makes `synpuf_stays` (one row per claim id) and `synpuf_dated` (one row per claim line); returns counts."""
-    admit, discharge = (timestamp_sql(name, date_format) for name in ("raw_admit", "raw_discharge"))
+def _years(path):
+    """Years that stand in a file's name, `2008_to_2010` with those between: set of int.
+
+    >>> sorted(_years(Path("DE1_0_2008_to_2010_Inpatient_Claims_Sample_2.csv")))
+    [2008, 2009, 2010]
+    """
+    years = [int(year) for year in re.findall(r"(?<!\d)((?:19|20)\d\d)(?!\d)", path.name)]
+    return set(range(min(years), max(years) + 1)) if years else set()
+
+
+def _check_years(request, claims, beneficiaries):
+    """Refuses claims of a year without a beneficiary file: each file tells the deaths of its year."""
+    wanted, there = (set().union(*map(_years, paths)) for paths in (claims, beneficiaries))
+    missing = sorted(wanted - there) if there else []
+    if missing and YEARS not in request.rules.accept_unusable:
+        raise DataError(
+            f"{request.data_file}: expected a beneficiary file for each year of the claims, received none for "
+            f"{', '.join(map(str, missing))}, so that deaths of that time are not known; "
+            f"--accept_unusable={YEARS} goes on without them"
+        )
+
+
+def _merge_segments(request, account):
+    """Makes `synpuf_stays` (one row per claim id) and `synpuf_dated` (one row per claim line)."""
+    connection, dates = request.connection, request.rules.dates
+    admit, discharge = (timestamp_sql(name, dates) for name in ("raw_admit", "raw_discharge"))
     codes = ", ".join(name.lower() for name in CODES)
     connection.execute(
         f"""CREATE TEMP TABLE synpuf_dated AS
-        SELECT file, rowid - first AS record, trim(patient) AS patient, nullif(trim(claim), '') AS claim,
-               coalesce(TRY_CAST(raw_segment AS INTEGER), 1) AS segment, admit,
-               {discharge_sql("admit", "discharge", "raw_discharge")} AS discharge, raw_admit, raw_discharge, {codes}
+        SELECT file, rowid - first AS record, patient, claim, coalesce(TRY_CAST(raw_segment AS INTEGER), 1) AS segment,
+               admit, {discharge_sql("discharge", "raw_discharge", dates)} AS discharge, raw_admit, raw_discharge,
+               {codes}
         FROM (SELECT *, rowid, {admit} AS admit, {discharge} AS discharge FROM synpuf_claims)"""
     )
     connection.execute(
@@ -114,11 +156,12 @@ def _merge_segments(connection, date_format):
         "SELECT (SELECT count(*) FROM synpuf_stays WHERE segments > 1), "
         f"(SELECT count(*) FROM synpuf_dated WHERE {none})"
     ).fetchone()
-    return {"claims_of_several_segments": merged, "claim_lines_without_codes": empty}
+    account.add({"claims_of_several_segments": merged, "claim_lines_without_codes": empty})
 
 
-def _fill_stays(connection):
+def _fill_stays(request):
     """Fills the wide `stays` table, in the order of the claims; every code cell that holds something is a row."""
+    connection = request.connection
     create_wide_table(connection, {**wide_columns(()), "file": "INTEGER", "record": "BIGINT"})
     cells = " UNION ALL ".join(
         "SELECT file, record, patient, claim, segment, admit, discharge, raw_admit, raw_discharge, "
@@ -128,11 +171,11 @@ def _fill_stays(connection):
     connection.execute(
         f"""INSERT INTO stays
         SELECT patient_id, stay_id, admit, discharge, code, place, NULL, NULL, NULL,
-               {reason_sql(line_breaks=False, unknown_stay="stay_id IS NULL")}, 0, file, record
+               {reason_sql(request.rules.dates, line_breaks=False, unknown_stay="stay_id IS NULL")}, 0, file, record
         FROM (SELECT c.patient AS patient_id, c.claim AS stay_id,
                      CASE WHEN c.discharge >= c.admit THEN s.admit ELSE c.admit END AS admit,
                      CASE WHEN c.discharge >= c.admit THEN s.discharge ELSE c.discharge END AS discharge,
-                     raw_admit, raw_discharge, 'ICD9_' || upper(replace(trim(cell), '.', '')) AS code,
+                     raw_admit, raw_discharge, 'ICD9_' || upper(replace(cell, '.', '')) AS code,
                      10 * (segment - 1) + number AS place, file, record, number
               FROM ({cells}) c LEFT JOIN synpuf_stays s ON s.patient = c.patient AND s.claim = c.claim)
         ORDER BY file, record, number"""
@@ -141,48 +184,63 @@ def _fill_stays(connection):
 
 def _last_year(paths):
     """The latest year that stands in a file name, or None."""
-    years = [int(year) for path in paths for year in re.findall(r"(?<!\d)((?:19|20)\d\d)(?!\d)", path.name)]
-    return max(years, default=None)
+    return max(set().union(*map(_years, paths)), default=None)
 
 
-def _make_patients(connection, last_year, date_format):
-    """Makes `patients`; returns counts."""
-    birth, death = (f"CAST({timestamp_sql(name, date_format)} AS DATE)" for name in ("raw_birth", "raw_death"))
-    period_end = f"DATE '{last_year}-12-31'"
-    if last_year is None:
-        period_end = "(SELECT make_date(year(max(discharge)), 12, 31) FROM stays)"
-    connection.execute(
+def _make_known(request, account):
+    """Makes `synpuf_known`: birth, death and sex of each beneficiary; counts unusable values."""
+    dates = request.rules.dates
+    birth, death = (day_sql(name, f"raw_{name}", dates) for name in ("birth", "death"))
+    known_sex = "CASE trim(sex) WHEN '1' THEN 'M' WHEN '2' THEN 'F' END"
+    for name, raw, value in (("birth", "raw_birth", birth), ("death", "raw_death", death), ("sex", "sex", known_sex)):
+        judge_values(request, account, "synpuf_beneficiaries", name, raw, value)
+    request.connection.execute(
         f"""CREATE TEMP TABLE synpuf_known AS
         SELECT patient, min(birth) AS birth, min(death) AS death, min(sex) AS sex,
                count(DISTINCT birth) > 1 AS births_differ, count(DISTINCT death) > 1 AS deaths_differ,
                count(DISTINCT sex) > 1 AS sexes_differ
-        FROM (SELECT trim(patient) AS patient, {birth} AS birth, {death} AS death,
-                     CASE trim(sex) WHEN '1' THEN 'M' WHEN '2' THEN 'F' END AS sex FROM synpuf_beneficiaries)
+        FROM (SELECT patient, {birth} AS birth, {death} AS death, {known_sex} AS sex FROM synpuf_beneficiaries)
         GROUP BY patient"""
     )
+
+
+def _make_patients(request, account, last_year):
+    """Makes `patients`; returns the sentence on `observation_end`."""
+    connection = request.connection
+    if last_year is None:
+        last_year = connection.execute("SELECT year(max(discharge)) FROM stays").fetchone()[0]
+    default, sentence = "NULL", None
+    if request.rules.observation_end is None:
+        usual = usual_end(connection)
+        default = f"least(DATE '{last_year}-12-31', DATE '{usual.end}')"
+        account.add({"admissions_after_observation_end": sum(usual.later.values())})
+        sentence = (
+            f"31 December {last_year} (the last year in the files' names) or the end of usual admissions, whichever is "
+            f"earlier, or the death before it: {usual.sentence}"
+        )
+    observed = observation_sql(request, "NULL", default, "k.death", False)
     connection.execute(
         f"""CREATE OR REPLACE TABLE patients AS
-        SELECT s.patient_id, k.birth, k.sex, k.death,
-               least({period_end}, coalesce(k.death, {period_end})) AS observation_end
+        SELECT s.patient_id, k.birth, k.sex, k.death, {observed} AS observation_end
         FROM (SELECT DISTINCT patient_id FROM stays) s LEFT JOIN synpuf_known k ON k.patient = s.patient_id"""
     )
-    births, deaths, sexes, unknown = connection.execute(
-        """SELECT count(*) FILTER (WHERE births_differ), count(*) FILTER (WHERE deaths_differ),
-                  count(*) FILTER (WHERE sexes_differ), count(*) FILTER (WHERE k.patient IS NULL)
-        FROM patients p LEFT JOIN synpuf_known k ON k.patient = p.patient_id"""
-    ).fetchone()
-    return {
-        "patients_with_conflicting_birth": births,
-        "patients_with_conflicting_death": deaths,
-        "patients_with_conflicting_sex": sexes,
-        "patients_without_beneficiary_row": unknown,
+    tests = {
+        "patients_with_conflicting_birth": "births_differ",
+        "patients_with_conflicting_death": "deaths_differ",
+        "patients_with_conflicting_sex": "sexes_differ",
+        "patients_without_beneficiary_row": "k.patient IS NULL",
+        "patients_dead_before_birth": "p.death < p.birth",
     }
+    account.add(count_patients(connection, "patients p LEFT JOIN synpuf_known k ON k.patient = p.patient_id", tests))
+    account.add({"patient_ids_alike": count_alike(connection, "SELECT patient_id FROM patients")})
+    return sentence or observation_sentence(request)
 
 
 SOURCE = Source(
     name="synpuf",
     description="CMS DE-SynPUF: a folder with *Inpatient_Claims* and *Beneficiary_Summary* files (.csv or .csv.gz)",
-    observation_end="31 December of the last year in the files' names (DE-SynPUF: 2010-12-31), or the death before it",
+    observation_end="the end of the last month with a usual number of admissions, 31 December of the last year in the "
+    "files' names at the latest, or the death before it",
     present_on_admission="null: DE-SynPUF does not say which diagnoses were present on admission",
     recognise=lambda data_file: bool(_find(data_file)[0]),
     load=_load,

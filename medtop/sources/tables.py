@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from medtop.files.errors import DataError
-from medtop.sources.reading import quote_name
+from medtop.sources.dates import as_written_sql
 from medtop.sources.text_files import header_line, read_head, sniff_delimiter
+from medtop.sources.words import quote_name
 
 SUFFIXES = (".csv", ".csv.gz")
 
@@ -72,8 +73,8 @@ def headers_of(path):
 def count_overlaps(connection):
     """Stays that begin before the previous one (by admission) of their patient ended: int. They stay apart."""
     return connection.execute(
-        "WITH each AS (SELECT patient_id, stay_id, min(admit) AS admit, max(discharge) AS discharge FROM stays "
-        "GROUP BY patient_id, stay_id), "
+        "WITH each AS (SELECT patient_id, stay_id, min(admit) AS admit, "
+        f"max({as_written_sql('discharge')}) AS discharge FROM stays GROUP BY patient_id, stay_id), "
         "ordered AS (SELECT admit, lag(discharge) OVER (PARTITION BY patient_id ORDER BY admit, discharge, stay_id) "
         "AS before FROM each) SELECT count(*) FROM ordered WHERE admit < before"
     ).fetchone()[0]

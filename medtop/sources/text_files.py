@@ -22,6 +22,7 @@ PARQUET_MAGIC = b"PAR1"
 BLOCK = 1 << 18
 GZIP_BLOCK = 1 << 16  # packed at most 1,032 to 1: 64 MiB unpacked
 HEAD = 1 << 16
+COMMENTS = ("#", "--", "//", "/*", "%")
 BLANK_LINE = re.compile(rb"(?<=\n)\r?\n|(?<=\r)\r(?!\n)")
 
 
@@ -212,7 +213,22 @@ def read_head(path):
     _check_binary(path, raw, 0)
     text = raw.decode("utf-8-sig", errors="replace")
     lines = re.split(r"\r\n|\n|\r", text)  # not str.splitlines: that cuts at form feeds, too
+    _check_header(path, lines)
     return lines[:-1] if size > HEAD and len(lines) > 1 else lines
+
+
+def _check_header(path, lines):
+    """Refuses a first line that is meant for programs or readers: Excel's `sep=,`, or a comment above the header."""
+    first = lines[0].strip().strip('"').lower()
+    if first.startswith("sep=") and len(first) <= len("sep=\\t"):
+        raise DataError(
+            f"{path}: line 1: expected a header, received Excel's {lines[0].strip()[:8]!r}: delete this line"
+        )
+    fields = [max(line.count(delimiter) for delimiter in DELIMITERS) for line in lines[:2]]
+    if first.startswith(COMMENTS) and len(fields) > 1 and fields[0] < fields[1]:
+        raise DataError(
+            f"{path}: line 1: expected a header, received a comment (it begins with {first[:2]!r}): delete this line"
+        )
 
 
 def split_rows(lines, delimiter):

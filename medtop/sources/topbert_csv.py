@@ -7,7 +7,8 @@ be matched, and the report says so (`icd_codes` false).
 """
 
 from medtop.files.errors import DataError
-from medtop.sources.rows import POA_PARSED, load_rows, text_layout
+from medtop.sources.row_sql import POA_PARSED, text_layout
+from medtop.sources.rows import load_rows
 from medtop.sources.stays import REQUIRED_COLUMNS, Source
 from medtop.sources.text_files import (
     describe_delimiter,
@@ -100,8 +101,8 @@ def _load(request):
 SOURCE = Source(
     name="topbert_csv",
     description="top-BERT's comma-separated table of ten columns: " + ", ".join(HEADERS),
-    observation_end="the latest discharge in the whole table, for every patient: the table does not say until "
-    "when it observes",
+    observation_end="for every patient the end of the last month with a usual number of admissions: the table does not "
+    "say until when it observes",
     present_on_admission="column poa: Y and N are taken, all else (numbers, U, W) is null",
     recognise=_recognise,
     load=_load,

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,9 @@ from medtop.cohort.splits import SPLITS
 from medtop.cohort.vocabulary import Vocabulary
 from medtop.files import staging
 from medtop.files.errors import DataError
+from medtop.files.options import compared
+from medtop.sources.dates import DateRules
+from medtop.sources.rules import Rules
 
 SCRIPT = "preprocessing/preprocess_pretrain_data.py"
 HEADER = "patient_id\tvadate\tvddate\tdiag\tpoa\tdiagnosis_priority\tthird_party_ind\n"
@@ -186,6 +190,7 @@ def test_each_flag_reaches_the_run(tmp_path, run_script, monkeypatch):
     data = write_tsv(tmp_path / "table.tsv", 40)
     with data.open("a") as file:
         file.write("7\tnever\t2010-01-01\tICD10_I10\t0\t1\t0\n")
+    data.write_text(re.sub(r"20(\d\d)-(\d\d)-(\d\d)", r"\3.\2.\1", data.read_text()))
     wanted = Options(
         index="lineage",
         min_visits=2,
@@ -212,8 +217,13 @@ def test_each_flag_reaches_the_run(tmp_path, run_script, monkeypatch):
     words += [
         "--source=columns",
         "--columns=patient_id=patient_id,admit=vadate,discharge=vddate,code=diag",
-        "--date_format=%Y-%m-%d",
     ]
+    dates = DateRules("%d.%m.%y", "Europe/Berlin", 1930, ("1960-01-01",), True)
+    rules = Rules(dates, "icd10", ";", "2015-01-01", 3, ("rows",))
+    given = {**compared(dates), **compared(rules)}
+    del given["dates"]
+    assert not {name for name, value in given.items() if value == {**compared(DateRules()), **compared(Rules())}[name]}
+    words += [f"--{name}={','.join(value) if isinstance(value, tuple) else value}" for name, value in given.items()]
     command = [SCRIPT, data, "NA", tmp_path / "out", 25, *words]
     check(run_script(*command))
     settings = manifest_of(tmp_path / "out")["settings"]
@@ -223,7 +233,7 @@ def test_each_flag_reaches_the_run(tmp_path, run_script, monkeypatch):
         "data_file": str(data),
         "source": "columns",
         "columns": names,
-        "date_format": "%Y-%m-%d",
+        **json.loads(json.dumps(given)),
     }
     command[3] = tmp_path / "strict"
     check(run_script(*command, "--strict"), "expected a usable row (strict), received admit_unparsable")

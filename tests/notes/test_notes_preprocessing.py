@@ -213,18 +213,22 @@ def test_labels_serve_the_codes_path(tables, tmp_path):
     from medtop.cohort.build import Options
     from medtop.cohort.pickled_lists import read_chunks
     from medtop.cohort.preprocess import Input, preprocess
+    from medtop.sources.dates import DateRules
+    from medtop.sources.rules import Rules
 
     run(tables, tmp_path / "out")
     codes = tmp_path / "codes.tsv"
     lines = ["patient\tadmit\tdischarge\tcode\tpoa\tpriority\tthird"]
     for line in (tables / "ADMISSIONS.csv").read_text().splitlines()[1:]:
         subject, _, admit, discharge, *_ = line.split(",")
-        lines += [f"{subject}\t{admit[:10]}\t{discharge[:10]}\tI10\t1\t{n}\t0" for n in (1, 2)]
+        lines += [f"{subject}\t{admit}\t{discharge}\tI10\t1\t{n}\t0" for n in (1, 2)]
     codes.write_text("\n".join(lines) + "\n")
     options = Options(
         tasks=(), prediction_times=f"{tmp_path}/out.labels.csv", splits=f"{tmp_path}/out.splits.csv", min_code_count=1
     )
-    manifest = preprocess(Input(str(codes)), options, str(tmp_path / "codes")).manifest
+    manifest = preprocess(
+        Input(str(codes), rules=Rules(DateRules(shifted_dates=True))), options, str(tmp_path / "codes")
+    ).manifest
     assert manifest["tasks"] == {"readmission": ["readmission"]}
     found = {}
     for split in SPLITS:

@@ -167,7 +167,7 @@ def test_bad_rows_are_listed(folder):
         ("ADMISSIONS.csv", 26, "subject_id", "patient_id_empty"),
         ("ADMISSIONS.csv", 27, "hadm_id", "admission_id_empty"),
         ("ADMISSIONS.csv", 28, "dischtime", "discharge_before_admit"),
-        ("ADMISSIONS.csv", 29, "admittime", "admit_out_of_range"),
+        ("ADMISSIONS.csv", 29, "admittime", "admit_sentinel"),
         ("ADMISSIONS.csv", 30, "DISCHTIME", "too_few_columns"),
         ("NOTEEVENTS.csv", 4, "HADM_ID", "admission_id_empty"),
         ("NOTEEVENTS.csv", 5, "SUBJECT_ID", "patient_id_empty"),
@@ -177,7 +177,7 @@ def test_bad_rows_are_listed(folder):
         ("NOTEEVENTS.csv", 9, "HADM_ID", "admission_unknown"),
         ("NOTEEVENTS.csv", 10, "", "too_few_columns"),
         ("NOTEEVENTS.csv", 11, "HADM_ID", "admission_unknown"),
-        ("NOTEEVENTS.csv", 12, "CHARTDATE", "time_out_of_range"),
+        ("NOTEEVENTS.csv", 12, "CHARTDATE", "time_sentinel"),
         ("NOTEEVENTS.csv", 14, "TEXT", "text_not_in_encoding"),
     ]
     assert "good" not in (folder.parent / "out.rejects.csv").read_text()

@@ -6,6 +6,9 @@ import pytest
 
 from medtop.files.errors import DataError
 from medtop.sources import load_stays, plain_text, reading, rows
+from medtop.sources.dates import DateRules
+from medtop.sources.row_sql import UNUSABLE
+from medtop.sources.rules import Rules
 
 TSV_HEADER = "patient\tadmit\tdischarge\tdiagnosis\tpoa\tpriority\tthird_party\n"
 GOOD = "p1\t2014-03-01\t2014-03-04\tICD9_150.6\t6\t1\t0\n"
@@ -117,7 +120,8 @@ def test_random_tables_load_alike(tmp_path, monkeypatch, ways, seed, delimiter, 
     tables = [random_rows(rng, int(rng.integers(1, 500)), delimiter, share) for share in (0, awkward, awkward)]
     files = [write(tmp_path, header + "".join(table), f"{number}.txt") for number, table in enumerate(tables)]
     source = "medbert_tsv" if delimiter == "\t" else "columns"
-    result = both_ways(files, tmp_path, monkeypatch, source=source)
+    accepted = Rules(accept_unusable=("rows", *UNUSABLE))
+    result = both_ways(files, tmp_path, monkeypatch, source=source, rules=accepted)
     assert "insert_plain" in ways
     if not awkward:
         assert ways.count("insert_plain") == 3 and ways.count("insert") == 3  # plain; then DuckDB alone
@@ -182,16 +186,16 @@ def test_values_that_cannot_be_used_do_not_need_the_other_way(tmp_path, monkeypa
         + GOOD.replace("2014-03-04", "2014-02-28")
         + GOOD.replace("2014-03-04", "9999-12-31")
     )
-    *_, report, rejects, _ = both_ways([write(tmp_path, TSV_HEADER + GOOD + bad)], tmp_path, monkeypatch)
+    *_, report, rejects, _ = both_ways([write(tmp_path, TSV_HEADER + GOOD * 5 + bad)], tmp_path, monkeypatch)
     assert ways == ["insert_plain", "insert"]
     assert report.rows_dropped == {
         "patient_id_empty": 1,
         "code_empty": 1,
         "admit_empty": 1,
         "discharge_before_admit": 1,
-        "discharge_out_of_range": 1,
+        "discharge_sentinel": 1,
     }
-    assert rejects.splitlines()[1].endswith(",3,patient,patient_id_empty")
+    assert rejects.splitlines()[1].endswith(",7,patient,patient_id_empty")
 
 
 @pytest.mark.parametrize(
@@ -212,7 +216,7 @@ def test_odd_files_end_alike(tmp_path, monkeypatch, content):
     both_ways([write(tmp_path, content)], tmp_path, monkeypatch, source="medbert_tsv")
 
 
-@pytest.mark.parametrize("options", [{"strict": True}, {"date_format": "%Y-%m-%d"}])
+@pytest.mark.parametrize("options", [{"strict": True}, {"rules": Rules(DateRules(date_format="%Y-%m-%d"))}])
 def test_options_hold_on_both_ways(tmp_path, monkeypatch, options):
     both_ways([write(tmp_path, TSV_HEADER + GOOD + GOOD.replace("ICD9_150.6", ""))], tmp_path, monkeypatch, **options)
 

@@ -11,9 +11,22 @@ import pytest
 
 from medtop.files.errors import DataError
 from medtop.sources import PATIENTS_COLUMNS, SOURCES, STAYS_COLUMNS, load_stays, parse_columns, recognise_source
+from medtop.sources.dates import DateRules
+from medtop.sources.rules import Rules
 
 TIME = datetime.datetime
 DAY = datetime.date
+
+
+def end_of(*day):
+    """The end of a day: a bare date of discharge."""
+    return datetime.datetime(*day, 23, 59, 59, 999999)
+
+
+def rules(**dates):
+    return Rules(DateRules(**dates))
+
+
 DATA = os.environ.get("MEDTOP_TEST_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="MEDTOP_TEST_DATA is not set: the folder of open data")
 
@@ -164,7 +177,11 @@ def synpuf(folder):
         + claim("B", "5", "1", "20100301", "20100302")
         + claim("C", "6", "1", "20100301", "20100302", "E8490"),
     )
-    for year, rows in ((2008, "A,19400501,,2\nB,19300101,,1\n"), (2009, "A,19400501,,2\nB,19300101,20100401,1\n")):
+    for year, rows in (
+        (2008, "A,19400501,,2\nB,19300101,,1\n"),
+        (2009, "A,19400501,,2\nB,19300101,,1\n"),
+        (2010, "A,19400501,,2\nB,19300101,20100401,1\n"),
+    ):
         write(
             folder,
             f"DE1_0_{year}_Beneficiary_Summary_File_Sample_9.csv.gz",
@@ -212,7 +229,7 @@ def test_contract(source, connection, tmp_path):
     for table, schema in (("stays", STAYS_COLUMNS), ("patients", PATIENTS_COLUMNS)):
         assert {row[0]: row[1] for row in connection.execute(f"DESCRIBE {table}").fetchall()} == schema
     check_sum(connection, report)
-    assert report.source == source.name and report.observation_end == source.observation_end
+    assert report.source == source.name and report.observation_end
     assert source.description and source.observation_end and source.present_on_admission
     assert report.files and all(Path(file).is_file() for file in report.files)
     assert connection.execute("SELECT count(*) - count(DISTINCT patient_id) FROM patients").fetchone() == (0,)
@@ -251,14 +268,17 @@ def test_loading_twice_gives_the_same(source, connection, tmp_path):
 
 def test_medbert_tsv(connection, tmp_path):
     report = load_stays(connection, medbert_tsv(tmp_path), rejects_path=tmp_path / "rejects.csv")
-    first, second = TIME(2014, 3, 1), TIME(2014, 3, 4)
+    first, second = TIME(2014, 3, 1), end_of(2014, 3, 4)
     assert stays(connection) == [
         ("p1", None, first, second, "ICD9_150.6", 6, 0, 1, None),
         ("p1", None, first, second, "ICD10_C50", None, None, 2, None),  # empty and 'x' are null: they sort last
         ("p2", None, TIME(2015, 1, 1, 8, 30), TIME(2015, 1, 2, 9), "ICD9_240.1", -1, 1, 3, None),
     ]
     assert patients(connection) == [(patient, None, None, None, DAY(2015, 1, 2)) for patient in ("p1", "p2")]
-    assert report.rows_dropped == {"discharge_before_admit": 1} and report.counts == {"order_2_unusable": 1}
+    assert report.rows_dropped == {"discharge_before_admit": 1} and report.counts == {
+        "times_with_offset": 1,
+        "order_2_unusable": 1,
+    }
     assert report.icd_codes and not report.has_present_on_admission
     assert rejects(tmp_path / "rejects.csv")[1:] == [
         [str(tmp_path / "data.tsv"), "5", "discharge", "discharge_before_admit"]
@@ -269,7 +289,7 @@ def test_medbert_header_is_ignored_whatever_it_says(connection, tmp_path):
     path = write(tmp_path, "x.tsv", "patient_id\tdischarge\tadmit\tfoo\tbar\n" + TSV_ROW)
     load_stays(connection, path, source="medbert_tsv")
     assert stays(connection, "admit, discharge, order_1, order_2, order_3") == [
-        (TIME(2014, 3, 1), TIME(2014, 3, 4), 6, 0, 1)
+        (TIME(2014, 3, 1), end_of(2014, 3, 4), 6, 0, 1)
     ]
 
 
@@ -344,20 +364,20 @@ def test_mimic4_in_its_hosp_folder(connection, tmp_path):
 
 def test_synpuf_segments_overlaps_and_deaths(connection, tmp_path):
     report = load_stays(connection, synpuf(tmp_path))
-    merged = (TIME(2008, 6, 10), TIME(2008, 7, 20))
+    merged = (TIME(2008, 6, 10), end_of(2008, 7, 20))
     assert stays(connection, "patient_id, stay_id, admit, discharge, code, order_1") == [
         ("A", "1", *merged, "ICD9_486", 11),  # segment 2 stands first in the file, and after segment 1 in the order
         ("A", "1", *merged, "ICD9_4280", 1),
         ("A", "1", *merged, "ICD9_V4501", 2),
         ("A", "1", *merged, "ICD9_OTHER", 3),
-        ("A", "2", TIME(2008, 7, 1), TIME(2008, 7, 2), "ICD9_25000", 1),
-        ("B", "4", TIME(2009, 3, 1), TIME(2009, 3, 2), "ICD9_4019", 1),
-        ("C", "6", TIME(2010, 3, 1), TIME(2010, 3, 2), "ICD9_E8490", 1),
+        ("A", "2", TIME(2008, 7, 1), end_of(2008, 7, 2), "ICD9_25000", 1),
+        ("B", "4", TIME(2009, 3, 1), end_of(2009, 3, 2), "ICD9_4019", 1),
+        ("C", "6", TIME(2010, 3, 1), end_of(2010, 3, 2), "ICD9_E8490", 1),
     ]
     assert patients(connection) == [
-        ("A", DAY(1940, 5, 1), "F", None, DAY(2010, 12, 31)),
-        ("B", DAY(1930, 1, 1), "M", DAY(2010, 4, 1), DAY(2010, 4, 1)),
-        ("C", None, None, None, DAY(2010, 12, 31)),
+        ("A", DAY(1940, 5, 1), "F", None, DAY(2010, 3, 2)),  # the last discharge lies in a usual month
+        ("B", DAY(1930, 1, 1), "M", DAY(2010, 4, 1), DAY(2010, 3, 2)),
+        ("C", None, None, None, DAY(2010, 3, 2)),
     ]
     assert report.rows_in == 9 and report.rows_dropped == {"discharge_before_admit": 2}
     assert report.counts == {
@@ -372,27 +392,38 @@ def test_synpuf_segments_overlaps_and_deaths(connection, tmp_path):
 def test_columns_by_standard_names(connection, tmp_path):
     report = load_stays(connection, columns(tmp_path), rejects_path=tmp_path / "rejects.csv")
     assert stays(connection) == [
-        ("1", "s1", TIME(2014, 3, 1, 10), TIME(2014, 3, 1, 10), "A00", 2, None, None, "Y"),  # discharged on that day
-        ("1", "s2", TIME(2014, 3, 2), TIME(2014, 3, 9), "B00", None, None, None, "N"),
-        ("2", "s3", TIME(2014, 3, 1), TIME(2014, 3, 10), "B00", 1, None, None, None),
-        ("3", "s4", TIME(2014, 4, 1), TIME(2014, 4, 5), "B00", 1, None, None, None),
+        (
+            "1",
+            "s1",
+            TIME(2014, 3, 1, 10),
+            end_of(2014, 3, 1),
+            "ICD10_A00",
+            2,
+            None,
+            None,
+            "Y",
+        ),  # discharged on that day
+        ("1", "s2", TIME(2014, 3, 2), end_of(2014, 3, 9), "ICD10_B00", None, None, None, "N"),
+        ("2", "s3", TIME(2014, 3, 1), end_of(2014, 3, 10), "ICD10_B00", 1, None, None, None),
+        ("3", "s4", TIME(2014, 4, 1), end_of(2014, 4, 5), "ICD10_B00", 1, None, None, None),
     ]
     assert patients(connection) == [
-        ("1", DAY(1950, 1, 1), "F", None, DAY(2014, 4, 5)),
+        ("1", DAY(1950, 1, 1), "F", None, DAY(2014, 3, 31)),  # April has one admission, March three
         ("2", None, None, DAY(2014, 3, 20), DAY(2014, 3, 20)),
-        ("3", None, "M", None, DAY(2014, 4, 5)),
+        ("3", None, "M", None, DAY(2014, 3, 31)),
     ]
-    assert report.counts == {"birth_unusable": 1, "sex_unusable": 1, "present_on_admission_unusable": 1}
-    assert not report.icd_codes and report.has_present_on_admission
+    unusable = {"birth_unusable": 1, "sex_unusable": 1, "present_on_admission_unusable": 1}
+    assert report.counts == {"code_normalised": 4, "admissions_after_observation_end": 1, **unusable}
+    assert report.icd_codes and report.has_present_on_admission
     assert rejects(tmp_path / "rejects.csv")[1:] == [[str(tmp_path / "any.csv"), "5", "ADMIT", "admit_unparsable"]]
 
 
 def test_columns_are_mapped_without_regard_to_case(connection, tmp_path):
     path = write(tmp_path, "x.txt", "MRN|Adm Dt|DIS_DT|DX|END\n007|03/01/2014|31/01/2014|ICD10_A00|30/06/2014\n")
     mapping = parse_columns("patient_id=mrn, admit=adm dt,discharge=dis_dt,code=Dx,observation_end=end")
-    load_stays(connection, path, columns=mapping, date_format="%d/%m/%Y")
+    load_stays(connection, path, columns=mapping, rules=rules(date_format="%d/%m/%Y"))
     assert stays(connection, "patient_id, admit, discharge, code") == [
-        ("007", TIME(2014, 1, 3), TIME(2014, 1, 31), "ICD10_A00")
+        ("007", TIME(2014, 1, 3), end_of(2014, 1, 31), "ICD10_A00")
     ]
     assert patients(connection)[0][-1] == DAY(2014, 6, 30)
 
@@ -425,11 +456,11 @@ def test_parquet(connection, tmp_path):
         ) t(PATIENT_ID, admit, discharge, code, order_1, birth)) TO '{path}' (FORMAT parquet)"""
     )
     report = load_stays(connection, path, rejects_path=tmp_path / "rejects.csv")
-    assert report.source == "columns" and report.counts == {}
+    assert report.source == "columns" and report.counts == {"code_normalised": 2}
     assert report.rows_dropped == {"patient_id_empty": 1, "admit_empty": 1}
     assert stays(connection, "patient_id, admit, discharge, code, order_1") == [
-        ("17", TIME(2014, 3, 1), TIME(2014, 3, 4, 5), "A00", 1),
-        ("18", TIME(2014, 3, 1), TIME(2014, 3, 4, 5), "A00", None),
+        ("17", TIME(2014, 3, 1), TIME(2014, 3, 4, 5), "ICD10_A00", 1),
+        ("18", TIME(2014, 3, 1), TIME(2014, 3, 4, 5), "ICD10_A00", None),
     ]
     assert patients(connection)[0][1] == DAY(1950, 1, 1)
     assert [row[1:3] for row in rejects(tmp_path / "rejects.csv")[1:]] == [["2", "PATIENT_ID"], ["3", "admit"]]
@@ -450,8 +481,10 @@ def test_parquet(connection, tmp_path):
         ("2014-03-01T10:11:12.5", TIME(2014, 3, 1, 10, 11, 12, 500000)),
         ("2014-02-30", None),
         ("01/03/2014", None),
-        ("2014-03-01 10:00:00+02", None),
-        ("2014-03-01 10:00+02", None),
+        ("2014-03-01 10:00:00+02", TIME(2014, 3, 1, 10)),  # local time as written
+        ("2014-03-01 10:00+02", TIME(2014, 3, 1, 10)),
+        ("2014-03-01T10:00:00.5 -05:30", TIME(2014, 3, 1, 10, 0, 0, 500000)),
+        (" 2014-03-01\u00a0", TIME(2014, 3, 1)),
         ("2014-03-01 10:00 UTC", None),
         ("epoch", None),
         ("infinity", None),
@@ -467,7 +500,7 @@ def test_parquet(connection, tmp_path):
 )
 def test_dates(connection, tmp_path, text, expected):
     path = write(tmp_path, "x.csv", HEADER + ROW + f"p2,{text},2261-01-01,A00\n")
-    report = load_stays(connection, path)
+    report = load_stays(connection, path, rules=rules(shifted_dates=True))
     received = dict(stays(connection, "patient_id, admit")).get("p2")
     assert received == expected
     assert (sum(report.rows_dropped.values()) == 0) == (expected is not None)
@@ -477,12 +510,12 @@ def test_sentinels_are_named_as_such(connection, tmp_path):
     path = write(
         tmp_path,
         "x.csv",
-        HEADER + ROW + "p,0001-01-01,2014-01-01,A\np,2014-01-01,9999-12-31,A\np,,2014-01-01,A\n"
+        HEADER + ROW * 9 + "p,0001-01-01,2014-01-01,A\np,2014-01-01,9999-12-31,A\np,,2014-01-01,A\n"
         "p,2014-01-01,NULL,A\n , 2014-01-01,2014-01-01,A\np,2014-01-01,2014-01-01, \n",
     )
     assert load_stays(connection, path).rows_dropped == {
-        "admit_out_of_range": 1,
-        "discharge_out_of_range": 1,
+        "admit_sentinel": 1,
+        "discharge_sentinel": 1,
         "admit_empty": 1,
         "discharge_empty": 1,
         "patient_id_empty": 1,
@@ -499,7 +532,8 @@ def test_rows_that_cannot_be_split(connection, tmp_path):
     content += b"\n" + TSV_ROW.encode().replace(b"p1", b"p\xff") + TSV_ROW.replace("ICD9", "X" * 2_500_000).encode()
     content += b"\t\t\t\t\t\t\n" + TSV_ROW.encode().strip()
     path = write(tmp_path, "x.tsv", content)
-    report = load_stays(connection, path, rejects_path=tmp_path / "rejects.csv")
+    accepted = Rules(accept_unusable=("rows",))
+    report = load_stays(connection, path, rejects_path=tmp_path / "rejects.csv", rules=accepted)
     assert report.rows_dropped == {
         "too_few_columns": 1,
         "too_many_columns": 1,
@@ -546,7 +580,8 @@ def test_line_breaks_within_quotes(connection, tmp_path):
         "p4,2014-03-01,2014-03-04,A\n"
         "p5,2014-03-01,y,A,\n"
     )
-    report = load_stays(connection, write(tmp_path, "x.csv", content), rejects_path=tmp_path / "rejects.csv")
+    path, accepted = write(tmp_path, "x.csv", content), Rules(accept_unusable=("rows",))
+    report = load_stays(connection, path, rejects_path=tmp_path / "rejects.csv", rules=accepted)
     assert stays(connection, "patient_id") == [("p1",)]
     assert [row[1:] for row in rejects(tmp_path / "rejects.csv")[1:]] == [
         ["4", "admit", "admit_unparsable"],
@@ -713,8 +748,9 @@ def test_no_usable_row_suggests_the_date_format(connection, tmp_path):
     line = refused(connection, path, rejects_path=tmp_path / "rejects.csv")
     assert "3 of 3 rows dropped for admit_unparsable" in line and "--date_format" in line
     assert len(rejects(tmp_path / "rejects.csv")) == 4
-    assert load_stays(connection, path, date_format="%d/%m/%Y").rows_in == 3
-    assert "strptime" in refused(connection, path, date_format="dd/mm/yyyy")
+    assert load_stays(connection, path, rules=rules(date_format="%d/%m/%Y")).rows_in == 3
+    with pytest.raises(DataError, match="strptime"):
+        rules(date_format="dd/mm/yyyy")
 
 
 def test_source_names_and_recognition(connection, tmp_path):
@@ -802,7 +838,12 @@ def test_synpuf_sample(connection):
     assert stays(connection, "patient_id, stay_id, code, order_1") == cells
     assert report.rows_in == len(cells) and report.rows_dropped == {}
     assert stays(connection, "count(DISTINCT stay_id), count(DISTINCT patient_id)") == [(5884, 3255)]
-    assert report.counts == {"claims_of_several_segments": 4, "claim_lines_without_codes": 4, "overlapping_stays": 141}
+    assert report.counts == {
+        "claims_of_several_segments": 4,
+        "claim_lines_without_codes": 4,
+        "overlapping_stays": 141,
+        "admissions_after_observation_end": 188,
+    }
     long_share = connection.execute(
         "SELECT avg((date_diff('day', admit, discharge) > 7)::INT) "
         "FROM (SELECT DISTINCT stay_id, admit, discharge FROM stays)"
@@ -810,4 +851,4 @@ def test_synpuf_sample(connection):
     assert round(long_share, 2) == 0.21
     assert connection.execute(
         "SELECT count(*), count(birth), count(sex), max(observation_end) FROM patients"
-    ).fetchone() == (3255, 3255, 3255, DAY(2010, 12, 31))
+    ).fetchone() == (3255, 3255, 3255, DAY(2010, 8, 31))

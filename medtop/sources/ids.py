@@ -1,0 +1,82 @@
+"""Ids of patients, stays and admissions: one normal form for all tables, and ids that only look different.
+
+An id is what is left without invisible characters at its ends; `17.0`, which exports write where a column of whole
+numbers has gaps, is 17; a null word (`NULL`, `nan`, `-`) is no id. Nothing else is changed: `p1` and `P1`, `007` and
+`7` may be two people, so they are counted, not merged.
+"""
+
+import re
+
+from medtop.sources.words import INVISIBLE, is_null_word_sql, quote_text, trimmed, trimmed_sql
+
+_POINT_ZERO = r"^(-?[0-9]+)[.]0+$"
+_SUSPECT = rf"^{INVISIBLE}|{INVISIBLE}$|[.]0+{INVISIBLE}*$|^{INVISIBLE}*$"
+
+
+def normal_id_sql(value):
+    """SQL: the text `value` as an id; null words and what holds nothing become null."""
+    trim = trimmed_sql(value)
+    return (
+        f"CASE WHEN {is_null_word_sql(value)} THEN NULL WHEN regexp_matches({value}, {quote_text(_SUSPECT)}) THEN "
+        f"nullif(regexp_replace({trim}, {quote_text(_POINT_ZERO)}, '\\1'), '') ELSE {value} END"
+    )
+
+
+def normal_id(text):
+    """`normal_id_sql` of a text that is no null word, in Python.
+
+    >>> normal_id(" 17.0\\u200b"), normal_id("P 1"), normal_id("0.0.0")
+    ('17', 'P 1', '0.0.0')
+    """
+    return re.sub(_POINT_ZERO, r"\1", trimmed(text))
+
+
+def settle_ids(connection, table, column="patient_id", name=None):
+    """Brings the column of a table to the normal form, in place; what is no id becomes null.
+
+    Works on distinct values, so that a clean column costs one grouping.
+
+    Args:
+        connection: DuckDB connection.
+        table, column: a VARCHAR column.
+        name: what the counts are called by, default `column`.
+
+    Returns:
+        dict of rows changed: `<name>_trimmed`, `<name>_point_zero`, `<name>_null_words`; without zeros.
+    """
+    name = name or column
+    trim = trimmed_sql("old")
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE medtop_ids AS SELECT * FROM (
+            SELECT old, {normal_id_sql("old")} AS new, number,
+                   {is_null_word_sql("old")} AS null_word, {trim} <> old AND {trim} <> '' AS trimmed,
+                   regexp_matches({trim}, {quote_text(_POINT_ZERO)}) AS point_zero
+            FROM (SELECT {column} AS old, count(*) AS number FROM {table} WHERE {column} IS NOT NULL GROUP BY {column}))
+        WHERE new IS DISTINCT FROM old"""
+    )
+    changed, *counts = connection.execute(
+        "SELECT count(*), sum(number) FILTER (trimmed AND NOT null_word), sum(number) FILTER (point_zero), "
+        "sum(number) FILTER (null_word) FROM medtop_ids"
+    ).fetchone()
+    if changed:
+        connection.execute(f"UPDATE {table} SET {column} = new FROM medtop_ids WHERE {column} = old")
+    connection.execute("DROP TABLE medtop_ids")
+    kinds = ("trimmed", "point_zero", "null_words")
+    return {f"{name}_{kind}": int(count) for kind, count in zip(kinds, counts, strict=True) if count}
+
+
+def count_alike(connection, query):
+    """Ids that differ from another one only in case, leading zeros or inner blanks: how many.
+
+    Args:
+        connection: DuckDB connection.
+        query: SQL giving the column `patient_id`, distinct.
+    """
+    key = (
+        "regexp_replace(regexp_replace(lower(nfc_normalize(patient_id)), "
+        f"{quote_text(INVISIBLE)}, '', 'g'), '(^|[^0-9])0+([0-9])', '\\1\\2', 'g')"
+    )
+    return connection.execute(
+        f"SELECT coalesce(sum(number), 0)::BIGINT FROM "
+        f"(SELECT count(*) AS number FROM ({query}) GROUP BY {key} HAVING count(*) > 1)"
+    ).fetchone()[0]
