@@ -50,6 +50,7 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "evaluation": Room(TENSORFLOW, plain="predictions bootstrap metrics calibration baselines aggregation"),
     "reporting": Room(NONE),
     "training": Room(TENSORFLOW, light="options run_directory start_from", plain="cluster checkpoints log"),
+    "explain": Room(TENSORFLOW, plain="importance faithfulness patients"),
     "notes": Room(TENSORFLOW, light="*", plain="tables rows note_texts choice admissions outputs manifest preprocess"),
     "readmission": Room(TENSORFLOW, light="prepare files", plain="files tfidf"),
     "entities": Room(TENSORFLOW, light="*", plain="convert tables formats tags documents"),

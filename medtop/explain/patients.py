@@ -1,0 +1,32 @@
+"""What is kept of one patient's explanation."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass
+class Patient:
+    """One patient's attributions.
+
+    Attributes:
+        patient_id: str.
+        codes: int [C], distinct code ids, rising.
+        attribution, deletion: float [C, L]: integrated gradients summed over a code's occurrences, and the logit minus
+            the logit without the code.
+        context: dict channel -> float [L], summed over tokens.
+        logits, baseline: float [L].
+        curves: dict name -> float [F, L]: logits with the given shares of codes taken out, by falling attribution or at
+            random; `... kept`: with all others taken out instead.
+        tokens: dict of int [T]: `token_ids`, `visits`, and `recencies` where the model reads them.
+    """
+
+    patient_id: str
+    codes: np.ndarray
+    attribution: np.ndarray
+    deletion: np.ndarray
+    context: dict
+    logits: np.ndarray
+    baseline: np.ndarray
+    curves: dict
+    tokens: dict

@@ -1,0 +1,146 @@
+"""attribution.html (importance over patients, without identities) and patients.html (one patient after another)."""
+
+import numpy as np
+
+from medtop.reporting.elements import bullets, escape, html_table, write_page
+from medtop.reporting.forest import ForestRow, forest
+
+WARNING = (
+    "What the model used, not what causes anything: a code may stand for a disease, for a habit of coding, or for care "
+    "that was given. Attention weights are not shown, because they say where a layer looked, not what changed the risk."
+)
+MOST_CODES = 25
+MOST_PATIENTS = 200
+
+
+def write_attribution_page(path, rows, names, labels, checks, num_patients):
+    """Writes the page of all patients, whole or not at all.
+
+    Args:
+        path: the file.
+        rows: as `explain.importance.importance` gives.
+        names: list of codes and context channels.
+        labels: list of (task, label).
+        checks: content of faithfulness.json.
+        num_patients: how many were explained.
+    """
+    sections = [("faithfulness", "How far to trust it", _checks(checks, labels))]
+    for number, (task, label) in enumerate(labels):
+        sections.append((f"label{number}", escape(f"{task} {label}"), _label(rows, names, number)))
+    write_page(path, "What the model used", sections, {"patients": num_patients}, [WARNING])
+
+
+def _checks(checks, labels):
+    complete, deletion = checks["completeness"], checks["deletion"]
+    rows = [
+        [f"{100 * share:.0f}%", f"{ours:.3f}", f"{random:.3f}", f"{100 * further:.0f}%"]
+        for share, ours, random, further in zip(
+            deletion["shares"],
+            deletion["logit_falls_by"],
+            deletion["random"],
+            deletion["patients_in_whom_it_falls_further"],
+            strict=True,
+        )
+    ]
+    agreement = checks["agreement_with_randomised_weights"]
+    shown = ", ".join(f"{'.'.join(label)} {value:+.2f}" for label, value in zip(labels, agreement, strict=True))
+    lines = [f"Rank correlation with attributions of a model that was never trained (should be near 0): {shown}."]
+    if complete["median"] is not None:
+        lines.insert(
+            0,
+            "Attributions add up to the change of the logit up to "
+            f"{100 * complete['median']:.2f}% (median) and {100 * complete['percentile_95']:.2f}% (95th "
+            "percentile).",
+        )
+    header = ["codes taken out", "logit falls by", "at random", "patients in whom it falls further"]
+    return f"{bullets(lines)}<h3>{escape(deletion['label'])}</h3>{html_table(header, rows)}"
+
+
+def _label(rows, names, number):
+    everybody = [row for row in rows if not row["group_column"]]
+    everybody.sort(key=lambda row: -abs(row["attribution"][number]["value"]))
+    top = everybody[:MOST_CODES]
+    points = [
+        ForestRow(f"{names[row['item']]} ({row['patients']})", *_numbers(row["attribution"][number])) for row in top
+    ]
+    plot = forest("Mean attribution, in logits, of those who have the code (how many)", points, "attribution", 0.0)
+    cells = [
+        [names[row["item"]], row["patients"], _text(row["attribution"][number]), _text(row["deletion_effect"][number])]
+        for row in top
+    ]
+    table = html_table(["code", "patients", "attribution", "deletion effect"], cells, wrap=True)
+    return f'<div class="plots">{plot}</div>{table}{_by_group(rows, names, top, number)}'
+
+
+def _by_group(rows, names, top, number):
+    parts = []
+    for column in dict.fromkeys(row["group_column"] for row in rows if row["group_column"]):
+        groups = sorted({row["group"] for row in rows if row["group_column"] == column})
+        value = {
+            (row["group"], row["item"]): row["attribution"][number] for row in rows if row["group_column"] == column
+        }
+        cells = [
+            [names[row["item"]], *(_text(value.get((group, row["item"]))) for group in groups)] for row in top[:12]
+        ]
+        parts.append(
+            f"<details><summary>By {escape(column)}</summary>"
+            f"{html_table(['code', *groups], cells, wrap=True)}</details>"
+        )
+    return "".join(parts)
+
+
+def _numbers(entry):
+    return entry["value"], entry["low"], entry["high"]
+
+
+def _text(entry):
+    if entry is None or entry["value"] is None:
+        return "-"
+    interval = "" if entry["low"] is None else f" [{entry['low']:+.3f},\u00a0{entry['high']:+.3f}]"
+    return f"{entry['value']:+.3f}{interval}"
+
+
+def write_patients_page(path, patients, tokens, labels):
+    """Writes patients.html: each patient's visits in their order, codes shaded by attribution for the first label.
+
+    It holds patients' data. A code's title says its attribution and deletion effect.
+
+    Args:
+        path: the file.
+        patients: list of `explain.patients.Patient`; the first `MOST_PATIENTS` are shown.
+        tokens: the vocabulary's tokens.
+        labels: list of (task, label).
+    """
+    notes = [WARNING, "This page holds patients' data.", f"Shades: attribution for {' '.join(labels[0])}."]
+    if len(patients) > MOST_PATIENTS:
+        notes.append(f"The first {MOST_PATIENTS} of {len(patients)} patients are shown.")
+    sections = [
+        (f"patient{number}", escape(patient.patient_id), _timeline(patient, tokens, labels))
+        for number, patient in enumerate(patients[:MOST_PATIENTS])
+    ]
+    write_page(path, "Patients", sections, {}, notes)
+
+
+def _timeline(patient, tokens, labels):
+    ids, visits = patient.tokens["token_ids"], patient.tokens.get("visits")
+    recencies = patient.tokens.get("recencies")
+    visits = np.ones(len(ids), int) if visits is None else visits
+    place = {int(code): number for number, code in enumerate(patient.codes)}
+    largest = max(float(np.abs(patient.attribution[:, 0]).max(initial=0)), 1e-9)
+    rows = []
+    for visit in sorted({int(visit) for visit, code in zip(visits, ids, strict=True) if int(code) in place}):
+        here = [spot for spot, code in enumerate(ids) if visits[spot] == visit and int(code) in place]
+        when = f"visit {visit}" if recencies is None else f"{int(recencies[here[0]])} days before"
+        codes = " ".join(_code(patient, place[int(ids[spot])], tokens[int(ids[spot])], largest) for spot in here)
+        rows.append(f"<dt>{escape(when)}</dt><dd>{codes}</dd>")
+    shown = ", ".join(f"{'.'.join(label)} {value:+.2f}" for label, value in zip(labels, patient.logits, strict=True))
+    return f"<p>Logits: {escape(shown)}</p><dl>{''.join(rows)}</dl>"
+
+
+def _code(patient, number, name, largest):
+    value, effect = float(patient.attribution[number, 0]), float(patient.deletion[number, 0])
+    colour = "--series-1" if value > 0 else "--series-0"
+    share = round(100 * min(abs(value) / largest, 1))
+    style = f"background:color-mix(in srgb, var({colour}) {share}%, transparent)"
+    title = f"attribution {value:+.3f}, without it the logit changes by {-effect:+.3f}"
+    return f'<span style="{style}" title="{escape(title)}">{escape(name)}</span>'
