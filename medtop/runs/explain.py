@@ -132,12 +132,17 @@ class _Run:
         return Attributor(model, *parts), model
 
     def _rows(self, count):
-        """(batch x, row, number of the example) of the first `count` examples of the file, batch by batch."""
+        """(batch x of wanted rows only, numbers of their examples) of the first `count` examples of the file.
+
+        Batches are made of patients of like length, so a few patients are spread over many batches.
+        """
+        import tensorflow as tf
+
         for x, _, _, examples in self.batches:
             numbers = np.asarray(examples)[:, 0]
-            rows = [row for row, number in enumerate(numbers) if 0 <= number < count]
-            if rows:
-                yield x, rows, numbers
+            rows = np.flatnonzero((numbers >= 0) & (numbers < count))
+            if len(rows):
+                yield {name: tf.gather(values, rows) for name, values in x.items()}, numbers[rows].tolist()
 
     def patients(self):
         """The first patients of the file, in its order: list of `Patient`."""
@@ -145,10 +150,9 @@ class _Run:
 
         ids = [name for columns in read_examples(self.info) for name in columns["patient_id"]]
         patients = {}
-        for x, rows, numbers in self._rows(self.count):
+        for x, numbers in self._rows(self.count):
             values, logits, baseline = self.attributor(x)
-            for row in rows:
-                number = int(numbers[row])
+            for row, number in enumerate(numbers):
                 patients[number] = self._patient(x, row, ids[number], values, logits[row], baseline[row])
             logger.info("%d of %d patients attributed", len(patients), self.count)
         if not patients:
@@ -193,11 +197,11 @@ class _Run:
         untrained, _ = self._attributor()
         count = min(AGREEMENT_PATIENTS, len(patients))
         others = {}
-        for x, rows, numbers in self._rows(count):
+        for x, numbers in self._rows(count):
             values, _, _ = untrained(x)
-            for row in rows:
+            for row, number in enumerate(numbers):
                 _, standing = codes_of_row(x, row, self.vocabulary.special_ids)
-                others[int(numbers[row])] = standing.astype(np.float64) @ values["code"][row]
+                others[number] = standing.astype(np.float64) @ values["code"][row]
         pairs = [(patients[number].attribution, other) for number, other in others.items()]
         return [
             rank_agreement([a[:, label] for a, _ in pairs], [b[:, label] for _, b in pairs])
