@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medtop.explain.faithfulness import completeness, kept_masks, rank_agreement, removal_masks, removal_orders
-from medtop.explain.importance import Contributions, importance, write_importance
+from medtop.explain.importance import importance, write_importance
 from medtop.explain.patients import Patient
 from medtop.files.errors import DataError
 from medtop.reporting.attribution_page import write_attribution_page, write_patients_page

@@ -1,0 +1,42 @@
+"""What a paper needs beside the results: the TRIPOD+AI checklist and Table 1, in the run directory."""
+
+import datetime
+
+import medtop
+from medtop.data.tfrecord import read_examples
+from medtop.evaluation.table_one import characteristics, table_one, write_table_one
+from medtop.reporting.tripod import write_tripod
+
+
+def write_reporting_items(run, plan, results, command=""):
+    """Writes `tripod.md` and, for records of codes with patients, `table_one.csv`.
+
+    Args:
+        run: `RunDirectory`.
+        plan: `medtop.training.options.Plan`.
+        results: `medtop.runs.results.Results`.
+        command: command line that made the run.
+    """
+    info = plan.train or plan.valid or plan.test
+    facts = {
+        "manifest": next(iter(info.source_manifests), None),
+        "settings": plan.options.settings(),
+        "config": plan.config.to_dict(),
+        "metrics": results.metrics,
+        "split": results.split,
+        "calibrations": {task: calibration.to_dict() for task, calibration in results.calibrations.items()},
+        "baselines": list(results.baselines.get(results.split, {})),
+        "commands": [command] if command else [],
+        "version": medtop.__version__,
+        "date": datetime.date.today().isoformat(),
+    }
+    write_tripod(run.tripod_file, facts)
+    tasks = [task for task in plan.tasks if task.level == "patient"]
+    if not tasks or "age_days" not in info.layout.fields.values():
+        return
+    by_split = {
+        split: characteristics(read_examples(part), tasks)
+        for split, part in (("train", plan.train), ("valid", plan.valid), ("test", plan.test))
+        if part is not None
+    }
+    write_table_one(run.table_one_file, table_one(by_split))
