@@ -6,7 +6,6 @@ Letters: B rows, T tokens, L labels, C distinct codes of a patient.
 """
 
 import numpy as np
-import tensorflow as tf
 
 MOST_ROWS = 256
 """Variants of patients computed at once."""
@@ -36,9 +35,8 @@ class Deleter:
         parts = []
         for start in range(0, len(removed), MOST_ROWS):
             block = removed[start : start + MOST_ROWS]
-            variants = {name: tf.repeat(values[row : row + 1], len(block), 0) for name, values in x.items()}
-            slots = variants["patient_slots"]
-            variants["patient_slots"] = tf.where(tf.constant(block), tf.zeros_like(slots), slots)
+            variants = {name: np.repeat(np.asarray(values[row])[None], len(block), 0) for name, values in x.items()}
+            variants["patient_slots"] = np.where(block, 0, variants["patient_slots"])
             parts.append(np.asarray(self.logits_of(variants)))
         return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 

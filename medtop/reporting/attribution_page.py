@@ -140,7 +140,7 @@ def _timeline(patient, tokens, labels):
 def _code(patient, number, name, largest):
     value, effect = float(patient.attribution[number, 0]), float(patient.deletion[number, 0])
     colour = "--series-1" if value > 0 else "--series-0"
-    share = round(100 * min(abs(value) / largest, 1))
+    share = round(60 * min(abs(value) / largest, 1))  # text stays readable
     style = f"background:color-mix(in srgb, var({colour}) {share}%, transparent)"
     title = f"attribution {value:+.3f}, without it the logit changes by {-effect:+.3f}"
     return f'<span style="{style}" title="{escape(title)}">{escape(name)}</span>'

@@ -12,6 +12,7 @@ from medtop.files.errors import DataError
 from medtop.model.multitask import build_model
 from medtop.reporting.page import write_report
 from medtop.runs.model_card import write_card
+from medtop.runs.reporting_items import write_reporting_items
 from medtop.runs.results import evaluate_run
 from medtop.training.distribution import start
 from medtop.training.log import read_log
@@ -141,6 +142,7 @@ def _evaluate(model, plan, run, command):
     results = evaluate_run(model, plan, run, step)
     _report(run, plan, results, step)
     write_card(run, plan, results, step, command)
+    write_reporting_items(run, plan, results, command)
     return results
 
 

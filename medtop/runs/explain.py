@@ -108,8 +108,8 @@ class _Run:
 
         self.settings = settings
         self.config, tasks, self.info = check_input(settings.run_dir, settings.input_file)
-        if self.info.layout != "default":
-            raise DataError(f"{self.info.names[0]}: expected records of codes in the default layout, to explain codes")
+        if not self.info.layout.can_count:
+            raise DataError(f"{self.info.names[0]}: expected records of codes with patients, to explain them")
         run = RunDirectory(settings.run_dir)
         _, self.vocabulary, self.tasks = run.read()
         self.names = {task.name: task.labels for task in tasks}

@@ -32,7 +32,7 @@ def write_reporting_items(run, plan, results, command=""):
     }
     write_tripod(run.tripod_file, facts)
     tasks = [task for task in plan.tasks if task.level == "patient"]
-    if not tasks or "age_days" not in info.layout.fields.values():
+    if not tasks or not {"age_days", "sex"} <= {field.name for field in info.layout.fields}:
         return
     by_split = {
         split: characteristics(read_examples(part), tasks)

@@ -50,6 +50,8 @@ class RunDirectory:
         self.training_page = self.path / "training.html"
         self.profile_file = self.path / "profile.json"
         self.card_file = self.path / "README.md"
+        self.tripod_file = self.path / "tripod.md"
+        self.table_one_file = self.path / "table_one.csv"
 
     @contextlib.contextmanager
     def locked(self):

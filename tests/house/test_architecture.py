@@ -50,7 +50,7 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "evaluation": Room(TENSORFLOW, plain="predictions bootstrap metrics calibration baselines aggregation"),
     "reporting": Room(NONE),
     "training": Room(TENSORFLOW, light="options run_directory start_from", plain="cluster checkpoints log"),
-    "explain": Room(TENSORFLOW, plain="importance faithfulness patients"),
+    "explain": Room(TENSORFLOW, plain="importance faithfulness patients deletion"),
     "notes": Room(TENSORFLOW, light="*", plain="tables rows note_texts choice admissions outputs manifest preprocess"),
     "readmission": Room(TENSORFLOW, light="prepare files", plain="files tfidf"),
     "entities": Room(TENSORFLOW, light="*", plain="convert tables formats tags documents"),
@@ -58,7 +58,7 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "synthetic": Room(NONE),
     "serve": Room(TENSORFLOW),
     "convert": Room(ANY),
-    "runs": Room(TENSORFLOW, light="model_card evaluate", plain="model_card"),
+    "runs": Room(TENSORFLOW, light="model_card evaluate explain", plain="model_card"),
     "grid": Room(NONE),
     "cli": Room(TENSORFLOW, light="*", plain="commands quiet"),
 }
