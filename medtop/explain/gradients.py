@@ -63,7 +63,7 @@ class Attributor:
         self.channels = ["code", *(name for name in CONTEXT if name in config.embeddings)]
         self._rest = model_from_embeddings(model, tasks)
         places, weights = np.polynomial.legendre.leggauss(steps)
-        self._places, self._weights = (places + 1) / 2, weights / 2
+        self.places, self.weights = (places + 1) / 2, weights / 2
         self._attribute = tf.function(self._batch, autograph=False, reduce_retracing=True)
         self._whole = tf.function(self._of_batch, autograph=False, reduce_retracing=True)
         self._gradients = tf.function(self._gradients_at, autograph=False, reduce_retracing=True)
@@ -81,7 +81,7 @@ class Attributor:
         parts, total, start = self._attribute(x)
         slots, places = x["patient_slots"], x["cls_positions"]
         gradients = None
-        for place, weight in zip(self._places, self._weights, strict=True):
+        for place, weight in zip(self.places, self.weights, strict=True):
             found = self._gradients(start + tf.cast(place, start.dtype) * (total - start), slots, places) * weight
             gradients = found if gradients is None else gradients + found
         values = {name: tf.einsum("bth,lbth->btl", part, gradients).numpy() for name, part in parts.items()}

@@ -53,7 +53,7 @@ def explain_run(settings):
         DataError: for another layout than codes, for a label that the run does not have, for records of another run.
     """
     with whole_folder(settings.output_dir, has_json_key(MAIN_FILE, "completeness"), settings.overwrite) as folder:
-        run = _Run(settings)
+        run = Explainer(settings)
         patients = run.patients()
         contributions = contributions_of(patients, list(run.vocabulary.tokens), len(run.labels))
         groups = run.groups(len(patients))
@@ -97,7 +97,7 @@ def choose_labels(wanted, offered):
     return list(dict.fromkeys(names[name] for name in wanted))
 
 
-class _Run:
+class Explainer:
     """A finished run, ready to attribute."""
 
     def __init__(self, settings):
