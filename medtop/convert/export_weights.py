@@ -111,6 +111,8 @@ def plan_export(
     config, vocabulary, tasks = run.read()
     if not run.best_weights.is_file():
         raise DataError(f"{run.best_weights}: expected the weights of a run, found no such file")
+    if any(task.level == "token" for task in tasks):
+        raise DataError(f"{run_dir}: expected a run of patients or masked codes, received one of tokens (entities)")
     head = head or ("all" if layout == "medtop" else huggingface.default_head(tasks))
     heads = huggingface.head_tasks(head, tasks)
     if head == "all" and layout != "medtop":

@@ -138,6 +138,7 @@ class BatchMaker:
         self.static_masks = info.layout.static_masks
         self.masked = [task for task in tasks if task.level == "masked"] if masking else []
         self.patient = [task for task in tasks if task.level == "patient"]
+        self.token = [task for task in tasks if task.level == "token"]
         self.fields = sequence_fields(info, config, bool(self.masked) and options.whole_words)
 
     def window(self, serialized, seed, epoch, number, shuffle, balanced=None):
@@ -175,7 +176,9 @@ class BatchMaker:
         return plan
 
     def _window(self, parsed, pair):
-        sequences = _truncate({key: parsed[field] for key, field in self.fields.items()}, self.options.max_seq_length)
+        wanted = {key: parsed[field] for key, field in self.fields.items()}
+        wanted |= self._token_labels(parsed)
+        sequences = _truncate(wanted, self.options.max_seq_length)
         window = dict(sequences)
         if self.masked:
             word_starts = window.pop("word_starts", None)
@@ -192,6 +195,16 @@ class BatchMaker:
         if "sexes" in self.config.inputs:
             window["sexes"] = tf.reshape(parsed["sex"], [-1])
         return window
+
+    def _token_labels(self, parsed):
+        """Labels and weights [W, (T)] of the tasks of each token; texts that come without have weight 0."""
+        some = parsed[self.fields["token_ids"]]
+        blank = {"labels": tf.zeros_like(some), "weights": tf.zeros_like(some, tf.float32)}
+        return {
+            f"{task.name}_{kind}": parsed.get(f"{task.name}_{kind}", blank[kind])
+            for task in self.token
+            for kind in blank
+        }
 
     def _medbert_window(self, parsed):
         """Med-BERT's padded records, whose masks are in the file, in the shape of a default window."""
@@ -243,9 +256,9 @@ class BatchMaker:
         flat = tf.repeat(row * tokens + first, lengths) + within
         seats = tf.stack([row, slot], 1)
 
-        def placed(values):
+        def placed(values, kind=tf.int32):
             """Values per token [N] in rows [B, T]."""
-            whole = tf.scatter_nd(flat[:, None], tf.cast(values, tf.int32), [tf.cast(rows, tf.int64) * tokens])
+            whole = tf.scatter_nd(flat[:, None], tf.cast(values, kind), [tf.cast(rows, tf.int64) * tokens])
             return tf.ensure_shape(tf.reshape(whole, [rows, tokens]), [self._rows, None])
 
         def seated(values):
@@ -268,6 +281,9 @@ class BatchMaker:
             for part, target in ((y, "labels"), (w, "weights")):
                 values = tf.ensure_shape(patients[f"{task.name}_{target}"], [None, task.num_outputs])
                 part[task.name] = seated(values)
+        for task in self.token:
+            y[task.name] = placed(patients[f"{task.name}_labels"].flat_values)
+            w[task.name] = placed(patients[f"{task.name}_weights"].flat_values, tf.float32)
         wanted = {*self.config.inputs, "patient_slots", "cls_positions", *(["mask_positions"] if self.masked else [])}
         return {key: x[key] for key in sorted(wanted)}, y, w, seated(patients["example"] + 1) - 1
 

@@ -7,7 +7,7 @@ import numpy as np
 from medtop.data import tfrecord
 from medtop.data.layouts import record_field
 from medtop.files.errors import DataError
-from medtop.model.config import EMBEDDINGS
+from medtop.model.config import CHANNELS
 
 
 @dataclasses.dataclass
@@ -45,7 +45,7 @@ def first_look(infos, config):
 
 def _count(columns, name, info, config, clipped):
     """Adds the tokens whose id is clipped to the last row of an embedding's table."""
-    key, size, kind = EMBEDDINGS[name]
+    key, size, kind = CHANNELS[name]
     fields = info.layout.inputs
     if key == "segments" and key not in fields:
         if config.segment != "visit":

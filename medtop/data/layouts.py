@@ -7,7 +7,7 @@ No code asks for a layout's name. No TensorFlow here.
 import dataclasses
 
 from medtop.files.errors import DataError
-from medtop.model.config import EMBEDDINGS
+from medtop.model.config import EMBEDDINGS, WORD_CHANNELS
 
 EACH_TOKEN, EACH_RECORD = "token", "record"
 
@@ -44,7 +44,7 @@ class Layout:
         inputs: key of the batch -> field with one value per token. Where no field is named for `segments`, they are
             made from the visit numbers.
         always: keys of the batch that every model needs, whatever it embeds.
-        embeddings: names of `medtop.model.config.EMBEDDINGS` that the records can fill.
+        embeddings: names of `medtop.model.config.CHANNELS` that the records can fill.
         segments: values of the config's `segment` that the records can fill.
         label_fields: task -> field that holds its labels, all known, instead of `<task>_labels`.
         has_patients: whether a record says whose it is and when (`patient_id`, `prediction_time`).
@@ -123,7 +123,19 @@ NOTES = Layout(
     segments=("zero", "sentence"),
     has_windows=True,
 )
-LAYOUTS = {layout.name: layout for layout in (DEFAULT, MEDBERT, NOTES)}
+_CHANNELS = [key for key, _, _ in WORD_CHANNELS.values()]
+ENTITIES = Layout(
+    "entities",
+    "records of words",
+    fields=(
+        *fields(" ".join(["token_ids", *_CHANNELS])),
+        *fields("window prediction_time", size=EACH_RECORD),
+        *fields("patient_id document_id", "bytes", EACH_RECORD),
+    ),
+    inputs={name: name for name in ("token_ids", *_CHANNELS)},
+    embeddings=("code", "position", *WORD_CHANNELS),
+)
+LAYOUTS = {layout.name: layout for layout in (DEFAULT, MEDBERT, NOTES, ENTITIES)}
 
 
 def find_layout(name, where):

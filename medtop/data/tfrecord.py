@@ -170,7 +170,10 @@ def feature_spec(info):
         else:
             spec[name] = tf.io.FixedLenFeature([info.defaults.get(field.size, field.size)], kind)
     for task, labels in info.tasks.items():
-        if task not in info.layout.label_fields:
+        if info.levels.get(task) == "token":
+            spec[f"{task}_labels"] = tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
+            spec[f"{task}_weights"] = tf.io.RaggedFeature(tf.float32, row_splits_dtype=tf.int64)
+        elif task not in info.layout.label_fields:
             shape = [len(labels)]
             spec |= {f"{task}_{kind}": tf.io.FixedLenFeature(shape, tf.float32) for kind in ("labels", "weights")}
     return spec

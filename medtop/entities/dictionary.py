@@ -36,11 +36,8 @@ class Dictionary:
         seen = collections.Counter()
         for words, _ in sentences:
             lower = [word.lower() for word in words]
-            for place, word in enumerate(lower):
-                for length in every._lengths.get(word, ()):
-                    term = tuple(lower[place : place + length])
-                    if term in marked:
-                        seen[term] += 1
+            for place in range(len(lower)):
+                seen.update(every._terms_at(lower, place))
         terms = {}
         for term, kinds in marked.items():
             kind, number = min(kinds.items(), key=lambda item: (-item[1], item[0]))
@@ -52,15 +49,20 @@ class Dictionary:
         """Ranges of a sentence: list of (first, after, type, score); the score is the term's share in training."""
         lower, found, place = [word.lower() for word in words], [], 0
         while place < len(lower):
-            for length in self._lengths.get(lower[place], ()):
-                term = tuple(lower[place : place + length])
-                if term in self.terms:
-                    found.append((place, place + length, *self.terms[term]))
-                    place += length
-                    break
-            else:
+            term = next(self._terms_at(lower, place), None)
+            if term is None:
                 place += 1
+            else:
+                found.append((place, place + len(term), *self.terms[term]))
+                place += len(term)
         return found
+
+    def _terms_at(self, lower, place):
+        """Yields the terms that begin at a place, the longest first."""
+        for length in self._lengths.get(lower[place], ()):
+            term = tuple(lower[place : place + length])
+            if len(term) == length and term in self.terms:
+                yield term
 
     def to_json(self):
         """Plain values."""

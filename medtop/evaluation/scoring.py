@@ -104,7 +104,7 @@ class Scorer:
     def __init__(self, model, info, config, tasks, options, seed, aggregation=None):
         self.aggregation = aggregation
         self.patient = [task for task in tasks if task.level == "patient"]
-        self.masked = [task for task in tasks if task.level == "masked"]
+        self.exclusive = [task for task in tasks if task.exclusive]
         self.examples = Examples(info, self.patient) if self.patient else None
         self.info = info
         if self.patient:
@@ -114,18 +114,23 @@ class Scorer:
             self._logits = tf.function(
                 _inference(patient_model(model, tasks)), input_signature=[inputs], autograph=False
             )
-        if self.masked:
-            heads = keras.Model(model.input, {task.name: model.output[task.name] for task in self.masked})
-            self._hidden = eval_batches(info, config, self.masked, options, seed, masking=True)
-            inputs, labels, weights, _ = self._hidden.element_spec
-            self._sums = {
-                task.name: tf.function(
-                    _masked_sums(heads, task.name),
+        self._sums, self._batches = {}, {}
+        for level, masking in (("masked", True), ("token", False)):
+            mine = [task for task in self.exclusive if task.level == level]
+            if not mine:
+                continue
+            heads = keras.Model(model.input, {task.name: model.output[task.name] for task in mine})
+            batches = eval_batches(info, config, mine, options, seed, masking=masking)
+            inputs, labels, weights, _ = batches.element_spec
+            for task in mine:
+                self._batches[task.name] = batches
+                self._sums[task.name] = tf.function(
+                    _exclusive_sums(heads, task.name),
                     input_signature=[inputs, labels[task.name], weights[task.name]],
                     autograph=False,
                 )
-                for task in self.masked
-            }
+            if level == "token":
+                self._token_logits = tf.function(_inference(heads), input_signature=[inputs], autograph=False)
 
     @property
     def admissions(self):
@@ -168,19 +173,19 @@ class Scorer:
     def _sums_of(self, name, x, y, w, _):
         return self._sums[name](x, y[name], w[name])
 
-    def masked_measures(self, max_batches=0):
-        """Measures of masked codes over the split: dict task -> loss, accuracy, top10_accuracy, perplexity, n.
+    def exclusive_measures(self, max_batches=0):
+        """Measures of masked codes and of tokens: dict task -> loss, accuracy, top10_accuracy, perplexity, n.
 
-        Means over all selected codes, not over batches.
+        Means over all selected codes (labelled tokens) of the split, not over batches.
 
         Args:
             max_batches: stop after so many batches; 0 = all.
         """
         measures = {}
-        for task in self.masked:
+        for task in self.exclusive:
             total = np.zeros(4)
             with tfrecord.reading(self.info):
-                batches = self._hidden.take(max_batches or -1)
+                batches = self._batches[task.name].take(max_batches or -1)
                 for _, sums in side_by_side(functools.partial(self._sums_of, task.name), batches):
                     total += sums.numpy()
             count = total[0]
@@ -193,6 +198,19 @@ class Scorer:
                 "n": int(count),
             }
         return measures
+
+    def token_logits(self, task):
+        """Logits of a task (its name) of each token, record by record in file order: list of float32 [n, K]."""
+        found = [None] * self.info.num_examples
+        with tfrecord.reading(self.info):
+            for (x, _, _, examples), logits in side_by_side(
+                lambda x, *_: self._token_logits(x)[task], self._batches[task]
+            ):
+                counts = (x["patient_slots"].numpy() > 0).sum(axis=1)
+                for row, place in enumerate(examples.numpy()[:, 0]):
+                    if place >= 0:
+                        found[place] = logits[row, : counts[row]].numpy()
+        return found
 
 
 def side_by_side(function, batches):
@@ -223,11 +241,11 @@ def _inference(model):
     return lambda x: model(x, training=False)
 
 
-def _masked_sums(model, name):
-    """Returns a function: sums over selected codes of (1, -log p, right, among the best ten), float64 [4]."""
+def _exclusive_sums(model, name):
+    """Returns a function: sums over selected codes or labelled tokens of (1, -log p, right, among the best ten) [4]."""
 
     def sums(x, labels, weights):
-        logits = model(x, training=False)[name]  # [B, M, V]
+        logits = model(x, training=False)[name]  # [B, M, V] or [B, T, K]
         losses = softmax_crossentropy(labels, logits)
         mine = tf.gather(logits, labels, batch_dims=2)
         above = tf.reduce_sum(tf.cast(logits > mine[..., None], tf.int32), axis=-1)  # logits that beat the label's

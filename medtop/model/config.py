@@ -21,6 +21,26 @@ EMBEDDINGS = {
 }
 """The embeddings that a config may list. Another one is one more line here and one key in the pipeline's batch."""
 
+WORD_CHANNELS = {
+    "word": ("words", "word_channel_size", "identity"),
+    "shape": ("shapes", "word_channel_size", "identity"),
+    "prefix": ("prefixes", "word_channel_size", "identity"),
+    "suffix": ("suffixes", "word_channel_size", "identity"),
+    "short_suffix": ("short_suffixes", "word_channel_size", "identity"),
+    "previous_word": ("previous_words", "word_channel_size", "identity"),
+    "next_word": ("next_words", "word_channel_size", "identity"),
+    "gazetteer": ("gazetteer", "gazetteer_vocab_size", "identity"),
+    "first_characters": ("first_characters", "character_width", "characters"),
+    "last_characters": ("last_characters", "character_width", "characters"),
+}
+"""Embeddings of the word that a token belongs to, which only records of words can fill (`medtop.entities.channels`)."""
+
+CHANNELS = EMBEDDINGS | WORD_CHANNELS
+"""All of them."""
+
+CHARACTERS, CHARACTER_BITS = 6, 5
+"""Characters in one number of `first_characters` and `last_characters`, and bits of each."""
+
 SEGMENTS = ("zero", "alternating", "visit", "sentence")
 """What segment ids are: 0; the visit's number modulo 2; its number; the records' own (notes: first or second text)."""
 
@@ -45,10 +65,12 @@ class BertConfig:
         activation: "gelu" (erf, HuggingFace's `gelu`) or "gelu_tanh" (google-research/bert's, `gelu_new`).
         norm: "post" (BERT: LayerNorm after each residual sum) or "pre" (megatron-bert: before each layer and last).
         pooling: "cls" ([CLS] through a tanh layer), "mean" or "sum" over the patient's tokens, padding left out.
-        embeddings: names out of `EMBEDDINGS`, summed.
+        embeddings: names out of `CHANNELS`, summed.
         segment: what the segment ids are: "zero", "alternating" (visit number modulo 2), "visit" (its number) or
             "sentence" (notes: 0 in the first text of a pair, 1 in the second).
         visit_vocab_size, visit_position_vocab_size, age_vocab_size, day_vocab_size, sex_vocab_size: rows of the tables.
+        word_channel_size, gazetteer_vocab_size: rows of the tables of words' channels (hashed) and of the gazetteer.
+        character_width: width of a character before the convolution over three neighbours.
         day_scale: row of the day tables for d days: "log2" is round(4 log2(1 + d)), "days" is d itself.
     """
 
@@ -73,6 +95,9 @@ class BertConfig:
     age_vocab_size: int = 122
     day_vocab_size: int = 64
     sex_vocab_size: int = 3
+    word_channel_size: int = 8192
+    gazetteer_vocab_size: int = 64
+    character_width: int = 16
     day_scale: str = "log2"
 
     def __post_init__(self):
@@ -94,10 +119,10 @@ class BertConfig:
                     f"config: expected {name} to be one of {', '.join(allowed)}, "
                     f"received {name}={getattr(self, name)!r}"
                 )
-        unknown = [name for name in self.embeddings if name not in EMBEDDINGS]
+        unknown = [name for name in self.embeddings if name not in CHANNELS]
         if unknown or "code" not in self.embeddings or len(set(self.embeddings)) != len(self.embeddings):
             raise DataError(
-                f"config: expected embeddings with code and any of {', '.join(EMBEDDINGS)}, each once, "
+                f"config: expected embeddings with code and any of {', '.join(CHANNELS)}, each once, "
                 f"received embeddings={list(self.embeddings)!r}"
             )
         for field in dataclasses.fields(self):
@@ -157,4 +182,4 @@ class BertConfig:
     @property
     def inputs(self):
         """Keys of the batch that the embeddings read, in their order."""
-        return [EMBEDDINGS[name][0] for name in self.embeddings]
+        return [CHANNELS[name][0] for name in self.embeddings]

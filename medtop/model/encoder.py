@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from medtop.files.errors import DataError
-from medtop.model.config import DAYS_PER_YEAR, EMBEDDINGS, BertConfig
+from medtop.model.config import CHANNELS, CHARACTER_BITS, CHARACTERS, DAYS_PER_YEAR, BertConfig
 from medtop.model.dropout import Dropout
 from medtop.model.tokenwise import affine, dense, initializer, layer_norm
 
@@ -77,9 +77,20 @@ class Embeddings(keras.layers.Layer):
         self.config = config if isinstance(config, BertConfig) else BertConfig(**config)
 
     def build(self, input_shape):
-        self.tables = {}
+        self.tables, self.convolutions = {}, {}
         for name in self.config.embeddings:
-            _, size, kind = EMBEDDINGS[name]
+            _, size, kind = CHANNELS[name]
+            if kind == "characters":
+                width, stddev = getattr(self.config, size), self.config.initializer_range
+                self.tables[name] = self.add_weight(
+                    name=f"{name}_embeddings", shape=(2**CHARACTER_BITS, width), initializer=initializer(1.0)
+                )
+                self.convolutions[name] = self.add_weight(
+                    name=f"{name}_convolution",
+                    shape=(3 * width, self.config.hidden_size),
+                    initializer=initializer(stddev),
+                )
+                continue
             start = (initializer if kind == "identity" else SmoothRows)(self.config.initializer_range)
             self.tables[name] = self.add_weight(
                 name=f"{name}_embeddings",
@@ -90,11 +101,26 @@ class Embeddings(keras.layers.Layer):
     def call(self, inputs):
         total = None
         for name, values in zip(self.config.embeddings, inputs, strict=True):
-            _, size, kind = EMBEDDINGS[name]
+            _, size, kind = CHANNELS[name]
+            if kind == "characters":
+                part = self._convolved(name, values)
+                total = part if total is None else total + part
+                continue
             rows = table_rows(values, kind, getattr(self.config, size), self.config.day_scale)
             part = ops.take(ops.cast(self.tables[name], self.compute_dtype), rows, axis=0)
             total = part if total is None else total + part
         return total
+
+    def _convolved(self, name, values):
+        """Characters [B, T], `CHARACTERS` in a number, through a convolution of width 3; the largest value of each."""
+        table, kernel = (ops.cast(one[name], self.compute_dtype) for one in (self.tables, self.convolutions))
+        values = ops.cast(values, "int32")
+        shifts = [CHARACTER_BITS * place for place in range(CHARACTERS)]
+        letters = ops.stack([(values // 2**shift) % 2**CHARACTER_BITS for shift in shifts], axis=-1)
+        letters = ops.pad(letters, [[0, 0], [0, 0], [1, 1]])
+        vectors = ops.take(table, letters, axis=0)  # [B, T, C + 2, D]
+        windows = ops.concatenate([vectors[:, :, place : place + CHARACTERS] for place in range(3)], axis=-1)
+        return ops.max(ops.matmul(windows, kernel), axis=2)
 
     def compute_output_spec(self, inputs):
         return keras.KerasTensor((*inputs[0].shape, self.config.hidden_size), dtype=self.compute_dtype)

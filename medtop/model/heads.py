@@ -54,6 +54,12 @@ def _patient_head(task, config, encoder, inputs, outputs):
     return dense(config, task.num_outputs, f"{task.name}_logits", dtype="float32")(x)
 
 
-HEADS = {"masked": _masked_head, "patient": _patient_head}
+def _token_head(task, config, encoder, inputs, outputs):
+    """Dropout and one dense layer on each token: [B, T, K]."""
+    x = Dropout(config.hidden_dropout_prob, name=f"{task.name}_dropout")(outputs["sequence_output"])
+    return dense(config, task.num_outputs, f"{task.name}_logits", dtype="float32")(x)
+
+
+HEADS = {"masked": _masked_head, "patient": _patient_head, "token": _token_head}
 """A task's `head` (its level, unless its class says otherwise) -> what builds it. Another one is one function and one
 entry, from within the package or from outside."""

@@ -1,6 +1,6 @@
 """One object per prediction task: everything about a target in one place.
 
-Letters: B rows in a batch, P patients in a row, M masked positions, K labels, V vocabulary.
+Letters: B rows in a batch, T tokens in a row, P patients in a row, M masked positions, K labels, V vocabulary.
 """
 
 import dataclasses
@@ -8,8 +8,8 @@ import math
 
 from medtop.files.errors import DataError
 
-LEVELS = ("masked", "patient")
-"""Where a task's targets live: "masked" [B, M], "patient" [B, P, K]."""
+LEVELS = ("masked", "patient", "token")
+"""Where a task's targets live: "masked" [B, M], "patient" [B, P, K], "token" [B, T]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Task:
     Attributes:
         name: the key.
         level: one of `LEVELS`.
-        labels: names of its K labels; empty for level "masked".
+        labels: names of its K labels; empty for level "masked"; of level "token" each token has one of them.
         weight: factor of its loss in the total.
         positive_weights: None or K numbers > 0 (class weights).
     """
@@ -41,6 +41,8 @@ class Task:
             )
         if not 0 <= self.weight < math.inf:
             raise DataError(f"task {self.name}: expected a weight of 0 or more, received {self.weight!r}")
+        if self.positive_weights is not None and self.exclusive:
+            raise DataError(f"task {self.name}: expected no class weights, for its labels exclude each other")
         if self.positive_weights is not None:
             object.__setattr__(self, "positive_weights", tuple(float(number) for number in self.positive_weights))
             good = all(0 < number < math.inf for number in self.positive_weights)  # False for NaN
@@ -56,6 +58,11 @@ class Task:
         return len(self.labels) or None
 
     @property
+    def exclusive(self):
+        """Whether one of its outputs is right (softmax, y holds its number), not any of them (a sigmoid each)."""
+        return self.level in ("masked", "token")
+
+    @property
     def head(self):
         """Key of `medtop.model.heads.HEADS`; a class of its own may say another than its level's."""
         return self.level
@@ -66,7 +73,7 @@ class Task:
             ElementwiseCrossentropy,  # here: flags are checked with tasks before Keras is loaded
         )
 
-        return ElementwiseCrossentropy(self.level == "masked", self.positive_weights, name=self.name)
+        return ElementwiseCrossentropy(self.exclusive, self.positive_weights, name=self.name)
 
     def metrics(self):
         """Keras metrics to watch while training. What is published comes from `medtop.evaluation.metrics` instead."""
@@ -74,7 +81,7 @@ class Task:
 
         from medtop.model.losses import ElementwiseAccuracy
 
-        if self.level == "masked":
+        if self.exclusive:
             return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
         return [ElementwiseAccuracy(name="accuracy")]
 
@@ -101,22 +108,26 @@ the package counts as one from within."""
 MASKED_LM = "masked_lm"
 
 
-def available_tasks(label_names):
+def available_tasks(label_names, levels=None):
     """All tasks that a data set offers.
 
     Args:
         label_names: dict task name -> label names, as `dataset.json` lists them.
+        levels: dict task name -> level, "patient" where it is not named.
 
     Returns:
         dict name -> `Task`, or the class that `TASKS` names; `masked_lm` needs no labels and is always there.
     """
     return {
         MASKED_LM: Task(MASKED_LM, "masked"),
-        **{name: TASKS.get(name, Task)(name, "patient", labels) for name, labels in label_names.items()},
+        **{
+            name: TASKS.get(name, Task)(name, (levels or {}).get(name, "patient"), labels)
+            for name, labels in label_names.items()
+        },
     }
 
 
-def choose_tasks(names, label_names, weights=None, class_weights=None):
+def choose_tasks(names, label_names, weights=None, class_weights=None, levels=None):
     """The tasks that a user asks for, in that order.
 
     Args:
@@ -124,11 +135,12 @@ def choose_tasks(names, label_names, weights=None, class_weights=None):
         label_names: dict task name -> label names.
         weights: dict task name -> factor of its loss.
         class_weights: dict task name -> K positive weights.
+        levels: see `available_tasks`.
 
     Raises:
         DataError: for a task that the data set does not offer, one named twice, or a weight for a task not chosen.
     """
-    offered = available_tasks(label_names)
+    offered = available_tasks(label_names, levels)
     names = list(offered) if names is None else list(names)
     for name in names:
         if name not in offered:

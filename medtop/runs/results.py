@@ -62,7 +62,7 @@ def _score(model, plan):
     for split, info in (("valid", plan.valid), ("test", plan.test)):
         if info is not None:
             scorer = Scorer(model, info, plan.config, plan.tasks, options, plan.options.seed)
-            predictions[split], masked[split] = scorer.predictions(), scorer.masked_measures()
+            predictions[split], masked[split] = scorer.predictions(), scorer.exclusive_measures()
             admissions[split] = scorer.admissions
             logger.info("%s split scored: %d examples", split, info.num_examples)
     return predictions, masked, admissions

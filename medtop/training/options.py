@@ -305,7 +305,7 @@ def _check_aggregation(info, tasks, options):
         return
     names = ", ".join(task.name for task in tasks)
     _require(
-        any(task.labels for task in tasks),
+        any(task.level == "patient" for task in tasks),
         "aggregation",
         f"none without a patient-level task ({names})",
         options.aggregation,
@@ -343,10 +343,10 @@ def make_plan(options, config=None, tasks=None):
         _check_tables(config, first, options)
         config = dataclasses.replace(config, vocab_size=len(first.vocabulary))
     if tasks is None:
-        tasks = choose_tasks(options.tasks, first.tasks, options.task_weights, options.class_weights)
+        tasks = choose_tasks(options.tasks, first.tasks, options.task_weights, options.class_weights, first.levels)
     _check_aggregation(first, tasks, options)
     for task in tasks:
-        if task.level == "patient" and list(first.tasks.get(task.name, ())) != list(task.labels):
+        if task.level != "masked" and list(first.tasks.get(task.name, ())) != list(task.labels):
             raise DataError(
                 f"task {task.name}: expected labels {', '.join(task.labels)}, "
                 f"received {', '.join(first.tasks.get(task.name, ['none']))} ({first.names[0]})"
@@ -365,9 +365,9 @@ def make_plan(options, config=None, tasks=None):
 
 def measure_names(tasks):
     """Names of the measures on validation that may choose the best weights (`medtop.training.trainer`)."""
-    names = ["loss", *(["roc_auc"] if any(task.labels for task in tasks) else [])]
+    names = ["loss", *(["roc_auc"] if any(task.level == "patient" for task in tasks) else [])]
     for task in tasks:
-        if task.level == "masked":
+        if task.exclusive:
             measures = [f"{task.name}.{metric}" for metric in ("accuracy", "top10_accuracy", "perplexity")]
         else:
             measures = [
@@ -381,10 +381,11 @@ def measure_names(tasks):
 
 def balanced_label(text, tasks):
     """`<task>.<label>` or `<task>` (its first label) -> (task name, label number)."""
+    patient = [task for task in tasks if task.level == "patient"]
     offered = {
-        f"{task.name}.{label}": (task.name, number) for task in tasks for number, label in enumerate(task.labels)
+        f"{task.name}.{label}": (task.name, number) for task in patient for number, label in enumerate(task.labels)
     }
-    offered |= {task.name: (task.name, 0) for task in tasks if task.labels}
+    offered |= {task.name: (task.name, 0) for task in patient}
     if text not in offered:
         raise DataError(f"--balanced_sampling: expected one of {', '.join(sorted(offered))}, received {text!r}")
     return offered[text]

@@ -198,7 +198,7 @@ class TrainStep:
             "losses": tf.stack(each),
             "accuracies": tf.stack(
                 [
-                    tf.reduce_sum(w[task.name] * correct(task.level == "masked", y[task.name], outputs[task.name]))
+                    tf.reduce_sum(w[task.name] * correct(task.exclusive, y[task.name], outputs[task.name]))
                     for task in self.tasks
                 ]
             ),

@@ -37,7 +37,7 @@ def validation_measures(scorer, tasks, max_batches=0):
     measures, areas = {}, []
     predictions = scorer.predictions()
     losses = task_losses(predictions, tasks)
-    for name, values in scorer.masked_measures(max_batches).items():
+    for name, values in scorer.exclusive_measures(max_batches).items():
         losses[name] = values["loss"]
         measures |= {f"{name}.{metric}": values[metric] for metric in ("accuracy", "top10_accuracy", "perplexity")}
     for name, one in predictions.items():

@@ -57,6 +57,9 @@ def test_dictionary_by_hand():
     learned = Dictionary.learn(sentences)
     assert learned.terms == {("chest", "pain"): ("problem", 1.0), ("x",): ("y", 1.0)}, "pain is marked 1 of 5 times"
     again = Dictionary.from_json(json.loads(json.dumps(learned.to_json())))
+    assert Dictionary({("a", "b"): ("t", 1.0), ("a",): ("t", 1.0)}).tag(["a"]) == [(0, 1, "t", 1.0)], (
+        "no term beyond the end"
+    )
     assert again.tag(["CHEST", "PAIN", "X"]) == [(0, 2, "problem", 1.0), (2, 3, "y", 1.0)]
 
 

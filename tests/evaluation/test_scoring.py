@@ -45,7 +45,7 @@ def test_measures_of_masked_codes_are_means_over_codes_not_over_batches(tmp_path
             counts[-1] += asked
     assert len(set(counts)) > 1 and 0 < np.mean(np.array(ranks) < 10) < 1
     scorer = Scorer(model, info, config, tasks, options, seed=4)
-    found = scorer.masked_measures()["masked_lm"]
+    found = scorer.exclusive_measures()["masked_lm"]
     assert found == {
         "loss": pytest.approx(np.mean(losses), rel=1e-5),
         "perplexity": pytest.approx(math.exp(np.mean(losses)), rel=1e-4),
@@ -53,7 +53,7 @@ def test_measures_of_masked_codes_are_means_over_codes_not_over_batches(tmp_path
         "n": sum(counts),
         "top10_accuracy": pytest.approx(np.mean(np.array(ranks) < 10)),
     }
-    some = scorer.masked_measures(max_batches=1)["masked_lm"]
+    some = scorer.exclusive_measures(max_batches=1)["masked_lm"]
     assert some["n"] == counts[0] and some["loss"] == pytest.approx(np.mean(losses[: counts[0]]), rel=1e-5)
     assert scorer.predictions() == {}  # no patient-level task
 

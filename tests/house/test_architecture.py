@@ -53,12 +53,12 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "explain": Room(TENSORFLOW, plain="importance faithfulness patients deletion"),
     "notes": Room(TENSORFLOW, light="*", plain="tables rows note_texts choice admissions outputs manifest preprocess"),
     "readmission": Room(TENSORFLOW, light="prepare files", plain="files tfidf"),
-    "entities": Room(TENSORFLOW, light="*", plain="convert tables formats tags documents"),
     "tabular": Room(TENSORFLOW, light="schema rows table_data options encoding yaib", plain="schema rows yaib"),
     "synthetic": Room(NONE),
     "serve": Room(TENSORFLOW),
     "convert": Room(ANY),
     "runs": Room(TENSORFLOW, light="model_card evaluate explain", plain="model_card"),
+    "entities": Room(TENSORFLOW, light="*", plain="convert tables formats tags documents"),
     "grid": Room(NONE),
     "cli": Room(TENSORFLOW, light="*", plain="commands quiet"),
 }

@@ -1,0 +1,149 @@
+"""The encoder as a tagger: records of a run's tables, training in the shared trainer, and words' tags out of logits."""
+
+import dataclasses
+import itertools
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from medtop.entities.documents import Span
+from medtop.entities.records import TASK, EntityMaker, EntitySettings, document_windows
+from medtop.entities.tags import decode
+from medtop.entities.viterbi import allowed_transitions, viterbi
+from medtop.entities.windows import cut, gather
+from medtop.entities.words import document_words
+from medtop.files.errors import DataError
+
+RUN = "encoder"
+RECORDS = "records"
+_BLOCK = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowOptions:
+    """Windows of words: most tokens, [CLS] and [SEP] included, and words that neighbours share."""
+
+    max_seq_length: int = 128
+    overlap: int = 32
+
+
+def records_path(folder, split):
+    """A split's records in a run's folder."""
+    return Path(folder) / RECORDS / f"{split}.tfrecord"
+
+
+def make_records(folder, documents, tagset, split, windows, seed=0):
+    """Writes the records of documents.
+
+    Args:
+        folder: the run's.
+        documents: list of `Document`, spans in one piece.
+        tagset: `medtop.entities.records.Tagset`.
+        split: "train", "valid" or "test".
+        windows: `WindowOptions`.
+        seed: stored as the trainer's default.
+    """
+    from medtop.data.tfrecord import DatasetWriter  # loads TensorFlow
+
+    path = records_path(folder, split)
+    settings = EntitySettings(
+        input_file="",
+        output_file=str(path),
+        vocab_file="",
+        max_seq_length=windows.max_seq_length,
+        random_seed=seed,
+        split=split,
+        tag_scheme=tagset.scheme,
+        window_overlap=windows.overlap,
+        training=split == "train",
+    )
+    maker = EntityMaker(settings, tagset, lambda: iter(documents))
+    maker.check()
+    about = maker.open([])
+    with DatasetWriter(path, 1, about) as writer:
+        writer.dropped, writer.more_counts = {}, dict.fromkeys(maker.counts, 0)
+        for examples in maker.examples([], about):
+            if len(examples.lengths):
+                writer.write(examples)
+    return path
+
+
+class EncoderTagger:
+    """A trained encoder.
+
+    Args:
+        folder: the trainer's run directory.
+        tagset: `Tagset`.
+        windows: `WindowOptions`.
+        constrained: whether the scheme's rules decide (Viterbi), or each word's likeliest tag, read strictly.
+        batch_size: windows in a batch.
+    """
+
+    name = "encoder"
+
+    def __init__(self, folder, tagset, windows, constrained=True, batch_size=64):
+        from medtop.model.multitask import build_model
+        from medtop.training.run_directory import RunDirectory
+        from medtop.training.trainer import load_best
+
+        run = RunDirectory(folder)
+        self.config, vocabulary, self.tasks = run.read()
+        if vocabulary != tagset.vocabulary:
+            raise DataError(f"{folder}: expected the vocabulary of the run around it, received another run's")
+        self.model = build_model(self.config, self.tasks)
+        load_best(self.model, run)
+        self.tagset, self.windows, self.constrained, self.batch_size = tagset, windows, constrained, batch_size
+        self._rules = allowed_transitions(tagset.tags, tagset.scheme)
+
+    def predict_all(self, documents):
+        """Yields the documents with this tagger's spans, some hundred at a time."""
+        stream = iter(documents)
+        while block := list(itertools.islice(stream, _BLOCK)):
+            yield from self._block(block)
+
+    def _block(self, documents):
+        from medtop.data.batches import BatchOptions
+        from medtop.data.description import read_dataset
+        from medtop.evaluation.scoring import Scorer
+
+        bare = [dataclasses.replace(document, spans=[]) for document in documents]
+        numbers = [len(self._windows(document)) for document in bare]
+        logits = []
+        if sum(numbers):
+            with tempfile.TemporaryDirectory(prefix="medtop-") as folder:
+                path = make_records(folder, bare, self.tagset, "test", self.windows)
+                options = BatchOptions(batch_size=self.batch_size, max_seq_length=self.windows.max_seq_length)
+                scorer = Scorer(self.model, read_dataset(str(path)), self.config, self.tasks, options, 0)
+                logits = scorer.token_logits(TASK)
+        place = 0
+        for document, number in zip(bare, numbers, strict=True):
+            yield dataclasses.replace(document, spans=self._spans(document, logits[place : place + number]))
+            place += number
+
+    def _windows(self, document):
+        return document_windows(document, self.tagset, self.windows.max_seq_length, self.windows.overlap, False)
+
+    def _spans(self, document, logits):
+        """The spans that the logits of a document's windows say."""
+        found = document_words(document)
+        if not found.words:
+            return []
+        windows = cut(np.ones(len(found.words), np.int64), self.windows.max_seq_length, self.windows.overlap)
+        scores = gather(windows, logits).astype(np.float64)
+        scores -= scores.max(-1, keepdims=True)
+        scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
+        path = viterbi(scores, *self._rules) if self.constrained else scores.argmax(-1)
+        tags = self.tagset.tags
+        ranges, _ = decode([tags[k] for k in path], self.tagset.scheme)
+        chances = np.exp(scores[np.arange(len(path)), path])
+        return [
+            Span(
+                f"T{number}",
+                kind,
+                ((found.starts[first], found.ends[after - 1]),),
+                {},
+                float(chances[first:after].min()),
+            )
+            for number, (first, after, kind) in enumerate(ranges, 1)
+        ]

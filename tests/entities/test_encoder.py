@@ -1,0 +1,137 @@
+"""The token level in the shared trainer: labels reach the loss once, packing changes nothing, a language is learned."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow", reason="training needs TensorFlow")
+
+from medtop.data.batches import BatchMaker, BatchOptions, eval_batches  # noqa: E402
+from medtop.data.description import read_dataset  # noqa: E402
+from medtop.data.tfrecord import without_autotune  # noqa: E402
+from medtop.entities.dictionary import Dictionary  # noqa: E402
+from medtop.entities.documents import Document, Span, Tally  # noqa: E402
+from medtop.entities.encoder_tagger import EncoderTagger, WindowOptions, make_records  # noqa: E402
+from medtop.entities.evaluate import evaluate  # noqa: E402
+from medtop.entities.records import TASK, learn_tagset  # noqa: E402
+from medtop.entities.tagging import predict, training_sentences  # noqa: E402
+from medtop.model.config import WORD_CHANNELS, BertConfig  # noqa: E402
+from medtop.model.multitask import build_model  # noqa: E402
+from medtop.model.tasks import Task, choose_tasks  # noqa: E402
+from medtop.runs.execute import execute  # noqa: E402
+from medtop.training.options import TrainingOptions  # noqa: E402
+
+WINDOWS = WindowOptions(12, 3)
+
+
+def documents(count, seed, drugs=("aspirin", "metformin", "heparin")):
+    """Texts whose entities follow from their neighbours: what is given is a drug, what is denied a problem."""
+    random, made = np.random.default_rng(seed), []
+    for number in range(count):
+        text, spans = "", []
+        for _ in range(int(random.integers(1, 5))):
+            word, kind, before = (
+                (random.choice(drugs), "drug", "was given ") if random.random() < 0.5
+                else (random.choice(("chest pain", "fever", "cough")), "problem", "he denied ")
+            )  # fmt: skip
+            text += before
+            spans.append(Span(f"T{len(spans)}", kind, ((len(text), len(text) + len(word)),)))
+            text += word + random.choice((" today . ", " twice , and then "))
+        made.append(Document(f"s{seed}n{number}", text, spans))
+    return made
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoder")
+    train, valid = documents(150, 1), documents(30, 2)
+    tagset = learn_tagset(train, "bio", rows=512)
+    paths = {
+        name: str(make_records(folder, docs, tagset, name, WINDOWS))
+        for name, docs in (("train", train), ("valid", valid))
+    }
+    config = BertConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, max_position_embeddings=16,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.15, word_channel_size=512,
+        embeddings=("code", "position", *WORD_CHANNELS),
+    )  # fmt: skip
+    return folder, tagset, paths, config
+
+
+def batches(data, packing):
+    _, tagset, paths, config = data
+    info = read_dataset(paths["valid"])
+    options = BatchOptions(batch_size=16, max_seq_length=32, packing=packing, row_lengths=(12, 32))
+    tasks = choose_tasks(None, info.tasks, levels=info.levels)[1:]
+    return info, tasks, list(eval_batches(info, config, tasks, options, 0, masking=False))
+
+
+def test_level_is_one_entry():
+    task = Task(TASK, "token", ("O", "B-x"))
+    assert task.exclusive and task.num_outputs == 2 and Task.from_dict(task.to_dict()) == task
+
+
+def test_packed_and_unpacked_rows_say_the_same(data):
+    """Every word's label and logits, whichever row it stands in; no word is lost or doubled."""
+    config = dataclasses.replace(data[3], vocab_size=len(data[1].vocabulary))
+    found = []
+    for packing in (False, True):
+        info, tasks, made = batches(data, packing)
+        if not found:
+            model = build_model(config, tasks)
+        rows = []
+        for x, y, w, _ in made:
+            logits = model({name: x[name] for name in model.input}, training=False)[TASK].numpy()
+            chosen = w[TASK].numpy() > 0
+            rows.append(np.column_stack([x["words"].numpy()[chosen], y[TASK].numpy()[chosen], logits[chosen]]))
+        rows = np.concatenate(rows)
+        found.append(rows[np.lexsort(np.round(rows, 4).T)])
+    assert len(found[0]) == info.counts["words"] and found[0].shape == found[1].shape
+    assert np.allclose(found[0][:, :2], found[1][:, :2]) and np.allclose(found[0], found[1], atol=1e-4)
+
+
+def test_words_without_weight_have_no_loss(data):
+    info, tasks, made = batches(data, False)
+    _, y, w, _ = made[0]
+    loss, logits = tasks[0].loss(), tf.random.stateless_normal((*y[TASK].shape, len(data[1].tags)), (1, 2))
+    other = tf.where(w[TASK] > 0, y[TASK], (y[TASK] + 1) % 3)
+    assert float(loss(y[TASK], logits, w[TASK])) == float(loss(other, logits, w[TASK]))
+    assert int((w[TASK].numpy() > 0).sum()) < w[TASK].numpy().size
+
+
+@pytest.mark.slow
+def test_a_language_is_learned_and_marked_in_new_texts(data):
+    """From scratch in the shared trainer; new drugs are found by their neighbours, across windows of twelve tokens."""
+    folder, tagset, paths, config = data
+    (folder / "config.json").write_text(json.dumps(config.to_dict() | {"vocab_size": 0}))
+    options = TrainingOptions(
+        input_file=paths["train"], valid_file=paths["valid"], output_dir=str(folder / "run"), tasks=(TASK,),
+        bert_config_file=str(folder / "config.json"), do_train=True, do_eval=True, num_train_epochs=8, packing=True,
+        train_batch_size=32, learning_rate=5e-3, telemetry_steps=0, num_bootstrap=10,
+    )  # fmt: skip
+    results = execute(options)
+    assert results.metrics["valid"][TASK][TASK]["accuracy"]["value"] > 0.98
+    test = documents(40, 3, ("warfarin", "zyzzx"))
+    tagger = EncoderTagger(folder / "run", tagset, WINDOWS)
+    found = list(tagger.predict_all([*test, Document("empty", "")]))
+    assert found.pop().spans == []
+    score = evaluate(test, found, num_bootstrap=0).result["scores"]["strict"]["micro"]["f1"]["value"]
+    sentences = list(training_sentences(documents(150, 1), Tally()))
+    rival = [predict(document, Dictionary.learn(sentences).tag) for document in test]
+    known = evaluate(test, rival, num_bootstrap=0).result["scores"]["strict"]["micro"]["f1"]["value"]
+    assert known < 0.75 and score > known + 0.1, (score, known)
+    assert all(0 < span.score <= 1 for document in found for span in document.spans)
+
+
+def test_maker_of_batches_needs_no_labels(data):
+    """Texts to be marked come without labels: weights 0."""
+    info, tasks, _ = batches(data, False)
+    bare = dataclasses.replace(info, tasks={}, levels={})
+    options = BatchOptions(batch_size=4, max_seq_length=12)
+    maker = BatchMaker(bare, data[3], tasks, options, masking=False)
+    serialized = next(iter(without_autotune(tf.data.TFRecordDataset(data[2]["valid"]).batch(4))))
+    window, plan = maker.window(serialized, 0, 0, 0, shuffle=False)
+    _, _, w, _ = maker.batch(window, plan, 0)
+    assert float(tf.reduce_sum(w[TASK])) == 0.0
