@@ -1,12 +1,14 @@
-"""How close to the best reachable ROC AUC does joint training come, and what does each task reach alone?
+"""How close to the best reachable ROC AUC does each model come, and which is ahead of every rival?
 
-Generates a cohort per seed, preprocesses it, trains jointly and task by task with the same budget, and prints one
-table: ROC AUC of model, baselines and true risk on the test split, the share of the way from 0.5 to the best reachable
-one, and the paired difference to each baseline. Every step is kept in --work_dir and not done again, so that a stopped
-benchmark goes on when it is started again.
+Generates a cohort per size and seed, preprocesses it, trains each variant with the same budget, and prints one table:
+ROC AUC on the test split, the share of the way from 0.5 to the best reachable one, the strongest rival of each label
+and the paired difference to it, and whether the model is ahead of all rivals, level with one or behind one (95%
+intervals by bootstrap over patients). Every step is kept in --work_dir and not done again, so that a stopped benchmark
+goes on when it is started again.
 
-Example:
-  python benchmarks/cohort_quality.py --work_dir=checkpoints/quality --num_patients=20000 --seeds=1,2,3
+Example (the comparison of docs/training.md; hours on two cores, most of them the encoders'):
+  python benchmarks/cohort_quality.py --work_dir=checkpoints/quality --num_patients=1000,5000,20000 --seeds=1,2,3 \
+      --variants=wide,stack,bert
 """
 
 import dataclasses
@@ -19,8 +21,16 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 from comparison import cohort_runs  # noqa: E402
 
 from medtop.cli import commands, flags  # noqa: E402
-from medtop.evaluation.metrics import share_of_way  # noqa: E402
+from medtop.evaluation.metrics import share_of_way, strongest_rival  # noqa: E402
 from medtop.files.options import REQUIRED, option  # noqa: E402
+
+VARIANTS = {
+    "wide": ["--wide=only"],
+    "stack": ["--wide=stack"],
+    "bert": ["--wide=off"],
+    "joint": ["--wide=off"],
+}
+"""Name -> flags of a model with all tasks; any other name is a task that an encoder is trained on alone."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,9 +38,10 @@ class Options:
     """Which cohorts, and how they are trained."""
 
     work_dir: str = option(REQUIRED, "Folder for cohorts and runs.")
-    num_patients: int = option(20_000, "Patients of each cohort.")
+    num_patients: tuple[int, ...] = option((20_000,), "Patients of each cohort.")
+    test_patients: int = option(4_000, "Test on at least so many, generated besides where 20% are fewer.")
     seeds: tuple = option(("1", "2", "3"), "Seeds of cohort and training.")
-    variants: tuple = option(("joint", "long_stay", "complications"), "joint, or the name of a single task.")
+    variants: tuple = option(("wide", "stack"), f"{', '.join(VARIANTS)}, or the name of a single task.")
     bert_config_file: str = option(cohort_runs.SMALL_CONFIG, "Model configuration.")
     trainer_flag: tuple = option(
         (), "A further flag of the trainer, for all variants, such as --num_train_epochs=20.", repeated=True
@@ -47,51 +58,63 @@ flags.define(Options)
 
 def train(folder, variant, seed, values):
     """Trains one variant; returns its wall-clock seconds (of the run that did the work)."""
-    tasks = [f"--task_weights={values.task_weights}"] if variant == "joint" else [f"--tasks={variant}"]
-    return cohort_runs.train(
-        folder,
-        variant,
-        seed,
-        *(["--nobaselines"] if variant != "joint" else []),
-        *tasks,
-        *values.trainer_flag,
-        config=values.bert_config_file,
-    )
+    flags_of = [*VARIANTS.get(variant, ["--wide=off", f"--tasks={variant}"])]
+    if variant in VARIANTS:
+        weights = values.task_weights.split(",")
+        kept = [one for one in weights if variant != "wide" or not one.startswith("masked_lm")]
+        flags_of.append(f"--task_weights={','.join(kept)}")
+    return cohort_runs.train(folder, variant, seed, *flags_of, *values.trainer_flag, config=values.bert_config_file)
+
+
+def verdict(differences):
+    """ "ahead" of every rival, "level" with one at least, or "behind" one, by the intervals of the differences.
+
+    Args:
+        differences: list of {"low", "high"}.
+    """
+    if any(one["high"] is not None and one["high"] < 0 for one in differences):
+        return "behind"
+    return "ahead" if all(one["low"] is not None and one["low"] > 0 for one in differences) else "level"
 
 
 def rows_of(run):
-    """(task, label, AUROC, best, share, {baseline: (AUROC, share, difference, low, high)}) of a run's test split."""
+    """Lines of text on a run's test split, one a label: model, best reachable, strongest rival, verdict on them all."""
     metrics, comparison = cohort_runs.test_results(run)
+    rivals = comparison["baselines"]
     for task, labels in metrics.items():
         for label, entry in labels.items():
             if "roc_auc" not in entry or (label in ("micro", "macro") and len(labels) == 3):
                 continue
             best = comparison["best_reachable"][task][label]["roc_auc"]
             value = entry["roc_auc"]["value"]
-            others = {}
-            for name, tasks in comparison["baselines"].items():
-                other, paired = tasks[task][label]["roc_auc"]["value"], comparison["differences"][name][task][label]
-                others[name] = (other, share_of_way(other, best), paired["difference"], paired["low"], paired["high"])
-            yield task, label, value, best, share_of_way(value, best), others
+            text = f"{task:13} {label:9} {value:.4f} {best:.4f} {100 * share_of_way(value, best):5.1f}%"
+            name = strongest_rival(rivals, task, label)
+            if name is not None:
+                other, paired = rivals[name][task][label]["roc_auc"]["value"], comparison["differences"]
+                one = paired[name][task][label]
+                text += f"  {name:28} {other:.4f} {100 * share_of_way(other, best):5.1f}%"
+                text += f" {one['difference']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}]"
+                text += f"  {verdict([paired[each][task][label] for each in rivals])}"
+            yield text
 
 
 def main(_):
     """Prints the table."""
     values = flags.read(Options)
-    lines = []
-    for seed in values.seeds:
-        folder = cohort_runs.cohort_folder(values.work_dir, values.num_patients, seed)
-        cohort_runs.prepare(folder, values.num_patients, seed, values.min_code_share)
-        for variant in values.variants:
-            seconds = train(folder, variant, seed, values)
-            for task, label, value, best, share, others in rows_of(folder / variant):
-                text = f"{seed:>4} {variant:13} {task:13} {label:9} {value:.4f} {best:.4f} {100 * share:5.1f}%"
-                for name, (other, way, difference, low, high) in others.items():
-                    text += f"  {name} {other:.4f} {100 * way:5.1f}% {difference:+.4f} [{low:+.4f}, {high:+.4f}]"
-                lines.append(text)
-            lines.append(f"{seed:>4} {variant:13} seconds {'unknown' if seconds is None else round(seconds)}")
-    print("seed variant       task          label     AUROC   best  share  baseline AUROC share difference [95%]")
-    print("\n".join(lines))
+    print("patients seed variant       task          label     AUROC   best  share", end="")
+    print("  strongest rival of the label, its AUROC and share, difference [95%], over all rivals")
+    for patients in values.num_patients:
+        for seed in values.seeds:
+            folder = cohort_runs.cohort_folder(values.work_dir, patients, seed)
+            few = patients - round(0.8 * patients) < values.test_patients
+            tested = values.test_patients if few else None
+            cohort_runs.prepare(folder, patients, seed, values.min_code_share, tested)
+            for variant in values.variants:
+                seconds = train(folder, variant, seed, values)
+                for text in rows_of(folder / variant):
+                    print(f"{patients:8} {seed:>4} {variant:13} {text}")
+                took = "unknown" if seconds is None else round(seconds)
+                print(f"{patients:8} {seed:>4} {variant:13} seconds {took}", flush=True)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def plan_export(
     """
     run = RunDirectory(run_dir)
     config, vocabulary, tasks = run.read()
-    if not run.best_weights.is_file():
+    if not run.has_weights():
         raise DataError(f"{run.best_weights}: expected the weights of a run, found no such file")
     if any(task.level == "token" for task in tasks):
         raise DataError(f"{run_dir}: expected a run of patients or masked codes, received one of tokens (entities)")
@@ -211,6 +211,8 @@ def export(plan):
     theirs = names.to_theirs(table, in_their_order(arrays, order, plan.tasks), left_out)
     if plan.head == "encoder" and plan.layout == "huggingface":
         theirs = {name.removeprefix("bert."): array for name, array in theirs.items()}  # as BertModel saves itself
+    if getattr(model, "wide", None) is not None and plan.layout == "medtop" and any(t.labels for t in plan.heads):
+        theirs |= _wide_arrays(model.wide, plan.heads)
     numbers = sum(array.size for array in theirs.values())
     done = Exported(plan, config, len(theirs), numbers, left_out, cost, notes=_notes(plan, config, table))
     with whole_folder(plan.output_dir, _is_export(plan.layout), plan.overwrite) as folder:
@@ -218,6 +220,18 @@ def export(plan):
         done.parity, done.parity_value = _compare(folder, done, model, x, order, table, arrays)
         write_card(folder, done)
     return done
+
+
+def _wide_arrays(wide, heads):
+    """The wide part's arrays under the twin's names, with the labels of the exported heads."""
+    chosen = [task.name for task in heads if task.level == "patient"]
+    columns = np.concatenate([np.arange(wide.layer.num_labels)[wide.columns[task]] for task in chosen])
+    layer = {name: np.asarray(getattr(wide.layer, name)) for name in ("tables", "context", "intercepts")}
+    scales = [
+        np.concatenate([wide.stack[task][name] for task in chosen]) for name in ("wide_scale", "deep_scale", "offset")
+    ]
+    found = {f"wide.{name}": array[..., columns] for name, array in layer.items()}
+    return {**found, "wide.scales": np.asarray(scales, np.float32)}
 
 
 def leave_out(arrays, tasks, heads, table):

@@ -171,17 +171,20 @@ def read(plan):
     if plan.layout == "tf1":
         from medtop.convert import tf1
 
-        theirs, where = tf1.read_checkpoint(plan.source), plan.source
+        theirs, where, wide = tf1.read_checkpoint(plan.source), plan.source, []
     else:
         theirs, files = weight_files.read_weights(plan.source)
-        theirs, where = _usual_names(theirs), files[0] if len(files) == 1 else plan.source
+        wide = [name for name in theirs if name.startswith("wide.")]
+        kept = {name: array for name, array in theirs.items() if name not in wide}
+        theirs, where = _usual_names(kept), files[0] if len(files) == 1 else plan.source
     names.check_layers(theirs, plan.config, where, plan.about.name)
     heads = _heads(plan, theirs)
-    config = _as_trained(plan.config, theirs)
+    config = dataclasses.replace(_as_trained(plan.config, theirs), wide_days=())
     pooler = config.pooling == "cls" and any("pooler" in name for name in theirs)
     own = plan.values.get("model_type") in huggingface.OWN_TYPES.values()
     table = names.build_table(plan.layout, config, heads, extras=own, pooler=pooler)
     ours, left_out = names.to_ours(table, theirs, where, plan.about.name)
+    left_out |= dict.fromkeys(wide, "the wide part is fitted to a cohort: training here fits it anew")
     if plan.reordered:
         ours = _in_our_order(ours, plan.order, heads)
     started = []
@@ -353,7 +356,7 @@ def _compare(plan, model, ours, x):
     if model.started:
         ours = {name: values for name, values in ours.items() if name == "hidden states" or name.startswith(MASKED_LM)}
     if plan.values.get("model_type") in huggingface.OWN_TYPES.values():
-        found = parity.twin_outputs(plan.source, x)
+        found = parity.twin_outputs(plan.source, x, wide=False)
         return parity.compare("medtop.convert.torch_bert", ours, found, x["patient_slots"])
     head = _their_head(model)
     name = huggingface.class_name(model.config, head)

@@ -119,7 +119,11 @@ def keras_outputs(model, x):
     }
     if encoder is model:
         return found
-    for name, logits in model({key: x[key] for key in model.input}, training=False).items():
+    outputs = dict(model({key: x[key] for key in model.input}, training=False))
+    if getattr(model, "wide", None) is not None:
+        names = list(model.wide.columns)
+        outputs |= model.wide.outputs({key: x[key] for key in model.wide.inputs}, outputs, names)
+    for name, logits in outputs.items():
         logits = np.asarray(logits)
         found[f"{name} logits"] = logits if name in _masked(model) else logits[:, 0]
     return found
@@ -197,13 +201,18 @@ def huggingface_outputs(folder, name, heads, config, x, their_ids=None, strict=T
     return found
 
 
-def twin_outputs(folder, x, their_ids=None):
-    """The same outputs from `medtop.convert.torch_bert`; arguments as for `huggingface_outputs`."""
+def twin_outputs(folder, x, their_ids=None, wide=True):
+    """The same outputs from `medtop.convert.torch_bert`; arguments as for `huggingface_outputs`.
+
+    Args:
+        wide: False leaves the wide part out.
+    """
     import torch
 
     from medtop.convert.torch_bert import TorchBert
 
     model = TorchBert.from_folder(folder).eval()
+    model.wide = model.wide if wide else None
     with torch.no_grad():
         ids = x["token_ids"] if their_ids is None else np.asarray(their_ids)[x["token_ids"]]
         output = model({key: torch.from_numpy(value) for key, value in {**x, "token_ids": ids}.items()})

@@ -33,6 +33,8 @@ def misfits(config, layout, head):
         found.append(f"embeddings {', '.join(extra)}")
     if config.pooling != "cls" and head != "masked_lm":
         found.append(f"pooling={config.pooling}")
+    if config.wide_days and head not in ("masked_lm", "encoder"):
+        found.append("the wide part")
     if layout == "tf1" and config.activation != "gelu_tanh":
         found.append(f"activation={config.activation} (google-research/bert computes the tanh form)")
     return found
@@ -41,8 +43,8 @@ def misfits(config, layout, head):
 def reduce(config, arrays, layout, head):
     """The model without its misfits.
 
-    Extra embeddings are left out. Mean or sum pooling becomes [CLS]'s hidden state through tanh (a pooler whose kernel
-    is the identity): a start for fine-tuning, not the same model.
+    Extra embeddings and the wide part are left out. Mean or sum pooling becomes [CLS]'s hidden state through tanh (a
+    pooler whose kernel is the identity): a start for fine-tuning, not the same model.
 
     Args:
         config, layout, head: as for `misfits`.
@@ -56,7 +58,7 @@ def reduce(config, arrays, layout, head):
     arrays = {
         path: array for path, array in arrays.items() if path not in {f"embeddings/{x}_embeddings" for x in extra}
     }
-    config = dataclasses.replace(config, embeddings=kept)
+    config = dataclasses.replace(config, embeddings=kept, wide_days=())
     if config.pooling != "cls" and head != "masked_lm":
         config = dataclasses.replace(config, pooling="cls")
         arrays |= {

@@ -212,14 +212,82 @@ class MaskedHead(nn.Module):
         return self.transform["LayerNorm"](self.activation(self.transform["dense"](x))) @ table.T + self.bias
 
 
+class Wide(nn.Module):
+    """Frozen coefficients of codes by the time since they were last seen, and of plain figures; no gradient.
+
+    A code adds `tables[code, window of its last occurrence in the row]`; days beyond the last window are `ever`.
+
+    Args:
+        days: W ascending numbers of days.
+        shapes: shapes of `tables` [V (W + 1), K], `context` [F, K], `intercepts` [K] and `scales` [3, K].
+
+    Call:
+        dict of int [B, T] `token_ids`, `patient_slots`, `visits`, `ages`, `stays`, `recencies`, `sexes`, and
+        `cls_positions` [B, P]; deep [B, P, K] -> scales[0] * wide + scales[1] * deep + scales[2], [B, P, K].
+    """
+
+    def __init__(self, days, shapes):
+        super().__init__()
+        self.days = tuple(days)
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.zeros(shape))
+
+    def forward(self, x, deep):
+        tokens, slots = x["token_ids"].long(), x["patient_slots"].long()
+        patients = torch.arange(1, x["cls_positions"].shape[1] + 1, device=slots.device)
+        mine = (slots[:, None, :] == patients[:, None]).float()  # [B, P, T]
+        code = (tokens == 1) | (tokens >= 5)  # [UNK], and no other special token
+        window = sum((x["recencies"] > day).long() for day in self.days)
+        later = torch.ones(2 * (tokens.shape[1],), dtype=torch.bool, device=slots.device).triu(1)
+        again = (tokens[:, :, None] == tokens[:, None, :]) & (slots[:, :, None] == slots[:, None, :]) & later
+        last = code & ~again.any(dim=-1)
+        rows = self.tables[tokens * (len(self.days) + 1) + window] * last[:, :, None]
+        wide = mine @ rows + self.figures(x, code, mine, slots) @ self.context + self.intercepts
+        return self.scales[0] * wide + self.scales[1] * deep + self.scales[2]
+
+    def figures(self, x, code, mine, slots):
+        """[B, P, F]: age, sex, and log(1 + x) of numbers of codes, visits and long stays, and of days."""
+        key = slots * 65_536 + x["visits"].long()
+        before = torch.cat([torch.full_like(key[:, :1], -1), key[:, :-1]], dim=1)
+        opens = (code & (key != before)).float()  # first code of its visit
+        stays, recencies, code = x["stays"].float(), x["recencies"].float(), code.float()
+        long = opens * (x["stays"] > 7)
+        within = [(x["recencies"] <= day).float() for day in self.days]
+
+        def total(values):
+            return (mine @ values[:, :, None])[..., 0]
+
+        def largest(values):
+            return (mine * (code * values)[:, None, :]).amax(dim=-1)
+
+        number = total(opens)
+        nearest = torch.where(mine * code[:, None, :] > 0, recencies[:, None, :], 1e9).amin(dim=-1)
+        first = x["cls_positions"].long()
+        ages, sexes = x["ages"].gather(1, first).float(), x["sexes"].gather(1, first)
+        logged = [
+            total(code),
+            number,
+            total(long),
+            torch.where(number > 0, nearest, torch.zeros_like(nearest)),
+            largest(recencies + stays),
+            largest(stays),
+            total(opens * stays) / number.clamp(min=1.0),
+            *(total(opens * inside) for inside in within),
+            *(total(long * inside) for inside in within),
+        ]
+        plain = [ages / DAYS_PER_YEAR, (ages == 0).float(), (sexes == 1).float(), (sexes == 2).float()]
+        return torch.stack([*plain, *(torch.log(1.0 + one) for one in logged)], dim=-1)
+
+
 class TorchBert(nn.Module):
-    """Encoder and heads.
+    """Encoder and heads, and the wide part beside them where the model has one.
 
     Args:
         config: dict, as `medtop.model.config.BertConfig.to_dict` gives it.
         heads: dict task -> (kind, K) with kind "masked", "two_way" (long_stay as HuggingFace's two-way head),
             "classifier" (one task) or "own" (any number of tasks).
         pooler: False for a folder without one.
+        wide: dict name -> shape, of the wide part's arrays; None without.
 
     Call:
         dict of int [B, T] with `token_ids`, `patient_slots` (0 = padding, else the number of the patient in the row:
@@ -230,8 +298,10 @@ class TorchBert(nn.Module):
         masked codes, [B, P, K] else.
     """
 
-    def __init__(self, config, heads, pooler=True):
+    def __init__(self, config, heads, pooler=True, wide=None):
         super().__init__()
+        self.wide = Wide(config["wide_days"], wide) if wide else None
+        self.widths = [(task, labels) for task, (kind, labels) in heads.items() if kind != "masked"]
         self.config, self.kinds = config, {task: kind for task, (kind, _) in heads.items()}
         self.masked = [task for task, kind in self.kinds.items() if kind == "masked"]
         self.bert = Encoder(config, pooler)
@@ -262,6 +332,9 @@ class TorchBert(nn.Module):
         if not isinstance(block, dict):
             raise ValueError(f"{folder}/config.json: expected a folder that medtop wrote, found no key 'medtop'")
         weights = read_weights(folder)
+        wide = {
+            name.removeprefix("wide."): tuple(array.shape) for name, array in weights.items() if "wide." in name[:5]
+        }
         if not any(name.startswith("bert.") for name in weights):
             weights = {
                 f"bert.{name}": tensor for name, tensor in weights.items()
@@ -277,6 +350,7 @@ class TorchBert(nn.Module):
             config,
             {task: (kind, labels[task]) for task, kind in block["heads"].items()},
             pooler="bert.pooler.dense.weight" in weights,
+            wide=wide,
         )
         model.load_state_dict(weights)
         return model
@@ -307,6 +381,10 @@ class TorchBert(nn.Module):
             else:
                 layer = self.classifier if kind == "classifier" else self.heads[task]
                 outputs[task] = layer(self.dropout(pooled))
+        if self.wide is not None:
+            both = self.wide(x, torch.cat([outputs[task] for task, _ in self.widths], dim=-1))
+            widths = [labels for _, labels in self.widths]
+            outputs |= dict(zip((task for task, _ in self.widths), both.split(widths, dim=-1), strict=True))
         return outputs
 
 

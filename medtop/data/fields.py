@@ -38,6 +38,11 @@ def check_inputs(info, config):
     """
     layout = info.layout
     lost = [name for name in config.embeddings if name not in layout.embeddings]
+    if config.wide_days and not layout.can_count:
+        raise DataError(
+            f"{info.names[0]}: expected records with the time of each code (the config's wide_days), "
+            f"received {layout.title}"
+        )
     if lost:
         raise DataError(
             f"{info.names[0]}: expected records with {', '.join(lost)} (the config's embeddings), "

@@ -46,6 +46,9 @@ SEGMENTS = ("zero", "alternating", "visit", "sentence")
 
 DAYS_PER_YEAR = 365.25
 
+WIDE_INPUTS = ("visits", "ages", "stays", "recencies", "sexes")
+"""Keys of the batch that the wide part reads beside `token_ids` (`medtop.model.wide`)."""
+
 
 @dataclasses.dataclass(frozen=True)
 class BertConfig:
@@ -71,6 +74,7 @@ class BertConfig:
         visit_vocab_size, visit_position_vocab_size, age_vocab_size, day_vocab_size, sex_vocab_size: rows of the tables.
         word_channel_size, gazetteer_vocab_size: rows of the tables of words' channels (hashed) and of the gazetteer.
         character_width: width of a character before the convolution over three neighbours.
+        wide_days: ascending days of the wide part's windows, such as (31, 92, 183, 366); empty: no wide part.
         day_scale: row of the day tables for d days: "log2" is round(4 log2(1 + d)), "days" is d itself.
     """
 
@@ -99,6 +103,7 @@ class BertConfig:
     gazetteer_vocab_size: int = 64
     character_width: int = 16
     day_scale: str = "log2"
+    wide_days: tuple = ()
 
     def __post_init__(self):
         if not (isinstance(self.embeddings, (list, tuple)) and all(isinstance(name, str) for name in self.embeddings)):
@@ -106,6 +111,12 @@ class BertConfig:
                 f"config: expected embeddings to be a list of names, received embeddings={self.embeddings!r}"
             )
         object.__setattr__(self, "embeddings", tuple(self.embeddings))
+        days = self.wide_days
+        if not isinstance(days, (list, tuple)) or not all(type(day) is int and day >= 0 for day in days):
+            raise DataError(f"config: expected wide_days to be a list of days, received wide_days={days!r}")
+        if list(days) != sorted(set(days)):
+            raise DataError(f"config: expected wide_days in ascending order, received wide_days={list(days)!r}")
+        object.__setattr__(self, "wide_days", tuple(days))
         choices = {
             "activation": ("gelu", "gelu_tanh"),
             "norm": ("post", "pre"),
@@ -176,10 +187,18 @@ class BertConfig:
         return cls.from_dict(values, str(path))
 
     def to_dict(self):
-        """Plain JSON values."""
-        return {**dataclasses.asdict(self), "embeddings": list(self.embeddings)}
+        """Plain JSON values; `wide_days` only where there is a wide part."""
+        values = {**dataclasses.asdict(self), "embeddings": list(self.embeddings), "wide_days": list(self.wide_days)}
+        if not self.wide_days:
+            del values["wide_days"]
+        return values
+
+    @property
+    def embedding_inputs(self):
+        """Keys of the batch that the embeddings read, in their order."""
+        return [CHANNELS[name][0] for name in self.embeddings]
 
     @property
     def inputs(self):
-        """Keys of the batch that the embeddings read, in their order."""
-        return [CHANNELS[name][0] for name in self.embeddings]
+        """Keys of the batch that the model reads: the embeddings', then those that only the wide part needs."""
+        return list(dict.fromkeys([*self.embedding_inputs, *(WIDE_INPUTS if self.wide_days else ())]))

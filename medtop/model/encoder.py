@@ -277,6 +277,7 @@ def _block(config, layers, x, mask, queries=None):
 
 def encoder_inputs(config):
     """The symbolic inputs of an encoder: dict of int32 [B, T], and cls_positions int32 [B, P]."""
+    # All of them, though the encoder itself reads fewer: a functional model takes exactly the batch's keys.
     names = dict.fromkeys([*config.inputs, "patient_slots"])
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
     inputs["cls_positions"] = keras.Input((None,), dtype="int32", name="cls_positions")
@@ -295,7 +296,7 @@ def build_encoder(config):
     if not config.vocab_size:
         raise DataError("config: expected vocab_size > 0 to build an encoder, received vocab_size=0")
     inputs = encoder_inputs(config)
-    x = Embeddings(config, name="embeddings")([inputs[key] for key in config.inputs])
+    x = Embeddings(config, name="embeddings")([inputs[key] for key in config.embedding_inputs])
     if config.norm == "post":
         x = layer_norm(config, "embeddings_norm")(x)
     x = Dropout(config.hidden_dropout_prob, name="embeddings_dropout")(x)

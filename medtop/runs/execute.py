@@ -20,6 +20,8 @@ from medtop.training.options import make_plan
 from medtop.training.run_directory import RunDirectory
 from medtop.training.start_from import check_patients, check_source, initialise
 from medtop.training.trainer import Trainer, load_best
+from medtop.training.wide_files import stack_lines, write_coefficients
+from medtop.training.wide_part import fit_stack, fit_wide
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +62,15 @@ def execute(options, resume=True, overwrite=False, command=""):
                 taken.codes,
                 taken.of,
             )
-        trainer.train()
+        only = plan.options.wide == "only"
+        if plan.config.wide_days and distribution.is_chief:
+            fit_wide(plan, run)
+        if not only:
+            trainer.train()
+        if plan.config.wide_days and distribution.is_chief:
+            if not only:
+                load_best(trainer.model, run)
+            fit_stack(plan, run, trainer.model, only)
         results = None
         if options.do_eval and distribution.is_chief:
             results = _evaluate(trainer.model, plan, run, command)
@@ -141,6 +151,8 @@ def _evaluate(model, plan, run, command):
     step = load_best(model, run)
     results = evaluate_run(model, plan, run, step)
     _report(run, plan, results, step)
+    if model.wide is not None:
+        write_coefficients(run, plan.vocabulary)
     write_card(run, plan, results, step, command)
     write_reporting_items(run, plan, results, command)
     return results
@@ -157,6 +169,7 @@ def _report(run, plan, results, step):
         "weights of step": step,
         "seed": plan.options.seed,
         "embeddings": ", ".join(plan.config.embeddings),
+        **stack_lines(run),
     }
     write_report(
         run.report_file,

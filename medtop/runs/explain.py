@@ -116,6 +116,13 @@ class Explainer:
         self.labels = choose_labels(settings.labels, self.names)
         self.attributor, model = self._attributor()
         load_best(model, run)
+        if model.wide is not None and model.wide.is_alone:
+            raise DataError(
+                f"{settings.run_dir}: expected an encoder that takes part in the risk, received a wide part alone, which "
+                f"{run.coefficients_file.name} explains whole"
+            )
+        if model.wide is not None:
+            logger.warning("only the encoder's part is attributed; %s explains the rest", run.coefficients_file.name)
         options = BatchOptions(batch_size=settings.batch_size, max_seq_length=run.settings()["max_seq_length"])
         self.batches = eval_batches(self.info, self.config, tasks, options, 0, masking=False)
         self.deleter = Deleter(self.attributor.logits)

@@ -1,6 +1,7 @@
 """The model card of a run, `README.md`: what it is, what it was made from, how well it does, and who may have it."""
 
 from medtop.files.atomic import write_text
+from medtop.training.wide_files import stack_lines
 
 
 def write_card(run, plan, results, step, command=""):
@@ -13,10 +14,10 @@ def write_card(run, plan, results, step, command=""):
         step: training step of the weights.
         command: command line that made the run.
     """
-    write_text(run.card_file, "\n".join(_lines(plan, results, step, command)) + "\n")
+    write_text(run.card_file, "\n".join(_lines(plan, results, step, command, stack_lines(run))) + "\n")
 
 
-def _lines(plan, results, step, command):
+def _lines(plan, results, step, command, stack):
     config = plan.config
     yield "# Model card"
     yield ""
@@ -25,6 +26,16 @@ def _lines(plan, results, step, command):
         f" embeddings {', '.join(config.embeddings)}), trained with medtop; weights of step {step}."
     )
     yield ""
+    if stack:
+        days = ", ".join(map(str, config.wide_days))
+        yield (
+            f"Beside it stands a wide part: coefficients of codes seen within {days} days or ever, and of age, sex, "
+            "visits and stays, fitted convexly to all labels at once (`wide_coefficients.csv`)."
+        )
+        yield ""
+        for name, about in stack.items():
+            yield f"- {name}: {about}"
+        yield ""
     yield "**Restrictions.** The weights were trained on the data named below and carry information from them. Pass "
     yield "them on only to people who may have those data."
     yield ""

@@ -81,7 +81,7 @@ class ServedRun:
         patient = [task for task in tasks if task.level == "patient"]
         if not patient:
             raise DataError(f"{run_dir}: expected a run with a patient-level task, received masked codes only")
-        if not run.best_weights.is_file():
+        if not run.has_weights():
             raise DataError(f"{run.best_weights}: expected the weights of a finished run, found no such file")
         is_calibrated = run.calibration_file.is_file()
         if is_calibrated:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from medtop.data.description import read_dataset
+from medtop.data.fields import check_inputs
 from medtop.files.errors import DataError
 from medtop.files.options import SEED, Rule, above, at_least, check, compared, option, share
 from medtop.model.choices import BALANCERS
@@ -15,6 +16,7 @@ from medtop.training.cluster import read_cluster
 
 AGGREGATIONS = ("none", "max_mean", "mean", "max")
 JIT_COMPILE = ("auto", "on", "off")
+WIDE = ("auto", "off", "only", "stack")
 STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored")
 
 
@@ -139,6 +141,12 @@ class TrainingOptions:
     precision: str = option("float32", "Number format of the computations.", choices=("float32", "mixed_bfloat16"))
     jit_compile: str = option(
         "auto", "Compile the step with XLA, once for each shape of a batch; auto: on GPUs.", choices=JIT_COMPILE
+    )
+    wide: str = option(
+        "auto",
+        "The wide part (codes within time windows, fitted convexly): off; only: instead of the encoder; stack: beside "
+        "it; auto: stack where the configuration has wide_days.",
+        choices=WIDE,
     )
     steps_per_execution: int = option(
         1,
@@ -315,6 +323,24 @@ def _check_aggregation(info, tasks, options):
         _require(options.valid_file, "aggregation_c", "a number above 0, or --valid_file to choose it", 0)
 
 
+def _with_wide(info, options, config, tasks):
+    """(options, config, tasks) with `--wide` decided: `wide_days` stays where there is a wide part."""
+    patient = [task for task in tasks if task.level == "patient"]
+    wide = options.wide
+    if wide == "auto":
+        wide = "stack" if config.wide_days and patient else "off"
+    elif wide != "off":
+        days = "a configuration with wide_days, such as [31, 92, 183, 366]"
+        _require(config.wide_days, "wide", f"off, or {days}", wide)
+        _require(patient, "wide", "off without a patient-level task", wide)
+    if wide == "off":
+        return dataclasses.replace(options, wide=wide), dataclasses.replace(config, wide_days=()), tasks
+    check_inputs(info, config)
+    if wide == "only":
+        tasks = patient  # nobody learns masked codes then
+    return dataclasses.replace(options, wide=wide), config, tasks
+
+
 def make_plan(options, config=None, tasks=None):
     """Checks options against the files that they name.
 
@@ -325,6 +351,7 @@ def make_plan(options, config=None, tasks=None):
     Raises:
         DataError: naming the flag, for the first thing that does not fit.
     """
+    given = config is not None
     check(options)
     _require(options.patience >= 0, "early_stopping", "a patience of 0 or more", options.patience)
     if options.distribution_strategy == "multi_worker_mirrored":
@@ -344,6 +371,8 @@ def make_plan(options, config=None, tasks=None):
         config = dataclasses.replace(config, vocab_size=len(first.vocabulary))
     if tasks is None:
         tasks = choose_tasks(options.tasks, first.tasks, options.task_weights, options.class_weights, first.levels)
+    if not given:
+        options, config, tasks = _with_wide(first, options, config, tasks)
     _check_aggregation(first, tasks, options)
     for task in tasks:
         if task.level != "masked" and list(first.tasks.get(task.name, ())) != list(task.labels):

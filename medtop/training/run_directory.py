@@ -33,6 +33,9 @@ class RunDirectory:
         self.run_file = self.path / "run.json"
         self.checkpoints = self.path / "checkpoints"
         self.best_weights = self.path / "best" / "weights.npz"
+        self.wide_file = self.path / "wide.npz"
+        self.stack_file = self.path / "stack.json"
+        self.coefficients_file = self.path / "wide_coefficients.csv"
         self.log_file = self.path / "train_log.jsonl"
         self.eval_log_file = self.path / "eval_log.jsonl"
         self.notes_file = self.path / "notes.json"
@@ -86,6 +89,10 @@ class RunDirectory:
         vocabulary.write_text(self.vocabulary_file)
         write_json(self.tasks_file, {"version": VERSION, "tasks": [task.to_dict() for task in tasks]})
         write_json(self.run_file, {"version": VERSION, "medtop": medtop.__version__, "settings": settings})
+
+    def has_weights(self):
+        """Whether a model can be read: the encoder's best weights, or a wide part that stands alone."""
+        return self.best_weights.is_file() or (self.wide_file.is_file() and self.stack_file.is_file())
 
     def settings(self):
         """The settings that the run was started with."""

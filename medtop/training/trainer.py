@@ -29,6 +29,7 @@ from medtop.training.profile import StepProfile
 from medtop.training.step import TrainStep
 from medtop.training.tensorboard import write_scalars
 from medtop.training.validation import aggregation_of, best_metric_name, better, validation_measures
+from medtop.training.wide_part import load_wide
 
 logger = logging.getLogger(__name__)
 
@@ -341,7 +342,9 @@ def describe_places(places):
 
 
 def load_best(model, run):
-    """Sets a model to a run's best weights; returns the step that they are from."""
+    """Sets a model to a run's best weights and wide part; returns the step that they are from, 0 without training."""
+    if not load_wide(model, run):
+        return 0
     arrays, state = read_arrays(run.best_weights)
     set_weights(model, arrays, run.best_weights)
     return state["step"]

@@ -5,14 +5,11 @@ Letters: N examples, K labels.
 
 import dataclasses
 import hashlib
-import logging
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from medtop.wide.fit import SEPARATE, Sharing, fit, prior_logits
-
-logger = logging.getLogger(__name__)
 
 PENALTIES = (1000.0, 300.0, 100.0, 30.0, 10.0)
 """Lambda, from the strictest down: each fit starts from the one before, until the loss has risen."""
@@ -143,6 +140,4 @@ def _choose(design, targets, weights, patient_ids, tasks, endpoints, sharings, p
         found, offsets, _ = fit(design, y, w, penalty=penalty, mixing=mixing)
         mine = np.concatenate([columns[task] for task in chosen if chosen[task] == (sharing, penalty)])
         coefficients[:, usable[mine]], intercepts[usable[mine]] = found[:, mine], offsets[mine]
-    for task, (loss, sharing, penalty) in best.items():
-        logger.info("wide part, %s: sharing %s, penalty %g, out-of-fold log loss %.4f", task, sharing, penalty, loss)
     return Choice(chosen, coefficients, intercepts, out_of_fold, losses, constant)

@@ -183,11 +183,11 @@ def latest_occurrences(history, vocabulary_size):
     if len(codes) and not 0 <= codes.min() <= codes.max() < vocabulary_size:
         raise DataError(f"histories: expected codes below {vocabulary_size}, received {codes.min()} to {codes.max()}")
     key = np.repeat(np.arange(len(history)), history.code_counts) * vocabulary_size + codes
-    order = np.lexsort((history.code_recencies, key))
+    order = np.argsort(key, kind="stable")
     key, days = key[order], history.code_recencies[order]
-    first = np.ones(len(key), bool)
-    first[1:] = key[1:] != key[:-1]
-    return *np.divmod(key[first], vocabulary_size), days[first]
+    last = np.ones(len(key), bool)  # the columns are in time order
+    last[:-1] = key[1:] != key[:-1]
+    return *np.divmod(key[last], vocabulary_size), days[last]
 
 
 def windows_of(days_since, days):

@@ -49,7 +49,7 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "wide": Room(NONE),
     "evaluation": Room(TENSORFLOW, plain="predictions bootstrap metrics calibration baselines aggregation"),
     "reporting": Room(NONE),
-    "training": Room(TENSORFLOW, light="options run_directory start_from", plain="cluster checkpoints log"),
+    "training": Room(TENSORFLOW, light="options run_directory start_from", plain="cluster checkpoints log wide_files"),
     "explain": Room(TENSORFLOW, plain="importance faithfulness patients deletion"),
     "notes": Room(TENSORFLOW, light="*", plain="tables rows note_texts choice admissions outputs manifest preprocess"),
     "readmission": Room(TENSORFLOW, light="prepare files", plain="files tfidf"),

@@ -25,14 +25,19 @@ def test_json_round_trip_keeps_every_field(tmp_path):
         segment="visit",
         day_scale="days",
         layer_norm_eps=1e-7,
+        wide_days=(31, 366),
     )
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
     assert BertConfig.from_file(tmp_path / "config.json") == config
     assert set(config.to_dict()) == {field.name for field in dataclasses.fields(BertConfig)}
+    assert "wide_days" not in BertConfig().to_dict()  # as before there was a wide part
 
 
 def test_inputs_are_the_batch_keys_of_the_embeddings_in_their_order():
     assert BertConfig(embeddings=("gap", "code", "age")).inputs == ["gaps", "token_ids", "ages"]
+    wide = BertConfig(embeddings=("code", "age"), wide_days=(31,))
+    assert wide.embedding_inputs == ["token_ids", "ages"]
+    assert wide.inputs == ["token_ids", "ages", "visits", "stays", "recencies", "sexes"]
     assert len({key for key, _, _ in EMBEDDINGS.values()}) == len(EMBEDDINGS)  # no two read the same
 
 
