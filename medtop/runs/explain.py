@@ -118,8 +118,8 @@ class Explainer:
         load_best(model, run)
         if model.wide is not None and model.wide.is_alone:
             raise DataError(
-                f"{settings.run_dir}: expected an encoder that takes part in the risk, received a wide part alone, which "
-                f"{run.coefficients_file.name} explains whole"
+                f"{settings.run_dir}: expected an encoder that takes part in the risk, received a wide part alone, "
+                f"which {run.coefficients_file.name} explains whole"
             )
         if model.wide is not None:
             logger.warning("only the encoder's part is attributed; %s explains the rest", run.coefficients_file.name)
