@@ -6,7 +6,7 @@ Example (Med-BERT's four arguments; NA makes a new vocabulary, 0 takes all patie
 
 It writes <output_Prefix>.bencs.{train,valid,test}, .types, .vocab.txt, .splits.csv, .manifest.json and, where rows were
 bad, .rejects.csv. --dry_run shows what would come of it and writes nothing; --layout=medbert makes Med-BERT's lists.
-docs/preprocessing.md gives every rule.
+docs/preprocessing.md gives every rule. --check reports on the table first: columns, dates, codes, what is wrong.
 """
 
 import dataclasses
@@ -30,6 +30,10 @@ class ScriptOptions:
     """What this script does with the outputs."""
 
     dry_run: bool = option(False, "Show patients, dates, codes, labels and reasons for dropping; write nothing.")
+    check: bool = option(
+        False,
+        "Write <output_Prefix>.data_report.html and .json, what the table looks like and lacks, and nothing else.",
+    )
     overwrite: bool = option(False, "Replace outputs that other flags or other input have made.")
 
 
@@ -81,6 +85,15 @@ def _progress():
     return show
 
 
+def _check_data(source, options, prefix):
+    """--check: a report on the input, and no other output."""
+    from medtop.cohort.preprocess import check_input
+    from medtop.reporting.data_report import write_reports
+
+    for line in write_reports(prefix, check_input(source, options)):
+        print(line)
+
+
 def main(arguments):
     """Flags in, one library call, files out."""
     from medtop.cohort.manifest import next_command, summary_lines
@@ -92,6 +105,8 @@ def main(arguments):
     options = _options(vocabulary, _whole_number(subset_size, "<subset_size>"))
     rules = flags.read(Rules, dates=flags.read(DateRules))
     source, script = flags.read(Input, data_file=data_file, rules=rules), flags.read(ScriptOptions)
+    if script.check:
+        return _check_data(source, options, prefix)
     outcome = preprocess(source, options, prefix, script.overwrite, script.dry_run, _progress())
     print("\n".join(summary_lines(outcome.manifest)))
     if script.dry_run:

@@ -106,7 +106,7 @@ def _load(path):
     if not path.is_file():
         raise DataError(f"{path}: expected an endpoint file, found no such file")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         if path.suffix in (".yaml", ".yml"):
             return _load_yaml(text, path)
         return json.loads(text)

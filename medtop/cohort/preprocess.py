@@ -1,6 +1,7 @@
 """A whole preprocessing run: earlier outputs, source, cohort, manifest, files under their names."""
 
 import dataclasses
+import tempfile
 from pathlib import Path
 
 from medtop.cohort import manifest as manifests
@@ -12,6 +13,7 @@ from medtop.files import staging
 from medtop.files.options import at_least, compared, option
 from medtop.files.sql import open_database
 from medtop.sources import load_stays, parse_columns
+from medtop.sources.data_report import check_data
 from medtop.sources.rules import Rules
 from medtop.sources.text_files import expand_paths
 
@@ -120,6 +122,25 @@ def _run(source, options, settings, folder, write, progress):
             return manifests.medbert_manifest(report, result, settings)
         cohort = build_cohort(connection, report, options, folder, write, progress)
         return manifests.default_manifest(report, cohort, options, settings)
+
+
+def check_input(source, options):
+    """The data report of an input, before anything is built of it; see `medtop.sources.data_report`.
+
+    Args:
+        source: `Input`.
+        options: `Options`; its layout decides on the codes.
+
+    Returns:
+        dict.
+    """
+    size = _size(source.data_file)
+    threads = source.threads or int(size < ONE_THREAD_BYTES)
+    with tempfile.TemporaryDirectory(prefix="medtop-") as folder:
+        with open_database(Path(folder), source.memory_limit, threads, size >= ON_DISK_BYTES) as connection:
+            return check_data(
+                connection, source.data_file, source.source, source.columns, _rules(source.rules, options)
+            )
 
 
 def _rules(rules, options):

@@ -156,7 +156,7 @@ class Vocabulary:
                 raise DataError(f"{path}: expected ids 0 to {len(ordered) - 1}, each once, received other ids")
             return cls._checked(ordered, path, text_model)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise DataError(f"{path}: expected UTF-8 text, one token a line; byte {error.start} is not") from error
         return cls._checked(text.split("\n")[:-1] if text.endswith("\n") else text.split("\n"), path, text_model)

@@ -142,7 +142,7 @@ def read_json(path, what):
         DataError: for a missing file or another content.
     """
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        values = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"{path}: expected {what} (JSON), found no such file") from None
     except (ValueError, OSError) as error:

@@ -327,7 +327,7 @@ class TorchBert(nn.Module):
             ValueError: for a folder of another origin.
         """
         folder = Path(folder)
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
         block = values.get("medtop")
         if not isinstance(block, dict):
             raise ValueError(f"{folder}/config.json: expected a folder that medtop wrote, found no key 'medtop'")

@@ -147,7 +147,7 @@ def _load(path):
     if path.suffix not in (".yaml", ".yml", ".json"):
         raise DataError(f"{path}: expected a grid file that ends in .yaml, .yml or .json")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".json":
             return json.loads(text, object_pairs_hook=lambda pairs: _without_repeats(pairs, path))
         return yaml.load(text, _loader(path))  # a SafeLoader: it makes plain values only
@@ -337,7 +337,7 @@ def _config(file, changes, path):
         key = CONFIG + next(iter(changes))
         raise DataError(f"{path}: expected bert_config_file under flags, which {key} changes, received none")
     BertConfig.from_file(file)  # says what is wrong with it before it is changed
-    config = json.loads(Path(file).read_text(encoding="utf-8")) | changes
+    config = json.loads(Path(file).read_text(encoding="utf-8-sig")) | changes
     BertConfig.from_dict(config, f"{path}: {file} with {', '.join(f'{key}={changes[key]}' for key in changes)}")
     return config
 

@@ -177,7 +177,7 @@ class BertConfig:
         """Reads a JSON file."""
         path = Path(path)
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError:
             raise DataError(f"{path}: expected a model configuration (JSON), found no such file") from None
         except (ValueError, OSError) as error:

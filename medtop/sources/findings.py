@@ -39,6 +39,7 @@ LOUD = {
         "patients are born after their first admission: ages are unknown",
         "check the dates",
     ),
+    "beneficiary_years_missing": ("years of claims have no beneficiary file: deaths of that time are not known", ""),
     "admissions_after_observation_end": (
         "admissions lie after the end of usual admissions, where absence of an event says nothing",
         "--observation_end",

@@ -122,6 +122,7 @@ def _load(request):
     account.notes.append(
         f"MIMIC-{'III' if version == 3 else 'IV'}: dates are shifted per patient; ages over 89 are read as 90"
     )
+    account.tables = reader.used
     return finish(request, SOURCE, [str(paths[table]) for table in TABLES], account)
 
 

@@ -36,7 +36,7 @@ def parquet_layout(path, match, request):
     layout = RowLayout(names=list(types), raw={}, headers=match(list(types)), delimiter=None)
     for name, header in layout.headers.items():
         value, kind = quote_name(header), types[header]
-        layout.raw[name] = f"CAST({value} AS VARCHAR)"
+        layout.raw[name] = layout.texts[name] = f"CAST({value} AS VARCHAR)"
         if name in ("admit", "discharge", *DAY_COLUMNS) and kind.startswith(("DATE", "TIMESTAMP")):
             _typed_time(layout, path, name, kind, request.rules.dates)
         elif name in ("patient_id", "stay_id") and kind.startswith(FLOATS):

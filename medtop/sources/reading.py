@@ -41,6 +41,7 @@ class TableReader:
 
     def __init__(self, connection):
         self.connection = connection
+        self.used = []  # `TableUse` of what `read_table` read
         self.files = []  # [(path, TextFile or None, delimiter)], in the order they were read
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE medtop_structural "

@@ -68,6 +68,7 @@ class RowLayout:
         parsed: dict standard name -> SQL that replaces the usual parsing.
         delimiter: one character, or None for Parquet.
         notes: sentences for the manifest.
+        texts: dict standard name -> SQL text value where `raw` is only a word for one (typed times of Parquet).
         separator: what stands between the codes of a cell, where the table says so itself (a list column).
     """
 
@@ -77,6 +78,7 @@ class RowLayout:
     delimiter: str | None
     parsed: dict = dataclasses.field(default_factory=dict)
     notes: list = dataclasses.field(default_factory=list)
+    texts: dict = dataclasses.field(default_factory=dict)
     separator: str | None = None
 
 

@@ -23,7 +23,7 @@ from medtop.sources.settling import (
     settle,
     split_cells,
 )
-from medtop.sources.stays import ORDER_COLUMNS
+from medtop.sources.stays import ORDER_COLUMNS, TableUse
 
 
 def load_rows(request, source, files, layout_of):
@@ -53,6 +53,8 @@ def load_rows(request, source, files, layout_of):
             raise DataError(f"{path}: expected rows below the header, received the header only")
         ranges.append((first, after))
         account.notes += layout.notes
+        columns = [(layout.headers[name], layout.texts.get(name, sql), name) for name, sql in layout.raw.items()]
+        account.tables.append(TableUse(path, layout.delimiter, layout.names, columns))
     if not all_plain:
         account.add({"discharges_at_midnight_taken_for_dates": settle_midnights(connection, "stays")})
     judge_ids(connection, account)

@@ -24,6 +24,7 @@ class Account:
         counts: dict name -> number, see `StaysReport`.
         given: dict column -> values given, of columns of which some values cannot be used.
         notes: sentences for the manifest.
+        tables: list of `medtop.sources.stays.TableUse`.
     """
 
     rows_in: int = 0
@@ -32,6 +33,7 @@ class Account:
     counts: dict = dataclasses.field(default_factory=dict)
     given: dict = dataclasses.field(default_factory=dict)
     notes: list = dataclasses.field(default_factory=list)
+    tables: list = dataclasses.field(default_factory=list)
 
     def add(self, counts):
         """Adds counts to those of the same names."""
@@ -209,4 +211,5 @@ def finish(request, source, files, account, observation_end=None, rows_merged=0)
         patients_dropped=account.patients_dropped,
         given=account.given,
         dates=request.rules.dates,
+        tables=account.tables,
     )

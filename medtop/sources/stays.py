@@ -33,6 +33,23 @@ STANDARD_COLUMNS = tuple(dict.fromkeys([*STAYS_COLUMNS, *PATIENTS_COLUMNS]))
 """Every column a single table may bring; `REQUIRED_COLUMNS` must be there, the others become null."""
 
 
+@dataclasses.dataclass(frozen=True)
+class TableUse:
+    """A raw table that a source read, for `medtop.sources.profile`.
+
+    Attributes:
+        path: the file.
+        delimiter: one character, or None for Parquet.
+        names: names of the file's columns, by position.
+        columns: list of (header, SQL text value over `names`, standard name or what the source calls it).
+    """
+
+    path: object
+    delimiter: str | None
+    names: list
+    columns: list
+
+
 @dataclasses.dataclass
 class StaysReport:
     """What was read, and what became of every row.
@@ -52,6 +69,7 @@ class StaysReport:
         notes: further sentences for the manifest.
         patients_dropped: dict reason -> patients of the files who are not in `stays`.
         dates: `medtop.sources.dates.DateRules` that were applied.
+        tables: list of `TableUse`.
         given: dict column -> values given, of columns of which some cannot be used (`counts` says how many).
     """
 
@@ -68,6 +86,7 @@ class StaysReport:
     patients_dropped: dict = dataclasses.field(default_factory=dict)
     given: dict = dataclasses.field(default_factory=dict)
     dates: DateRules = dataclasses.field(default_factory=DateRules)
+    tables: list = dataclasses.field(default_factory=list)
 
     @property
     def rows_out(self):

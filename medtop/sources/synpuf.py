@@ -60,8 +60,8 @@ def _load(request):
             f"files (.csv or .csv.gz), received {len(claims)} of the first and {len(beneficiaries)} of the "
             "second"
         )
-    _check_years(request, claims, beneficiaries)
     connection, account = request.connection, Account()
+    account.add({"beneficiary_years_missing": _check_years(request, claims, beneficiaries)})
     for table in TEMPORARY:
         connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
     reader, headers = TableReader(connection), []
@@ -109,6 +109,7 @@ def _load(request):
         "rows are diagnosis entries: code cells of inpatient claims that hold something; a line that cannot be "
         "split into columns counts as one"
     )
+    account.tables = reader.used
     return finish(request, SOURCE, [str(path) for path in claims + beneficiaries], account, sentence)
 
 
@@ -123,7 +124,8 @@ def _years(path):
 
 
 def _check_years(request, claims, beneficiaries):
-    """Refuses claims of a year without a beneficiary file: each file tells the deaths of its year."""
+    """Refuses claims of a year without a beneficiary file (each file tells the deaths of its year); where the user
+    accepts them their number."""
     wanted, there = (set().union(*map(_years, paths)) for paths in (claims, beneficiaries))
     missing = sorted(wanted - there) if there else []
     if missing and YEARS not in request.rules.accept_unusable:
@@ -132,6 +134,7 @@ def _check_years(request, claims, beneficiaries):
             f"{', '.join(map(str, missing))}, so that deaths of that time are not known; "
             f"--accept_unusable={YEARS} goes on without them"
         )
+    return len(missing)
 
 
 def _merge_segments(request, account):

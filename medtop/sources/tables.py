@@ -4,7 +4,8 @@ from pathlib import Path
 
 from medtop.files.errors import DataError
 from medtop.sources.dates import as_written_sql
-from medtop.sources.text_files import header_line, read_head, sniff_delimiter
+from medtop.sources.stays import TableUse
+from medtop.sources.text_files import header_line, is_output, read_head, sniff_delimiter
 from medtop.sources.words import quote_name
 
 SUFFIXES = (".csv", ".csv.gz")
@@ -19,7 +20,7 @@ def find_tables(folder, is_wanted):
     found = {}
     for path in sorted(Path(folder).iterdir()):
         suffix = next((suffix for suffix in reversed(SUFFIXES) if path.name.lower().endswith(suffix)), None)
-        if suffix is None or not path.is_file():
+        if suffix is None or not path.is_file() or is_output(path):
             continue
         stem = path.name[: -len(suffix)].lower()
         if is_wanted(stem):
@@ -54,13 +55,15 @@ def read_table(reader, path, target, columns):
     kept = {column: names[folded.index(header.lower())] for column, header in columns.items()}
     listed = ", ".join(f"{quote_name(column)} VARCHAR" for column in columns)
     reader.connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {target} (file INTEGER, first BIGINT, {listed})")
-    number = reader.open(path, sniff_delimiter(lines) or ",")
+    delimiter = sniff_delimiter(lines) or ","
+    number = reader.open(path, delimiter)
     before = reader.connection.execute(f"SELECT count(*) FROM {target}").fetchone()[0]
     select = f"SELECT {number}, {before}, {', '.join(kept.values())} FROM {{table}}"
     first, after = reader.insert(number, target, select, names)
     reader.check_complete(number, after - first)
     if first == after and not reader.structural_count(number):
         raise DataError(f"{path}: expected rows below the header, received the header only")
+    reader.used.append(TableUse(path, delimiter, names, [(columns[name], sql, name) for name, sql in kept.items()]))
     return number, {**dict(zip(names, headers, strict=True)), **columns}
 
 

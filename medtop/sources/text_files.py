@@ -22,6 +22,7 @@ PARQUET_MAGIC = b"PAR1"
 BLOCK = 1 << 18
 GZIP_BLOCK = 1 << 16  # packed at most 1,032 to 1: 64 MiB unpacked
 HEAD = 1 << 16
+OUTPUT_SUFFIXES = (".splits.csv", ".rejects.csv", ".labels.csv")
 COMMENTS = ("#", "--", "//", "/*", "%")
 BLANK_LINE = re.compile(rb"(?<=\n)\r?\n|(?<=\r)\r(?!\n)")
 
@@ -59,7 +60,8 @@ class TextFile:
 
 
 def expand_paths(data_file):
-    """The files meant by `data_file`: one path, a glob pattern, or a comma list of both.
+    """The files meant by `data_file`: one path, a glob pattern (outputs of an earlier run are none of its files), or a
+    comma list of both.
 
     Raises:
         DataError: for a part that matches no file.
@@ -67,7 +69,7 @@ def expand_paths(data_file):
     paths = []
     whole = Path(str(data_file))
     for part in [str(data_file)] if whole.exists() else [part.strip() for part in str(data_file).split(",")]:
-        found = [part] if Path(part).exists() else sorted(glob.glob(part))
+        found = [part] if Path(part).exists() else [name for name in sorted(glob.glob(part)) if not is_output(name)]
         if not part or not found:
             raise DataError(f"{part or data_file}: expected a file, found no such file")
         paths += [Path(name) for name in found]
@@ -75,6 +77,13 @@ def expand_paths(data_file):
         if not path.is_file():
             raise DataError(f"{path}: expected a file, received a folder")
     return paths
+
+
+def is_output(path):
+    """Whether a table is an output of an earlier run that lies beside the input: its manifest stands there, too."""
+    path = Path(path)
+    prefix = next((path.name[: -len(suffix)] for suffix in OUTPUT_SUFFIXES if path.name.endswith(suffix)), None)
+    return prefix is not None and (path.parent / f"{prefix}.manifest.json").is_file()
 
 
 def is_parquet(path):

@@ -167,7 +167,7 @@ def read_schema(path):
     if not path.is_file():
         raise DataError(f"{path}: expected a schema file (JSON), found no such file")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise DataError(f"{path}: expected JSON, received another content ({error})") from error
     fields = _Fields(content, path, "the schema")

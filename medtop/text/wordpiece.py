@@ -93,7 +93,7 @@ def _said(folder):
         if not path.is_file():
             continue
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(path.read_text(encoding="utf-8-sig"))
         except ValueError as error:
             raise DataError(f"{path}: expected JSON, received another content ({error})") from error
         for key in keys:

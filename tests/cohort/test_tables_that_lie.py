@@ -443,3 +443,87 @@ def test_bare_dates_are_known_at_the_end_of_their_day(run, tmp_path):
 @pytest.mark.parametrize("first", ["sep=,", "# exported by the system", "-- export"])
 def test_a_first_line_that_is_no_header(run, first):
     refused(run([first, *lines(clean())])[0], "line 1: expected a header, received", first[:2])
+
+
+def test_outputs_beside_the_input_are_no_input(run_script, tmp_path):
+    for number, part in enumerate((clean()[:90], clean()[90:])):
+        (tmp_path / f"part{number}.csv").write_text("\n".join(lines(part)) + "\n")
+    (tmp_path / "part1.csv").open("a").write("P000,never,2012-01-01,ICD9_4019\n")
+    command = (SCRIPT, tmp_path / "*.csv", "NA", tmp_path / "out", 0, "--min_code_count=1")
+    first = run_script(*command)
+    assert first.returncode == 0 and {"out.splits.csv", "out.rejects.csv"} <= {path.name for path in tmp_path.iterdir()}
+    second = run_script(*command)
+    assert second.returncode == 0 and "nothing to do" in second.stdout, second.stderr
+
+
+def test_byte_order_marks_in_json_and_yaml(run, tmp_path):
+    pytest.importorskip("yaml")
+    texts = {"e.json": '{"endpoints": {"HTN": {"icd10": ["I10"]}}}', "e.yaml": "endpoints:\n  HTN:\n    icd10: [I10]\n"}
+    manifests = []
+    for name, text in texts.items():
+        (tmp_path / name).write_text("\ufeff" + text, encoding="utf-8")
+        flags = (f"--endpoints={tmp_path / name}", "--tasks=complications", "--horizons=365")
+        done, manifest, _ = run(lines(clean()), *flags, name=name[2:], index=None)
+        assert done.returncode == 0, done.stderr
+        manifests.append(manifest["labels"])
+    assert manifests[0] == manifests[1] and "HTN_365" in manifests[0]["train"]["complications"]
+
+
+def mimic_folder(folder):
+    """MIMIC-IV's three tables with untidy ids, deaths, codes; 20 patients of two stays."""
+    folder.mkdir()
+    patients = ["subject_id,gender,anchor_age,anchor_year,anchor_year_group,dod"]
+    admissions = ["subject_id,hadm_id,admittime,dischtime,deathtime,admission_type"]
+    diagnoses = ["subject_id,hadm_id,seq_num,icd_code,icd_version"]
+    for number in range(20):
+        name = f"{number}\u00a0" if number == 3 else f"{number}.0" if number == 4 else str(number)
+        died = {5: "2150-02-12", 6: "10/03/2150", 7: "9999-12-31"}.get(number, "")
+        patients.append(f"{name},F,50,2150,x,{died}")
+        for stay in range(2):
+            at = f"2150-0{1 + 2 * stay}-01 10:00:00,2150-0{1 + 2 * stay}-09 10:00:00"
+            admissions.append(f"{number},{100 * stay + number}.0,{at},,URGENT")
+            diagnoses += [f"{number},{100 * stay + number},1,{code},10" for code in ("I5021  ", "NULL", "n18.3")]
+    for name, table in (("patients", patients), ("admissions", admissions), ("diagnoses_icd", diagnoses)):
+        (folder / f"{name}.csv").write_text("\n".join(table) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_the_rules_hold_for_mimic(run_script, tmp_path):
+    folder = mimic_folder(tmp_path / "m")
+    done = run_script(SCRIPT, folder, "NA", tmp_path / "out", 0, "--min_code_count=1", "--index=none")
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "out.manifest.json").read_text())
+    for name, number in (
+        ("patient_id_trimmed", 1),
+        ("patient_id_point_zero", 1),
+        ("stay_id_point_zero", 40),
+        ("code_null_words", 40),
+        ("code_trimmed", 40),
+        ("death_unusable", 1),
+        ("death_sentinel", 1),
+    ):
+        counted(done, manifest, name, number)
+    assert "patients_not_in_patients_table" not in manifest["source"]["counts"]
+    assert manifest["rows_dropped"] == {"code_empty": 40, "after_death": 2}  # patient 5 in March, two codes
+    codes = (tmp_path / "out.vocab.txt").read_text().split()[5:]
+    assert sorted(codes) == ["ICD10_I5021", "ICD10_N183"]
+    assert "warning: death: 1 of 3 values (33%) cannot be used" in done.stdout
+
+
+def test_a_missing_year_of_beneficiaries_is_refused(run_script, tmp_path):
+    cells = ",".join(f"ICD9_DGNS_CD_{number}" for number in range(1, 11))
+    claims = [f"DESYNPUF_ID,CLM_ID,SEGMENT,CLM_ADMSN_DT,NCH_BENE_DSCHRG_DT,{cells}"]
+    claims += [
+        f"B{number},{number},1,20080{1 + number % 9}01,20080{1 + number % 9}05,4019{',' * 9}" for number in range(20)
+    ]
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/x_2008_to_2009_Inpatient_Claims.csv").write_text("\n".join(claims) + "\n")
+    people = ["DESYNPUF_ID,BENE_BIRTH_DT,BENE_DEATH_DT,BENE_SEX_IDENT_CD", *(f"B{n},19300101,,1" for n in range(20))]
+    (tmp_path / "s/x_2008_Beneficiary_Summary.csv").write_text("\n".join(people) + "\n")
+    command = (SCRIPT, tmp_path / "s", "NA", tmp_path / "out", 0, "--min_code_count=1", "--index=none")
+    refused(
+        run_script(*command), "a beneficiary file for each year", "none for 2009", "--accept_unusable=beneficiary_years"
+    )
+    done = run_script(*command, "--accept_unusable=beneficiary_years")
+    counted(done, json.loads((tmp_path / "out.manifest.json").read_text()), "beneficiary_years_missing", 1)
+    assert "warning: 1 years of claims have no beneficiary file" in done.stdout
