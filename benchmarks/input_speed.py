@@ -105,20 +105,19 @@ def training(batches, config, tasks, kind, steps):
     import tensorflow as tf
     from speed.data import BATCH
 
-    from medtop.model.balancing import make_balancer
-    from medtop.model.multitask import build_model
+    from medtop.model.multitask import build_model, compile_arguments
     from medtop.training.distribution import Distribution
+    from medtop.training.driver import Driver
     from medtop.training.optimizer import AdamW, WarmupLinearDecay
-    from medtop.training.step import TrainStep
+    from medtop.training.step import TensorFlowModel
 
-    model = build_model(config, tasks)
-    optimizer = AdamW(model.trainable_weights, WarmupLinearDecay(5e-5, 100, 100_000))
-    balancer = make_balancer("fixed", [task.name for task in tasks])
-    step = TrainStep(model, tasks, optimizer, balancer, Distribution(tf.distribute.get_strategy()))
+    model = build_model(config, tasks, TensorFlowModel)
+    model.compile(AdamW(WarmupLinearDecay(5e-5, 100, 100_000)), **compile_arguments(tasks), jit_compile=False)
+    step = Driver(model, Distribution(tf.distribute.get_strategy()))
     rates, sizes, part = [], [], max(1, steps // PARTS)
     started = time.perf_counter()
     for number, batch in enumerate(batches.epoch(1).take(part * PARTS), 1):
-        step(number, batch)
+        step(batch)
         if number % part == 0:
             rates.append(part * BATCH / (time.perf_counter() - started))
             sizes.append(memory())

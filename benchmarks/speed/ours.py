@@ -15,12 +15,12 @@ from medtop.data.record_maker import Examples
 from medtop.data.tfrecord import DatasetWriter, read_dataset
 from medtop.data.tokens import TOKEN_COLUMNS
 from medtop.evaluation.scoring import patient_model, side_by_side
-from medtop.model.balancing import make_balancer
-from medtop.model.multitask import build_model
+from medtop.model.multitask import build_model, compile_arguments
 from medtop.model.tasks import choose_tasks
 from medtop.training.distribution import Distribution
+from medtop.training.driver import Driver
 from medtop.training.optimizer import AdamW, WarmupLinearDecay
-from medtop.training.step import TrainStep
+from medtop.training.step import TensorFlowModel
 from speed.data import BATCH, LONGEST, MASKED_SHARE, MOST_MASKED, WINDOW_BATCHES, Patients
 
 TASKS = {"long_stay": ["long_stay"]}
@@ -58,11 +58,10 @@ class Contender:
             scored = eval_batches(info, config, tasks[1:], options, seed=1, masking=False)
             self.visible = [x for x, *_ in scored.take(wanted)]
         np.random.default_rng(3).shuffle(self.visible)  # they come sorted by length
-        self.model = build_model(config, tasks)
-        optimizer = AdamW(self.model.trainable_weights, WarmupLinearDecay(5e-5, 100, 100_000))
-        balancer = make_balancer("fixed", [task.name for task in tasks])
-        here = Distribution(tf.distribute.get_strategy())
-        self.take_step = TrainStep(self.model, tasks, optimizer, balancer, here, jit_compile=jit_compile)
+        self.model = build_model(config, tasks, TensorFlowModel)
+        optimizer = AdamW(WarmupLinearDecay(5e-5, 100, 100_000))
+        self.model.compile(optimizer, **compile_arguments(tasks), jit_compile=jit_compile)
+        self.take_step = Driver(self.model, Distribution(tf.distribute.get_strategy()))
         scorer = patient_model(self.model, tasks)
         signature = {name: tf.TensorSpec([None, None], tf.int32) for name in self.visible[0] if name in scorer.input}
         self.logits = tf.function(lambda x: scorer(x, training=False), input_signature=[signature], autograph=False)
@@ -76,7 +75,7 @@ class Contender:
         codes, lengths = 0, []
         for _ in range(count or len(self.batches)):
             place = self.place % len(self.batches)
-            self.take_step(self.place, self.batches[place])
+            self.take_step(self.batches[place])
             lengths.append(self.lengths[place])
             codes += int(self.lengths[place].sum()) - len(self.lengths[place])
             self.place += 1

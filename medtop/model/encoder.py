@@ -292,6 +292,9 @@ def build_encoder(config):
 
     Args:
         config: `BertConfig` with vocab_size > 0.
+
+    Returns:
+        `keras.Model` with attribute `blocks`, the layers of each transformer block: list of dict part -> layer.
     """
     if not config.vocab_size:
         raise DataError("config: expected vocab_size > 0 to build an encoder, received vocab_size=0")
@@ -301,8 +304,9 @@ def build_encoder(config):
         x = layer_norm(config, "embeddings_norm")(x)
     x = Dropout(config.hidden_dropout_prob, name="embeddings_dropout")(x)
     mask = AttentionMask(name="attention_mask")(inputs["patient_slots"])
-    for number in range(config.num_hidden_layers):
-        x = _block(config, _new_block(config, f"layer_{number}"), x, mask)
+    blocks = [_new_block(config, f"layer_{number}") for number in range(config.num_hidden_layers)]
+    for block in blocks:
+        x = _block(config, block, x, mask)
     if config.norm == "pre":
         x = layer_norm(config, "final_norm")(x)
     if config.pooling == "cls":
@@ -310,7 +314,9 @@ def build_encoder(config):
         pooled = dense(config, config.hidden_size, "pooler", "tanh")(first)
     else:
         pooled = PatientPooling(config.pooling, name="pooling")(x, inputs["patient_slots"], inputs["cls_positions"])
-    return keras.Model(inputs, {"sequence_output": x, "pooled_output": pooled}, name="encoder")
+    encoder = keras.Model(inputs, {"sequence_output": x, "pooled_output": pooled}, name="encoder")
+    encoder.blocks = blocks
+    return encoder
 
 
 def build_pooled_encoder(encoder):
@@ -324,8 +330,7 @@ def build_pooled_encoder(encoder):
     config = encoder.get_layer("embeddings").config
     if config.pooling != "cls":
         return keras.Model(encoder.input, encoder.output["pooled_output"])
-    prefix = f"layer_{config.num_hidden_layers - 1}_"
-    layers = {one.name.removeprefix(prefix): one for one in encoder.layers if one.name.startswith(prefix)}
+    layers = encoder.blocks[-1]
     x = layers["attention"].input[0] if config.norm == "post" else layers["attention_norm"].input
     slots, places = (encoder.input[name] for name in ("patient_slots", "cls_positions"))
     mask = AttentionMask(name="cls_attention_mask")(slots, places)

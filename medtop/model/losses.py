@@ -77,6 +77,10 @@ class ElementwiseCrossentropy(keras.losses.Loss):
         weights = 1.0 if self.positive_weights is None else ops.convert_to_tensor(self.positive_weights, y_pred.dtype)
         return weights * y_true * positive + (1.0 - y_true) * negative
 
+    def correct(self, y_true, y_pred):
+        """1 per element that is right, see the function `correct`."""
+        return correct(self.sparse, y_true, y_pred)
+
     def get_config(self):
         return {"sparse": self.sparse, "positive_weights": self.positive_weights, "name": self.name}
 

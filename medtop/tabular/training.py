@@ -5,13 +5,12 @@ Letters: N rows, F inputs, n targets, B rows in a batch, S steps in an epoch.
 
 import math
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from medtop.files.errors import DataError
-from medtop.model.balancing import make_balancer, norms_and_cosines
-from medtop.tabular.network import build_network, element_losses, head_outputs, last_shared_kernel
+from medtop.tabular.network import TargetLoss, build_network, head_outputs
+from medtop.training.optimizer import AdamW
 
 
 class Trainer:
@@ -24,7 +23,7 @@ class Trainer:
         balancing: key of `medtop.model.balancing.BALANCERS`.
 
     Attributes:
-        network: `keras.Model`, after `fit` with the best epoch's weights.
+        network: `medtop.training.step.TensorFlowModel`, after `fit` with the best epoch's weights.
         constants: n arrays, see `TargetValues.constant`.
         history: list of dict, one row per epoch: `epoch`, per target `<name>_loss` (unweighted, over the epoch),
             `<name>_weight`, `<name>_gradient_norm`, `<name>_<other>_gradient_cosine` (of the epoch's last step), and
@@ -38,18 +37,21 @@ class Trainer:
         self.network = build_network(
             num_inputs, [target.outputs for target in targets], options.hidden, options.seed, options.dropout
         )
-        settings = {"alpha": options.gradnorm_alpha} if balancing == "gradnorm" else {}
-        self.balancer = make_balancer(
-            balancing,
-            self.names,
-            [target.target.kind for target in targets],
-            [target.target.weight for target in targets],
-            options.balancing_learning_rate,
-            options.seed,
-            **settings,
+        heads = [f"head_{number}" for number in range(len(targets))]
+        self.network.compile(
+            AdamW(float(options.learning_rate), options.weight_decay, epsilon=1e-7, no_decay=()),
+            loss={head: TargetLoss(target.is_classification) for head, target in zip(heads, targets, strict=True)},
+            loss_weights={head: target.target.weight for head, target in zip(heads, targets, strict=True)},
+            balancer=balancing,
+            balancer_settings={
+                "kinds": [target.target.kind for target in targets],
+                "learning_rate": options.balancing_learning_rate,
+                **({"alpha": options.gradnorm_alpha} if balancing == "gradnorm" else {}),
+            },
+            clip_norm=None,
+            seed=options.seed,
+            jit_compile=False,
         )
-        self.optimizer = keras.optimizers.AdamW(options.learning_rate, weight_decay=options.weight_decay)
-        self.optimizer.build(self.network.trainable_weights)
         self._start = [variable.numpy().copy() for variable in self._variables]
         self._graph = tf.function(
             self._epoch,
@@ -60,14 +62,17 @@ class Trainer:
                 tf.TensorSpec([None, len(targets)]),
                 tf.TensorSpec([len(targets)]),
                 tf.TensorSpec([None, options.batch_size], tf.int32),
-                tf.TensorSpec([], tf.int32),
             ],
         )
 
     @property
     def _variables(self):
         """Everything that training changes."""
-        return [*_all_weights(self.network), *self.optimizer.variables, *self.balancer.variables]
+        return [
+            *_all_weights(self.network),
+            *self.network.optimizer.variables,
+            *self.network.balancer.variables,
+        ]
 
     def fit(self, x, train, valid):
         """Trains from the start, and keeps the weights of the epoch that is best on the rows `valid`.
@@ -130,7 +135,7 @@ class Trainer:
         steps = -(-rows // size)
         order = np.full(steps * size, -1, np.int32)  # -1: no row
         order[:rows] = np.random.default_rng([self.options.seed, epoch]).permutation(rows)
-        found = self._graph(*arrays, tf.constant(order.reshape(steps, size)), tf.constant((epoch - 1) * steps))
+        found = self._graph(*arrays, tf.constant(order.reshape(steps, size)))
         losses, weights, norms, cosines = (part.numpy() for part in found)
         row = {"epoch": epoch}
         for number, name in enumerate(self.names):
@@ -141,45 +146,30 @@ class Trainer:
                 row[f"{name}_{self.names[other]}_gradient_cosine"] = float(cosines[number, other])
         return row
 
-    def _epoch(self, x, y, known, units, order, first):
+    def _epoch(self, x, y, known, units, order):
         """(unweighted losses [n] over all known targets; weights [n], gradient norms [n] and cosines [n, n] at the
         shared layer in the last step)."""
         n = len(self.names)
 
-        def body(number, sums, counts, weights, gram):
+        def body(number, sums, counts, *_):
             rows = order[number]
             here = tf.cast(rows >= 0, tf.float32)[:, None]
             rows = tf.maximum(rows, 0)
-            batch = tf.gather(x, rows), tf.gather(y, rows), tf.gather(known, rows) * here
-            losses, weights, gram = self._step(*batch, units, first + number)
-            count = tf.reduce_sum(batch[2], 0)
-            return number + 1, sums + losses * count, counts + count, weights, gram
+            some, count = self._batch(tf.gather(x, rows), tf.gather(y, rows), tf.gather(known, rows) * here, units)
+            values = self.network.step(some, with_gram=True)
+            last = values["weights"], values["norms"], values["cosines"]
+            return number + 1, sums + values["losses"] * count, counts + count, *last
 
-        start = (tf.constant(0), tf.zeros(n), tf.zeros(n), tf.zeros(n), tf.zeros((n, n)))
-        _, sums, counts, weights, gram = tf.while_loop(lambda number, *_: number < tf.shape(order)[0], body, start)
-        return sums / tf.maximum(counts, 1.0), weights, *norms_and_cosines(gram)
+        start = (tf.constant(0), tf.zeros(n), tf.zeros(n), tf.zeros(n), tf.zeros(n), tf.zeros((n, n)))
+        _, sums, counts, *last = tf.while_loop(lambda number, *_: number < tf.shape(order)[0], body, start)
+        return sums / tf.maximum(counts, 1.0), *last
 
-    def _step(self, x, y, known, units, step):
-        """One batch: (unweighted losses [n], weights [n], Gram matrix [n, n] of their gradients)."""
-        trained, counts = self.network.trainable_weights, tf.reduce_sum(known, 0)
-        weights = tf.cast(self.balancer.weights(step), tf.float32)
-        with tf.GradientTape(persistent=True) as tape:
-            losses = []
-            for number, output in enumerate(head_outputs(self.network, x, training=True)):
-                each = element_losses(self.targets[number].is_classification, y[:, number], output)
-                mean = tf.reduce_sum(known[:, number] * each) / tf.maximum(counts[number], 1.0)
-                losses.append(units[number] * mean)
-            total = tf.reduce_sum(weights * tf.stack(losses))
-        zero = tf.UnconnectedGradients.ZERO
-        gradients = tape.gradient(total, [weight.value for weight in trained], unconnected_gradients=zero)
-        kernel = last_shared_kernel(self.network).value
-        shared = tf.stack(
-            [tf.reshape(tape.gradient(loss, kernel, unconnected_gradients=zero), [-1]) for loss in losses]
-        )
-        gram = tf.matmul(shared, shared, transpose_b=True)
-        self.optimizer.apply(gradients, trained)
-        self.balancer.update(tf.stack(losses), counts > 0, gram, step)
-        return tf.stack(losses), weights, gram
+    def _batch(self, x, y, known, units):
+        """((x, y, w) of a batch, the weights of a target normalised to sum its unit; known values of each, [n])."""
+        counts = tf.reduce_sum(known, 0)
+        w = units * known / tf.maximum(counts, 1.0)
+        targets, weights = ({f"head_{n}": part[:, n] for n in range(len(self.names))} for part in (y, w))
+        return (x, targets, weights), counts
 
 
 def relative_loss(outputs, targets, constants, rows):

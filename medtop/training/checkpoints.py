@@ -79,13 +79,19 @@ def set_weights(model, arrays, where):
         weight.assign(arrays[path])
 
 
-def _numbered(variables):
-    """dict name -> variable; numbered, because names may repeat (the two means of a weight in two optimizers)."""
-    return {f"{number:05d}|{_path(variable)}": variable for number, variable in enumerate(variables)}
+def training_variables(model):
+    """What a checkpoint of a model in training holds: dict name -> variable, in a fixed order.
 
+    The names are numbered, because a weight's path may be the balancer's too. The optimizer's count of steps is not
+    among them: it is the state's `step`.
 
-def _path(variable):
-    return getattr(variable, "path", variable.name)  # a Keras variable's path; TensorFlow's own has a name
+    Args:
+        model: `medtop.training.step.TensorFlowModel`, compiled with `medtop.training.optimizer.AdamW`.
+    """
+    named = [(weight.path, weight) for weight in model.weights]
+    named += model.optimizer.slots.items()
+    named += [(variable.path, variable) for variable in model.balancer.variables]
+    return {f"{number:05d}|{name}": variable for number, (name, variable) in enumerate(named)}
 
 
 class CheckpointFolder:
@@ -111,13 +117,13 @@ class CheckpointFolder:
         The values are copied before this returns; the file is on the disk when the next call, or `wait`, returns.
 
         Args:
-            variables: list of Keras's or TensorFlow's variables.
+            variables: dict name -> variable, `training_variables`'.
             state: JSON-able dict.
 
         Raises:
             OSError: when this or the one before could not be written; earlier checkpoints are whole.
         """
-        arrays = {name: np.array(variable.numpy()) for name, variable in _numbered(variables).items()}
+        arrays = {name: np.array(variable.numpy()) for name, variable in variables.items()}
         self.wait()
         self._writing = self._writer.submit(self._write, arrays, state)
 
@@ -147,10 +153,9 @@ class CheckpointFolder:
             except DataError as error:
                 logger.warning("%s; going back to the checkpoint before it", error)
                 continue
-            numbered = _numbered(variables)
-            if {name: tuple(v.shape) for name, v in numbered.items()} != {n: a.shape for n, a in arrays.items()}:
+            if {name: tuple(v.shape) for name, v in variables.items()} != {n: a.shape for n, a in arrays.items()}:
                 raise DataError(f"{path}: expected a checkpoint of this model, received another model's")
-            for name, variable in numbered.items():
+            for name, variable in variables.items():
                 variable.assign(arrays[name])
             return state
         if paths:

@@ -90,7 +90,7 @@ class StepProfile:
 
     def _seconds(self, backward, batches):
         """Median seconds of the forward pass, with `backward` of forward and backward pass, over these batches."""
-        run, found = self.trainer.take_step.without_update(backward, batches[0]), []
+        run, found = self.trainer.driver.without_update(backward, batches[0]), []
         for number in range(2):  # the first round traces, and compiles
             for batch in batches:
                 started = time.perf_counter()

@@ -16,17 +16,24 @@ from medtop.data.batch_options import batch_options, training_batch_options
 from medtop.data.batches import TrainBatches
 from medtop.evaluation.scoring import Scorer
 from medtop.files.errors import DataError, Stopped
-from medtop.model.balancing import make_balancer
-from medtop.model.multitask import build_model
+from medtop.model.multitask import build_model, compile_arguments
 from medtop.reporting.page import write_training_page
 from medtop.training import distribution as distributions
-from medtop.training.checkpoints import CheckpointFolder, read_arrays, set_weights, weights_of, write_arrays
+from medtop.training.checkpoints import (
+    CheckpointFolder,
+    read_arrays,
+    set_weights,
+    training_variables,
+    weights_of,
+    write_arrays,
+)
+from medtop.training.driver import Driver
 from medtop.training.estimate import training_seconds
 from medtop.training.log import TrainingLog, read_log
 from medtop.training.optimizer import AdamW, WarmupLinearDecay
 from medtop.training.options import balanced_label
 from medtop.training.profile import StepProfile
-from medtop.training.step import TrainStep
+from medtop.training.step import TensorFlowModel
 from medtop.training.tensorboard import write_scalars
 from medtop.training.validation import aggregation_of, best_metric_name, better, validation_measures
 from medtop.training.wide_part import load_wide
@@ -58,7 +65,7 @@ class State:
 
 
 class Trainer:
-    """Trains one model as a `Plan` says.
+    """Trains one model as a `Plan` says: compiled for `fit`, driven step by step.
 
     Args:
         plan: `medtop.training.options.Plan`.
@@ -85,26 +92,18 @@ class Trainer:
         )
         self.rate = WarmupLinearDecay(options.learning_rate, warmup, self.total_steps)
         with self.distribution.scope():
-            self.model = build_model(plan.config, plan.tasks)
-            self.optimizer = AdamW(self.model.trainable_weights, self.rate, options.weight_decay)
-            self.balancer = make_balancer(
-                options.loss_balancing,
-                [task.name for task in plan.tasks],
-                task_weights={task.name: task.weight for task in plan.tasks},
-                learning_rate=options.balancing_learning_rate,
+            self.model = build_model(plan.config, plan.tasks, TensorFlowModel)
+            self.model.compile(
+                AdamW(self.rate, options.weight_decay),
+                **compile_arguments(plan.tasks),
+                balancer=options.loss_balancing,
+                balancer_settings={"learning_rate": options.balancing_learning_rate},
+                accumulation=options.gradient_accumulation_steps,
                 seed=options.seed,
+                jit_compile=compiled,
             )
-        self.take_step = TrainStep(
-            self.model,
-            plan.tasks,
-            self.optimizer,
-            self.balancer,
-            self.distribution,
-            options.seed,
-            options.gradient_accumulation_steps,
-            telemetry_steps=options.telemetry_steps if len(plan.tasks) > 1 else 0,
-            jit_compile=compiled,
-        )
+        self.driver = Driver(self.model, self.distribution)
+        self._telemetry_steps = options.telemetry_steps if len(plan.tasks) > 1 else 0
         self.log, self.eval_log = TrainingLog(run.log_file), TrainingLog(run.eval_log_file)
         self.checkpoints = CheckpointFolder(run.checkpoints, options.keep_checkpoints)
         self.state = State()
@@ -114,8 +113,8 @@ class Trainer:
 
     @property
     def variables(self):
-        """Everything that a checkpoint holds, in a fixed order."""
-        return [*self.model.weights, *self.optimizer.variables, *self.balancer.variables]
+        """Everything that a checkpoint holds: dict name -> variable."""
+        return training_variables(self.model)
 
     def train(self):
         """Trains to the end, from the newest checkpoint where there is one.
@@ -163,6 +162,7 @@ class Trainer:
             for log in (self.log, self.eval_log):
                 log.rewind(self.state.step)
         self._share(weights=True)
+        self.model.optimizer.iterations.assign(self.state.step)
 
     def _share(self, weights=False):
         """The chief's state, and its weights, on every worker."""
@@ -170,7 +170,7 @@ class Trainer:
             return
         self.state = State(**self.distribution.broadcast_state(dataclasses.asdict(self.state)))
         if weights:
-            variables = self.variables
+            variables = list(self.variables.values())
             values = self.distribution.broadcast([np.asarray(variable) for variable in variables])
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
@@ -201,12 +201,13 @@ class Trainer:
         if self.profile is not None:
             batches = self.profile.watch(batches)
         for batch in batches:
-            step, steps = state.step + len(started), steps - 1
-            started.append(self.take_step.start(step, batch, self._stop is not None))
-            due = (step + 1) % options.save_checkpoints_steps == 0 or self.profile is not None
+            step, steps = state.step + len(started) + 1, steps - 1
+            telemetry = bool(self._telemetry_steps) and step % self._telemetry_steps == 0
+            started.append(self.driver.start(batch, self._stop is not None, telemetry))
+            due = step % options.save_checkpoints_steps == 0 or self.profile is not None
             if len(started) == options.steps_per_execution or steps == 0 or due:
                 for number, one in enumerate(started, 1):
-                    self.step_done(*self.take_step.read(one), last=number == len(started))
+                    self.step_done(*self.driver.read(one), last=number == len(started))
                 started.clear()
 
     def step_done(self, logs, stop=False, last=True):

@@ -102,14 +102,14 @@ def test_padded_bucketed_and_packed_give_the_same_losses_and_gradients(info):
     import tensorflow as tf
     from small_data import ALL_EMBEDDINGS, all_tasks, small_config
 
-    from medtop.model.balancing import make_balancer
-    from medtop.model.multitask import build_model
+    from medtop.model.multitask import build_model, compile_arguments
     from medtop.training.distribution import Distribution
-    from medtop.training.step import TrainStep
+    from medtop.training.driver import Driver
+    from medtop.training.step import TensorFlowModel
 
-    class Keep:
-        def apply(self, step, gradients):
-            self.gradients = [gradient.numpy() for gradient in gradients]
+    class Keep(keras.optimizers.SGD):
+        def apply(self, grads, trainable_variables):
+            self.gradients = [gradient.numpy() for gradient in grads]
 
     tf.config.run_functions_eagerly(True)
     try:
@@ -123,15 +123,13 @@ def test_padded_bucketed_and_packed_give_the_same_losses_and_gradients(info):
             )
             keras.utils.set_random_seed(1)
             tasks = all_tasks()
-            model, kept = build_model(config, tasks), []
+            model, kept = build_model(config, tasks, TensorFlowModel), []
             layouts = [(False, (24,)), (True, (64,)), (False, (8, 16, 24)), (True, (24,))]
             for packing, row_lengths in layouts if pooling == "cls" else layouts[:2]:
                 batch = whole_window(packing, row_lengths, tasks, info, config)
                 keep = Keep()
-                here = Distribution(tf.distribute.get_strategy())
-                balancer = make_balancer("gradnorm", [task.name for task in tasks])
-                take_step = TrainStep(model, tasks, keep, balancer, here, clip_norm=None, telemetry_steps=1)
-                logs, _ = take_step(0, batch)
+                model.compile(keep, **compile_arguments(tasks), balancer="gradnorm", clip_norm=None)
+                logs, _ = Driver(model, Distribution(tf.distribute.get_strategy()))(batch, telemetry=True)
                 kept.append((batch, logs, keep.gradients))
             assert kept[0][0][0]["cls_positions"].shape == (40, 1)
             rows, slots = kept[1][0][0]["cls_positions"].shape

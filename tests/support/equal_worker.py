@@ -32,28 +32,14 @@ def main(name, folder, results, devices, cases):
 def train(distribution, folder, settings):
     """(log of each step, final weights by name)."""
     import keras
-    import tensorflow as tf
 
     from medtop.data.batches import BatchOptions, TrainBatches
     from medtop.data.description import read_dataset
-    from medtop.model.balancing import make_balancer
     from medtop.model.config import BertConfig
-    from medtop.model.multitask import build_model
+    from medtop.model.multitask import build_model, compile_arguments
     from medtop.model.tasks import choose_tasks
-    from medtop.training.step import TrainStep
-
-    class GradientDescent:
-        """w <- w - 0.1 g: nothing adapts, so that a difference of gradients stays as small as it is."""
-
-        def __init__(self, weights):
-            self.weights = [weight.value for weight in weights]
-            self.strategy = tf.distribute.get_strategy()
-
-        def apply(self, step, gradients):
-            for weight, gradient in zip(self.weights, gradients, strict=True):
-                self.strategy.extended.update(
-                    weight, lambda weight, gradient: weight.assign_sub(0.1 * gradient), args=(gradient,), group=False
-                )
+    from medtop.training.optimizer import AdamW
+    from medtop.training.step import TensorFlowModel
 
     keras.utils.set_random_seed(3)
     info = read_dataset(f"{folder}/train.tfrecord")
@@ -62,29 +48,56 @@ def train(distribution, folder, settings):
     options = BatchOptions(batch_size=settings["batch_size"], max_seq_length=32, **settings.get("options", {}))
     batches = TrainBatches(info, config, tasks, options, seed=5)
     with distribution.scope():
-        model = build_model(config, tasks)
-        optimizer = GradientDescent(model.trainable_weights)
-        weights = {task.name: task.weight for task in tasks}
-        balancer = make_balancer(settings.get("balancing", "fixed"), settings["tasks"], task_weights=weights)
-    take_step = TrainStep(
-        model,
-        tasks,
-        optimizer,
-        balancer,
-        distribution,
-        seed=1,
-        accumulation=settings.get("accumulation", 1),
-        clip_norm=settings.get("clip_norm", 1.0),
-        telemetry_steps=settings.get("telemetry_steps", 0),
-    )
-    logs, step = [], 0
+        model = build_model(config, tasks, TensorFlowModel)
+        # w <- w - 0.1 g: nothing adapts, so that a difference of gradients stays as small as it is
+        adamw = settings.get("optimizer") == "adamw"
+        model.compile(
+            AdamW(0.1, epsilon=0.1) if adamw else keras.optimizers.SGD(0.1),
+            **compile_arguments(tasks),
+            balancer=settings.get("balancing", "fixed"),
+            clip_norm=settings.get("clip_norm", 1.0),
+            accumulation=settings.get("accumulation", 1),
+            seed=1,
+        )
+    take = fitted if settings.get("fit") else driven
+    logs = take(model, distribution, batches, settings)
+    return logs, {weight.path: np.asarray(weight) for weight in [*model.weights, *model.balancer.variables]}
+
+
+def driven(model, distribution, batches, settings):
+    """The log of each step that the trainer's driver takes."""
+    from medtop.training.driver import Driver
+
+    driver, logs, step = Driver(model, distribution), [], 0
+    telemetry_steps = settings.get("telemetry_steps", 0)
     while step < settings["steps"]:
         for batch in batches.epoch(step // batches.steps_per_epoch):
-            logs.append(take_step(step, batch)[0])
             step += 1
+            logs.append(driver(batch, telemetry=bool(telemetry_steps) and step % telemetry_steps == 0)[0])
             if step == settings["steps"]:
                 break
-    return logs, {weight.path: np.asarray(weight) for weight in [*model.weights, *balancer.variables]}
+    return logs
+
+
+def fitted(model, distribution, batches, settings):
+    """The log of each step that Keras's `fit` takes."""
+    import keras
+
+    logs, epoch = [], 0
+
+    class EachStep(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            self.model.reset_metrics()  # else they are means over the epoch so far
+
+        def on_train_batch_end(self, batch, logs=None):
+            rows.append({name: float(value) for name, value in logs.items()})
+
+    rows = logs
+    while len(logs) < settings["steps"]:
+        steps = min(batches.steps_per_epoch, settings["steps"] - len(logs))
+        model.fit(batches.epoch(epoch), steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[EachStep()])
+        epoch += 1
+    return logs
 
 
 if __name__ == "__main__":

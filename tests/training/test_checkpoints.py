@@ -13,12 +13,19 @@ import keras  # noqa: E402
 from small_data import all_tasks, small_config  # noqa: E402
 
 from medtop.files.errors import DataError  # noqa: E402
-from medtop.model.balancing import make_balancer  # noqa: E402
-from medtop.model.multitask import build_model  # noqa: E402
-from medtop.training.checkpoints import CheckpointFolder, read_arrays, set_weights, weights_of, write_arrays  # noqa: E402
+from medtop.model.multitask import build_model, compile_arguments  # noqa: E402
+from medtop.training.checkpoints import (  # noqa: E402
+    CheckpointFolder,
+    read_arrays,
+    set_weights,
+    training_variables,
+    weights_of,
+    write_arrays,
+)
 from medtop.training.distribution import Distribution  # noqa: E402
+from medtop.training.driver import Driver  # noqa: E402
 from medtop.training.optimizer import AdamW, WarmupLinearDecay  # noqa: E402
-from medtop.training.step import TrainStep  # noqa: E402
+from medtop.training.step import TensorFlowModel  # noqa: E402
 
 TASKS = all_tasks(["long_stay"])
 
@@ -28,23 +35,23 @@ class InTraining:
 
     def __init__(self, seed=0, **changes):
         keras.utils.set_random_seed(seed)
-        self.model = build_model(small_config(**changes), TASKS)
-        self.optimizer = AdamW(self.model.trainable_weights, WarmupLinearDecay(1e-2, 2, 50))
-        balancer = make_balancer("uncertainty", ["long_stay"])
-        here = Distribution(tf.distribute.get_strategy())
-        self.take_step = TrainStep(self.model, TASKS, self.optimizer, balancer, here)
-        self.variables = [*self.model.weights, *self.optimizer.variables, *balancer.variables]
+        self.model = build_model(small_config(**changes), TASKS, TensorFlowModel)
+        optimizer = AdamW(WarmupLinearDecay(1e-2, 2, 50))
+        self.model.compile(optimizer, **compile_arguments(TASKS), balancer="uncertainty")
+        self.driver = Driver(self.model, Distribution(tf.distribute.get_strategy()))
+        self.variables = training_variables(self.model)
 
     def steps(self, count, first=0):
         """Takes training steps with dropout, each with its own batch; the losses."""
         losses = []
+        self.model.optimizer.iterations.assign(first)
         for number in range(first, first + count):
             rng = np.random.default_rng(number)
             x = {key: rng.integers(1, 5, (4, 6)).astype(np.int32) for key in ("token_ids", "visits", "ages")}
             x |= {"patient_slots": np.ones((4, 6), np.int32), "cls_positions": np.zeros((4, 1), np.int32)}
             y, w = rng.integers(0, 2, (4, 1, 1)).astype(np.float32), np.full((4, 1, 1), 0.25, np.float32)
             batch = tf.nest.map_structure(tf.constant, (x, {"long_stay": y}, {"long_stay": w}))
-            losses.append(self.take_step(number, batch)[0]["loss"])
+            losses.append(self.driver(batch)[0]["loss"])
         return losses
 
 
@@ -54,7 +61,7 @@ def save(folder, trained, state):
 
 
 def everything(trained):
-    return [np.array(variable.numpy()) for variable in trained.variables]
+    return [np.array(variable.numpy()) for variable in trained.variables.values()]
 
 
 @pytest.fixture(scope="module")

@@ -62,9 +62,13 @@ def read(result):
         return logs, {name: file[name] for name in file.files if name != "logs"}
 
 
-def assert_equal(one, other, tolerance=1e-5):
+def assert_equal(one, other, tolerance=1e-5, by_fit=False):
+    """The same logs and weights; of what `fit` shows, the losses."""
     logs, weights = one
     other_logs, other_weights = other
+    if by_fit:
+        logs, other_logs = ([losses_of(row, other_logs[0]) for row in rows] for rows in (logs, other_logs))
+        assert "loss" in logs[0]
     assert [row.keys() for row in logs] == [row.keys() for row in other_logs]
     for name in {name: None for row in logs for name in row}:
         mine, theirs = ([row[name] for row in rows if name in row] for rows in (logs, other_logs))
@@ -74,6 +78,10 @@ def assert_equal(one, other, tolerance=1e-5):
     assert weights.keys() == other_weights.keys()
     for path, weight in weights.items():
         np.testing.assert_allclose(weight, other_weights[path], rtol=tolerance, atol=1e-7, err_msg=path)
+
+
+def losses_of(row, shown):
+    return {name: value for name, value in row.items() if name.endswith("loss") and name in shown}
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +113,8 @@ CASES = {
         telemetry_steps=5,
     ),
     "random": COMMON | dict(tasks=["masked_lm", "complications"], balancing="random"),
-    "uneven": COMMON | dict(tasks=["long_stay"], batch_size=7),  # rows that two devices cannot share evenly
+    # rows that two devices cannot share evenly; the trainer's optimizer, with a large epsilon instead of plain descent
+    "uneven": COMMON | dict(tasks=["long_stay"], batch_size=7, optimizer="adamw"),
 }
 
 
@@ -144,18 +153,20 @@ def check_what_cases_say(results):
         assert len(cosines) == 4 * 3
 
 
-def check_equal(folder, expected, results, strategy, places=(None,), **about):
-    """Runs the cases of `expected` under a strategy, in one process or several, and compares."""
-    cases = {name: CASES[name] for name in expected}
+def check_equal(folder, expected, results, strategy, places=(None,), fit=(), **about):
+    """Runs the cases of `expected` under a strategy, in one process or several, those named in `fit` also by Keras's
+    `fit`, and compares."""
+    cases = {name: CASES[name] for name in expected} | {f"{name}, by fit": CASES[name] | {"fit": True} for name in fit}
     finished([start(strategy, folder, results, cases, more=place, **about) for place in places])
-    for name, one in expected.items():
-        assert_equal(one, read(results / f"{name}.npz"))
+    for name in cases:
+        alone, _, by_fit = name.partition(", ")
+        assert_equal(expected[alone], read(results / f"{name}.npz"), by_fit=bool(by_fit))
 
 
 def test_two_mirrored_devices_equal_one(folder, alone, tmp_path):
     expected = alone(FAST)
     check_what_cases_say(expected)
-    check_equal(folder, expected, tmp_path, "mirrored", devices=2)
+    check_equal(folder, expected, tmp_path, "mirrored", devices=2, fit=("uneven",))
 
 
 @pytest.mark.slow
@@ -167,8 +178,13 @@ def test_two_worker_processes_equal_one(folder, alone, tmp_path):
 def test_every_case_on_two_devices_and_two_workers(folder, alone, tmp_path):
     expected = alone(tuple(CASES))
     check_what_cases_say(expected)
-    check_equal(folder, expected, tmp_path, "mirrored", devices=2)
+    check_equal(folder, expected, tmp_path, "mirrored", devices=2, fit=tuple(CASES))
     check_equal(folder, expected, tmp_path, "multi_worker_mirrored", cluster(2))
+
+
+@pytest.mark.slow
+def test_fit_equals_the_trainers_steps_in_every_case(folder, alone, tmp_path):
+    check_equal(folder, alone(tuple(CASES)), tmp_path, "one_device", fit=tuple(CASES))
 
 
 @pytest.mark.slow

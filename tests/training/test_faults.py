@@ -195,7 +195,7 @@ def test_places_are_listed_by_file():
 def test_a_loss_that_is_no_number_names_step_file_and_records(options, tmp_path):
     """Injected: from the seventh step on every loss is NaN."""
     done = Trainer(execute.make_plan(options), RunDirectory(tmp_path / "run"))
-    read = done.take_step.read
+    read = done.driver.read
     located = []
 
     def wild(started):
@@ -205,7 +205,7 @@ def test_a_loss_that_is_no_number_names_step_file_and_records(options, tmp_path)
             logs |= {"loss": float("nan")}
         return logs, stop
 
-    done.take_step.read = wild
+    done.driver.read = wild
     with pytest.raises(DataError) as caught:
         done.train()
     message = str(caught.value)

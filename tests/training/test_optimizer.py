@@ -65,10 +65,11 @@ def test_three_steps_equal_numpy():
     variables = [
         keras.Variable(start, name=name) for start, name in zip(starts, ("kernel", "bias", "gamma"), strict=True)
     ]
-    optimizer = AdamW(variables, WarmupLinearDecay(0.1, 2, 10), weight_decay=0.3)
-    for number, step in enumerate(steps):
+    optimizer = AdamW(WarmupLinearDecay(0.1, 2, 10), weight_decay=0.3)
+    for step in steps:
         gradients, _ = tf.clip_by_global_norm([tf.constant(gradient) for gradient in step], 1.0)
-        optimizer.apply(tf.constant(number), gradients)
+        optimizer.apply(gradients, variables)
+    assert int(optimizer.iterations) == 3
 
     def rate(s):
         return 0.1 * min((s + 1) / 2, (10 - s) / 8, 1.0)
@@ -86,18 +87,30 @@ def test_many_steps_equal_kerass_adamw():
         [keras.Variable(start, name=name) for start, name in zip(starts, ("kernel", "bias"), strict=True)]
         for _ in range(2)
     )
-    optimizer = AdamW(mine, lambda step: tf.constant(0.01), weight_decay=0.1)
+    optimizer = AdamW(0.01, weight_decay=0.1)
+    optimizer.build(mine)
     other = keras.optimizers.AdamW(0.01, weight_decay=0.1, epsilon=1e-6)
     other.build(theirs)
     other.exclude_from_weight_decay(var_names=["bias"])
     for step in range(60):
         size = float(step % 7 > 1)
         gradients = [tf.constant(size * rng.normal(size=start.shape), tf.float32) for start in starts]
-        optimizer.apply(tf.constant(step), gradients)
+        optimizer.apply(gradients)
         other.apply(gradients)
     for a, b in zip(mine, theirs, strict=True):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-4, atol=1e-6)
-    assert len(optimizer.variables) == 4
+    assert list(optimizer.slots) == [
+        f"{name}/{mean}:0" for name in ("kernel", "bias") for mean in ("mean", "square_mean")
+    ]
+
+
+def test_optimizer_and_schedule_survive_saving_and_loading():
+    made = AdamW(WarmupLinearDecay(0.1, 2, 10), weight_decay=0.3, epsilon=1e-7, no_decay=("bias",))
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(made))
+    assert type(again) is AdamW and again.get_config() == made.get_config()
+    np.testing.assert_array_equal(
+        rates(0.1, 2, 10, steps=10), [float(again._learning_rate(step)) for step in range(10)]
+    )
 
 
 def test_zero_gradients_move_kernels_and_tables_only():
@@ -107,8 +120,8 @@ def test_zero_gradients_move_kernels_and_tables_only():
     for weight in model.weights:
         weight.assign(rng.normal(size=weight.shape) + 1)
     before = {weight.path: np.asarray(weight).copy() for weight in model.weights}
-    optimizer = AdamW(model.trainable_variables, WarmupLinearDecay(0.5, 0, 1000), weight_decay=0.1)
-    optimizer.apply(tf.constant(0), [tf.zeros(weight.shape) for weight in model.trainable_variables])
+    optimizer = AdamW(WarmupLinearDecay(0.5, 0, 1000), weight_decay=0.1)
+    optimizer.apply([tf.zeros(weight.shape) for weight in model.trainable_variables], model.trainable_variables)
     moved = set()
     for weight in model.weights:
         if not np.array_equal(np.asarray(weight), before[weight.path]):
