@@ -6,33 +6,52 @@ Example (after preprocessing/convert_entities.py wrote data/cdr.documents.train.
   python run_scripts/run_entities.py --do_predict --output_dir=checkpoints/cdr \
       --predict_input=notes --predict_output=marked --predict_format=brat
 
-A dictionary and a CRF with hand-made features are trained and shown beside each other; --model chooses which predicts.
-Each predicted span has a score. docs/entities.md gives every rule.
+A dictionary and a CRF with hand-made features are trained and always shown; --model=encoder trains the encoder beside
+them, with the trainers' flags. --model chooses which predicts; each predicted span has a score. docs/entities.md gives
+every rule.
 """
 
+import logging
 import shlex
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands, flags
+from medtop.cli import commands, flags, training_flags
 from medtop.entities import evaluate, run
+from medtop.files.errors import DataError
 
+training_flags.define(tasks=("entities",), learning_rate=2e-3)
 flags.define(run.EntityOptions)
+
+_SHARED = ("output_dir", "do_train", "do_eval", "seed", "num_bootstrap")
+_MADE_HERE = ("input_file", "valid_file", "test_file", "tasks")
+
+
+def _options():
+    """(`EntityOptions`, `TrainingOptions`, `DriverOptions`) out of the flags."""
+    if wrong := flags.given(*_MADE_HERE):
+        raise DataError(f"--{wrong[0]}: expected --input_prefix instead, whose tables this script makes records of")
+    training, driver = training_flags.options_from(), flags.read(training_flags.DriverOptions)
+    shared = {name: getattr(training, name) for name in _SHARED}
+    return flags.read(run.EntityOptions, **shared, overwrite=driver.overwrite), training, driver
 
 
 def main(_):
     """Flags in, library calls, a table out."""
-    options = flags.read(run.EntityOptions)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    options, training, driver = _options()
     run.check_options(options)
     folder = shlex.quote(options.output_dir)
     if options.do_train:
-        about = run.train(options)
+        about, _ = run.train(options)
         size, types = about["training"], ", ".join(about["types"])
         print(f"trained on {size['documents']:,} documents, {size['sentences']:,} sentences: {types}")
         for name, number in about["counts"].items():
             print(f"  {name.replace('_', ' ')}: {number:,}")
+        if options.model == "encoder":
+            run.train_encoder(options, training, driver.resume, shlex.join(["python", *sys.argv]))
     if options.do_eval:
         found = run.evaluate_run(options)
         print("\n".join(evaluate.report_lines(found[options.model])))

@@ -2,21 +2,26 @@
 
 import dataclasses
 import itertools
+import json
 import tempfile
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
+import medtop
+from medtop.cohort.vocabulary import Vocabulary
 from medtop.entities.documents import Span
-from medtop.entities.records import TASK, EntityMaker, EntitySettings, document_windows
+from medtop.entities.records import TASK, EntityMaker, EntitySettings, Tagset, document_windows, learn_tagset
 from medtop.entities.tags import decode
 from medtop.entities.viterbi import allowed_transitions, viterbi
 from medtop.entities.windows import cut, gather
 from medtop.entities.words import document_words
+from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
+from medtop.model.config import BertConfig
 
-RUN = "encoder"
-RECORDS = "records"
+RUN, RECORDS, WORDS, WINDOWS = "encoder", "records", "words.txt", "windows.json"
 _BLOCK = 256
 
 
@@ -67,6 +72,76 @@ def make_records(folder, documents, tagset, split, windows, seed=0):
             if len(examples.lengths):
                 writer.write(examples)
     return path
+
+
+def train(folder, documents, about, dictionary, windows, training, resume=True, command=""):
+    """Writes the records and trains, or goes on.
+
+    Args:
+        folder: the run's.
+        documents: dict "train" and perhaps "valid" -> list of `Document`, spans in one piece.
+        about: dict of `entities.json`: `types`, `tag_scheme`.
+        dictionary: the run's `Dictionary`, the gazetteer of all but training documents.
+        windows: `WindowOptions`.
+        training: `TrainingOptions`; files, tasks and folder are filled in here.
+        resume, command: as for `medtop.runs.execute.execute`.
+    """
+    from medtop.runs.execute import execute
+
+    folder, given = Path(folder), training.bert_config_file
+    config_file = given or str(resources.files(medtop).joinpath("configs/entities.json"))
+    rows = BertConfig.from_file(config_file).word_channel_size
+    tagset = learn_tagset(documents["train"], about["tag_scheme"], rows)
+    tagset = dataclasses.replace(tagset, dictionary=dictionary, types=about["types"])
+    tagset.vocabulary.write_text(folder / WORDS)
+    write_json(folder / WINDOWS, dataclasses.asdict(windows))
+    paths = {
+        split: str(make_records(folder, some, tagset, split, windows, training.seed))
+        for split, some in documents.items()
+        if some
+    }
+    options = dataclasses.replace(
+        training,
+        input_file=paths["train"],
+        valid_file=paths.get("valid", ""),
+        test_file="",
+        output_dir=str(folder / RUN),
+        bert_config_file=config_file,
+        tasks=(TASK,),
+        do_train=True,
+        do_eval=False,
+        baselines=False,
+        max_seq_length=windows.max_seq_length,
+    )
+    execute(options, resume, False, command)
+
+
+def load(folder, about, dictionary, constrained=True):
+    """The `EncoderTagger` of a run's folder.
+
+    Args:
+        folder, about, dictionary: as for `train`.
+        constrained: see `EncoderTagger`.
+
+    Raises:
+        DataError: where no encoder was trained.
+    """
+    from medtop.training.run_directory import RunDirectory
+
+    folder = Path(folder)
+    try:
+        windows = WindowOptions(**json.loads((folder / WINDOWS).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise DataError(
+            f"{folder / RUN}: expected a trained encoder, found none (--do_train --model=encoder)"
+        ) from None
+    except (ValueError, TypeError):
+        raise DataError(f"{folder / WINDOWS}: expected what --do_train writes, received another content") from None
+    config, vocabulary, _ = RunDirectory(folder / RUN).read()
+    if Vocabulary.read(folder / WORDS) != vocabulary:
+        raise DataError(f"{folder / WORDS}: expected the vocabulary of {folder / RUN}, received another run's")
+    tagset = Tagset(vocabulary, about["types"], about["tag_scheme"], dictionary, [], config.word_channel_size)
+    return EncoderTagger(folder / RUN, tagset, windows, constrained)
 
 
 class EncoderTagger:

@@ -1,6 +1,7 @@
 """Training, evaluation and prediction of taggers of entities, from tables to a folder and back to any format.
 
-A run's folder: `entities.json` (what it was trained with and on), `dictionary.json`, `crf.bin`; after an evaluation
+A run's folder: `entities.json` (what it was trained with and on), `dictionary.json`, `crf.bin`; with the encoder
+`encoder/` (the trainer's run directory), `records/`, `words.txt` and `windows.json`; after an evaluation
 `metrics.json`, `predictions.<system>.jsonl` and `entities.html`.
 """
 
@@ -23,13 +24,16 @@ from medtop.entities.scores import RATIOS
 from medtop.entities.spans import RULES, reduce_fragments
 from medtop.entities.tagging import predict, training_sentences
 from medtop.entities.tags import SCHEMES
-from medtop.files.atomic import atomic_path, write_json
+from medtop.files.atomic import atomic_path, sha256, write_json
 from medtop.files.errors import DataError
 from medtop.files.folders import check_target, has_json_key, whole_folder
-from medtop.files.options import SEED, Rule, at_least, option
+from medtop.files.options import Rule, at_least, option
 
 SETTINGS = "entities.json"
-MODELS = ("crf", "dictionary")
+MODELS = ("crf", "dictionary", "encoder")
+RIVALS = ("crf", "dictionary")
+"""Trained in every run, and always shown."""
+
 PREDICTION = "prediction.json"
 
 
@@ -37,24 +41,33 @@ PREDICTION = "prediction.json"
 class EntityOptions:
     """What a run is asked to do."""
 
-    output_dir: str = option("", "The run's folder.", required=True)
+    # The trainers' own flags (`TrainingOptions`), which the script hands on.
+    output_dir: str = ""
+    do_train: bool = False
+    do_eval: bool = False
+    seed: int = 0
+    num_bootstrap: int = 1000
+    overwrite: bool = False
     input_prefix: str = option("", "Prefix of convert_entities.py's tables.")
-    do_train: bool = option(False, "Train on the tables' training split.")
-    do_eval: bool = option(False, "Score the test split (and show the other systems beside the chosen one).")
     do_predict: bool = option(False, "Mark entities in the texts of --predict_input.")
-    model: str = option("crf", "Which of the run's systems predicts, and stands first.", choices=MODELS)
+    model: str = option(
+        "crf",
+        "Which of the run's systems predicts and stands first; encoder is trained beside the other two, with the "
+        "trainers' flags.",
+        choices=MODELS,
+    )
     tag_scheme: str = option("bio", "Tags of the words.", choices=SCHEMES)
     decode: str = option(
-        "greedy",
-        "greedy: the CRF's own best sequence, read strictly; viterbi: the best one that the scheme allows.",
-        choices=("greedy", "viterbi"),
+        "",
+        "viterbi: the best sequence that the scheme allows; greedy: the CRF's own best one, or each word's best tag, "
+        "read strictly. Default: greedy for the CRF, viterbi for the encoder.",
+        choices=("", "greedy", "viterbi"),
     )
+    window_overlap: int = option(32, "Encoder: words that neighbouring windows share.", rule=at_least(0))
     fragments: str = option("hull", "What becomes of training spans in fragments.", choices=RULES)
     train_documents: int = option(0, "Train on so many documents, drawn by the seed; 0 = all.", rule=at_least(0))
-    seed: int = option(0, "Seed of --train_documents and of the intervals.", rule=SEED)
     eval_split: str = option("test", "Which split --do_eval scores.", choices=("test", "valid"))
     flavour: str = option("conll", "How hits are counted.", choices=("conll", "nervaluate", "i2b2_2010", "i2b2_2012"))
-    num_bootstrap: int = option(1000, "Resamples of patients (or documents).", rule=at_least(0))
     predict_input: str = option("", "A .txt file or a folder of them.")
     predict_output: str = option("", "New folder for the predictions, files named as the texts.")
     predict_format: str = option(
@@ -62,7 +75,6 @@ class EntityOptions:
         "Format of the predictions; each span with its score.",
         rule=Rule("a format of docs/entities.md", lambda name: find_format(name) is not None),
     )
-    overwrite: bool = option(False, "Replace an earlier run or an earlier --predict_output.")
 
 
 def check_options(options):
@@ -86,25 +98,36 @@ def check_options(options):
 def train(options):
     """Learns the dictionary and the CRF and writes the run's folder, whole or not at all.
 
+    Where the same run has been done before, nothing is touched.
+
     Returns:
-        dict of `entities.json`.
+        (dict of `entities.json`, whether it had been done before).
 
     Raises:
-        DataError: for missing tables, or tables without spans in the training split.
+        DataError: for missing tables, tables without spans in the training split, or a run with other settings.
     """
+    request = _request(options)
+    if (Path(options.output_dir) / SETTINGS).is_file() and not options.overwrite:
+        about = read_settings(options.output_dir)
+        before = about.get("request", {})
+        differences = [
+            f"{key} {before.get(key)!r} -> {value!r}" for key, value in request.items() if before.get(key) != value
+        ]
+        if differences:
+            raise DataError(
+                f"{options.output_dir}: expected the settings that the run was started with, received others: "
+                f"{'; '.join(differences)}; --overwrite starts anew"
+            )
+        return about, True
     with whole_folder(options.output_dir, has_json_key(SETTINGS, "tag_scheme"), options.overwrite) as work:
         tally, counts = Tally(), {"documents": 0, "sentences": 0}
-        chosen = _choose(options)
 
-        def documents():
-            for number, document in enumerate(tables.read_tables(options.input_prefix, "train", tally)):
-                if chosen is None or number in chosen:
-                    counts["documents"] += 1
-                    spans = [reduce_fragments(span, options.fragments, tally) for span in document.spans]
-                    document.spans = [span for span in spans if span is not None]
-                    yield document
+        def counted():
+            for document in training_documents(options, tally):
+                counts["documents"] += 1
+                yield document
 
-        sentences = list(training_sentences(documents(), tally))
+        sentences = list(training_sentences(counted(), tally))
         counts["sentences"] = len(sentences)
         types = sorted({kind for _, ranges in sentences for _, _, kind in ranges})
         CrfTagger.learn(sentences, work / "crf.bin", options.tag_scheme)
@@ -112,13 +135,53 @@ def train(options):
         about = {
             "tag_scheme": options.tag_scheme,
             "types": types,
-            "training": {"input_prefix": str(Path(options.input_prefix).resolve()), "seed": options.seed, **counts},
-            "fragments": options.fragments,
+            "training": counts,
+            "request": request,
             "counts": dict(sorted(tally.counts.items())),
             "versions": {"medtop": medtop.__version__},
         }
         write_json(work / SETTINGS, about)
-    return about
+    return about, False
+
+
+def _request(options):
+    """What tells one run from another: plain values."""
+    files = [Path(path).resolve() for path in tables.table_paths(options.input_prefix, "train")]
+    tables.splits_of(options.input_prefix)
+    return {
+        "tables": {str(path): sha256(path) for path in files if path.is_file()},
+        **{name: getattr(options, name) for name in ("tag_scheme", "fragments", "train_documents", "seed")},
+    }
+
+
+def training_documents(options, tally, split="train"):
+    """Yields the documents of a split that are used, spans in one piece."""
+    chosen = _choose(options) if split == "train" else None
+    for number, document in enumerate(tables.read_tables(options.input_prefix, split, tally)):
+        if chosen is None or number in chosen:
+            spans = [reduce_fragments(span, options.fragments, tally) for span in document.spans]
+            document.spans = [span for span in spans if span is not None]
+            yield document
+
+
+def train_encoder(options, training, resume=True, command=""):
+    """Trains the encoder beside the run's other systems, with the shared trainer; goes on where it was stopped.
+
+    Args:
+        options: `EntityOptions`, whose run `train` has made.
+        training: `TrainingOptions`: the trainers' flags.
+        resume, command: as for `medtop.runs.execute.execute`.
+    """
+    from medtop.entities import encoder_tagger
+
+    about, tally = read_settings(options.output_dir), Tally()
+    documents = {"train": list(training_documents(options, tally))}
+    if "valid" in tables.splits_of(options.input_prefix):
+        documents["valid"] = list(training_documents(options, tally, "valid"))
+    windows = encoder_tagger.WindowOptions(training.max_seq_length or 128, options.window_overlap)
+    encoder_tagger.train(
+        options.output_dir, documents, about, _dictionary(options.output_dir), windows, training, resume, command
+    )
 
 
 def _choose(options):
@@ -148,24 +211,34 @@ def read_settings(folder):
     return about
 
 
-def load(folder, name, decode="greedy"):
-    """A run's system: an object with `tag`.
+def _dictionary(folder):
+    path = Path(folder) / "dictionary.json"
+    try:
+        return Dictionary.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected a run's dictionary, found none") from None
+    except (ValueError, TypeError):
+        raise DataError(f"{path}: expected a run's dictionary, received another content") from None
+
+
+def load(folder, name, decode=""):
+    """A run's system: a function of an iterable of documents that yields them with its spans.
 
     Args:
         folder: the run's.
         name: one of `MODELS`.
-        decode: of the CRF, see `EntityOptions`.
+        decode: see `EntityOptions`.
     """
     about = read_settings(folder)
+    if name == "encoder":
+        from medtop.entities import encoder_tagger
+
+        return encoder_tagger.load(folder, about, _dictionary(folder), decode != "greedy").predict_all
     if name == "dictionary":
-        path = Path(folder) / "dictionary.json"
-        try:
-            return Dictionary.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            raise DataError(f"{path}: expected a run's dictionary, found none") from None
-        except (ValueError, TypeError):
-            raise DataError(f"{path}: expected a run's dictionary, received another content") from None
-    return CrfTagger(Path(folder) / "crf.bin", about["tag_scheme"], decode == "viterbi")
+        tag = _dictionary(folder).tag
+    else:
+        tag = CrfTagger(Path(folder) / "crf.bin", about["tag_scheme"], decode == "viterbi").tag
+    return lambda documents: (predict(document, tag) for document in documents)
 
 
 def evaluate_run(options):
@@ -186,12 +259,11 @@ def evaluate_run(options):
         raise DataError(
             f"{options.input_prefix}: expected types {', '.join(about['types'])}, received {', '.join(unknown)}"
         )
-    names = [options.model, *(name for name in MODELS if name != options.model)]
+    names = [options.model, *(name for name in RIVALS if name != options.model)]
     folder, found = Path(options.output_dir), {}
-    systems = {name: load(folder, name, options.decode) for name in names}
-    predicted = {name: [predict(document, system.tag) for document in gold] for name, system in systems.items()}
+    predicted = {name: list(load(folder, name, options.decode)(gold)) for name in names}
     for name in names:
-        other = next(each for each in names if each != name)
+        other = next(rival for rival in RIVALS if rival != name)
         found[name] = evaluate.evaluate(
             gold,
             predicted[name],
@@ -244,8 +316,7 @@ def predict_texts(options):
     counts = {"documents": 0, "spans": 0}
 
     def marked():
-        for document in read_texts(options.predict_input):
-            found = predict(document, system.tag)
+        for found in system(read_texts(options.predict_input)):
             counts["documents"] += 1
             counts["spans"] += len(found.spans)
             yield found

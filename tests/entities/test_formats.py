@@ -1,6 +1,7 @@
 """Round trips of every format on random texts with every trap: the same text, the same spans."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -230,3 +231,30 @@ def test_xml_that_is_dangerous_or_broken(tmp_path):
     (tmp_path / "a.xml").write_text("<x><TEXT>")
     assert list(FORMATS["i2b2_2012"].read(input_files(tmp_path, (".xml",)), tally)) == []
     assert tally.reasons == {"expected XML": 1}
+
+
+def test_json_of_other_tools_and_of_nobody(tmp_path):
+    lines = [
+        {"id": 7, "text": "chest pain", "label": [[0, 5, "A"], [6, 10]]},
+        {"text": "chest pain", "label": "positive", "entities": [{"start": 6, "end": 10, "label": "B"}, "x", None]},
+        {
+            "full_text": "a b",
+            "spans": [{"start_position": 2, "end_position": 3, "entity_type": "C", "entity_value": "x"}],
+        },
+        ["no document"],
+        {"text": "half \ud83d a pair"},
+    ]
+    (tmp_path / "x.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines) + "{broken\n")
+    tally = Tally()
+    read = list(FORMATS["jsonl"].read(input_files(tmp_path, (".jsonl",)), tally))
+    assert [(d.document_id, [(s.type, s.start, s.end) for s in d.spans], d.columns) for d in read] == [
+        ("7", [("A", 0, 5)], {}), ("x-2", [("B", 6, 10)], {"label": "positive"}), ("x-3", [], {}),
+    ]  # fmt: skip
+    assert tally.counts["documents_left_out"] == 3 and tally.counts["spans_left_out"] == 4
+
+
+def test_scores_that_are_none_are_left_alone(tmp_path):
+    (tmp_path / "a.pubtator").write_text("1|t|arm\n1\t0\t3\tarm\tX\tD1\tscore=high\n1\t0\t3\tarm\tX\tD1\tscore=0.5\n")
+    (document,) = FORMATS["pubtator"].read(input_files(tmp_path, (".pubtator",)), Tally())
+    assert [span.score for span in document.spans] == [None, 0.5]
+    assert document.spans[0].attributes == {"concept": "D1", "parts": "score=high"}

@@ -14,6 +14,7 @@ from medtop.entities.formats import FORMATS
 from medtop.entities.reading import input_files
 from medtop.entities.tagging import predict, training_sentences
 from medtop.files.errors import DataError
+from medtop.model.config import WORD_CHANNELS
 
 DRUGS, PROBLEMS = ("aspirin", "metformin", "lisinopril", "heparin"), ("chest pain", "fever", "acute renal failure")
 
@@ -83,8 +84,33 @@ def test_run(prefix, tmp_path, run_script):
     assert list(f1) == ["crf", "dictionary"] and f1["crf"] == 1.0 and 0.7 < f1["dictionary"] < 0.95
     assert metrics["crf"]["comparison"]["strict"]["micro"]["low"] > 0
     assert (tmp_path / "run/entities.html").is_file() and "dictionary" in done.stdout
-    again = run_script("run_scripts/run_entities.py", "--do_train", *flags)
-    assert again.returncode == 1 and "--overwrite" in again.stderr
+    again = run_script("run_scripts/run_entities.py", "--do_train", "--tag_scheme=bioes", *flags)
+    assert again.returncode == 1 and "tag_scheme 'bio' -> 'bioes'; --overwrite" in again.stderr
+
+
+@pytest.mark.slow
+def test_encoder_is_trained_resumed_and_marks_texts(prefix, tmp_path, run_script):
+    """The trainers' flags, a run that is done before, the rivals beside, and a folder of texts."""
+    pytest.importorskip("tensorflow", reason="training needs TensorFlow")
+    config = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
+              "activation": "gelu", "initializer_range": 0.15, "hidden_dropout_prob": 0.0, "word_channel_size": 512,
+              "embeddings": ["code", "position", *WORD_CHANNELS]}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    flags = [f"--output_dir={tmp_path}/run", f"--input_prefix={prefix}", "--model=encoder", "--do_train",
+             f"--bert_config_file={tmp_path}/config.json", "--num_train_epochs=30", "--learning_rate=5e-3",
+             "--max_seq_length=24", "--window_overlap=6", "--train_batch_size=32"]  # fmt: skip
+    for more in ([], ["--do_eval"]):  # the second time training is done before
+        done = run_script("run_scripts/run_entities.py", *flags, *more, timeout=600)
+        assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())["systems"]
+    f1 = {name: found["scores"]["strict"]["micro"]["f1"]["value"] for name, found in metrics.items()}
+    assert list(f1) == ["encoder", "crf", "dictionary"] and f1["encoder"] > f1["dictionary"]
+    (tmp_path / "a.txt").write_text("Patient has fever and\r\nwas given aspirin. ")
+    done = run_script("run_scripts/run_entities.py", "--do_predict", "--model=encoder", f"--output_dir={tmp_path}/run",
+                      f"--predict_input={tmp_path}/a.txt", f"--predict_output={tmp_path}/out", timeout=300)  # fmt: skip
+    assert done.returncode == 0 and "T2\tdrug" in (tmp_path / "out/a.ann").read_text(), done.stderr
+    refused = run_script("run_scripts/run_entities.py", *flags, "--input_file=x")
+    assert refused.returncode == 1 and "--input_file: expected --input_prefix instead" in refused.stderr
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +157,8 @@ def test_constrained_decoding_agrees_where_all_is_clear(trained, prefix):
 def test_fewer_documents(prefix, tmp_path):
     pytest.importorskip("pycrfsuite", reason="python-crfsuite is not installed: the extra [entities]")
     options = run.EntityOptions(output_dir=str(tmp_path / "run"), input_prefix=str(prefix), train_documents=5)
-    assert run.train(options)["training"]["documents"] == 5
+    about, before = run.train(options)
+    assert about["training"]["documents"] == 5 and not before and run.train(options) == (about, True)
     with pytest.raises(DataError, match="expected at most 50, received 51"):
         run.train(run.EntityOptions(output_dir=str(tmp_path / "x"), input_prefix=str(prefix), train_documents=51))
     assert not (tmp_path / "x").exists()
@@ -148,6 +175,8 @@ def test_what_stops_it(prefix, trained, tmp_path):
     refused("--predict_output: expected it with --do_predict", do_predict=True, predict_input="x")
     with pytest.raises(DataError, match="expected a run that was trained, found none"):
         run.load(tmp_path, "crf")
+    with pytest.raises(DataError, match="expected a trained encoder, found none"):
+        run.load(trained, "encoder")
     with pytest.raises(DataError, match="expected x.documents.train.parquet"):
         tables.splits_of(tmp_path / "x")
     other = [Document("a", "pain", [Span("T1", "Other", ((0, 4),))])]

@@ -22,7 +22,7 @@ FOLDERS = {"txt": "txt", "con": "concept", "ast": "ast", "rel": "rel"}
 """End of the file's name -> its folder."""
 
 _PLACE = r"(\d+):(\d+) (\d+):(\d+)"
-_CONCEPT = re.compile(rf'c="(.*)" {_PLACE}\|\|t="([^"]*)"(?:\|\|s="([0-9.]+)")?', re.DOTALL)
+_CONCEPT = re.compile(rf'c="(.*)" {_PLACE}\|\|t="([^"]*)"(?:\|\|s="(\d+(?:\.\d+)?)")?', re.DOTALL)
 _ASSERTION = re.compile(rf'c="(.*)" {_PLACE}\|\|t="([^"]*)"\|\|a="([^"]*)"', re.DOTALL)
 _TOKEN = re.compile(r"[^ \t\r\x0b\x0c]+")
 

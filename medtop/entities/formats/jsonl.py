@@ -65,17 +65,17 @@ def _document(item, number, name, path, tally):
     document_id = f"{stem(name, _NAMES)}-{number}" if document_id is None else str(document_id)
     document = Document(document_id, text, source=name, patient_id=str(item.get("patient_id") or ""))
     document.kept = {"collection": stem(name, _NAMES), **(item["kept"] if isinstance(item.get("kept"), dict) else {})}
-    taken = {"kept", "patient_id", *_TEXT, *_SPANS, *_ID}
+    taken = {"kept", "patient_id", *_TEXT, *_ID}
     document.columns = {
         key: str(value) for key, value in item.items() if key not in taken and isinstance(value, (str, int, float))
     }
     if not check_text(document, path, tally, number):
         return None
-    stated = []
-    for place, span in enumerate(_pick(item, _SPANS) or [], 1):
+    stated, spans = [], next((item[key] for key in _SPANS if isinstance(item.get(key), list)), [])
+    for place, span in enumerate(spans, 1):
         try:
             stated.append(_stated(span, place, number))
-        except (KeyError, TypeError, ValueError, IndexError):
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError):
             tally.reject(path, number, f"span {place}", "expected start, end and type")
     check_spans(document, stated, path, tally)
     return document

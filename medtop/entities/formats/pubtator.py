@@ -18,7 +18,7 @@ from medtop.entities.reading import lines_of, output_file, read_text, stem
 
 SUFFIXES = (".PubTator.txt", ".pubtator.txt", ".pubtator", ".PubTator", ".txt")
 _TEXT = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
-_SCORE = "score="
+_SCORE = re.compile(r"score=(\d+(?:\.\d+)?)")
 
 
 def read(files, tally):
@@ -64,8 +64,8 @@ def _document(block, name, path, tally):
 def _span(columns, number):
     attributes, score = {}, None
     for column, value in zip(("concept", "parts"), columns[5:7], strict=False):
-        if column == "parts" and value.startswith(_SCORE):
-            score = float(value.removeprefix(_SCORE))
+        if column == "parts" and (found := _SCORE.fullmatch(value)):
+            score = float(found[1])
         elif value or column == "parts" or len(columns) > 6:
             attributes[column] = value
     return Span(f"T{number}", columns[4], ((int(columns[1]), int(columns[2])),), attributes, score)
@@ -94,7 +94,7 @@ def document_lines(document, tally):
         columns = [name, str(span.start), str(span.end), blanked(document.text[span.start : span.end]), span.type]
         concept, parts = span.attributes.get("concept"), span.attributes.get("parts")
         if span.score is not None:
-            parts = f"{_SCORE}{span.score:.4f}"
+            parts = f"score={span.score:.4f}"
         columns += [concept or ""] * (concept is not None or parts is not None) + [parts] * (parts is not None)
         tally.count("attributes_without_a_place_in_pubtator", len(span.attributes.keys() - {"concept", "parts"}))
         lines.append("\t".join(columns))
