@@ -65,6 +65,11 @@ class EntityOptions:
     )
     window_overlap: int = option(32, "Encoder: words that neighbouring windows share.", rule=at_least(0))
     fragments: str = option("hull", "What becomes of training spans in fragments.", choices=RULES)
+    overlaps: str = option(
+        "longest",
+        "Overlapping training spans: longest: the longer one is learned, counted; refuse: stop.",
+        choices=("longest", "refuse"),
+    )
     train_documents: int = option(0, "Train on so many documents, drawn by the seed; 0 = all.", rule=at_least(0))
     eval_split: str = option("test", "Which split --do_eval scores.", choices=("test", "valid"))
     flavour: str = option("conll", "How hits are counted.", choices=("conll", "nervaluate", "i2b2_2010", "i2b2_2012"))
@@ -129,6 +134,8 @@ def train(options):
 
         sentences = list(training_sentences(counted(), tally))
         counts["sentences"] = len(sentences)
+        if options.overlaps == "refuse" and (number := tally.counts["overlapping_spans_left_out_of_tags"]):
+            raise DataError(f"{options.input_prefix}: expected spans that share no word, received {number} that do")
         types = sorted({kind for _, ranges in sentences for _, _, kind in ranges})
         CrfTagger.learn(sentences, work / "crf.bin", options.tag_scheme)
         write_json(work / "dictionary.json", Dictionary.learn(sentences).to_json())
@@ -150,7 +157,7 @@ def _request(options):
     tables.splits_of(options.input_prefix)
     return {
         "tables": {str(path): sha256(path) for path in files if path.is_file()},
-        **{name: getattr(options, name) for name in ("tag_scheme", "fragments", "train_documents", "seed")},
+        **{name: getattr(options, name) for name in ("tag_scheme", "fragments", "overlaps", "train_documents", "seed")},
     }
 
 

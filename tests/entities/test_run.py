@@ -184,6 +184,13 @@ def test_what_stops_it(prefix, trained, tmp_path):
     convert(ConvertOptions(((None, str(tmp_path / "in")),), "jsonl", splits="test"), tmp_path / "other")
     with pytest.raises(DataError, match="expected types drug, problem, received Other"):
         run.evaluate_run(run.EntityOptions(output_dir=str(trained), input_prefix=str(tmp_path / "other")))
+    both = [Document("a", "chest pain", [Span("T1", "x", ((0, 10),)), Span("T2", "y", ((6, 10),))])]
+    FORMATS["jsonl"].write(tmp_path / "both", both, Tally())
+    convert(ConvertOptions(((None, str(tmp_path / "both")),), "jsonl", splits="train"), tmp_path / "over")
+    with pytest.raises(DataError, match="expected spans that share no word, received 1 that do"):
+        run.train(
+            run.EntityOptions(output_dir=str(tmp_path / "y"), input_prefix=str(tmp_path / "over"), overlaps="refuse")
+        )
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="found none"):
         list(run.read_texts(tmp_path / "empty"))
