@@ -11,7 +11,7 @@ MASKED_SHARE, MOST_MASKED = 0.15, 77
 BATCH, LONGEST, WINDOW_BATCHES = 32, 512, 64
 
 MODELS = {
-    # vocabulary, and the sizes that CONTRACT's configurations name
+    # vocabulary, and the sizes of the lineage's configurations
     "topbert": BertConfig(
         vocab_size=1870,
         hidden_size=192,

@@ -8,7 +8,8 @@ from medtop.data.layouts import DEFAULT, MEDBERT
 from medtop.files.atomic import write_json, write_text
 from medtop.files.errors import DataError
 from medtop.files.folders import has_json_key, whole_folder
-from medtop.reporting.export_card import card_lines, restrictions, section
+from medtop.reporting.card import RESTRICTIONS, Card, read_card, write_card
+from medtop.reporting.markdown import code
 from medtop.training.checkpoints import write_arrays
 from medtop.training.run_directory import RunDirectory
 
@@ -59,7 +60,7 @@ def write_run(
                 write_text(kept / "vocab.txt", "\n".join(tokens) + "\n")
             else:
                 tokenizer.copy_tokenizer(tokenizer_dir, kept)
-        write_text(run.card_file, "\n".join(_card(model, origin, notes, source, command)) + "\n")
+        write_card(folder, _card(model, origin, notes, source, command))
         run.start(_settings(model, origin, block), model.config, model.vocabulary, model.tasks)
 
 
@@ -98,37 +99,20 @@ def _keep(source, folder, run, tasks):
 
 def _card(model, origin, notes, source, command):
     config = model.config
-    theirs = card_lines(source / "README.md") if source is not None else []
-    yield "# Model card"
-    yield ""
-    yield (
-        f"A BERT encoder ({config.num_hidden_layers} layers, width {config.hidden_size}, "
-        f"{len(model.vocabulary)} tokens, embeddings {', '.join(config.embeddings)}), imported by medtop from "
-        f"{origin}; not trained here."
+    theirs = read_card(source) if source is not None else None
+    has_text = source is not None and (source / "README.md").is_file()
+    own = f"weights: {origin}; what they were trained on stands in its own card"
+    own += f", {code(SOURCE_CARD)}" if has_text else ", which did not come with them"
+    return Card(
+        summary=[
+            f"A BERT encoder ({config.num_hidden_layers} layers, width {config.hidden_size}, "
+            f"{len(model.vocabulary)} tokens, embeddings {', '.join(config.embeddings)}), imported by medtop from "
+            f"{origin}; not trained here."
+        ],
+        restrictions=theirs.restrictions if theirs else RESTRICTIONS,
+        tasks={task.name: list(task.labels) for task in model.tasks},
+        data=theirs.data if theirs and theirs.data else [own],
+        notes=list(notes),
+        notes_title="Import",
+        commands={"imported": command} if command else {},
     )
-    yield ""
-    yield from restrictions(theirs)
-    yield ""
-    yield "## Tasks"
-    yield ""
-    for task in model.tasks:
-        yield f"- `{task.name}`: {', '.join(task.labels) or 'masked codes'}"
-    if not model.tasks:
-        yield "- none: the encoder"
-    yield ""
-    yield "## Data"
-    yield ""
-    yield from section(theirs, "Data") or [
-        f"- weights: {origin}; what they were trained on stands in its own card"
-        + (f", `{SOURCE_CARD}`" if theirs else ", which did not come with them")
-    ]
-    yield ""
-    yield "## Import"
-    yield ""
-    for note in notes:
-        yield f"- {note}"
-    if command:
-        yield ""
-        yield "## Command"
-        yield ""
-        yield f"```\n{command}\n```"

@@ -5,6 +5,7 @@ import itertools
 from medtop.convert.names import token_type
 from medtop.data.layouts import DEFAULT, LAYOUTS
 from medtop.reporting.export_card import write_export_card
+from medtop.reporting.markdown import code
 
 _KINDS = {
     "huggingface": "HuggingFace's layout",
@@ -14,7 +15,7 @@ _KINDS = {
 
 
 def write_card(folder, done):
-    """Writes README.md.
+    """Writes `card.json` and `README.md`.
 
     Args:
         folder: the export.
@@ -22,20 +23,20 @@ def write_card(folder, done):
     """
     plan, config = done.plan, done.config
     what = "pieces of words" if _of_notes(plan) else "medical codes"
-    summary = (
+    summary = [
         f"A BERT encoder over {what} ({config.num_hidden_layers} layers, width {config.hidden_size}, "
         f"{config.vocab_size} tokens, embeddings {', '.join(config.embeddings)}), exported by medtop as "
-        f"{_KINDS[plan.layout]}: {done.num_arrays} arrays, {done.num_numbers:,} numbers, head `{plan.head}`."
-    )
+        f"{_KINDS[plan.layout]}: {done.num_arrays} arrays, {done.num_numbers:,} numbers, head {code(plan.head)}."
+    ]
     if done.cost:
-        summary += f"\n\n**Reduced model**: {done.cost}. The results below are the whole model's."
+        summary.append(f"Reduced model: {done.cost}. The results below are the whole model's.")
     notes = [done.parity]
     reasons = {}
     for path, reason in done.left_out.items():
         reasons.setdefault(reason, []).append(path)
     notes += [f"left out ({reason}): {', '.join(paths)}" for reason, paths in reasons.items()]
     write_export_card(
-        folder / "README.md",
+        folder,
         plan.run,
         title="Model card",
         summary=summary,
@@ -63,16 +64,15 @@ def _usage(plan, config):
             "line numbers of `vocab.txt`, from 0.",
         ]
     if plan.layout == "medtop":
-        return ["```python", *_twin_usage(plan, config, codes), "```"]
+        return [{"language": "python", "code": "\n".join(_twin_usage(plan, config, codes))}]
     first = 0 if plan.vocabulary.is_medbert else 1
     what = "a text" if _of_notes(plan) else "codes, oldest first"
     lines = [
-        "```python",
         f"from transformers import AutoTokenizer, {plan.class_name}",
         "",
         'tokenizer = AutoTokenizer.from_pretrained(".")  # this folder',
         f'model = {plan.class_name}.from_pretrained(".").eval()',
-        f'inputs = tokenizer("{" ".join(codes)}", return_tensors="pt")  # {what}',
+        f'inputs = tokenizer({" ".join(codes)!r}, return_tensors="pt")  # {what}',
     ]
     kind = token_type(config)
     if kind == "visit" or (kind == "segment" and config.segment == "visit"):
@@ -83,7 +83,7 @@ def _usage(plan, config):
     elif kind == "segment" and config.segment == "alternating":
         numbers = [0] * first + [number % 2 for number in range(1, len(codes) + 1)]
         lines += [f'inputs["token_type_ids"] = inputs["input_ids"].new_tensor([{numbers}])  # visit number modulo 2']
-    return [*lines, "outputs = model(**inputs)", "```"]
+    return [{"language": "python", "code": "\n".join([*lines, "outputs = model(**inputs)"])}]
 
 
 def _twin_usage(plan, config, codes):

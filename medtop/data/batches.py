@@ -1,4 +1,4 @@
-"""tf.data: parse, mask, bucket, batch. Records in, `(x, y, w)` of CONTRACT 6 out.
+"""tf.data: parse, mask, bucket, batch. Records in, `(x, y, w)` of docs/contract.md, "Batch, outputs, losses", out.
 
 Work goes in windows of some thousand patients: a window is parsed at once, truncated, masked, sorted by length and cut
 into batches, so that no step handles patients one by one and rows of a batch have like lengths. All randomness is a

@@ -12,7 +12,7 @@ from medtop.data.protobuf import Column
 from medtop.data.record_maker import Examples, description
 
 TASK = "readmission"
-"""The patient-level task of CONTRACT 6; its one label has the same name."""
+"""The patient-level task of docs/contract.md, "Batch, outputs, losses"; its one label has the same name."""
 
 
 @dataclasses.dataclass(frozen=True)

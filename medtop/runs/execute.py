@@ -11,7 +11,7 @@ from medtop.data.checks import check_splits, first_look
 from medtop.files.errors import DataError
 from medtop.model.multitask import build_model
 from medtop.reporting.page import write_report
-from medtop.runs.model_card import write_card
+from medtop.runs.model_card import write_run_card
 from medtop.runs.reporting_items import write_reporting_items
 from medtop.runs.results import evaluate_run
 from medtop.training.distribution import start
@@ -153,7 +153,7 @@ def _evaluate(model, plan, run, command):
     _report(run, plan, results, step)
     if model.wide is not None:
         write_coefficients(run, plan.vocabulary)
-    write_card(run, plan, results, step, command)
+    write_run_card(run, plan, results, step, command)
     write_reporting_items(run, plan, results, command)
     return results
 

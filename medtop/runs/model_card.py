@@ -1,11 +1,11 @@
-"""The model card of a run, `README.md`: what it is, what it was made from, how well it does, and who may have it."""
+"""The model card of a run: what it is, what it was made from, how well it does, and who may have it."""
 
-from medtop.files.atomic import write_text
+from medtop.reporting.card import Card, provenance, write_card
 from medtop.training.wide_files import stack_lines
 
 
-def write_card(run, plan, results, step, command=""):
-    """Writes the run's `README.md`.
+def write_run_card(run, plan, results, step, command=""):
+    """Writes the run's `card.json` and `README.md`.
 
     Args:
         run: `RunDirectory`.
@@ -14,72 +14,38 @@ def write_card(run, plan, results, step, command=""):
         step: training step of the weights.
         command: command line that made the run.
     """
-    write_text(run.card_file, "\n".join(_lines(plan, results, step, command, stack_lines(run))) + "\n")
-
-
-def _lines(plan, results, step, command, stack):
     config = plan.config
-    yield "# Model card"
-    yield ""
-    yield (
-        f"A BERT encoder ({config.num_hidden_layers} layers, width {config.hidden_size}, {len(plan.vocabulary)} tokens,"
-        f" embeddings {', '.join(config.embeddings)}), trained with medtop; weights of step {step}."
+    summary = (
+        f"A BERT encoder ({config.num_hidden_layers} layers, width {config.hidden_size}, {len(plan.vocabulary)} "
+        f"tokens, embeddings {', '.join(config.embeddings)}), trained with medtop; weights of step {step}."
     )
-    yield ""
+    card = Card(
+        summary=[summary, *_wide(config, stack_lines(run))],
+        tasks={task.name: list(task.labels) for task in plan.tasks},
+        data=list(_data(plan)),
+        split=results.split,
+        metrics=results.metrics[results.split],
+        commands={"trained": command} if command else {},
+    )
+    write_card(run.path, card)
+
+
+def _wide(config, stack):
+    """Paragraphs on the wide part; none without one."""
     if stack:
         days = ", ".join(map(str, config.wide_days))
         yield (
             f"Beside it stands a wide part: coefficients of codes seen within {days} days or ever, and of age, sex, "
             "visits and stays, fitted convexly to all labels at once (`wide_coefficients.csv`)."
         )
-        yield ""
         for name, about in stack.items():
-            yield f"- {name}: {about}"
-        yield ""
-    yield "**Restrictions.** The weights were trained on the data named below and carry information from them. Pass "
-    yield "them on only to people who may have those data."
-    yield ""
-    yield "## Tasks"
-    yield ""
-    for task in plan.tasks:
-        yield f"- `{task.name}`: {', '.join(task.labels) or 'masked codes'}"
-    yield ""
-    yield "## Data"
-    yield ""
+            yield f"{name}: {about}"
+
+
+def _data(plan):
+    """What the records and the preprocessing manifest say of the data's size and origin."""
     for split, info in (("train", plan.train), ("valid", plan.valid), ("test", plan.test)):
         if info is not None:
-            yield f"- {split}: {info.counts['examples']} examples of {info.counts['patients']} patients"
+            yield f"{split}: {info.counts['examples']} examples of {info.counts['patients']} patients"
     for manifest in (plan.train or plan.valid or plan.test).source_manifests[:1]:
-        yield from _provenance(manifest)
-    yield ""
-    yield f"## Results ({results.split} split, 95% intervals by bootstrap over patients)"
-    yield ""
-    yield "| task | label | ROC AUC | average precision | Brier | known | positives |"
-    yield "|---|---|---|---|---|---|---|"
-    for task, labels in results.metrics[results.split].items():
-        for label, entry in labels.items():
-            if "roc_auc" in entry:
-                shown = " | ".join(_shown(entry[name]) for name in ("roc_auc", "average_precision", "brier"))
-                yield f"| {task} | {label} | {shown} | {entry['n']} | {entry['positives']} |"
-    yield ""
-    yield "Not evaluated: other hospitals, other periods, subgroups. Not a medical device."
-    if command:
-        yield ""
-        yield "## Command"
-        yield ""
-        yield f"```\n{command}\n```"
-
-
-def _provenance(manifest):
-    """What the preprocessing manifest says of the data's origin."""
-    yield f"- source: {(manifest.get('source') or {}).get('name')}"
-    yield f"- prediction times: {(manifest.get('prediction_times') or {}).get('index')}"
-    for statement in manifest.get("statements") or ():
-        yield f"- {statement}"
-
-
-def _shown(value):
-    if value["value"] is None:
-        return "undefined"
-    interval = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
-    return f"{value['value']:.3f}{interval}"
+        yield from provenance(manifest)

@@ -19,7 +19,7 @@ _DTYPES = {"string": tf.string, "int64": tf.int64}
 
 
 class ClientBatch:
-    """Turns a request into the batch of CONTRACT 6, one patient a row.
+    """Turns a request into the batch of docs/contract.md, "Batch, outputs, losses", one patient a row.
 
     Args:
         served: `ServedRun`.

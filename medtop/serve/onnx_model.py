@@ -1,4 +1,6 @@
-"""A run's numeric model as ONNX: the batch of CONTRACT 6, one patient a row -> logits and calibrated probabilities.
+"""A run's numeric model as ONNX: the batch, one patient a row -> logits and calibrated probabilities.
+
+docs/contract.md, "Batch, outputs, losses", says what the batch holds.
 
 ONNX Runtime has no hash tables of strings that every build carries, so codes become ids outside: vocab.txt lies beside
 model.onnx (line number, from 0, = id), and docs/serving.md shows the few lines that a client needs.
@@ -122,10 +124,10 @@ def export_onnx(run_dir, output_dir, overwrite=False, command=""):
         served.vocabulary.write_text(folder / VOCABULARY_FILE)
         write_json(folder / DESCRIPTION_FILE, served.describe(KIND, _inputs(served), _outputs(served)))
         write_export_card(
-            folder / "README.md",
+            folder,
             served.run,
             title="ONNX model",
-            summary=SUMMARY,
+            summary=[SUMMARY],
             usage=_usage(served),
             tasks=served.tasks,
             notes=[*calibration_notes(served), f"{result.line()}."],
@@ -168,13 +170,10 @@ def _outputs(served):
 
 
 def _usage(served):
-    yield "```python"
-    yield "import onnxruntime"
-    yield ""
-    yield f'model = onnxruntime.InferenceSession("{MODEL_FILE}", providers=["CPUExecutionProvider"])'
-    yield f'values = model.run(["{served.tasks[0].name}"], {{"token_ids": ..., "patient_slots": ..., ...}})[0]'
-    yield "```"
-    yield ""
-    yield from table_of(_inputs(served))
-    yield ""
-    yield from table_of(_outputs(served))
+    lines = [
+        "import onnxruntime",
+        "",
+        f'model = onnxruntime.InferenceSession("{MODEL_FILE}", providers=["CPUExecutionProvider"])',
+        f'values = model.run([{served.tasks[0].name!r}], {{"token_ids": ..., "patient_slots": ..., ...}})[0]',
+    ]
+    return [{"language": "python", "code": "\n".join(lines)}, table_of(_inputs(served)), table_of(_outputs(served))]

@@ -155,7 +155,7 @@ def client_request(served, people):
 
 
 def numeric_batch(served, people):
-    """The model's batch (CONTRACT 6), one patient a row: dict of int32 [N, T] and `cls_positions` [N, 1]."""
+    """The model's batch, one patient a row: dict of int32 [N, T] and `cls_positions` [N, 1]."""
     sequences = _medbert_sequences(served, people) if served.vocabulary.is_medbert else _sequences(served, people)
     lengths = np.array([len(sequence["token_ids"]) for sequence in sequences])
     slots = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int32)

@@ -85,10 +85,10 @@ def export_saved_model(run_dir, output_dir, overwrite=False, command=""):
         loaded = tf.saved_model.load(str(path))
         result = parity.check(served, model, lambda people: call(loaded, served, people), f"{output_dir}")
         write_export_card(
-            folder / "README.md",
+            folder,
             served.run,
             title="SavedModel",
-            summary=SUMMARY,
+            summary=[SUMMARY],
             usage=_usage(served),
             tasks=served.tasks,
             notes=[*calibration_notes(served), f"{result.line()}."],
@@ -123,13 +123,14 @@ def _outputs(served):
 
 
 def _usage(served):
-    yield "```python"
-    yield "import tensorflow as tf"
-    yield ""
-    yield f'model = tf.saved_model.load("{MODEL_VERSION}")'
-    yield 'answer = model.signatures["serving_default"](codes=..., visits=..., ...)'
-    yield "```"
-    yield ""
-    yield from table_of(served.client_inputs())
-    yield ""
-    yield from table_of(_outputs(served))
+    lines = [
+        "import tensorflow as tf",
+        "",
+        f'model = tf.saved_model.load("{MODEL_VERSION}")',
+        'answer = model.signatures["serving_default"](codes=..., visits=..., ...)',
+    ]
+    return [
+        {"language": "python", "code": "\n".join(lines)},
+        table_of(served.client_inputs()),
+        table_of(_outputs(served)),
+    ]

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from medtop.evaluation.scoring import patient_model
 from medtop.model.multitask import build_model
+from medtop.reporting.markdown import code
 from medtop.training.trainer import load_best
 
 
@@ -63,7 +64,7 @@ def calibration_notes(served):
     if not served.is_calibrated:
         return ["Not calibrated: the run holds no calibration, only class weights are taken back."]
     reasons = [
-        f"`{task.name}.{label}`: {entry.reason}"
+        f"{code(f'{task.name}.{label}')}: {entry.reason}"
         for task in served.tasks
         for label, entry in served.calibrations[task.name].labels.items()
         if entry.reason is not None
@@ -72,8 +73,9 @@ def calibration_notes(served):
 
 
 def table_of(entries):
-    """Lines of a Markdown table of inputs or outputs (dicts of `name`, `dtype`, `shape`, `meaning`)."""
-    yield "| name | type | shape | |"
-    yield "|---|---|---|---|"
-    for one in entries:
-        yield f"| `{one['name']}` | {one['dtype']} | [{', '.join(map(str, one['shape']))}] | {one['meaning']} |"
+    """The card's table of inputs or outputs (dicts of `name`, `dtype`, `shape`, `meaning`), see `Card`."""
+    rows = [
+        [code(entry["name"]), entry["dtype"], f"[{', '.join(map(str, entry['shape']))}]", entry["meaning"]]
+        for entry in entries
+    ]
+    return {"header": ["name", "type", "shape", ""], "rows": rows}

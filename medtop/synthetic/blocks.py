@@ -38,7 +38,7 @@ class Block:
         priorities: int64 [C], from 1 within a stay.
         present: str [C], present on admission: `Y`, `N` or empty.
         risks: float64 [N, K], P(label = 1 | observed history, label known).
-        targets: int8 [N, K], realised label by CONTRACT 3: 1, 0, or -1 for unknown.
+        targets: int8 [N, K], realised label by docs/contract.md, "Time and labels": 1, 0, or -1 for unknown.
         components: dict of arrays with N rows, what `synthetic_risk.observed_components` gave.
     """
 
@@ -179,7 +179,9 @@ def observed_history(block):
 
 
 def realised_labels(block):
-    """Labels by CONTRACT 3 from what the table shows, in calendar days: int8 [N, K], -1 unknown.
+    """Labels by docs/contract.md, "Time and labels", from what the table shows: int8 [N, K], -1 unknown.
+
+    Days are calendar days.
 
     An event is dated by the admission of the first later stay with a code of the endpoint.
     """

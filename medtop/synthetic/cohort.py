@@ -4,9 +4,9 @@
 layouts, prediction times, true risks and a summary. `synthetic_risk` holds the written risk function,
 `synthetic_patients` how patients live, `synthetic_codes` the codes. docs/synthetic_cohort.md describes the whole.
 
-The layouts: `stays` has the columns of the stays table (CONTRACT 2) as headers and times to the second; `medbert` is
-Med-BERT's seven-column TSV and `topbert` top-BERT's ten-column CSV, both with dates only and without deaths and ends of
-observation, so that their labels follow what the source can show.
+The layouts: `stays` has the columns of the stays table (docs/contract.md, "Stays table") as headers and times to the
+second; `medbert` is Med-BERT's seven-column TSV and `topbert` top-BERT's ten-column CSV, both with dates only and
+without deaths and ends of observation, so that their labels follow what the source can show.
 """
 
 import contextlib

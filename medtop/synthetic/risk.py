@@ -231,7 +231,9 @@ def long_stay_probability(components):
 
 
 def true_risks(components):
-    """P(label = 1 | observed history, label known) under CONTRACT 3's rule, float64 [N, 13]: `LABELS`, then long_stay.
+    """P(label = 1 | observed history, label known) by the rule of docs/contract.md, "Time and labels".
+
+    float64 [N, 13]: `LABELS`, then long_stay.
 
     With event, death and loss at constant hazards a, m, c and s = a + m + c, over h days: label 1 has probability
     (a/s)(1 - exp(-s h)), label 0 (m/s)(1 - exp(-s h)) by death or exp(-s h) by being seen without either; the risk is

@@ -1,4 +1,4 @@
-"""The run directory: everything that a trained model is, in named files (CONTRACT 1)."""
+"""The run directory: everything that a trained model is, in named files (docs/contract.md, "Run directory")."""
 
 import contextlib
 import csv
@@ -52,7 +52,8 @@ class RunDirectory:
         self.report_file = self.path / "report.html"
         self.training_page = self.path / "training.html"
         self.profile_file = self.path / "profile.json"
-        self.card_file = self.path / "README.md"
+        self.card_file = self.path / "card.json"
+        self.card_text_file = self.path / "README.md"
         self.tripod_file = self.path / "tripod.md"
         self.table_one_file = self.path / "table_one.csv"
 

@@ -58,7 +58,7 @@ def test_gap_after_is_the_next_visits_gap_and_zero_for_the_last():
 
 
 def tokens_by_loop(patient, visit_separator, time_gap):
-    """The oracle: the rule of CONTRACT 4 and 5 as a plain loop over one patient."""
+    """The oracle: the rule of docs/contract.md, "TFRecord", as a plain loop over one patient."""
     rows = [(CLS_ID, 0, 0, patient["age"], 0, 0, 0)]
     for number, (codes, stay, gap, recency, age) in enumerate(patient["visits"], 1):
         if time_gap == "after":

@@ -87,7 +87,7 @@ def assert_equal_batches(one, other):
 
 
 def check_row(x, row, patient, options, segment):
-    """Everything but the masked tokens of a row, against CONTRACT 4 to 6 by hand."""
+    """Everything but the masked tokens of a row, against docs/contract.md by hand."""
     tokens = tokens_of_patient(patient, options.max_seq_length)
     n, width = len(tokens), x["token_ids"].shape[1]
     filled = [1] * n + [0] * (width - n)

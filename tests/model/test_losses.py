@@ -1,4 +1,4 @@
-"""Losses: one value per element, against NumPy; unknown labels weigh nothing, whatever they say (CONTRACT 6)."""
+"""Losses: one value per element, against NumPy; unknown labels weigh nothing, whatever they say (docs/contract.md)."""
 
 import math
 
@@ -180,7 +180,7 @@ def test_total_is_the_sum_of_task_weights_times_losses(model, slots):
 
 @pytest.mark.parametrize("slots", [1, 3])
 def test_flipped_unknown_labels_move_nothing(model, slots):
-    """CONTRACT 6: an unknown label 0 -> 1; and the check of the check: a known label moves the loss."""
+    """An unknown label 0 -> 1 moves nothing; and the check of the check: a known label moves the loss."""
     x, y, w = batch(slots)
     logs, gradient = measured(model, x, y, w)
     for name in y:

@@ -1,7 +1,8 @@
 """BERT in NumPy, one patient at a time: the oracle of the Keras encoder and its heads.
 
-Written from the papers (Vaswani et al. 2017; Devlin et al. 2018) and CONTRACT 6, in float64. A patient is a sequence of
-its own: there is no mask, no padding and no other patient, so a model that mixes any of these in cannot agree.
+Written from the papers (Vaswani et al. 2017; Devlin et al. 2018) and docs/contract.md, in float64. A patient is a
+sequence of its own: there is no mask, no padding and no other patient, so a model that mixes any of these in cannot
+agree.
 """
 
 import math

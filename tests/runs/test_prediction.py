@@ -1,4 +1,4 @@
-"""New patients: the probabilities of CONTRACT 8, worked out once more with NumPy."""
+"""New patients: the probabilities of docs/contract.md, "Results", worked out once more with NumPy."""
 
 import csv
 import datetime

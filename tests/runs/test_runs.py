@@ -82,6 +82,7 @@ def test_a_run_directory_holds_the_contracts_files():
         "predictions.csv",
         "report.html",
         "README.md",
+        "card.json",
         "run.json",
         "calibration.json",
     }

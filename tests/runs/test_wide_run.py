@@ -149,7 +149,7 @@ def test_without_an_encoder(tmp_path):
     assert predict(options.output_dir, options.test_file, tmp_path / "new.csv") == 60
     assert (tmp_path / "new.csv").read_bytes() == run.predictions_file.read_bytes()
     assert export_saved_model(options.output_dir, tmp_path / "saved").largest <= 1e-5
-    assert "wide" in run.card_file.read_text() and "wide" in run.report_file.read_text()
+    assert "wide" in run.card_text_file.read_text() and "wide" in run.report_file.read_text()
 
 
 def test_what_has_no_wide_part_is_refused(tmp_path):

@@ -133,7 +133,13 @@ def test_padding_and_what_stands_beside_it_change_nothing(exported):
 
 def test_folder_describes_itself(exported):
     served, folder = exported
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.json", "model.onnx", "vocab.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "card.json",
+        "model.json",
+        "model.onnx",
+        "vocab.txt",
+    ]
     about = json.loads((folder / "model.json").read_text())
     session = session_of(folder)
     assert [one["name"] for one in about["inputs"]] == [one.name for one in session.get_inputs()]

@@ -133,7 +133,7 @@ def write_medbert_dataset(path, rows, codes, **changes):
 
 
 def tokens_of_patient(patient, max_seq_length=None, time_gap="before"):
-    """The oracle of what a patient's row holds: CONTRACT 4 and 5 as a loop; a list of tuples, see `SEQUENCE_KEYS`."""
+    """docs/contract.md, "TFRecord", as a loop, the oracle of a patient's row: tuples, see `SEQUENCE_KEYS`."""
     visits = patient["visits"]
     tokens = [(CLS_ID, 0, 0, patient["age"], 0, 0, 0)]
     for number, (codes, stay, gap, recency, age) in enumerate(visits, 1):

@@ -150,7 +150,7 @@ def test_risks_follow_from_the_observed_rows_alone(blocks):
 
 
 def test_labels_follow_from_the_written_table(written):
-    """CONTRACT 3's rule in plain Python over the file, against the generator's own labels."""
+    """The rule of docs/contract.md, "Time and labels", over the file, against the generator's labels."""
     (block,) = generate(300, 7)
     times = {row["patient_id"]: day(row["prediction_time"]) for row in read(f"{written}.prediction_times.csv")}
     patients = {}
