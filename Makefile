@@ -32,8 +32,8 @@ setup: $(STAMP)
 
 # Redone when setup.py changes; the stamp appears only when the installation ended well.
 $(STAMP): setup.py
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || { \
-	  echo "error: expected Python 3.10 to 3.13, received $$($(PYTHON) --version 2>&1 | head -n 1); name another one with make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || { \
+	  echo "error: expected Python 3.11 to 3.13, received $$($(PYTHON) --version 2>&1 | head -n 1); name another one with make PYTHON=..." >&2; exit 1; }
 	@test -x $(RUN) || $(PYTHON) -m venv --clear $(VENV)
 	$(RUN) -m pip install --quiet $(PIP_FLAGS) --editable '.[$(EXTRAS)]'
 	@touch $@

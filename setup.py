@@ -1,4 +1,4 @@
-"""The package: what it needs and what it carries. Lower bounds have builds for every Python from 3.10 to 3.13."""
+"""The package: what it needs and what it carries. Lower bounds have builds for every Python from 3.11 to 3.13."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["medtop", "medtop.*"]),
     package_data={"medtop": ["endpoint_files/*.json", "configs/*.json", "templates/*"]},
-    python_requires=">=3.10,<3.14",
+    python_requires=">=3.11,<3.14",
     install_requires=[
         "absl-py>=2.1,<3",
         "duckdb>=1.4,<3",
@@ -23,7 +23,7 @@ setup(
         "matplotlib>=3.9.2,<4",  # plots as PNG
         "numpy>=2.1,<3",
         "pandas>=2.2.3,<4",
-        "pyarrow>=18",
+        "pyarrow>=18,<27",
         "pyyaml>=6.0.2,<7",
         "scikit-learn>=1.7,<2",
         "scipy>=1.14.1,<2",
@@ -34,8 +34,8 @@ setup(
     ],
     extras_require={
         "entities": ["python-crfsuite>=0.9.11,<1"],  # the CRF that stands beside our model of entities
-        "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.16"],
-        "spark": ["pyspark>=3.5,<5"],
+        # Tested with onnx 1.23, onnxruntime 1.32, tf2onnx 1.17.
+        "onnx": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.16,<2"],
         "test": ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.12,<1"],
         # What tests hold the results against: HuggingFace's own classes and its Trainer, Kubernetes' schema (deploy/),
         # nervaluate, peers of clinical measures. `make test-extras` also installs seqeval, which is built from source
@@ -49,6 +49,7 @@ setup(
             "statsmodels>=0.14.4,<0.16",
             "transformers>=4.48,<6",
         ],
-        "torch": ["torch>=2.4", "safetensors>=0.4"],
+        # 2.6: in older ones `weights_only=True` could run code (CVE-2025-32434); medtop.convert.extras checks it.
+        "torch": ["torch>=2.6,<3", "safetensors>=0.4,<1"],
     },
 )

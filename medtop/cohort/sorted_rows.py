@@ -1,8 +1,7 @@
 """The stays table as integers, sorted by patient and time, in batches of whole patients.
 
 All SQL of the cohort stands here: two dictionaries (patients, codes), one join, one sort. What follows is NumPy on
-patient-sorted batches and does not care who sorted them: Spark, Snowflake or BigQuery can run these statements (with
-their own spelling of `md5` and `epoch`) and feed the same batches.
+patient-sorted batches and does not care who sorted them.
 """
 
 import dataclasses

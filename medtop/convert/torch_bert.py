@@ -14,6 +14,7 @@ Letters: B rows, T tokens, P patients in a row, M masked positions, K labels, V 
 
 import json
 import math
+import re
 from pathlib import Path
 
 import torch
@@ -395,4 +396,6 @@ def read_weights(folder):
         from safetensors.torch import load_file
 
         return load_file(path)
+    if tuple(int(number) for number in re.findall(r"\d+", torch.__version__)[:2]) < (2, 6):
+        raise RuntimeError(f"expected torch 2.6 or newer, received {torch.__version__}: CVE-2025-32434")
     return torch.load(path.with_name("pytorch_model.bin"), map_location="cpu", weights_only=True)

@@ -3,6 +3,7 @@ names of those that people must write.
 """
 
 from medtop.files.atomic import write_text
+from medtop.reporting.markdown import text
 
 ITEMS = (
     ("1", "Title"),
@@ -56,14 +57,13 @@ def write_tripod(path, facts):
     ]
     for number, name in ITEMS:
         sentences = [sentence for sentence in _FILLED.get(number, lambda facts: [])(facts) if sentence]
-        lines += [f"## {number}. {name}", "", *(f"- {_plain(sentence)}" for sentence in sentences or [PEOPLE]), ""]
+        lines += [
+            f"## {number}. {name}",
+            "",
+            *([f"- {text(sentence)}" for sentence in sentences] or [f"- {PEOPLE}"]),
+            "",
+        ]
     write_text(path, "\n".join(lines))
-
-
-def _plain(sentence):
-    """On one line, inert in Markdown and HTML."""
-    text = " ".join(str(sentence).split())
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") if text != PEOPLE else text
 
 
 def _data(facts):

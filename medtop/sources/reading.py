@@ -2,7 +2,7 @@
 
 Nothing is left to DuckDB's sniffing (`auto_detect=false`): it reads `20081209` as a number and turns types with the
 sample it happens to see. What the SQL of this folder takes from DuckDB alone, for whoever ports it: `read_csv` and its
-reject tables, `TRY_CAST` (Snowflake, Spark and BigQuery: `TRY_CAST`/`SAFE_CAST`), `rowid` in the order of insertion,
+reject tables, `TRY_CAST`, `rowid` in the order of insertion,
 `UPDATE ... FROM`, `SELECT * EXCLUDE`, `FILTER (WHERE ...)`, `least` that passes over nulls, and what `dates` lists.
 """
 

@@ -98,7 +98,7 @@ def test_rows_are_the_contracts(predicted):
     assert list(predicted[0]) == ["patient_id", "prediction_time", "task", "label", "target", "probability"]
     people = {person["patient_id"]: person for person in finished_run().people["test"]}
     for row in predicted:
-        time = datetime.datetime.fromisoformat(row["prediction_time"]).replace(tzinfo=datetime.timezone.utc)
+        time = datetime.datetime.fromisoformat(row["prediction_time"]).replace(tzinfo=datetime.UTC)
         assert time.timestamp() == people[row["patient_id"]]["prediction_time"]
         assert 0 <= float(row["probability"]) <= 1
 
