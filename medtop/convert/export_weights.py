@@ -15,7 +15,7 @@ from medtop.cohort.vocabulary import Vocabulary
 from medtop.convert import huggingface, names, parity, tokenizer, weight_files
 from medtop.convert.reduction import cost_on_data, cost_on_samples, misfits, reduce
 from medtop.convert.run_folders import SOURCE_TOKENIZER
-from medtop.convert.weights_card import write_card
+from medtop.convert.weights_card import write_weights_card
 from medtop.data.description import read_dataset
 from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
@@ -218,7 +218,7 @@ def export(plan):
     with whole_folder(plan.output_dir, _is_export(plan.layout), plan.overwrite) as folder:
         _write(folder, plan, config, theirs, order)
         done.parity, done.parity_value = _compare(folder, done, model, x, order, table, arrays)
-        write_card(folder, done)
+        write_weights_card(folder, done)
     return done
 
 

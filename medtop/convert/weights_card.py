@@ -14,7 +14,7 @@ _KINDS = {
 }
 
 
-def write_card(folder, done):
+def write_weights_card(folder, done):
     """Writes `card.json` and `README.md`.
 
     Args:

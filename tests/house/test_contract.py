@@ -4,6 +4,7 @@ import re
 
 import pytest
 from conftest import ROOT
+from test_architecture import HOUSE
 
 from medtop.cli import commands, training_flags
 from medtop.cohort import labels, prediction_times, vocabulary
@@ -108,3 +109,13 @@ def test_citations_name_sections():
     assert [(where, name) for where, name in cited if name not in sections()] == []
     old = re.compile(r"CONTRACT \d|shared/CONTRACT|DESIGN\.md")
     assert [path.name for path, text in texts.items() if old.search(text)] == []
+
+
+def test_the_tree_on_paper_is_the_house():
+    text = (ROOT / "docs/house.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ((?:`\w+/`(?:, )?)+) \|", text, re.M)
+    assert [name for row in rows for name in re.findall(r"`(\w+)/`", row)] == list(HOUSE)
+    missing = [
+        path for path in re.findall(r"`((?:medtop|tests|docs)/[\w/.]+\.\w+)`", text) if not (ROOT / path).is_file()
+    ]
+    assert missing in ([], ["medtop/sources/mine.py"])  # the reader's own
