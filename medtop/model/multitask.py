@@ -49,7 +49,7 @@ class MultiTaskModel(keras.Model):
         Args:
             optimizer: `keras.optimizers.Optimizer`; Keras's default where a model is only evaluated.
             loss: dict task -> `keras.losses.Loss` with one value per element and `reduction="sum"`: the weights come
-                normalised over the whole batch (docs/contract.md, "Batch, outputs, losses"), so that the sum is the weighted mean.
+                normalised over the whole batch, so that the sum is the weighted mean.
             loss_weights: dict task -> priority t_i >= 0, 1 where not named; the balancer is made with them.
             balancer: key of `medtop.model.balancing.BALANCERS`.
             balancer_settings: dict of `make_balancer`'s further arguments: `kinds`, `learning_rate`, `alpha`, ...
@@ -105,7 +105,7 @@ class MultiTaskModel(keras.Model):
         """The tasks' unweighted losses of these rows: list of n scalars.
 
         Args:
-            y, y_pred, w: dicts task -> labels, outputs and weights of the rows (docs/contract.md, "Batch, outputs, losses").
+            y, y_pred, w: dicts task -> labels, outputs and weights of the rows.
         """
         return [loss(y[name], y_pred[name], w[name]) for name, loss in self.task_losses.items()]
 
