@@ -177,11 +177,12 @@ def _convert_to_folder(options, folder, overwrite):
             documents = read_documents(options, tally if split == (present or [None])[0] else Tally())
             chosen = (document for document in documents if document.split == split)
             target.write(work / split if split else work, counter.watch(chosen), tally)
+            counter.take_back(split or "all", tally)
+        if not counter.documents.total():
+            raise DataError(f"{options.inputs[0][1]}: expected documents, found none that can be used")
         manifest = _manifest(options, tally, counter)
         _write_rejects(work / "rejects.csv", tally)
         write_json(work / CONVERSION, manifest)
-    if not counter.documents:
-        raise DataError(f"{options.inputs[0][1]}: expected documents, found none that can be used")
     return manifest
 
 
@@ -190,6 +191,13 @@ class _Counter:
 
     def __init__(self):
         self.documents, self.spans = collections.Counter(), collections.defaultdict(collections.Counter)
+
+    def take_back(self, split, tally):
+        """Takes off what the format had no place for."""
+        self.documents[split] -= tally.unwritten_documents
+        self.spans[split] -= tally.unwritten
+        tally.unwritten.clear()
+        tally.unwritten_documents = 0
 
     def watch(self, documents):
         for document in documents:

@@ -80,12 +80,14 @@ class Tally:
     Attributes:
         rejects: list of (file, line, column, reason); line "" where a format has none.
         counts: Counter of repairs and remarks.
+        unwritten: Counter of the types of spans that a format had no place for, and `unwritten_documents`, how many
+            documents; whoever writes several splits takes them after each.
     """
 
     def __init__(self, strict=False):
         self.strict = strict
         self.rejects = []
-        self.counts = collections.Counter()
+        self.counts, self.unwritten, self.unwritten_documents = collections.Counter(), collections.Counter(), 0
 
     def reject(self, file, line, column, reason, what="spans"):
         """Notes one thing that is left out; the reason never holds the file's content.
@@ -101,6 +103,14 @@ class Tally:
         self.rejects.append((str(file), line, column, reason))
         if what:
             self.counts[f"{what}_left_out"] += 1
+
+    def no_place(self, document, span, reason):
+        """Notes a span, or with None the whole document, that the format being written has no place for."""
+        what, column = ("documents", "document") if span is None else ("spans", f"span {span.span_id}")
+        self.reject(document.document_id[:60], "", column, reason, what)
+        spans = document.spans if span is None else [span]
+        self.unwritten.update(each.type for each in spans)
+        self.unwritten_documents += span is None
 
     def count(self, name, number=1):
         """Adds to a count."""

@@ -82,9 +82,9 @@ def writable_spans(document, format_name, tally, *, fragments=False, zero_length
     good = []
     for span in document.spans:
         if len(span.fragments) > 1 and not fragments:
-            tally.reject(document.document_id, "", f"span {span.span_id}", f"fragments: {format_name} has none")
+            tally.no_place(document, span, f"fragments: {format_name} has none")
         elif not zero_length and span.start == span.end:
-            tally.reject(document.document_id, "", f"span {span.span_id}", f"zero length: {format_name} has none")
+            tally.no_place(document, span, f"zero length: {format_name} has none")
         else:
             good.append(span)
     return good

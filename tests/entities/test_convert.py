@@ -135,3 +135,21 @@ def test_script(tmp_path, run_script):
         done.returncode == 1
         and done.stderr == f"error: {tmp_path}/empty: expected files that end in .txt, .ann, found none\n"
     )
+
+
+def test_what_a_format_has_no_place_for_is_not_counted_as_written(tmp_path):
+    spans = [Span("T1", "x", ((0, 2), (3, 4))), Span("T2", "x", ((3, 7),)), Span("T3", "y", ((4, 7),))]
+    path = write_jsonl(tmp_path / "in", [Document("a", "ab text", spans), Document("b", "x\0", spans[1:1])])
+    for name, out, left in (
+        ("i2b2_2014", {"x": 1, "y": 1}, (1, 1)),
+        ("conll", {"x": 1}, (0, 2)),
+        ("jsonl", {"x": 2, "y": 1}, (0, 0)),
+    ):
+        manifest = convert(ConvertOptions(inputs=((None, path),), source="jsonl", target=name), tmp_path / name)[0]
+        assert manifest["splits"]["all"]["spans"] == out and manifest["spans_out"] == sum(out.values())
+        assert (manifest["documents_left_out"], manifest["spans_left_out"]) == left
+        assert manifest["documents_out"] == 2 - left[0]
+    path = write_jsonl(tmp_path / "none", [Document("b", "x\0")])
+    with pytest.raises(DataError, match="found none that can be used"):
+        convert(ConvertOptions(inputs=((None, path),), source="jsonl", target="bioc"), tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()

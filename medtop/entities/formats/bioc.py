@@ -92,7 +92,7 @@ def write(folder, documents, tally):
 def document_text(document, tally):
     """The XML of a document; "" where XML has no place for it."""
     if not xml_text.can_hold(document.text) or not xml_text.can_hold(document.document_id):
-        tally.reject(document.document_id[:60], "", "text", "a character that XML has no place for", "documents")
+        tally.no_place(document, None, "a character that XML has no place for")
         return ""
     kept = document.kept.get("bioc", {})
     passages = kept.get("passages") or [[0, len(document.text), {}]]

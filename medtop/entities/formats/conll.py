@@ -175,6 +175,10 @@ def document_lines(document, tally, offsets=False):
     starts, ends, counts = found.starts, found.ends, found.counts
     middle = kept.get("middle") or [[]] * len(starts)
     ranges = tagging.word_ranges(starts, ends, document.spans, tally)
+    written = {span.span_id for _, _, span in ranges}
+    for span in document.spans:
+        if span.span_id not in written:
+            tally.no_place(document, span, "overlaps a longer span, or holds no word: CoNLL has none such")
     tags = tagging.encode(len(starts), [(first, after, span.type) for first, after, span in ranges])
     tally.count("attributes_without_a_place_in_conll", sum(len(span.attributes) for span in document.spans))
     lines, at = [], 0

@@ -146,7 +146,7 @@ def write(folder, documents, tally):
         numbers = _numbers(document.text)
         for span in writable_spans(document, "i2b2_2010", tally, zero_length=False):
             if span.start not in numbers[0] or span.end not in numbers[1]:
-                tally.reject(document.document_id, "", f"span {span.span_id}", "begins or ends inside a token")
+                tally.no_place(document, span, "begins or ends inside a token")
                 continue
             (line, token), (last_line, last) = numbers[0][span.start], numbers[1][span.end]
             words = collapsed(document.text[span.start : span.end]).lower()

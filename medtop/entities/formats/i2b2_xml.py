@@ -71,7 +71,7 @@ def write_files(folder, documents, tally, write_tag, root, format_name):
     """
     for document in documents:
         if not xml_text.can_hold(document.text):
-            tally.reject(document.document_id, "", "text", "a character that XML has no place for", "documents")
+            tally.no_place(document, None, "a character that XML has no place for")
             continue
         kept = document.kept.get(format_name, {})
         name = kept.get("root", root)

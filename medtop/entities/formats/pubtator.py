@@ -84,7 +84,7 @@ def document_lines(document, tally):
     """The lines of a document; none where its id cannot stand in the format."""
     name = document.document_id
     if not name or re.search(r"[|\t\r\n]", name):
-        tally.reject(name[:60], "", "document", "an id with | or white space: PubTator has none", "documents")
+        tally.no_place(document, None, "an id with | or white space: PubTator has none")
         return []
     title, line_break, abstract = document.text.partition("\n")
     lines = [f"{name}|t|{_one_line(title, tally)}"]
