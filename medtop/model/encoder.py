@@ -304,9 +304,12 @@ def build_encoder(config):
         x = layer_norm(config, "embeddings_norm")(x)
     x = Dropout(config.hidden_dropout_prob, name="embeddings_dropout")(x)
     mask = AttentionMask(name="attention_mask")(inputs["patient_slots"])
-    blocks = [_new_block(config, f"layer_{number}") for number in range(config.num_hidden_layers)]
-    for block in blocks:
-        x = _block(config, block, x, mask)
+    blocks = []
+    for number in range(config.num_hidden_layers):
+        blocks.append(_new_block(config, f"layer_{number}"))
+        x = _block(
+            config, blocks[-1], x, mask
+        )  # at once: new layers draw seeds, and the order decides how weights start
     if config.norm == "pre":
         x = layer_norm(config, "final_norm")(x)
     if config.pooling == "cls":

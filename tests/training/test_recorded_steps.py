@@ -69,3 +69,20 @@ def test_steps_are_those_of_before(balancer, tmp_path):
         np.testing.assert_allclose([row[name] for row in rows], values, rtol=1e-4, atol=1e-5, err_msg=name)
     squares = sum(np.sum(np.square(np.asarray(weight, float))) for weight in model.weights)
     assert squares == pytest.approx(SQUARES[balancer], rel=1e-5)
+
+
+def test_a_seed_gives_the_weights_of_before():
+    """Layers draw their seeds as they are made: another order of the same code would start from other weights."""
+    keras.utils.set_random_seed(3)
+    model = build_model(small_config(num_hidden_layers=3), all_tasks())
+    squares = {weight.path: np.sum(np.square(np.asarray(weight, float))) for weight in model.weights}
+    for path, recorded in {
+        "layer_0_attention/qkv_kernel": 0.2384176,
+        "layer_1_attention/qkv_kernel": 0.238102,
+        "layer_1_output/kernel": 0.1184307,
+        "layer_2_attention/qkv_kernel": 0.2155659,
+        "layer_2_output/kernel": 0.1114607,
+        "pooler/kernel": 0.0807475,
+        "complications_logits/kernel": 0.0119537,
+    }.items():
+        assert squares[path] == pytest.approx(recorded, rel=1e-5), path
