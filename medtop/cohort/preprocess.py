@@ -13,7 +13,6 @@ from medtop.files import staging
 from medtop.files.options import at_least, compared, option
 from medtop.files.sql import open_database
 from medtop.sources import load_stays, parse_columns
-from medtop.sources.data_report import check_data
 from medtop.sources.rules import Rules
 from medtop.sources.text_files import expand_paths
 
@@ -134,6 +133,8 @@ def check_input(source, options):
     Returns:
         dict.
     """
+    from medtop.sources.data_report import check_data  # not needed by a run
+
     size = _size(source.data_file)
     threads = source.threads or int(size < ONE_THREAD_BYTES)
     with tempfile.TemporaryDirectory(prefix="medtop-") as folder:

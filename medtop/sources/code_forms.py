@@ -10,6 +10,7 @@ from medtop.files.errors import DataError
 from medtop.sources.words import NULL_WORDS, quote_text, trimmed
 
 CODE_SYSTEMS = ("auto", "icd9", "icd10", "verbatim")
+ICD_MARKS = ("ICD10_", "ICD9_")
 ENOUGH = 0.95
 """Share of the rows that must have ICD-10's shape for a column without marks to be taken for ICD-10."""
 
@@ -136,8 +137,8 @@ def settle_codes(connection, system, unknown_reason, where="reason = 0"):
         where: SQL condition of the rows to look at.
 
     Returns:
-        (counts, assumed): dict name -> rows (without zeros), `codes_alike` -> distinct codes; the system that codes
-        without a mark were taken for, or None.
+        (counts, assumed, icd): dict name -> rows (without zeros), `codes_alike` -> distinct codes; the system that codes
+        without a mark were taken for, or None; how many of the rows have a mark.
     """
     rows = connection.execute(f"SELECT code, count(*) FROM stays WHERE {where} GROUP BY code ORDER BY code").fetchall()
     codes, numbers = [code for code, _ in rows], [number for _, number in rows]
@@ -158,8 +159,9 @@ def settle_codes(connection, system, unknown_reason, where="reason = 0"):
             counts["codes_written_as_floats"] += number * bool(_FLOAT.fullmatch(form.partition("_")[2] or form))
     if changed:
         _replace(connection, changed, unknown_reason, where)
+    icd = sum(number for form, number in zip(forms, numbers, strict=True) if form and form.startswith(ICD_MARKS))
     counts["codes_alike"] = count_codes_alike({form for form in forms if form is not None})
-    return {name: number for name, number in counts.items() if number}, assumed
+    return {name: number for name, number in counts.items() if number}, assumed, icd
 
 
 def _replace(connection, changed, unknown_reason, where):

@@ -148,7 +148,7 @@ def timestamp_sql(value, rules):
     if rules.time_zone:
         local = f"timezone({quote_text(rules.time_zone)}, TRY_CAST({stripped} AS TIMESTAMPTZ))"
     return (
-        f"CASE WHEN strlen({value}) = 10 THEN TRY_CAST({value} AS TIMESTAMP) "
+        f"CASE WHEN {value} IS NULL THEN NULL WHEN strlen({value}) = 10 THEN TRY_CAST({value} AS TIMESTAMP) "
         f"WHEN {value} LIKE '____-__-__ __:__:__' THEN TRY_CAST({value} AS TIMESTAMP) "
         f"WHEN regexp_full_match({value}, '\\d{{8}}') THEN try_strptime({value}, '%Y%m%d') "
         f"WHEN regexp_full_match({value}, {quote_text(f'{INVISIBLE}*{_WITH_OFFSET}{INVISIBLE}*')}) THEN {local} "
@@ -180,7 +180,10 @@ def is_bare_sql(raw, rules):
     """SQL: whether the text `raw` is a date without a time of day."""
     if rules.date_format:
         return "false" if has_time(rules.date_format) else "true"
-    return f"(strlen({raw}) <= 10 OR strlen({trimmed_sql(raw)}) <= 10)"
+    return (  # whole times are told by their length, because trimming costs a regular expression each
+        f"CASE WHEN strlen({raw}) <= 10 THEN true WHEN strlen({raw}) = 19 AND NOT ends_with({raw}, ' ') THEN false "
+        f"ELSE strlen({trimmed_sql(raw)}) <= 10 END"
+    )
 
 
 def discharge_sql(discharge, raw, rules):
@@ -199,7 +202,7 @@ def has_offset_sql(raw, rules):
     if rules.date_format:
         return "false"
     return (
-        f"(strlen({raw}) > 16 AND NOT {raw} LIKE '____-__-__ __:__:__' AND "
+        f"(strlen({raw}) > 16 AND (strlen({raw}) <> 19 OR {raw}[17] <> ':') AND "
         f"regexp_full_match({raw}, {quote_text(f'{INVISIBLE}*{_WITH_OFFSET}{INVISIBLE}*')}))"
     )
 
@@ -260,9 +263,12 @@ def settle_midnights(connection, table, column="discharge"):
         int, how many rows moved.
     """
     midnight = f"{column} = date_trunc('day', {column})"
+    timed = f"NOT {midnight} AND {column} <> date_trunc('day', {column}) + {END_OF_DAY}"
+    first = f"(SELECT {column} FROM {table} LIMIT 1000)"
+    if connection.execute(f"SELECT count(*) FROM {first} WHERE isfinite({column}) AND {timed}").fetchone()[0]:
+        return 0
     others, moved = connection.execute(
-        f"SELECT count(*) FILTER (NOT {midnight} AND {column} <> date_trunc('day', {column}) + {END_OF_DAY}), "
-        f"count(*) FILTER ({midnight}) FROM {table} WHERE isfinite({column})"
+        f"SELECT count(*) FILTER ({timed}), count(*) FILTER ({midnight}) FROM {table} WHERE isfinite({column})"
     ).fetchone()
     if others or not moved:
         return 0

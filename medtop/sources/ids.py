@@ -72,6 +72,12 @@ def count_alike(connection, query):
         connection: DuckDB connection.
         query: SQL giving the column `patient_id`, distinct.
     """
+    one_length, one_case, ascii = connection.execute(
+        "SELECT min(strlen(patient_id)) = max(strlen(patient_id)), bool_and(patient_id = upper(patient_id)) "
+        f"OR bool_and(patient_id = lower(patient_id)), bool_and(strlen(patient_id) = length(patient_id)) FROM ({query})"
+    ).fetchone()
+    if one_length and one_case and ascii:  # then nothing but the digits can differ
+        return 0
     key = (
         "regexp_replace(regexp_replace(lower(nfc_normalize(patient_id)), "
         f"{quote_text(INVISIBLE)}, '', 'g'), '(^|[^0-9])0+([0-9])', '\\1\\2', 'g')"

@@ -94,7 +94,7 @@ def find_usual_end(months, last_discharge):
 def usual_end(connection):
     """`find_usual_end` of the table `stays`; a stay is a patient and an admission."""
     rows = connection.execute(
-        "SELECT year(admit), month(admit), count(*) FROM (SELECT patient_id, admit FROM stays GROUP BY ALL) "
+        "SELECT year(admit), month(admit), count(*) FROM (SELECT hash(patient_id), admit FROM stays GROUP BY ALL) "
         "GROUP BY ALL"
     ).fetchall()
     last = connection.execute("SELECT CAST(max(discharge) AS DATE) FROM stays").fetchone()[0]

@@ -4,8 +4,6 @@ Numbers that became floats on their way (pandas, where a column has gaps) are ta
 whole and exact; for codes they are refused, because 250.0 may have been 250.00 and 8.45 008.45.
 """
 
-import pyarrow.parquet
-
 from medtop.files.errors import DataError
 from medtop.sources.dates import zoned_sql
 from medtop.sources.reading import column_types, parquet_sql
@@ -70,6 +68,8 @@ def _typed_time(layout, path, name, kind, dates):
 
 def _zone(path, header):
     """The time zone that a Parquet file names for a column; UTC where it names none."""
+    import pyarrow.parquet  # 0.05 s that only zoned columns need
+
     kind = pyarrow.parquet.read_schema(path).field(header).type
     return getattr(kind, "tz", None) or "UTC"
 

@@ -168,7 +168,7 @@ def plausible_day_sql(name, value, dates):
     if late.sentinels:
         quick += f" AND NOT {is_sentinel_day_sql(name, value, late)}"
     return (
-        f"CASE WHEN {quick} THEN {value} WHEN {is_sentinel_day_sql(name, value, dates)} "
+        f"CASE WHEN {value} IS NULL THEN NULL WHEN {quick} THEN {value} WHEN {is_sentinel_day_sql(name, value, dates)} "
         f"OR {is_impossible_day_sql(name, value, dates)} THEN NULL ELSE {value} END"
     )
 

@@ -60,7 +60,8 @@ def load_rows(request, source, files, layout_of):
     judge_ids(connection, account)
     judge_codes(request, source, account)
     if "death" in given:
-        deaths = "SELECT patient_id, min(death) AS death FROM stays WHERE reason = 0 GROUP BY patient_id"
+        good = "reason = 0 AND death IS NOT NULL"
+        deaths = f"SELECT patient_id, min(death) AS death FROM stays WHERE {good} GROUP BY patient_id"
         judge_deaths(request, account, deaths)
     bad_sql = " UNION ALL ".join(
         f"SELECT {number} AS file, rowid - {first} AS record, reason FROM stays "

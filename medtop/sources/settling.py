@@ -4,7 +4,7 @@ import dataclasses
 
 from medtop.files.errors import DataError
 from medtop.sources.after_death import mark_after_death
-from medtop.sources.code_forms import settle_codes
+from medtop.sources.code_forms import ICD_MARKS, settle_codes
 from medtop.sources.ids import settle_ids
 from medtop.sources.rejects import first_reject, write_rejects
 from medtop.sources.row_sql import FLAGS, PLACE, REASONS, UNUSABLE
@@ -25,6 +25,7 @@ class Account:
         given: dict column -> values given, of columns of which some values cannot be used.
         notes: sentences for the manifest.
         tables: list of `medtop.sources.stays.TableUse`.
+        icd_rows: good rows whose code has a mark of ICD-9 or ICD-10.
     """
 
     rows_in: int = 0
@@ -34,6 +35,7 @@ class Account:
     given: dict = dataclasses.field(default_factory=dict)
     notes: list = dataclasses.field(default_factory=list)
     tables: list = dataclasses.field(default_factory=list)
+    icd_rows: int = 0
 
     def add(self, counts):
         """Adds counts to those of the same names."""
@@ -64,7 +66,7 @@ def judge_codes(request, source, account):
             )
         return
     system = rules.code_system or source.code_system
-    counts, assumed = settle_codes(request.connection, system, PLACE["code_empty"])
+    counts, assumed, account.icd_rows = settle_codes(request.connection, system, PLACE["code_empty"])
     account.add(counts)
     if assumed and not rules.code_system:
         account.notes.append(
@@ -98,7 +100,7 @@ def split_cells(request, source, account, orders):
     account.rows_in += after - before
     account.add({"codes_split_from_cells": after - before})
     system = request.rules.code_system or source.code_system
-    counts, _ = settle_codes(connection, system, PLACE["code_empty"])
+    counts, _, account.icd_rows = settle_codes(connection, system, PLACE["code_empty"])
     connection.execute(f"UPDATE stays SET reason = {PLACE['code_empty']} WHERE trim(code) = ''")
     account.add(counts)
     empty = connection.execute("SELECT count(*) FROM stays WHERE reason > 0").fetchone()[0]
@@ -191,10 +193,11 @@ def finish(request, source, files, account, observation_end=None, rows_merged=0)
         if name not in STAYS_COLUMNS:
             connection.execute(f"ALTER TABLE stays DROP COLUMN {quote_name(name)}")
     connection.execute("DROP TABLE medtop_structural")
-    rows, present, icd = connection.execute(
-        "SELECT count(*), count(present_on_admission), sum(CASE WHEN starts_with(code, 'ICD10_') THEN 1 "
-        "WHEN starts_with(code, 'ICD9_') THEN 1 ELSE 0 END) FROM stays"
-    ).fetchone()
+    rows, present = connection.execute("SELECT count(*), count(present_on_admission) FROM stays").fetchone()
+    icd = account.icd_rows
+    if account.dropped.get("after_death"):  # rows were dropped after their codes had been counted
+        tests = " OR ".join(f"starts_with(code, '{mark}')" for mark in ICD_MARKS)
+        icd = connection.execute(f"SELECT count(*) FILTER (WHERE {tests}) FROM stays").fetchone()[0]
     if 0 < icd < rows:
         account.add({"codes_without_icd_prefix": rows - icd})
     return StaysReport(
