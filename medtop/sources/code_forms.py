@@ -137,8 +137,8 @@ def settle_codes(connection, system, unknown_reason, where="reason = 0"):
         where: SQL condition of the rows to look at.
 
     Returns:
-        (counts, assumed, icd): dict name -> rows (without zeros), `codes_alike` -> distinct codes; the system that codes
-        without a mark were taken for, or None; how many of the rows have a mark.
+        (counts, assumed, icd): dict name -> rows (without zeros), `codes_alike` -> distinct codes; the system that
+        codes without a mark were taken for, or None; how many of the rows have a mark.
     """
     rows = connection.execute(f"SELECT code, count(*) FROM stays WHERE {where} GROUP BY code ORDER BY code").fetchall()
     codes, numbers = [code for code, _ in rows], [number for _, number in rows]
