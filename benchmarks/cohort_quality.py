@@ -27,10 +27,11 @@ from medtop.files.options import REQUIRED, option  # noqa: E402
 VARIANTS = {
     "wide": ["--wide=only"],
     "stack": ["--wide=stack"],
-    "bert": ["--wide=off"],
-    "joint": ["--wide=off"],
+    "bert": [],
+    "joint": [],
 }
-"""Name -> flags of a model with all tasks; any other name is a task that an encoder is trained on alone."""
+"""Name -> flags of a model with all tasks (`cohort_runs.TRAINER` has no wide part); any other name is a task that an
+encoder is trained on alone."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ flags.define(Options)
 
 def train(folder, variant, seed, values):
     """Trains one variant; returns its wall-clock seconds (of the run that did the work)."""
-    flags_of = [*VARIANTS.get(variant, ["--wide=off", f"--tasks={variant}"])]
+    flags_of = [*VARIANTS.get(variant, [f"--tasks={variant}"])]
     if variant in VARIANTS:
         weights = values.task_weights.split(",")
         kept = [one for one in weights if variant != "wide" or not one.startswith("masked_lm")]

@@ -48,6 +48,7 @@ def measure(way, options):
             bert_config_file=options.bert_config_file,
             output_dir=options.work_dir,
             do_train=True,
+            wide="off",
             train_batch_size=options.train_batch_size,
             distribution_strategy=strategy,
             telemetry_steps=0,

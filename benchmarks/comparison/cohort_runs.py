@@ -19,7 +19,7 @@ SMALL_CONFIG = str(ROOT / "medtop/configs/small.json")
 MIN_CODE_SHARE = 0.01
 """Codes that occur less often than this share of the training patients' number are [UNK]."""
 
-TRAINER = ["--train_batch_size=32", "--learning_rate=1.5e-3", "--weight_decay=1"]
+TRAINER = ["--train_batch_size=32", "--learning_rate=1.5e-3", "--weight_decay=1", "--wide=off"]
 EPOCHS = 20
 TASK_WEIGHTS = "masked_lm:0.1,long_stay:0.2"
 """These settings were chosen on validation of seed 1 at 20,000 patients; docs/training.md says what was tried."""

@@ -51,18 +51,7 @@ def fit_wide(plan, run):
     if run.wide_file.is_file():
         return
     tasks, days = _patient_tasks(plan.tasks), plan.config.wide_days
-    parts = {"histories": [], "ids": [], "targets": [], "weights": []}
-    for columns in tfrecord.read_examples(plan.train):
-        parts["histories"].append(history_of_tokens(columns, plan.options.max_seq_length))
-        parts["ids"].append(np.asarray(columns["patient_id"]))
-        for kind in ("labels", "weights"):
-            joined = np.concatenate([columns[f"{task.name}_{kind}"] for task in tasks], axis=1)
-            parts["targets" if kind == "labels" else kind].append(joined)
-    history = History.join(parts["histories"])
-    ids, targets, weights = (np.concatenate(parts[name]) for name in ("ids", "targets", "weights"))
-    if len(ids) > MAX_EXAMPLES:
-        rows = np.sort(np.random.default_rng(plan.options.seed).choice(len(ids), MAX_EXAMPLES, replace=False))
-        history, ids, targets, weights = history.take(rows), ids[rows], targets[rows], weights[rows]
+    history, ids, targets, weights = _read(plan, tasks)
     known = weights > 0
     factors = np.concatenate([task.positive_weights or np.ones(task.num_outputs) for task in tasks])
     weights = known * np.where(targets > 0.5, factors, 1.0)  # as in the encoder's loss
@@ -89,6 +78,27 @@ def fit_wide(plan, run):
         "examples": len(ids),
     }
     write_arrays(run.wide_file, {name: array.astype(np.float32) for name, array in arrays.items()}, state)
+
+
+def _read(plan, tasks, max_examples=MAX_EXAMPLES):
+    """(`History`, ids [N], targets [N, K], weights [N, K]) of the training split, cut while it is read."""
+    total, first = plan.train.num_examples, 0
+    wanted = np.ones(total, bool)
+    if total > max_examples:
+        wanted[:] = False
+        wanted[np.random.default_rng(plan.options.seed).choice(total, max_examples, replace=False)] = True
+    parts = []
+    for columns in tfrecord.read_examples(plan.train):
+        count = len(columns["patient_id"])
+        rows, first = np.flatnonzero(wanted[first : first + count]), first + count
+        joined = [
+            np.concatenate([columns[f"{task.name}_{kind}"] for task in tasks], axis=1)[rows]
+            for kind in ("labels", "weights")
+        ]
+        history = history_of_tokens(columns, plan.options.max_seq_length).take(rows)
+        parts.append((history, np.asarray(columns["patient_id"])[rows], *joined))
+    histories, *others = zip(*parts, strict=True)
+    return History.join(histories), *(np.concatenate(arrays) for arrays in others)
 
 
 def fit_stack(plan, run, model, only):

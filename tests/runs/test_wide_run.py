@@ -14,9 +14,11 @@ from medtop.model.multitask import build_model
 from medtop.runs.execute import execute
 from medtop.runs.predict import predict
 from medtop.serve.saved_model import export_saved_model
+from medtop.training import wide_part
 from medtop.training.checkpoints import read_arrays
 from medtop.training.options import make_plan
 from medtop.training.run_directory import RunDirectory
+from medtop.training.start_from import check_source
 from medtop.training.trainer import load_best
 from medtop.wide.history import context_of, history_of_tokens, latest_windows
 
@@ -171,3 +173,22 @@ def test_what_has_no_wide_part_is_refused(tmp_path):
     options = training_options(tmp_path, {"input_file": str(tmp_path / "lists")}, config, tasks=("long_stay",))
     with pytest.raises(DataError, match="time of each code"):
         make_plan(options)
+
+
+def test_reading_is_cut_to_a_seeded_subset_and_pretraining_needs_no_wide_part(tmp_path):
+    files = write_splits(tmp_path, (40, 8, 8))
+    config = small_config(wide_days=DAYS)
+    plan = make_plan(training_options(tmp_path, files, config, tasks=("long_stay", "complications"), seed=3))
+    whole, ids, targets, weights = wide_part._read(plan, plan.tasks)
+    part, some, *labels = wide_part._read(plan, plan.tasks, max_examples=15)
+    rows = np.array([list(ids).index(name) for name in some])
+    assert len(rows) == 15 and (np.diff(rows) > 0).all()
+    np.testing.assert_array_equal(part.codes, whole.take(rows).codes)
+    np.testing.assert_array_equal(labels[0], targets[rows])
+    np.testing.assert_array_equal(labels[1], weights[rows])
+    assert wide_part._read(plan, plan.tasks, max_examples=15)[1].tolist() == some.tolist()
+    pretrained = RunDirectory(tmp_path / "pretrained")
+    pretrained.path.mkdir()
+    alone = make_plan(training_options(tmp_path, files, config, tasks=("masked_lm",)))
+    pretrained.start({}, alone.config, alone.vocabulary, alone.tasks)
+    assert check_source(plan, str(pretrained.path), False)[0].wide_days == ()
