@@ -121,6 +121,8 @@ def _value(settings, field, value):
             return parse(value)
         if kind in NUMBERS:
             return _numbers(value, *NUMBERS[kind])
+    except DataError:  # it names the flag already
+        raise
     except ValueError as error:
         raise DataError(f"--{flag_of(field)}: {error}") from None
     return tuple(value) if (typing.get_origin(kind) or kind) is tuple else value

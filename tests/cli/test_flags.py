@@ -12,6 +12,8 @@ from medtop.files.options import REQUIRED, SEED, Rule, above, at_least, check, c
 
 
 def even(text):
+    if not text.isdigit():
+        raise DataError(f"--number: expected a whole number, received {text!r}")
     if int(text) % 2:
         raise ValueError(f"expected an even number, received {text!r}")
     return {"even": int(text)}
@@ -100,6 +102,7 @@ def test_given_values_win_over_flags_and_fill_what_is_none():
         ("--widths=5,x", "--widths: expected whole numbers, received '5,x'"),
         ("--shares=.1,x", "--shares: expected numbers such as 0.1,0.2, received '.1,x'"),
         ("--number=3", "--number: expected an even number, received '3'"),
+        ("--number=x", "--number: expected a whole number, received 'x'"),
     ],
 )
 def test_what_breaks_a_rule_is_refused_in_one_line(word, message):
