@@ -21,7 +21,7 @@ from medtop.cli import commands, flags, training_flags
 from medtop.files.errors import DataError
 from medtop.files.options import Rule, option
 from medtop.readmission import prepare
-from medtop.training.options import make_plan
+from medtop.runs.plan import plan_run
 from medtop.training.run_directory import RunDirectory
 
 
@@ -86,20 +86,16 @@ def main(_):
     options, texts = _options(original)
     options = prepare.prepare(options, texts, _importer(command), driver.overwrite)
     run = RunDirectory(options.output_dir)
-    if options.do_train:
-        options = _with_warmup(options, make_plan(options), original.warmup_proportion)
-    else:
-        config, _, tasks = run.read()
-        make_plan(dataclasses.replace(options, tasks=None), config, tasks)
-    from medtop.readmission.results import admission_table
-    from medtop.runs.execute import execute
-
-    results = execute(options, driver.resume, driver.overwrite, command)
+    plan = plan_run(options)
+    plan = dataclasses.replace(plan, options=_with_warmup(plan.options, plan, original.warmup_proportion))
+    results = training_flags.execute_plan(plan, driver, command)
     if options.do_train and run.exists():
         prepare.write_text_settings(run, prepare.text_settings(options, texts.readmission_mode))
     if results is None:
         print(f"next: python run_scripts/run_readmission.py --do_eval --output_dir={options.output_dir} --data_dir=...")
         return
+    from medtop.readmission.results import admission_table
+
     print(admission_table(results) if options.aggregation != "none" else results.table)
     print(f"report: {options.output_dir}/report.html; one line per admission: {run.readmission_predictions_file}")
     print(f"next: python run_scripts/score_notes.py --run_dir={options.output_dir} --text_file=note.txt")

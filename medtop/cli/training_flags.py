@@ -5,8 +5,8 @@ import dataclasses
 from medtop.cli import flags
 from medtop.files.errors import DataError
 from medtop.files.options import option
-from medtop.training.options import TrainingOptions, make_plan
-from medtop.training.run_directory import RunDirectory
+from medtop.runs.plan import plan_run
+from medtop.training.options import TrainingOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +51,25 @@ def options_from(flag_values=None):
     return dataclasses.replace(options, best_metric=options.best_metric or metric)
 
 
+def execute_plan(plan, driver, command):
+    """Executes a plan; the examples are admissions where `aggregation` says how windows become one, else patients.
+
+    Args:
+        plan: `medtop.training.options.TrainingPlan`.
+        driver: `DriverOptions`.
+        command: the command line, for the model card.
+
+    Returns:
+        `medtop.runs.results.Results`, or None without `do_eval`.
+    """
+    from medtop.evaluation.patients import PatientEvaluation  # here: they load TensorFlow
+    from medtop.readmission.evaluation import AdmissionEvaluation
+    from medtop.runs.execute import execute
+
+    evaluation = PatientEvaluation if plan.options.aggregation == "none" else AdmissionEvaluation
+    return execute(plan.options, driver.resume, driver.overwrite, command, plan=plan, evaluation=evaluation)
+
+
 def run_trainer(say, command, flag_values=None):
     """What both trainer scripts do: check the flags, train, evaluate, tell the results and the next command.
 
@@ -60,15 +79,8 @@ def run_trainer(say, command, flag_values=None):
         flag_values: the parsed flags; absl's own set by default.
     """
     options, driver = options_from(flag_values), flags.read(DriverOptions, flag_values=flag_values)
-    # Refuses wrong flags in the first second, before TensorFlow is loaded.
-    if options.do_train or not options.do_eval:
-        make_plan(options)
-    else:
-        config, _, tasks = RunDirectory(options.output_dir).read()
-        make_plan(dataclasses.replace(options, tasks=None), config, tasks)
-    from medtop.runs.execute import execute
-
-    results = execute(options, driver.resume, driver.overwrite, command)
+    plan = plan_run(options)  # refuses wrong flags in the first second, before TensorFlow is loaded
+    results = execute_plan(plan, driver, command)
     if results is not None:
         say(results.table)
         say(f"report: {options.output_dir}/report.html")

@@ -35,12 +35,25 @@ def first_look(infos, config):
         if info is None or not info.layout.has_patients:
             continue
         ids = set()
-        for columns in tfrecord.read_examples(info):
+        for columns in tfrecord.read_and_keep(info) if split != "train" else tfrecord.read_examples(info):
             ids.update(columns["patient_id"])
             for name in config.embeddings:
                 _count(columns, name, info, config, clipped)
         patients[split] = sorted(ids)
     return FirstLook(patients, clipped)
+
+
+def patients_of(infos):
+    """dict split -> sorted patient ids of data sets; not of layouts whose records do not say whose they are.
+
+    Args:
+        infos: dict split -> `DatasetInfo` or None.
+    """
+    return {
+        split: sorted(set(tfrecord.record_columns(info)["patient_id"].tolist()))
+        for split, info in infos.items()
+        if info is not None and info.layout.has_patients and info.num_examples
+    }
 
 
 def _count(columns, name, info, config, clipped):

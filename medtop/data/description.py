@@ -67,6 +67,7 @@ class DatasetInfo:
         lengths: dict of `upper` (bins' inclusive ends), `counts`, `max`, `mean`: tokens per example, [CLS] included.
         source_manifests: the sources' manifests (dicts).
         tokenizer: notes only: dict of what made the token ids out of text (`lower_case`); None for codes.
+        record_columns: what `medtop.data.tfrecord.record_columns` has read; None: nothing yet.
     """
 
     names: list
@@ -85,6 +86,7 @@ class DatasetInfo:
     lengths: dict
     source_manifests: list
     tokenizer: dict | None = None
+    record_columns: dict | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def num_examples(self):

@@ -13,6 +13,7 @@ Med-BERT's layout: `input_ids`, `input_mask`, `segment_ids` [T], `masked_lm_posi
 `masked_lm_weights` [M] float, `next_sentence_labels` [1].
 """
 
+import collections
 import contextlib
 import os
 from pathlib import Path
@@ -258,6 +259,37 @@ def read_examples(path, chunk_size=5000):
                 yield _columns(parse_batch(serialized, info))
         if received != expected:
             raise DataError(f"{name}: expected {expected} records, received {received}")
+
+
+_LABELS = ("labels", "weights")
+
+
+def record_columns(info):
+    """The columns that have one value (or K labels) per record: who, when, what is known. Read once, kept with `info`.
+
+    Args:
+        info: `DatasetInfo`.
+
+    Returns:
+        dict by feature name: array [N, ...]; of bytes, str [N].
+    """
+    if info.record_columns is None:
+        for _ in read_and_keep(info):
+            pass
+    return info.record_columns
+
+
+def read_and_keep(info):
+    """`read_examples` that keeps what `record_columns` gives while it passes by."""
+    kept = collections.defaultdict(list)
+    per_token = {record_field(field.name, info.time_gap) for field in info.layout.fields if field.size == EACH_TOKEN}
+    per_token |= {f"{task}_{kind}" for task, level in info.levels.items() if level == "token" for kind in _LABELS}
+    padded = {field.name for field in info.layout.fields if field.size in info.defaults}
+    for columns in read_examples(info):
+        for name in columns.keys() - per_token - padded - {"counts"}:
+            kept[name].append(np.asarray(columns[name]))
+        yield columns
+    info.record_columns = {name: np.concatenate(parts) for name, parts in kept.items()}
 
 
 def _columns(features):

@@ -7,16 +7,19 @@ Letters: S windows, N admissions, K labels of a task.
 """
 
 import dataclasses
+import json
 import math
 
 import numpy as np
 
 from medtop.evaluation.bootstrap import LabelStatistics
 from medtop.evaluation.predictions import Predictions, logit
+from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
 
 MAX_MEAN, MEAN, MAX = METHODS = ("max_mean", "mean", "max")
 DEFAULT_C = 2.0
+_VERSION = 1
 C_GRID = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 """What is tried when validation chooses c."""
 
@@ -218,3 +221,29 @@ def _areas(predictions):
         )
         areas.append(statistics.point()["roc_auc"] if known.any() else math.nan)
     return [area for area in areas if math.isfinite(area)]
+
+
+def write_aggregation(path, aggregation, tried=None):
+    """Writes aggregation.json: method, c, and the validation ROC AUC of each c that was tried."""
+    write_json(
+        path,
+        {
+            "version": _VERSION,
+            "method": aggregation.method,
+            "c": aggregation.c,
+            "validation_roc_auc": {f"{c:g}": area for c, area in (tried or {}).items()},
+        },
+    )
+
+
+def read_aggregation(path):
+    """The `Aggregation` of a run; a DataError for a missing or foreign file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["version"] != _VERSION:
+            raise DataError(f"{path}: expected version {_VERSION}, received {content['version']!r}")
+        return Aggregation(content["method"], float(content["c"]))
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected the aggregation of an evaluated run, found no such file") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: expected an aggregation, received another content ({error!r:.100})") from error

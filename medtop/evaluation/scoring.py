@@ -52,44 +52,26 @@ class Examples:
     """
 
     def __init__(self, info, tasks):
-        labels = {task.name: task.num_outputs for task in tasks}
-        parts = []
-        if not info.layout.has_patients:  # the place in the file stands for it
-            for columns in tfrecord.read_examples(info):
-                known = {task: columns[name].astype(np.float32) for task, name in info.layout.label_fields.items()}
-                parts.append((None, None, known, {task: np.ones_like(values) for task, values in known.items()}))
-        else:
-            for columns in tfrecord.read_examples(info):
-                # new patients come without labels: all unknown
-                blank = {
-                    task: np.zeros((len(columns["patient_id"]), count), np.float32) for task, count in labels.items()
-                }
-                parts.append(
-                    (
-                        columns["patient_id"],
-                        columns["prediction_time"],
-                        *(
-                            {task: columns.get(f"{task}_{kind}", blank[task]) for task in labels}
-                            for kind in ("labels", "weights")
-                        ),
-                        columns.get("admission_id"),
-                    )
-                )
-        if not parts:
+        columns, count = tfrecord.record_columns(info), info.num_examples
+        if not count:
             raise DataError(f"{info.names[0]}: expected at least one example, received none")
-        self.labels, self.weights = (
-            {task: np.concatenate([part[place][task] for part in parts]) for task in labels} for place in (2, 3)
-        )
-        if parts[0][0] is None:
-            self.patient_ids = np.array([str(number) for number in range(info.num_examples)])
-            self.prediction_times = np.zeros(info.num_examples, np.int64)
-        else:
-            self.patient_ids = np.concatenate([np.asarray(part[0], str) for part in parts])
-            self.prediction_times = np.concatenate([part[1] for part in parts])
+        self.labels, self.weights = {}, {}
+        for task in tasks:
+            if field := info.layout.label_fields.get(task.name):
+                labels = columns[field].astype(np.float32)
+                weights = np.ones_like(labels)
+            else:
+                unknown = np.zeros((count, task.num_outputs), np.float32)  # new patients come without labels
+                labels, weights = (columns.get(f"{task.name}_{kind}", unknown) for kind in ("labels", "weights"))
+            self.labels[task.name], self.weights[task.name] = labels, weights
+        if info.layout.has_patients:
+            self.patient_ids, self.prediction_times = columns["patient_id"], columns["prediction_time"]
+        else:  # the place in the file stands for it
+            self.patient_ids = np.array([str(number) for number in range(count)])
+            self.prediction_times = np.zeros(count, np.int64)
         self.admissions = None
         if info.layout.has_windows:
-            ids = np.concatenate([np.asarray(part[4], str) for part in parts])
-            self.admissions = Admissions.of(self.patient_ids, ids, self.prediction_times)
+            self.admissions = Admissions.of(self.patient_ids, columns["admission_id"], self.prediction_times)
 
     def __len__(self):
         return len(self.patient_ids)

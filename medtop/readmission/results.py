@@ -8,16 +8,24 @@ Letters: S windows, N admissions, K labels.
 
 import csv
 import dataclasses
-import json
 import logging
 
 import numpy as np
 
 from medtop.data import tfrecord
-from medtop.evaluation.aggregation import DEFAULT_C, MAX_MEAN, METHODS, Admissions, Aggregation, tune_c
+from medtop.evaluation.aggregation import (
+    DEFAULT_C,
+    MAX_MEAN,
+    METHODS,
+    Admissions,
+    Aggregation,
+    read_aggregation,
+    tune_c,
+    write_aggregation,
+)
 from medtop.evaluation.calibration import fit_calibration
 from medtop.evaluation.predictions import Predictions, check_probabilities, match_examples, read_predictions
-from medtop.files.atomic import atomic_path, write_json
+from medtop.files.atomic import atomic_path
 from medtop.files.errors import DataError
 from medtop.readmission.tfidf import fit_tfidf
 from medtop.reporting.curves import calibration, precision_recall, roc
@@ -38,11 +46,9 @@ COLUMNS = (
 )
 """Columns of readmission_predictions.csv, in this order; an unknown target is empty, `windows` is their number."""
 
-_VERSION = 1
-
 
 @dataclasses.dataclass
-class Windows:
+class ScoredWindows:
     """The windows of one split, scored.
 
     Attributes:
@@ -67,7 +73,7 @@ def choose_aggregation(options, run, windows):
     Args:
         options: `medtop.training.options.TrainingOptions`.
         run: `RunDirectory`.
-        windows: dict split -> `Windows`.
+        windows: dict split -> `ScoredWindows`.
     """
     if "valid" not in windows and run.aggregation_file.is_file():
         return read_aggregation(run.aggregation_file)
@@ -83,38 +89,12 @@ def choose_aggregation(options, run, windows):
     return chosen
 
 
-def write_aggregation(path, aggregation, tried=None):
-    """Writes aggregation.json: method, c, and the validation ROC AUC of each c that was tried."""
-    write_json(
-        path,
-        {
-            "version": _VERSION,
-            "method": aggregation.method,
-            "c": aggregation.c,
-            "validation_roc_auc": {f"{c:g}": area for c, area in (tried or {}).items()},
-        },
-    )
-
-
-def read_aggregation(path):
-    """The `Aggregation` of a run; a DataError for a missing or foreign file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["version"] != _VERSION:
-            raise DataError(f"{path}: expected version {_VERSION}, received {content['version']!r}")
-        return Aggregation(content["method"], float(content["c"]))
-    except FileNotFoundError:
-        raise DataError(f"{path}: expected the aggregation of an evaluated run, found no such file") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: expected an aggregation, received another content ({error!r:.100})") from error
-
-
 def rivals(plan, windows, aggregation, predictions):
     """Simpler ways on the same admissions.
 
     Args:
-        plan: `medtop.training.options.Plan`; without a training split there is no TF-IDF.
-        windows: dict split -> `Windows`.
+        plan: `medtop.training.options.TrainingPlan`; without a training split there is no TF-IDF.
+        windows: dict split -> `ScoredWindows`.
         aggregation: the `Aggregation` that the model itself uses.
         predictions: dict split -> task -> `Predictions` of the admissions by it.
 
@@ -267,7 +247,7 @@ def write_admission_files(run, results, windows):
     Args:
         run: `RunDirectory`.
         results: `medtop.runs.results.Results`, complete.
-        windows: dict split -> `Windows`.
+        windows: dict split -> `ScoredWindows`.
     """
     split = results.split
     predictions, probabilities = results.predictions[split], results.probabilities[split]

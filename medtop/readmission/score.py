@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from medtop.evaluation.aggregation import Admissions
+from medtop.evaluation.aggregation import Admissions, read_aggregation
 from medtop.evaluation.calibration import Calibration, read_calibrations
 from medtop.evaluation.predictions import Predictions, sigmoid
 from medtop.evaluation.scoring import patient_model
@@ -16,7 +16,6 @@ from medtop.files.errors import DataError
 from medtop.model.multitask import build_model
 from medtop.notes.create_features import open_tokenizer
 from medtop.readmission.prepare import read_text_settings
-from medtop.readmission.results import read_aggregation
 from medtop.text.cleaning import clean
 from medtop.text.windows import first_windows, make_windows
 from medtop.training.run_directory import RunDirectory

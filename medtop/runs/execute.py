@@ -1,22 +1,22 @@
 """One run from options to result files: start or go on, train, evaluate, report."""
 
 import contextlib
-import dataclasses
 import json
 import logging
 
 import keras
 
-from medtop.data.checks import check_splits, first_look
+from medtop.data.checks import check_splits, first_look, patients_of
+from medtop.evaluation.patients import PatientEvaluation
 from medtop.files.errors import DataError
 from medtop.model.multitask import build_model
 from medtop.reporting.page import write_report
 from medtop.runs.model_card import write_run_card
+from medtop.runs.plan import plan_run
 from medtop.runs.reporting_items import write_reporting_items
 from medtop.runs.results import evaluate_run
 from medtop.training.distribution import start
 from medtop.training.log import read_log
-from medtop.training.options import make_plan
 from medtop.training.run_directory import RunDirectory
 from medtop.training.start_from import check_patients, check_source, initialise
 from medtop.training.trainer import Trainer, load_best
@@ -26,7 +26,7 @@ from medtop.training.wide_part import fit_stack, fit_wide
 logger = logging.getLogger(__name__)
 
 
-def execute(options, resume=True, overwrite=False, command=""):
+def execute(options, resume=True, overwrite=False, command="", *, plan=None, evaluation=PatientEvaluation):
     """Trains and evaluates as the options say.
 
     Args:
@@ -34,6 +34,9 @@ def execute(options, resume=True, overwrite=False, command=""):
         resume: go on with a run that is in `output_dir`; False refuses.
         overwrite: remove a run that is there first.
         command: the command line, for the model card.
+        plan: what `medtop.runs.plan.plan_run` made of the options, where that is done already.
+        evaluation: class that says what the examples are: patients, or admissions
+            (`medtop.readmission.evaluation.AdmissionEvaluation`, with `aggregation`).
 
     Returns:
         `medtop.runs.results.Results`, or None without `do_eval`.
@@ -42,10 +45,11 @@ def execute(options, resume=True, overwrite=False, command=""):
         DataError: for bad input, or a run in `output_dir` that was started with other settings.
         Stopped: after SIGTERM, when the state is saved.
     """
-    run = RunDirectory(options.output_dir)
+    run, plan = RunDirectory(options.output_dir), plan or plan_run(options)
+    if options.do_eval:
+        evaluation.check(options)
     if not options.do_train:
-        return _evaluate_only(options, run)
-    plan = make_plan(options)
+        return _evaluate_only(plan, run, evaluation)
     distribution = start(options.distribution_strategy, options.num_gpus)  # before any other work of TensorFlow
     with contextlib.ExitStack() as stack:
         if distribution.is_chief:  # who alone writes
@@ -73,7 +77,8 @@ def execute(options, resume=True, overwrite=False, command=""):
             fit_stack(plan, run, trainer.model, only)
         results = None
         if options.do_eval and distribution.is_chief:
-            results = _evaluate(trainer.model, plan, run, command)
+            scorers = {} if trainer.scorer is None else {"valid": trainer.scorer}
+            results = _evaluate(trainer.model, plan, run, command, evaluation, scorers)
         distribution.broadcast_state({})  # nobody leaves before the chief is done
         return results
 
@@ -136,20 +141,20 @@ def _fingerprint(info):
 def _check_not_trained_on(run, plan):
     """Refuses to evaluate on patients that the run was trained on: a later command may name other files."""
     begun = run.read_splits()
-    found = first_look({"valid": plan.valid, "test": plan.test}, plan.config).patients
+    given = patients_of({"valid": plan.valid, "test": plan.test})
     check_splits(
         {
             "train": begun.get("train", []),
-            "valid": [*begun.get("valid", []), *found.get("valid", [])],
-            "test": found.get("test", []),
+            "valid": [*begun.get("valid", []), *given.get("valid", [])],
+            "test": given.get("test", []),
         }
     )
 
 
-def _evaluate(model, plan, run, command):
+def _evaluate(model, plan, run, command, evaluation, scorers):
     _check_not_trained_on(run, plan)
     step = load_best(model, run)
-    results = evaluate_run(model, plan, run, step)
+    results = evaluate_run(model, plan, run, step, evaluation, scorers)
     _report(run, plan, results, step)
     if model.wide is not None:
         write_coefficients(run, plan.vocabulary)
@@ -187,24 +192,8 @@ def _report(run, plan, results, step):
     )
 
 
-def _evaluate_only(options, run):
-    """Evaluates the run in `output_dir` (its own config and tasks), on the files that the options name."""
-    config, vocabulary, tasks = run.read()
-    settings = run.settings()
-    as_trained = {
-        name: settings[name]
-        for name in ("max_seq_length", "max_predictions_per_seq", "masked_lm_prob")
-        if getattr(options, name) is None
-    }
-    as_trained["whole_word_masking"] = settings.get("whole_word_masking", False)
-    plan = make_plan(dataclasses.replace(options, tasks=None, **as_trained), config, tasks)
-    if plan.vocabulary != vocabulary:
-        raise DataError(
-            f"{run.vocabulary_file}: expected the vocabulary of the data ({len(plan.vocabulary)} tokens), "
-            f"received another run's ({len(vocabulary)} tokens)"
-        )
-    for info in filter(None, (plan.valid, plan.test)):
-        run.check_records(info)
+def _evaluate_only(plan, run, evaluation):
+    """Evaluates the run in `output_dir` on the files that the plan names."""
     with run.locked():
-        keras.utils.set_random_seed(options.seed)
-        return _evaluate(build_model(config, tasks), plan, run, "")
+        keras.utils.set_random_seed(plan.options.seed)
+        return _evaluate(build_model(plan.config, plan.tasks), plan, run, "", evaluation, {})

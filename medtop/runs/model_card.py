@@ -9,7 +9,7 @@ def write_run_card(run, plan, results, step, command=""):
 
     Args:
         run: `RunDirectory`.
-        plan: `medtop.training.options.Plan`.
+        plan: `medtop.training.options.TrainingPlan`.
         results: `medtop.runs.results.Results`.
         step: training step of the weights.
         command: command line that made the run.

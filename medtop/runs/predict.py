@@ -4,12 +4,12 @@ import logging
 
 from medtop.data.batches import BatchOptions
 from medtop.data.description import read_dataset
+from medtop.evaluation.aggregation import read_aggregation
 from medtop.evaluation.calibration import Calibration, read_calibrations
 from medtop.evaluation.predictions import write_predictions
 from medtop.evaluation.scoring import Scorer
 from medtop.files.errors import DataError
 from medtop.model.multitask import build_model
-from medtop.readmission.results import read_aggregation
 from medtop.training.run_directory import RunDirectory
 from medtop.training.trainer import load_best
 

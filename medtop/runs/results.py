@@ -8,16 +8,13 @@ import logging
 
 import numpy as np
 
-from medtop.data import tfrecord
 from medtop.data.batch_options import batch_options
-from medtop.evaluation.baselines import fit_baselines
 from medtop.evaluation.calibration import Calibration, fit_calibration, read_calibrations, write_calibrations
-from medtop.evaluation.count_features import features_from_records
 from medtop.evaluation.metrics import compare, evaluate, masked_metrics, results_table, write_metrics
+from medtop.evaluation.patients import PatientEvaluation, RecordScores
 from medtop.evaluation.predictions import write_predictions
 from medtop.evaluation.scoring import Scorer
 from medtop.files.atomic import write_json, write_text
-from medtop.readmission.results import Windows, choose_aggregation, rivals, write_admission_files
 
 logger = logging.getLogger(__name__)
 
@@ -55,29 +52,30 @@ class Results:
         return results_table(self.metrics[self.split], self.comparison[self.split])
 
 
-def _score(model, plan):
-    """By split: task -> `Predictions` of the records; task -> masked measures; `Admissions` or None."""
-    predictions, masked, admissions = {}, {}, {}
+def _score(model, plan, scorers):
+    """dict split -> `RecordScores`; `scorers` are those that training has made."""
+    scores = {}
     options = batch_options(plan, plan.options.eval_batch_size)
     for split, info in (("valid", plan.valid), ("test", plan.test)):
         if info is not None:
-            scorer = Scorer(model, info, plan.config, plan.tasks, options, plan.options.seed)
-            predictions[split], masked[split] = scorer.predictions(), scorer.exclusive_measures()
-            admissions[split] = scorer.admissions
+            scorer = scorers.get(split)
+            if scorer is None:
+                scorer = Scorer(model, info, plan.config, plan.tasks, options, plan.options.seed)
+            scores[split] = RecordScores(scorer.record_predictions(), scorer.exclusive_measures(), scorer.admissions)
             logger.info("%s split scored: %d examples", split, info.num_examples)
-    return predictions, masked, admissions
+    return scores
 
 
 def _calibrations(plan, run, predictions):
     """Calibration per patient-level task: fitted on validation; else the run's stored one; else none."""
     patient = [task for task in plan.tasks if task.level == "patient"]
     if "valid" in predictions:
-        found = {
+        fitted = {
             task.name: fit_calibration(predictions["valid"][task.name], class_weights=task.positive_weights)
             for task in patient
         }
-        write_calibrations(run.calibration_file, found)
-        return found
+        write_calibrations(run.calibration_file, fitted)
+        return fitted
     if run.calibration_file.is_file():
         return read_calibrations(run.calibration_file)
     return {
@@ -88,84 +86,46 @@ def _calibrations(plan, run, predictions):
 def _evaluate_all(predictions, calibrations, options):
     """(task -> label -> metrics, task -> probabilities) of one split's predictions."""
     metrics, probabilities = {}, {}
-    for task, one in predictions.items():
+    for task, scored in predictions.items():
         calibration = calibrations[task]
-        probabilities[task] = calibration.apply(one)
+        probabilities[task] = calibration.apply(scored)
         metrics[task] = evaluate(
-            one,
+            scored,
             probabilities[task],
             thresholds=calibration.thresholds,
-            uncalibrated=calibration.uncalibrated(one),
+            uncalibrated=calibration.uncalibrated(scored),
             num_bootstrap=options.num_bootstrap,
             seed=options.seed,
         )
     return metrics, probabilities
 
 
-def _baselines(plan, splits):
-    """Count baselines on the model's splits: split -> baseline -> task -> (Predictions, probabilities); thresholds;
-    sentences about labels that could not be fitted as the others."""
-    patient = {task.name: list(task.labels) for task in plan.tasks if task.level == "patient"}
-    infos = {"train": plan.train, "valid": plan.valid, "test": plan.test}
-    features = {
-        split: features_from_records(tfrecord.read_examples(info), len(plan.vocabulary), list(patient))
-        for split, info in infos.items()
-        if info is not None
-    }
-    fitted = fit_baselines(features, patient, seed=plan.options.seed)
-    found, thresholds = {split: {} for split in splits}, {}
-    for name, of_split in fitted.predictions.items():
-        calibrations = {task: fit_calibration(one) for task, one in of_split["valid"].items()}
-        thresholds[name] = {task: calibration.thresholds for task, calibration in calibrations.items()}
-        for split in splits:
-            found[split][name] = {task: (one, calibrations[task].apply(one)) for task, one in of_split[split].items()}
-    logger.info("baselines fitted: %s", ", ".join(fitted.predictions))
-    reasons = [
-        f"Baseline {name}, {task} {label}: {reason}."
-        for name, tasks in fitted.reasons.items()
-        for task, labels in tasks.items()
-        for label, reason in labels.items()
-    ]
-    return found, thresholds, reasons
-
-
-def evaluate_run(model, plan, run, step):
+def evaluate_run(model, plan, run, step, evaluation=PatientEvaluation, scorers=None):
     """Evaluates a model on the plan's validation and test splits and writes the run directory's result files.
 
     Args:
         model: with the best weights set.
-        plan: `medtop.training.options.Plan`.
+        plan: `medtop.training.options.TrainingPlan`.
         run: `RunDirectory`.
         step: the training step of the weights.
+        evaluation: class that says what the examples are and what they are compared with, such as `PatientEvaluation`.
+        scorers: dict split -> `Scorer` of this very model, where training has made one.
 
     Returns:
         `Results`.
     """
     options = plan.options
-    predictions, masked, admissions = _score(model, plan)
-    windows = {}
-    if options.aggregation != "none":
-        windows = {split: Windows(one, admissions[split]) for split, one in predictions.items()}
-        aggregation = choose_aggregation(options, run, windows)
-        predictions = {split: one.aggregate(aggregation) for split, one in windows.items()}
-    results = Results({}, predictions, {}, {}, _calibrations(plan, run, predictions))
-    can_compare = plan.train is not None and plan.valid is not None and plan.train.layout.can_count
-    thresholds = {}
-    if options.baselines and can_compare and any(task.level == "patient" for task in plan.tasks):
-        results.baselines, thresholds, results.baseline_reasons = _baselines(plan, list(predictions))
-    if windows:
-        found = rivals(plan, windows, aggregation, predictions)
-        results.baselines, thresholds, results.baseline_reasons = found
-    for split, one in predictions.items():
-        results.metrics[split], results.probabilities[split] = _evaluate_all(one, results.calibrations, options)
-        for task, found in masked[split].items():
-            results.metrics[split][task] = {
-                task: masked_metrics(
-                    found["n"], loss=found["loss"], accuracy=found["accuracy"], top10_accuracy=found["top10_accuracy"]
-                )
-            }
+    scores = _score(model, plan, scorers or {})
+    made = evaluation(plan, run, scores)
+    results = Results({}, made.predictions, {}, {}, _calibrations(plan, run, made.predictions))
+    results.baselines, thresholds, results.baseline_reasons = made.rivals()
+    for split, predictions in made.predictions.items():
+        results.metrics[split], results.probabilities[split] = _evaluate_all(predictions, results.calibrations, options)
+        for task, measures in scores[split].masked.items():
+            values = {name: measures[name] for name in ("loss", "accuracy", "top10_accuracy")}
+            results.metrics[split][task] = {task: masked_metrics(measures["n"], **values)}
         results.comparison[split] = compare(
-            {task: (one[task], results.probabilities[split][task]) for task in one},
+            {task: (scored, results.probabilities[split][task]) for task, scored in predictions.items()},
             results.baselines.get(split, {}),
             thresholds=thresholds,
             true_risk=options.true_risk_file or None,
@@ -175,12 +135,11 @@ def evaluate_run(model, plan, run, step):
     reported = results.split
     write_predictions(
         run.predictions_file,
-        [(one, results.probabilities[reported][task]) for task, one in predictions[reported].items()],
+        [(scored, results.probabilities[reported][task]) for task, scored in results.predictions[reported].items()],
     )
     write_json(run.comparison_file, results.comparison)
     write_text(run.eval_results_file, eval_results(results, step))
-    if windows:
-        write_admission_files(run, results, windows)
+    made.write_files(results)
     write_metrics(run.metrics_file, results.metrics)
     return results
 

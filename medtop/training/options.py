@@ -203,7 +203,7 @@ class TrainingOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """Options together with what they name.
 
     Attributes:
@@ -389,7 +389,7 @@ def make_plan(options, config=None, tasks=None):
             f"one of {', '.join(measure_names(tasks))}",
             options.best_metric,
         )
-    return Plan(options, config, tasks, first.vocabulary, train, valid, test)
+    return TrainingPlan(options, config, tasks, first.vocabulary, train, valid, test)
 
 
 def measure_names(tasks):

@@ -37,7 +37,7 @@ def initialise(model, plan, folder, remap_vocab):
 
     Args:
         model: `build_model`'s.
-        plan: `medtop.training.options.Plan` of this run.
+        plan: `medtop.training.options.TrainingPlan` of this run.
         folder: the other run directory.
         remap_vocab: whether another vocabulary is mapped by code; codes that the other one does not know keep their
             random start.

@@ -65,10 +65,10 @@ class State:
 
 
 class Trainer:
-    """Trains one model as a `Plan` says: compiled for `fit`, driven step by step.
+    """Trains one model as a `TrainingPlan` says: compiled for `fit`, driven step by step.
 
     Args:
-        plan: `medtop.training.options.Plan`.
+        plan: `medtop.training.options.TrainingPlan`.
         run: `RunDirectory`, locked and started by the chief.
         distribution: `medtop.training.distribution.Distribution`; None = one device.
     """

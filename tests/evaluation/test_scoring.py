@@ -11,7 +11,9 @@ tf = pytest.importorskip("tensorflow", reason="models are Keras's")
 from numpy_bert import NumpyBert  # noqa: E402
 from small_data import DEFAULTS, all_tasks, patients, small_config, write_dataset, write_medbert_dataset  # noqa: E402
 
+from medtop.data import tfrecord  # noqa: E402
 from medtop.data.batches import BatchOptions, eval_batches  # noqa: E402
+from medtop.data.checks import first_look, patients_of  # noqa: E402
 from medtop.evaluation import scoring  # noqa: E402
 from medtop.evaluation.scoring import Examples, Scorer, side_by_side  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
@@ -112,3 +114,19 @@ def test_batches_are_computed_two_at_a_time_and_come_in_their_order(monkeypatch)
     monkeypatch.setattr(scoring.tf.config, "list_logical_devices", lambda kind: [kind])
     assert [found for _, found in side_by_side(square, batches)] == [number**2 for number in range(7)]
     assert max(most) == 1
+
+
+def test_records_are_described_by_one_reading(tmp_path, monkeypatch):
+    """The first look at a split keeps what scoring and the check of patients want to know of its records."""
+    info = write_dataset(tmp_path / "d", patients(30, seed=3))
+    whole = list(tfrecord.read_examples(info))
+    look = first_look({"valid": info}, small_config())
+    monkeypatch.setattr(tfrecord, "read_examples", None)  # nobody reads again
+    assert patients_of({"valid": info}) == look.patients == {"valid": sorted(whole[0]["patient_id"])}
+    tasks = [task for task in all_tasks() if task.level == "patient"]
+    examples = Examples(info, tasks)
+    assert examples.patient_ids.tolist() == whole[0]["patient_id"]
+    for task in tasks:
+        for kind, values in (("labels", examples.labels), ("weights", examples.weights)):
+            np.testing.assert_array_equal(values[task.name], whole[0][f"{task.name}_{kind}"])
+    assert not {"token_ids", "counts"} & info.record_columns.keys()

@@ -130,7 +130,7 @@ def test_sha256_against_hashlib(tmp_path, size):
 
 WRITER = """
 import sys
-from medtop.files import atomic_path
+from medtop.files.atomic import atomic_path
 number = 0
 while True:
     number += 1

@@ -57,7 +57,7 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "synthetic": Room(NONE),
     "serve": Room(TENSORFLOW),
     "convert": Room(ANY),
-    "runs": Room(TENSORFLOW, light="model_card evaluate explain", plain="model_card"),
+    "runs": Room(TENSORFLOW, light="model_card evaluate explain plan", plain="model_card"),
     "entities": Room(TENSORFLOW, light="*", plain="convert tables formats tags documents"),
     "grid": Room(NONE),
     "cli": Room(TENSORFLOW, light="*", plain="commands quiet"),

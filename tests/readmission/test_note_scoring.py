@@ -9,12 +9,12 @@ import pyarrow.parquet as parquet
 import pytest
 from notes_data import generated_texts, train_readmission
 
+from medtop.evaluation.aggregation import read_aggregation
 from medtop.evaluation.calibration import read_calibrations
 from medtop.evaluation.predictions import logit, sigmoid
 from medtop.files.errors import DataError
 from medtop.readmission.files import timeline_panels, write_risks, write_timeline
 from medtop.readmission.input import Note, read_notes, read_stays, stays_of_notes
-from medtop.readmission.results import read_aggregation
 from medtop.readmission.score import Moment, NoteScorer, Stay
 
 

@@ -24,17 +24,21 @@ from small_data import (  # noqa: E402
     write_splits,
 )
 
+from medtop.cli import training_flags  # noqa: E402
 from medtop.cohort.vocabulary import Vocabulary  # noqa: E402
 from medtop.data.checks import first_look  # noqa: E402
 from medtop.evaluation.baselines import BASELINES  # noqa: E402
 from medtop.evaluation.calibration import fit_calibration  # noqa: E402
+from medtop.evaluation.patients import PatientEvaluation  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
 from medtop.model.config import BertConfig  # noqa: E402
 from medtop.model.tasks import choose_tasks  # noqa: E402
+from medtop.readmission.evaluation import AdmissionEvaluation  # noqa: E402
 from medtop.runs import execute as runs  # noqa: E402
-from medtop.runs import results  # noqa: E402
+from medtop.runs import plan, results  # noqa: E402
 from medtop.runs.execute import check_splits, execute  # noqa: E402
 from medtop.training.checkpoints import CheckpointFolder, read_arrays, write_arrays  # noqa: E402
+from medtop.training.options import make_plan  # noqa: E402
 from medtop.training.run_directory import RunDirectory  # noqa: E402
 
 
@@ -474,3 +478,24 @@ def test_best_weights_of_another_model_are_refused(copied):
     with pytest.raises(DataError, match="weights.npz: .*long_stay_logits/bias"):
         execute(replaced(options, do_train=False))
     assert BertConfig.from_file(run.config_file).vocab_size == 60
+
+
+def test_a_command_makes_its_plan_once(copied, monkeypatch):
+    """Flags are checked before TensorFlow is loaded; what that made is what runs."""
+    options, _ = copied
+    made = []
+
+    def counted(*arguments):
+        made.append(make_plan(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(plan, "make_plan", counted)
+    monkeypatch.setattr(runs, "_evaluate_only", lambda given, run, evaluation: (given, evaluation))
+    driver = training_flags.DriverOptions()
+    ready = plan.plan_run(replaced(options, do_train=False))
+    assert training_flags.execute_plan(ready, driver, "") == (ready, PatientEvaluation)
+    assert made == [ready]
+    admissions = replaced(ready, options=replaced(ready.options, aggregation="mean"))
+    assert training_flags.execute_plan(admissions, driver, "")[1] is AdmissionEvaluation
+    with pytest.raises(ValueError, match="expected that of admissions"):
+        execute(admissions.options, plan=admissions)

@@ -110,6 +110,7 @@ def generated_texts(folder, patients=40, seed=3):
 def train_readmission(folder, output="run", *, data_dir="n", import_folder=None, texts=None, **changes):
     """Trains a run on `generated_texts` in this process, as run_readmission.py does; gives its directory."""
     from medtop.readmission import prepare
+    from medtop.readmission.evaluation import AdmissionEvaluation
     from medtop.runs import execute
     from medtop.training.options import TrainingOptions
     from medtop.training.run_directory import RunDirectory
@@ -130,7 +131,7 @@ def train_readmission(folder, output="run", *, data_dir="n", import_folder=None,
     )
     given = prepare.TextInput(str(folder / data_dir), **(texts or {"vocab_file": str(folder / "vocab.txt")}))
     options = prepare.prepare(TrainingOptions(**defaults | changes), given, import_folder)
-    execute.execute(options)
+    execute.execute(options, evaluation=AdmissionEvaluation)
     run = RunDirectory(options.output_dir)
     prepare.write_text_settings(run, prepare.text_settings(options))
     return run
