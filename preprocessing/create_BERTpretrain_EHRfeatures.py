@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands, flags
+from medtop.cli import commands, flags, hints
 from medtop.data import create
 from medtop.data.layouts import MEDBERT
 from medtop.data.sequences import FeatureSettings, SequenceMaker
@@ -36,10 +36,7 @@ def main(_):
         if count:
             print(f"left out: {count} {reason}")
     trainer = "run_EHRpretraining.py" if info.layout is MEDBERT else "run_toppretraining.py"
-    print(
-        f"next: python run_scripts/{trainer} --do_train --bert_config_file=<config.json> "
-        f"--output_dir=<folder> --input_file={plan.settings.output_file}"
-    )
+    print(f"next: {hints.after_records(info, trainer, plan.settings.output_file)}")
 
 
 if __name__ == "__main__":

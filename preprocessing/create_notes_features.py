@@ -15,13 +15,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands, flags
+from medtop.cli import commands, flags, hints
 from medtop.data import create
 from medtop.notes.create_features import NoteSettings, WindowMaker
 
 flags.define(NoteSettings)
-
-OTHER_FLAGS = {"valid": "--valid_file", "test": "--test_file"}
 
 
 def main(_):
@@ -39,10 +37,7 @@ def main(_):
             print(f"left out: {count} texts: {reason}")
     if counts["pieces_cut"]:
         print(f"left out (--legacy): {counts['pieces_cut']} pieces after the first window of their text")
-    script = "python run_scripts/run_readmission.py --do_train --bert_config_file=<config.json> --output_dir=<folder>"
-    flag = OTHER_FLAGS.get(plan.description["split"], "--input_file")
-    also = "" if flag == "--input_file" else " --input_file=<training records>"
-    print(f"next: {script}{also} {flag}={plan.settings.output_file}")
+    print(f"next: {hints.after_records(info, 'run_readmission.py', plan.settings.output_file)}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands, flags
+from medtop.cli import commands, flags, hints
 from medtop.data import create
 from medtop.notes.pretraining import PretrainingMaker, PretrainingSettings
 
@@ -34,11 +34,8 @@ def main(_):
     for reason, count in counts["dropped"].items():
         if count:
             print(f"left out: {count} texts: {reason}")
-    tasks = ",".join(["masked_lm", *info.tasks])
-    print(
-        f"next: python run_scripts/run_EHRpretraining.py --do_train --tasks={tasks} --bert_config_file=<config.json> "
-        f"--output_dir=<folder> --input_file={plan.settings.output_file}"
-    )
+    tasks = f"--tasks={','.join(['masked_lm', *info.tasks])}"
+    print(f"next: {hints.after_records(info, 'run_EHRpretraining.py', plan.settings.output_file, tasks)}")
 
 
 if __name__ == "__main__":

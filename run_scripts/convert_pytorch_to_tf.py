@@ -17,7 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands, flags  # noqa: E402
+from medtop.cli import commands, flags, hints  # noqa: E402
+from medtop.convert.tokenizer import is_subword  # noqa: E402
 from medtop.files.options import REQUIRED, option  # noqa: E402
 
 
@@ -71,10 +72,7 @@ def main(_):
     for line in describe(plan, model):
         print(line)
     print(model.parity)
-    print(
-        f"next: python run_scripts/run_toppretraining.py --init_checkpoint={options.output_dir} "
-        f"--bert_config_file={options.output_dir}/config.json --do_train --input_file=... --output_dir=..."
-    )
+    print(f"next: {hints.after_import(options.output_dir, is_subword(plan.tokens, plan.tokenizer_dir))}")
 
 
 if __name__ == "__main__":

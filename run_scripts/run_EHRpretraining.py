@@ -22,7 +22,7 @@ training_flags.define(tasks=("masked_lm", "long_stay"))
 def main(_):
     """Flags in, library call, table out."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    training_flags.run_trainer(say=print, command=shlex.join(["python", *sys.argv]))
+    training_flags.run_trainer("run_EHRpretraining.py", say=print, command=shlex.join(["python", *sys.argv]))
 
 
 if __name__ == "__main__":

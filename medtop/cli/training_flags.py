@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from medtop.cli import flags
+from medtop.cli import flags, hints
 from medtop.files.errors import DataError
 from medtop.files.options import option
 from medtop.runs.plan import plan_run
@@ -70,10 +70,11 @@ def execute_plan(plan, driver, command):
     return execute(plan.options, driver.resume, driver.overwrite, command, plan=plan, evaluation=evaluation)
 
 
-def run_trainer(say, command, flag_values=None):
+def run_trainer(script, say, command, flag_values=None):
     """What both trainer scripts do: check the flags, train, evaluate, tell the results and the next command.
 
     Args:
+        script: its file name.
         say: function that shows a line to the user.
         command: the command line, for the model card.
         flag_values: the parsed flags; absl's own set by default.
@@ -84,10 +85,4 @@ def run_trainer(say, command, flag_values=None):
     if results is not None:
         say(results.table)
         say(f"report: {options.output_dir}/report.html")
-    what = "--do_eval --valid_file=... --test_file=..." if results is None else None
-    say(
-        f"next: python run_scripts/run_toppretraining.py --output_dir={options.output_dir} {what}"
-        if what
-        else f"next: python run_scripts/run_prediction.py --run_dir={options.output_dir} --input_file=<TFRecord> "
-        f"--output_file=new_predictions.csv"
-    )
+    say(f"next: {hints.after_run(plan, script, results is not None)}")

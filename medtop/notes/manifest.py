@@ -201,11 +201,13 @@ def summary_lines(manifest):
 
 
 def next_command(prefix, options):
-    """The command that follows a run."""
+    """The command that follows a run; where all patients are in one split, it is about that one."""
+    split = options.splits if options.splits in SPLITS else "train"
     if options.windows == "words":
-        return f"python run_scripts/run_readmission.py --data_dir={shlex.quote(str(prefix))} --do_train --do_eval ..."
+        train = "--do_train " if split == "train" else ""
+        return f"python run_scripts/run_readmission.py --data_dir={shlex.quote(str(prefix))} {train}--do_eval ..."
     return (
         "python preprocessing/create_notes_features.py "
-        f"--input_file={shlex.quote(f'{prefix}.notes.train.parquet')} "
-        f"--output_file={shlex.quote(f'{prefix}.train.tfrecord')} --vocab_file=vocab.txt"
+        f"--input_file={shlex.quote(f'{prefix}.notes.{split}.parquet')} "
+        f"--output_file={shlex.quote(f'{prefix}.{split}.tfrecord')} --vocab_file=vocab.txt"
     )

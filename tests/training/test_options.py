@@ -320,14 +320,15 @@ def test_flags_reach_the_run(monkeypatch, options):
     from medtop.runs import execute
 
     executed = []
-    monkeypatch.setattr(execute, "execute", lambda *arguments: executed.append(arguments))
+    monkeypatch.setattr(execute, "execute", lambda *arguments, plan, evaluation: executed.append((plan, *arguments)))
     words = [f"--{name}={getattr(options, name)}" for name in ("input_file", "output_dir", "bert_config_file")]
     for more, resume, overwrite in (([], True, False), (["--noresume"], False, False), (["--overwrite"], True, True)):
         values = parsed(*words, "--do_train", "--seed=5", *more)
         said = []
-        training_flags.run_trainer(said.append, "the command", values)
-        assert executed.pop() == (training_flags.options_from(values), resume, overwrite, "the command")
-        assert [line.split()[0] for line in said] == ["next:"]
+        training_flags.run_trainer("run_EHRpretraining.py", said.append, "the command", values)
+        plan = make_plan(training_flags.options_from(values))
+        assert executed.pop() == (plan, plan.options, resume, overwrite, "the command")
+        assert [line.split()[:3] for line in said] == [["next:", "python", "run_scripts/run_EHRpretraining.py"]]
 
 
 @pytest.mark.parametrize(
