@@ -42,15 +42,15 @@ def _options():
     """`NotesOptions` out of the flags; refuses those without effect."""
     options = flags.read(NotesOptions)
     if options.mode == "discharge" and flags.given("early_days"):
-        raise DataError("--early_days: expected --mode=early with it, received --mode=discharge")
+        raise DataError("--early_days has no effect with --mode=discharge: leave it out, or choose --mode=early")
     if options.mode == "early" and options.max_summary_days is not None:
-        raise DataError("--max_summary_days: expected --mode=discharge with it, received --mode=early")
+        raise DataError("--max_summary_days has no effect with --mode=early: leave it out, or choose --mode=discharge")
     if options.legacy:
         for name in flags.given(*SET_BY_LEGACY):
-            raise DataError(f"--{name}: expected no such flag with --legacy, which follows ClinicalBERT's script")
+            raise DataError(f"--{name} has no effect with --legacy, which follows ClinicalBERT's script: leave it out")
         return dataclasses.replace(options, deaths="negative", cleaning="published", windows="words")
     if not options.lower_case and options.cleaning == "published":
-        raise DataError("--nolower_case: expected --cleaning=careful with it, received published, which lowers all")
+        raise DataError("--nolower_case needs --cleaning=careful: the published cleaning lowers all")
     return options
 
 

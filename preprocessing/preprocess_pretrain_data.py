@@ -54,11 +54,11 @@ def _check(options):
     """Refuses flags that would have no effect."""
     if options.layout == "medbert":
         for name in flags.given(*(name for name in flags.names(Options) if name not in KEPT_BY_MEDBERT)):
-            raise DataError(f"--{name}: expected no such flag with --layout=medbert, where it has no effect")
+            raise DataError(f"--{name} has no effect with --layout=medbert: leave it out")
     if options.prediction_times and flags.given("index"):
-        raise DataError("--index: expected either --index or --prediction_times, received both")
+        raise DataError("--index and --prediction_times exclude each other: give one of them")
     if options.vocabulary and flags.given("min_code_count"):
-        raise DataError("--min_code_count: expected no such flag with a given vocabulary, which stays as it is")
+        raise DataError("--min_code_count has no effect with a given vocabulary, which stays as it is: leave it out")
 
 
 def _options(vocabulary, subset_size):

@@ -47,15 +47,15 @@ def _check(options):
     """Refuses flags that would have no effect."""
     modes = [name for name in ("dry_run", "collect") if getattr(options, name)] + (["index"] if options.index else [])
     if len(modes) > 1:
-        raise DataError(f"flags: expected one of --dry_run, --collect and --index, received --{' and --'.join(modes)}")
+        raise DataError(f"--{' and --'.join(modes)} exclude each other: give one of them")
     for name in ("output_file", "split", "mean_over"):
         if getattr(options, name) is not None and not options.collect:
-            raise DataError(f"--{name}: expected it with --collect, received it without")
+            raise DataError(f"--{name} needs --collect")
     if flags.given("metric") and not options.mean_over:
-        raise DataError("--metric: expected it with --mean_over, received it without")
+        raise DataError("--metric needs --mean_over")
     for name in flags.given("overwrite", "restarts"):
         if options.collect or options.dry_run:
-            raise DataError(f"--{name}: expected it where cells run, received --{modes[0]}")
+            raise DataError(f"--{name} has no effect with --{modes[0]}, which runs no cells: leave it out")
 
 
 def _index(text):

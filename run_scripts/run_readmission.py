@@ -48,7 +48,7 @@ def _options(original):
     """(`TrainingOptions` without warm-up share, `TextInput`) out of the flags."""
     options = training_flags.options_from()
     if original.bert_model and options.init_checkpoint:
-        raise DataError("--bert_model: expected it or --init_checkpoint, received both")
+        raise DataError("--bert_model and --init_checkpoint are two names of one flag: give one of them")
     changes = {"init_checkpoint": original.bert_model or options.init_checkpoint}
     if original.no_cuda:
         changes["num_gpus"] = 0

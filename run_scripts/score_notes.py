@@ -56,14 +56,14 @@ _SHOWN = 160  # characters of a window on the screen
 def _check(options):
     """Refuses flags that do not go together, and outputs that are there; gives the outputs' paths."""
     if bool(options.text_file) == bool(options.input_file):
-        raise DataError("flags: expected one of --text_file and --input_file")
+        raise DataError("--text_file or --input_file is needed, and one of them only")
     if options.input_file and not options.output_file:
-        raise DataError("--output_file: expected a CSV to write, received ''")
+        raise DataError("--input_file needs --output_file: the CSV to write")
     for name in ("timeline", "admission_id", "output_file"):
         if options.text_file and getattr(options, name):
-            raise DataError(f"--{name}: expected it with --input_file only, received it with --text_file")
+            raise DataError(f"--{name} has no effect with --text_file: leave it out, or give --input_file")
     if options.plot_file and not options.timeline:
-        raise DataError("--plot_file: expected it with --timeline only")
+        raise DataError("--plot_file needs --timeline")
     out = Path(options.output_file or "-")
     beside = Path(options.plot_file or out.with_suffix(".png")) if options.timeline else out.with_suffix(".windows.csv")
     for path in (out, beside) if options.output_file else ():

@@ -185,8 +185,8 @@ def _layout(settings, headers, vocabulary):
         raise DataError(f"{settings.vocab_file}: expected the vocabulary of {path}, {wanted}, received another layout")
     if layout is MEDBERT and (settings.visit_separator or settings.time_gap != "before"):
         raise DataError(
-            f"{path}: expected neither --visit_separator nor --time_gap with Med-BERT's layout, "
-            "whose records hold no separators and no gaps"
+            f"{path}: --visit_separator and --time_gap have no effect with Med-BERT's layout, whose records hold no "
+            "separators and no gaps: leave them out"
         )
     return layout
 

@@ -95,7 +95,9 @@ def check_options(options):
         raise DataError("--input_prefix: expected the prefix of convert_entities.py's tables, received ''")
     for name in ("predict_input", "predict_output"):
         if options.do_predict != bool(getattr(options, name)):
-            raise DataError(f"--{name}: expected it with --do_predict and only there")
+            raise DataError(
+                f"--do_predict needs --{name}" if options.do_predict else f"--{name} has no effect without --do_predict"
+            )
     if options.do_predict:
         check_target(options.predict_output, has_json_key(PREDICTION, "system"), options.overwrite)
 

@@ -94,9 +94,7 @@ class WindowMaker(TextMaker):
         settings = self.settings
         check_window(settings.max_seq_length, settings.window_overlap)
         if settings.legacy and settings.window_overlap:
-            raise DataError(
-                f"--window_overlap: expected 0 with --legacy (one window), received {settings.window_overlap}"
-            )
+            raise DataError("--window_overlap has no effect with --legacy, which keeps one window: leave it out")
 
     def open(self, inputs):
         """See `RecordMaker.open`."""

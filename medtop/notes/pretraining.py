@@ -72,7 +72,7 @@ class PretrainingMaker(TextMaker):
         """See `RecordMaker.check`."""
         settings = self.settings
         if not settings.next_sentence and settings.dupe_factor > 1:
-            raise DataError(f"--dupe_factor: expected 1 with --nonext_sentence, received {settings.dupe_factor}")
+            raise DataError("--dupe_factor has no effect with --nonext_sentence, which draws no pairs: leave it out")
 
     def open(self, inputs):
         """See `RecordMaker.open`; reads the inputs' patients once.

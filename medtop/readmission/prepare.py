@@ -140,7 +140,7 @@ def prepare(options, texts, import_folder, overwrite=False):
     """
     named = [name for name in FILE_OPTIONS.values() if getattr(options, name)]
     if texts.data_dir and named:
-        raise DataError(f"--data_dir: expected it without --{named[0]}, received both")
+        raise DataError(f"--data_dir and --{named[0]} exclude each other: give texts or records")
     if not options.output_dir:
         raise DataError("--output_dir: expected a folder, received ''")
     _check_run(options, texts.readmission_mode, overwrite)

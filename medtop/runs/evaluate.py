@@ -78,7 +78,7 @@ def check_settings(settings):
         DataError: naming the flag.
     """
     if bool(settings.predictions) == bool(settings.run_dir and settings.input_file):
-        raise DataError("flags: expected either --predictions, or --run_dir and --input_file")
+        raise DataError("--predictions, or --run_dir with --input_file, is needed: give one of the two")
     if settings.run_dir and Path(settings.output_dir).resolve() == Path(settings.run_dir).resolve():
         raise DataError(f"--output_dir: expected another folder than the run's, received {settings.output_dir}")
     for name in ("predictions", "compare_predictions", "groups_file"):

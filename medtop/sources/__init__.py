@@ -103,7 +103,7 @@ def load_stays(connection, data_file, *, source=None, columns=None, strict=False
     """
     chosen = source_named(source) if source else source_named("columns") if columns else recognise_source(data_file)
     if columns and chosen.name != "columns":
-        raise DataError(f"--columns: expected --source=columns, received --source={chosen.name}")
+        raise DataError(f"--columns has no effect with --source={chosen.name}: leave one of them out")
     connection.execute("SET preserve_insertion_order = true")
     request = Request(connection, str(data_file), columns, strict, rejects_path, rules or Rules())
     return chosen.load(request)

@@ -92,7 +92,7 @@ class GeneratorSettings:
     def __post_init__(self):
         check(self)
         if not self.cohort and not self.num_patients:
-            raise DataError("--num_patients: expected 1 or more without --cohort, received 0")
+            raise DataError("--num_patients=0 needs --cohort: whose notes these are")
         if self.max_words < self.min_words:
             raise DataError(f"--max_words: expected at least min_words ({self.min_words}), received {self.max_words}")
 

@@ -231,20 +231,17 @@ def _require(good, flag, expected, received):
 def _check_files(options):
     _require(options.do_train or options.do_eval, "do_train", "at least one of --do_train and --do_eval", False)
     _require(options.output_dir, "output_dir", "a folder", options.output_dir)
-    _require(options.input_file or not options.do_train, "input_file", "TFRecord files to train on", options.input_file)
-    _require(
-        options.valid_file or options.test_file or not options.do_eval,
-        "valid_file",
-        "a validation or test file to evaluate on (--do_eval)",
-        options.valid_file,
-    )
+    if options.do_train and not options.input_file:
+        raise DataError("--do_train needs --input_file: TFRecord files to train on")
+    if options.do_eval and not (options.valid_file or options.test_file):
+        raise DataError("--do_eval needs --valid_file or --test_file: TFRecord files to evaluate on")
     if options.true_risk_file:
         _require(Path(options.true_risk_file).is_file(), "true_risk_file", "an existing file", options.true_risk_file)
     if options.codes_predictions:
         where = options.codes_predictions
         _require(Path(where).is_file(), "codes_predictions", "an existing predictions.csv", where)
-    if options.patience or options.best_metric:
-        _require(options.valid_file, "valid_file", "a validation file for early stopping", options.valid_file)
+    if (options.patience or options.best_metric) and not options.valid_file:
+        raise DataError("--early_stopping and --best_metric need --valid_file: records to measure on")
 
 
 def _datasets(options):
@@ -303,24 +300,20 @@ def _check_windows(infos, options):
 
 def _check_aggregation(info, tasks, options):
     """Refuses to aggregate what has no windows or no risk, and to choose c without a validation split."""
-    if options.aggregation != "max_mean":
-        _require(
-            options.aggregation_c == 2, "aggregation_c", "it with --aggregation=max_mean only", options.aggregation_c
-        )
+    chosen = f"--aggregation={options.aggregation}"
+    if options.aggregation != "max_mean" and options.aggregation_c != 2:
+        raise DataError(f"--aggregation_c has no effect with {chosen}: leave it out, or choose --aggregation=max_mean")
     if options.aggregation == "none":
-        where = options.codes_predictions
-        _require(not where, "codes_predictions", "it with admissions only (--aggregation)", where)
+        if options.codes_predictions:
+            raise DataError("--codes_predictions needs --aggregation: codes are compared by admission")
         return
-    names = ", ".join(task.name for task in tasks)
-    _require(
-        any(task.level == "patient" for task in tasks),
-        "aggregation",
-        f"none without a patient-level task ({names})",
-        options.aggregation,
-    )
-    _require(info.layout.has_windows, "aggregation", f"none, for {info.names[0]} holds no notes", options.aggregation)
-    if options.aggregation_c == 0 and options.do_eval and options.do_train:
-        _require(options.valid_file, "aggregation_c", "a number above 0, or --valid_file to choose it", 0)
+    if not any(task.level == "patient" for task in tasks):
+        names = ", ".join(task.name for task in tasks)
+        raise DataError(f"{chosen} needs a patient-level task, such as readmission; --tasks has {names}")
+    if not info.layout.has_windows:
+        raise DataError(f"{chosen} needs records of notes; {info.names[0]} holds {info.layout.title}")
+    if options.aggregation_c == 0 and options.do_eval and options.do_train and not options.valid_file:
+        raise DataError("--aggregation_c=0 needs --valid_file: validation chooses c")
 
 
 def _with_wide(info, options, config, tasks):

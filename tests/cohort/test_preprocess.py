@@ -168,8 +168,8 @@ def test_dry_run_writes_nothing(tmp_path, run_script):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--prediction_times=times.csv", "--index=none"], "--index: expected either --index or --prediction_times"),
-        (["--layout=medbert", "--min_visits=2"], "--min_visits: expected no such flag with --layout=medbert"),
+        (["--prediction_times=times.csv", "--index=none"], "--index and --prediction_times exclude each other"),
+        (["--layout=medbert", "--min_visits=2"], "--min_visits has no effect with --layout=medbert"),
         (["--horizons=365,soon"], "--horizons: expected a whole number"),
         (["--tasks=mortality"], "--tasks: expected long_stay and complications, received 'mortality'"),
         (["--endpoints=heart"], "--endpoints: expected diabetes_complications, hospital_complications"),

@@ -171,8 +171,8 @@ def test_what_stops_it(prefix, trained, tmp_path):
 
     refused("at least one of --do_train")
     refused("--input_prefix: expected the prefix", do_train=True)
-    refused("--predict_input: expected it with --do_predict", do_predict=True)
-    refused("--predict_output: expected it with --do_predict", do_predict=True, predict_input="x")
+    refused("--do_predict needs --predict_input", do_predict=True)
+    refused("--do_predict needs --predict_output", do_predict=True, predict_input="x")
     with pytest.raises(DataError, match="expected a run that was trained, found none"):
         run.load(tmp_path, "crf")
     with pytest.raises(DataError, match="expected a trained encoder, found none"):

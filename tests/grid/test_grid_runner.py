@@ -373,11 +373,11 @@ def test_index_from_the_environment_of_an_indexed_job(tmp_path):
         (["--index=one"], "--index: expected a number from 0, or env, received 'one'"),
         (
             ["--index=0", "--collect"],
-            "expected one of --dry_run, --collect and --index, received --collect and --index",
+            "--collect and --index exclude each other",
         ),
-        (["--split=test"], "--split: expected it with --collect"),
-        (["--collect", "--metric=brier"], "--metric: expected it with --mean_over"),
-        (["--collect", "--overwrite"], "--overwrite: expected it where cells run, received --collect"),
+        (["--split=test"], "--split needs --collect"),
+        (["--collect", "--metric=brier"], "--metric needs --mean_over"),
+        (["--collect", "--overwrite"], "--overwrite has no effect with --collect"),
     ],
 )
 def test_flags_without_effect_are_refused(tmp_path, flags, message):

@@ -273,13 +273,13 @@ def test_the_script_scores_a_text_a_table_and_a_stay(folder, tmp_path, run_proce
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ((), "expected one of --text_file and --input_file"),
+        ((), "--text_file or --input_file is needed"),
         (("--text_file=none.txt",), "none.txt"),
-        (("--text_file=note.txt", "--timeline"), "--timeline: expected it with --input_file only"),
-        (("--input_file=n.csv",), "--output_file: expected a CSV to write"),
+        (("--text_file=note.txt", "--timeline"), "--timeline has no effect with --text_file"),
+        (("--input_file=n.csv",), "--input_file needs --output_file"),
         (
             ("--input_file=n.csv", "--output_file=o.csv", "--plot_file=p.png"),
-            "--plot_file: expected it with --timeline",
+            "--plot_file needs --timeline",
         ),
         (("--text_file=note.txt", "--run_dir=."), "expected a run of run_readmission.py"),
         (("--text_file=nul.txt",), "NUL byte at character 1"),

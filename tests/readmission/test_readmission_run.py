@@ -186,12 +186,12 @@ def test_the_same_command_again_changes_nothing(trained, run_process):
     [
         (("--readmission_mode=early",), "--readmission_mode: expected discharge"),
         (("--data_dir=nothing",), "expected a folder with train.csv"),
-        (("--data_dir=n", "--input_file=x"), "expected it without --input_file"),
+        (("--data_dir=n", "--input_file=x"), "--data_dir and --input_file exclude each other"),
         (("--vocab_file=",), "--vocab_file: expected a WordPiece vocabulary"),
         (("--vocab_file=config.json",), "config.json"),
         (("--bert_config_file=",), "--bert_config_file: expected a model configuration"),
         (("--bert_model=raw",), "--bert_model: expected a run directory or a HuggingFace folder"),
-        (("--bert_model=a", "--init_checkpoint=b"), "expected it or --init_checkpoint, received both"),
+        (("--bert_model=a", "--init_checkpoint=b"), "--bert_model and --init_checkpoint are two names of one flag"),
         (("--max_seq_length=65",), "--max_seq_length: expected at most 64 (max_position_embeddings of config.json)"),
     ],
 )

@@ -74,7 +74,7 @@ def test_small_cells_are_hidden_everywhere(folder, run_script):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([], "expected either --predictions, or --run_dir and --input_file"),
+        ([], "--predictions, or --run_dir with --input_file, is needed"),
         (["--predictions={f}/none.csv"], "--predictions: expected an existing file"),
         (["--predictions={f}/sites.csv"], "expected CSV with columns patient_id, prediction_time"),
         (["--predictions={f}/model.csv", "--thresholds=1.5"], "--thresholds: expected numbers between 0 and 1"),

@@ -93,7 +93,7 @@ MISTAKES = {
     ),
     "nothing to evaluate": (
         ["--output_dir=run", "--do_train", "--do_eval", "{train}", "{config}"],
-        "--valid_file: expected a validation or test file to evaluate on",
+        "--do_eval needs --valid_file or --test_file",
     ),
     "no run to evaluate": (["--output_dir=run", "--do_eval", "--test_file={test}"], "run: expected a run directory"),
     "no number": (["--output_dir=run", "--learning_rate=fast"], "flag --learning_rate=fast"),

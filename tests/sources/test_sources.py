@@ -759,7 +759,9 @@ def test_source_names_and_recognition(connection, tmp_path):
     assert "expected one of medbert_tsv, topbert_csv, mimic, synpuf, columns, received omop" in line
     line = refused(connection, path)
     assert "comma-separated file with 3 columns: a, b, c" in line and "--source" in line and "--columns" in line
-    assert "expected --source=columns" in refused(connection, path, source="mimic", columns={"code": "a"})
+    assert "--columns has no effect with --source=mimic" in refused(
+        connection, path, source="mimic", columns={"code": "a"}
+    )
     (tmp_path / "empty").mkdir()
     assert "empty folder" in refused(connection, tmp_path / "empty")
     assert "a folder with x.csv" in refused(connection, write(tmp_path, "folder/x.csv", HEADER).parent)
