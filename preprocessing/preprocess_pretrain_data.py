@@ -18,7 +18,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags
 from medtop.cohort.build import Options
-from medtop.cohort.preprocess import Input
 from medtop.files.errors import DataError
 from medtop.files.options import option
 from medtop.sources.dates import DateRules
@@ -37,7 +36,7 @@ class ScriptOptions:
     overwrite: bool = option(False, "Replace outputs that other flags or other input have made.")
 
 
-flags.define(Options, Input, Rules, DateRules, ScriptOptions)
+flags.define(Options, CohortInput, Rules, DateRules, ScriptOptions)
 
 PROGRESS_SECONDS = 10
 KEPT_BY_MEDBERT = ("layout", "seed")
@@ -104,7 +103,7 @@ def main(arguments):
     vocabulary = None if vocabulary.upper() == "NA" else vocabulary
     options = _options(vocabulary, _whole_number(subset_size, "<subset_size>"))
     rules = flags.read(Rules, dates=flags.read(DateRules))
-    source, script = flags.read(Input, data_file=data_file, rules=rules), flags.read(ScriptOptions)
+    source, script = flags.read(CohortInput, data_file=data_file, rules=rules), flags.read(ScriptOptions)
     if script.check:
         return _check_data(source, options, prefix)
     outcome = preprocess(source, options, prefix, script.overwrite, script.dry_run, _progress())

@@ -32,7 +32,7 @@ ONE_THREAD_BYTES = 1 << 28
 
 
 @dataclasses.dataclass(frozen=True)
-class Input:
+class CohortInput:
     """What is read, and how."""
 
     data_file: str  # file, folder, glob or comma list; not a flag
@@ -77,7 +77,7 @@ def preprocess(source, options, prefix, overwrite=False, dry_run=False, progress
     `.rejects.csv`; for Med-BERT's layout `.ptencs.*` too. All appear when everything is done, the manifest last.
 
     Args:
-        source: `Input`.
+        source: `CohortInput`.
         options: `Options`.
         prefix: beginning of the outputs' names, with their folder.
         overwrite: replace outputs of other flags, another input, or unknown origin.

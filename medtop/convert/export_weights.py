@@ -241,7 +241,7 @@ def leave_out(arrays, tasks, heads, table):
         arrays: dict path -> array.
         tasks: list of `Task` of the run.
         heads: dict `Task` -> kind, those that go.
-        table: `names.Table`.
+        table: `names.NameTable`.
     """
     used, found = {entry.ours for entry in table.entries}, {}
     for task in tasks:

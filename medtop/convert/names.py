@@ -158,7 +158,7 @@ TF1_IGNORED = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class WeightLayout:
     """A foreign layout.
 
     Attributes:
@@ -177,9 +177,9 @@ class Layout:
 
 
 LAYOUTS = {
-    "bert": Layout("post", BERT, HUGGINGFACE_HEADS, HUGGINGFACE_COPIES, HUGGINGFACE_IGNORED),
-    "megatron-bert": Layout("pre", MEGATRON_BERT, HUGGINGFACE_HEADS, HUGGINGFACE_COPIES, HUGGINGFACE_IGNORED),
-    "tf1": Layout("post", TF1, TF1_HEADS, {}, TF1_IGNORED),
+    "bert": WeightLayout("post", BERT, HUGGINGFACE_HEADS, HUGGINGFACE_COPIES, HUGGINGFACE_IGNORED),
+    "megatron-bert": WeightLayout("pre", MEGATRON_BERT, HUGGINGFACE_HEADS, HUGGINGFACE_COPIES, HUGGINGFACE_IGNORED),
+    "tf1": WeightLayout("post", TF1, TF1_HEADS, {}, TF1_IGNORED),
 }
 
 
@@ -194,16 +194,16 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class NameTable:
     """A layout's table for one model.
 
     Attributes:
-        layout: `Layout`.
+        layout: `WeightLayout`.
         entries: list of `Entry`.
         filled: their name -> shape of what ours lacks; zeros there change nothing.
     """
 
-    layout: Layout
+    layout: WeightLayout
     entries: list
     filled: dict
 
@@ -283,7 +283,7 @@ def build_table(layout, config, heads, extras=False, pooler=True):
             shape = (config.vocab_size,) if of_vocabulary else shape_of(ours, config, task.num_outputs or 1)
             names = tuple(name.replace("{task}", task.name) for name in theirs)
             entries.append(Entry(ours.replace("{task}", task.name), names, rule, shape))
-    return Table(found, entries, {} if extras else filled)
+    return NameTable(found, entries, {} if extras else filled)
 
 
 def _numbered(name, number):
@@ -294,7 +294,7 @@ def to_theirs(table, arrays, left_out=()):
     """Our weights as theirs.
 
     Args:
-        table: `Table`.
+        table: `NameTable`.
         arrays: dict path -> array.
         left_out: paths that stay behind on purpose.
 
@@ -317,7 +317,7 @@ def to_ours(table, arrays, where, about):
     """Their weights as ours.
 
     Args:
-        table: `Table`.
+        table: `NameTable`.
         arrays: dict their name -> float32 array.
         where: file or folder, for errors.
         about: the file that the table's sizes come from, for errors.

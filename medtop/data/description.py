@@ -133,14 +133,14 @@ def _expand(item):
     if Path(item + SUFFIX).is_file():
         return {item: None}
     names = [item] if Path(item).is_file() else sorted(name for name in glob.glob(item) if Path(name).is_file())
-    found = {name.removesuffix(SUFFIX): None for name in names if name.endswith(SUFFIX)}
+    named = {name.removesuffix(SUFFIX): None for name in names if name.endswith(SUFFIX)}
     for name in names:
         base = _SHARD.sub("", name)
-        if not name.endswith(SUFFIX) and found.get(base, []) is not None:
-            found.setdefault(base, []).append(name)
-    if not found:
+        if not name.endswith(SUFFIX) and named.get(base, []) is not None:
+            named.setdefault(base, []).append(name)
+    if not named:
         raise DataError(f"{item}: expected TFRecord files with {Path(item).name}{SUFFIX} beside them, found none")
-    return found
+    return named
 
 
 def read_dataset_json(base):

@@ -41,7 +41,7 @@ def patient_model(model, tasks):
     return keras.Model(encoder.input, wide.outputs(encoder.input, deep, names))
 
 
-class Examples:
+class KnownExamples:
     """What is known of the examples of a data set, without their sequences, in file order.
 
     Attributes:
@@ -93,7 +93,7 @@ class Scorer:
         self.aggregation = aggregation
         self.patient = [task for task in tasks if task.level == "patient"]
         self.exclusive = [task for task in tasks if task.exclusive]
-        self.examples = Examples(info, self.patient) if self.patient else None
+        self.examples = KnownExamples(info, self.patient) if self.patient else None
         self.info = info
         if self.patient:
             self._visible = eval_batches(info, config, self.patient, options, seed, masking=False)
@@ -127,10 +127,10 @@ class Scorer:
 
     def predictions(self):
         """dict task -> `Predictions`, one per record, or per admission with an `aggregation`; codes are not masked."""
-        found = self.record_predictions()
+        of_records = self.record_predictions()
         if self.aggregation is None:
-            return found
-        return {task: self.admissions.aggregate(one, self.aggregation) for task, one in found.items()}
+            return of_records
+        return {task: self.admissions.aggregate(scores, self.aggregation) for task, scores in of_records.items()}
 
     def record_predictions(self):
         """dict task -> `Predictions`, one per record, in file order."""
@@ -140,9 +140,9 @@ class Scorer:
             task.name: np.full((len(self.examples), task.num_outputs), np.nan, np.float32) for task in self.patient
         }
         with tfrecord.reading(self.info):
-            for (_, _, _, examples), found in side_by_side(lambda x, *_: self._logits(x), self._visible):
+            for (_, _, _, examples), outputs in side_by_side(lambda x, *_: self._logits(x), self._visible):
                 places = examples.numpy().reshape(-1)
-                for name, values in found.items():
+                for name, values in outputs.items():
                     logits[name][places[places >= 0]] = values.numpy().reshape(len(places), -1)[places >= 0]
         about = self.examples
         return {
@@ -219,10 +219,10 @@ def side_by_side(function, batches):
         for batch in batches:
             waiting.append((batch, pool.submit(function, *batch)))
             if len(waiting) > workers:
-                batch, found = waiting.popleft()
-                yield batch, found.result()
-        for batch, found in waiting:
-            yield batch, found.result()
+                batch, result = waiting.popleft()
+                yield batch, result.result()
+        for batch, result in waiting:
+            yield batch, result.result()
 
 
 def _inference(model):

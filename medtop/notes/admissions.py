@@ -68,7 +68,7 @@ def load_admissions(connection, layout, dates):
 
     Args:
         connection: DuckDB connection.
-        layout: `medtop.notes.tables.Layout`.
+        layout: `medtop.notes.tables.NoteTables`.
         dates: `medtop.sources.dates.DateRules`.
 
     Returns:
@@ -196,7 +196,7 @@ def label_admissions(connection, layout, options):
 
     Args:
         connection: DuckDB connection with `admissions` and `deaths`.
-        layout: `medtop.notes.tables.Layout`.
+        layout: `medtop.notes.tables.NoteTables`.
         options: `medtop.notes.options.NotesOptions`.
 
     Returns:

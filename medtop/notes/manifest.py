@@ -26,7 +26,7 @@ def build(connection, settings, options, layout, admissions, notes, unusable, ch
         connection: DuckDB connection with `labelled` and `examples`.
         settings: dict of the flags that determine the outputs.
         options: `NotesOptions`.
-        layout: `Layout`.
+        layout: `medtop.notes.tables.NoteTables`.
         admissions: `Admissions`.
         notes: `Notes`.
         unusable: dict reason -> notes that cannot be used.

@@ -57,13 +57,13 @@ def sentence_pieces(texts, tokenizer, unit, short, longest):
         list of `SentencePieces`, one per text; texts without a word have none.
     """
     spans = [join_short(text, sentence_spans(text), unit, short) for text in texts]
-    pieces = tokenizer.tokenize([text[a:b] for text, found in zip(texts, spans, strict=True) for a, b in found])
+    pieces = tokenizer.tokenize([text[a:b] for text, sentences in zip(texts, spans, strict=True) for a, b in sentences])
     begins = np.concatenate([[0], np.cumsum(pieces.counts)])
     result, sentence = [], 0
-    for found in spans:
-        counts = pieces.counts[sentence : sentence + len(found)]
-        part = slice(begins[sentence], begins[sentence + len(found)])
-        shift = np.repeat(np.array([start for start, _ in found], np.int64), counts)
+    for sentences in spans:
+        counts = pieces.counts[sentence : sentence + len(sentences)]
+        part = slice(begins[sentence], begins[sentence + len(sentences)])
+        shift = np.repeat(np.array([start for start, _ in sentences], np.int64), counts)
         result.append(
             SentencePieces(
                 pieces.ids[part],
@@ -73,7 +73,7 @@ def sentence_pieces(texts, tokenizer, unit, short, longest):
                 _edges(counts, longest),
             )
         )
-        sentence += len(found)
+        sentence += len(sentences)
     return result
 
 

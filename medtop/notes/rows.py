@@ -70,7 +70,7 @@ def load_notes(connection, layout, dates, encoding="utf-8", progress=None):
 
     Args:
         connection: DuckDB connection.
-        layout: `medtop.notes.tables.Layout`.
+        layout: `medtop.notes.tables.NoteTables`.
         dates: `medtop.sources.dates.DateRules`.
         encoding: of the texts; one that extends ASCII.
         progress: None, or a function called with (what is counted, how many so far).

@@ -51,7 +51,7 @@ NEWBORN = "NEWBORN"
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class NoteTables:
     """The tables of one data folder.
 
     Attributes:
@@ -95,25 +95,25 @@ def find_layout(folder, mode):
             f"{'a file' if folder.exists() else 'nothing'}"
         )
     wanted = {"admissions", "patients", "noteevents", "discharge", "radiology"}
-    found = {}
+    files = {}
     for place in [folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())]:
         for path in find_tables(place, lambda stem: stem in wanted):
             stem = path.name.lower().split(".")[0]
-            if stem in found:
-                raise DataError(f"{folder}: expected one file for {stem}, received {found[stem]} and {path}")
-            found[stem] = path
-    if "admissions" not in found:
+            if stem in files:
+                raise DataError(f"{folder}: expected one file for {stem}, received {files[stem]} and {path}")
+            files[stem] = path
+    if "admissions" not in files:
         raise DataError(f"{folder}: expected a table ADMISSIONS (.csv or .csv.gz), found none")
-    if "noteevents" in found:
-        version, notes = 3, [(found["noteevents"], None)]
+    if "noteevents" in files:
+        version, notes = 3, [(files["noteevents"], None)]
     else:
         needed = "discharge" if mode == "discharge" else "radiology"
-        if needed not in found:
-            also = f", or {needed} (MIMIC-IV)" if "discharge" not in found else f"; {needed} for --mode={mode}"
+        if needed not in files:
+            also = f", or {needed} (MIMIC-IV)" if "discharge" not in files else f"; {needed} for --mode={mode}"
             raise DataError(f"{folder}: expected a table NOTEEVENTS (MIMIC-III){also}, found none")
         version = 4
-        notes = [(found[needed], "Discharge summary" if needed == "discharge" else "Radiology")]
-    return Layout(version, found["admissions"], found.get("patients"), notes)
+        notes = [(files[needed], "Discharge summary" if needed == "discharge" else "Radiology")]
+    return NoteTables(version, files["admissions"], files.get("patients"), notes)
 
 
 def note_places(path, version):

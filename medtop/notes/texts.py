@@ -111,22 +111,22 @@ def _read_parquet(path):
     wanted = [name for name in (*_COLUMNS, "readmission") if name in file.schema_arrow.names]
     first = 0
     for batch in file.iter_batches(ROWS, columns=wanted):
-        found = {name: batch.column(name) for name in wanted}
+        columns = {name: batch.column(name) for name in wanted}
         for name in _COLUMNS:
-            if found[name].null_count:
-                place = first + int(np.flatnonzero(found[name].is_null().to_numpy(zero_copy_only=False))[0])
+            if columns[name].null_count:
+                place = first + int(np.flatnonzero(columns[name].is_null().to_numpy(zero_copy_only=False))[0])
                 raise DataError(f"{path}: row {place}: expected a value in column {name}, received none")
         labels = np.full(len(batch), np.nan)
-        if "readmission" in found:
-            labels = found["readmission"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        if "readmission" in columns:
+            labels = columns["readmission"].cast(pa.float64()).to_numpy(zero_copy_only=False)
         known = labels[~np.isnan(labels)]
         if not np.isin(known, (0, 1)).all():
             raise DataError(f"{path}: column readmission: expected 1, 0 or null, received another value")
         yield TextBatch(
-            [str(name) for name in found["patient_id"].to_pylist()],
-            [str(name) for name in found["admission_id"].to_pylist()],
-            found["text"].to_pylist(),
-            _seconds(found["prediction_time"]),
+            [str(name) for name in columns["patient_id"].to_pylist()],
+            [str(name) for name in columns["admission_id"].to_pylist()],
+            columns["text"].to_pylist(),
+            _seconds(columns["prediction_time"]),
             labels,
             first,
         )
@@ -146,11 +146,11 @@ def _csv_columns(path, header):
     missing = [name for name in ("TEXT", "ID", "Label") if name.lower() not in places]
     if missing:
         raise DataError(f"{path}: line 1: expected columns TEXT, ID, Label, received {', '.join(header)[:200]!r}")
-    found = {"text": places["text"], "admission": places["id"], "label": places["label"]}
+    columns = {"text": places["text"], "admission": places["id"], "label": places["label"]}
     for name in ("patient_id", "subject_id"):
         if name in places:
-            found["patient"] = places[name]
-    return found
+            columns["patient"] = places[name]
+    return columns
 
 
 def _read_csv(path):

@@ -85,11 +85,20 @@ def write_timeline(path, moments, task, labels):
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(TIMELINE_COLUMNS)
-        for one in moments:
-            time = np.datetime_as_string(np.datetime64(int(one.time), "s"))
+        for moment in moments:
+            time = np.datetime_as_string(np.datetime64(int(moment.time), "s"))
             writer.writerows(
-                (one.patient_id, one.admission_id, time, one.notes, one.windows, task, label, repr(float(risk)))
-                for label, risk in zip(labels, one.probabilities, strict=True)
+                (
+                    moment.patient_id,
+                    moment.admission_id,
+                    time,
+                    moment.notes,
+                    moment.windows,
+                    task,
+                    label,
+                    repr(float(risk)),
+                )
+                for label, risk in zip(labels, moment.probabilities, strict=True)
             )
 
 
@@ -105,12 +114,12 @@ def timeline_panels(moments, labels, most=MOST_PANELS):
         list of `medtop.reporting.curves.Panel`.
     """
     stays = {}
-    for one in moments:
-        stays.setdefault((one.patient_id, one.admission_id), []).append(one)
+    for moment in moments:
+        stays.setdefault((moment.patient_id, moment.admission_id), []).append(moment)
     panels = []
-    for (_, admission), found in list(stays.items())[:most]:
-        times = np.array([one.time for one in found], np.float64)
-        risks = np.array([one.probabilities for one in found])  # [notes, K]
+    for (_, admission), course in list(stays.items())[:most]:
+        times = np.array([moment.time for moment in course], np.float64)
+        risks = np.array([moment.probabilities for moment in course])  # [notes, K]
         series = []
         for place, label in enumerate(labels):
             steps = np.repeat(times, 2)[1:], np.repeat(risks[:, place], 2)[:-1]

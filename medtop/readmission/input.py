@@ -59,7 +59,7 @@ def read_notes(path, need_times=False, admissions=(), encoding="utf-8"):
     Raises:
         DataError: naming file and line, never a note's text; for admissions that the file does not hold.
     """
-    wanted = {str(one) for one in admissions}
+    wanted = {str(name) for name in admissions}
     if not Path(path).is_file():
         raise DataError(f"{path}: expected a CSV of notes, found no such file")
     places = _places(path, table_header(path)[1], need_times)
@@ -84,7 +84,7 @@ def _places(path, header, need_times):
     folded = [name.lower() for name in header]
     places = {}
     for name, known in NAMES.items():  # of several headers that mean the same the first known one
-        present = [one for one in known if one in folded]
+        present = [header for header in known if header in folded]
         if present:
             if folded.count(present[0]) > 1:
                 raise DataError(f"{path}: line 1: expected one column {present[0]}, received several")
@@ -168,14 +168,14 @@ def stays_of_notes(notes, clean, make):
     if empty:
         logger.warning("%d of %d notes without a word are passed over", empty, len(notes))
     stays = []
-    for (patient, admission), found in groups.items():
-        found.sort(key=lambda pair: pair[0])  # stable: notes of one moment keep their order
+    for (patient, admission), timed in groups.items():
+        timed.sort(key=lambda pair: pair[0])  # stable: notes of one moment keep their order
         starts, begin = [], 0
-        for _, text in found:
+        for _, text in timed:
             starts.append(begin)
             begin += len(text) + 1
-        joined = " ".join(text for _, text in found)
-        stays.append(make(patient, admission, joined, starts, [time for time, _ in found]))
+        joined = " ".join(text for _, text in timed)
+        stays.append(make(patient, admission, joined, starts, [time for time, _ in timed]))
     return stays
 
 
@@ -192,7 +192,7 @@ def read_stays(path, make, admissions=()):
     """
     if Path(path).suffix != ".parquet":
         raise DataError(f"{path}: expected a .parquet file of preprocess_notes.py")
-    wanted, seen = {str(one) for one in admissions}, set()
+    wanted, seen = {str(name) for name in admissions}, set()
     names = set(pq.ParquetFile(path).schema_arrow.names) if Path(path).is_file() else set()
     if not {"note_starts", "note_times"} <= names:
         raise DataError(

@@ -55,18 +55,18 @@ def find_texts(data_dir):
     Raises:
         DataError: where neither is there.
     """
-    found = {split: Path(data_dir) / name for split, name in FOLDER_FILES.items()}
-    found = {split: path for split, path in found.items() if path.is_file()}
-    if found:
-        return found
-    found = {split: Path(f"{data_dir}.notes.{split}.parquet") for split in FOLDER_FILES}
-    found = {split: path for split, path in found.items() if path.is_file()}
-    if not found:
+    files = {split: Path(data_dir) / name for split, name in FOLDER_FILES.items()}
+    files = {split: path for split, path in files.items() if path.is_file()}
+    if files:
+        return files
+    files = {split: Path(f"{data_dir}.notes.{split}.parquet") for split in FOLDER_FILES}
+    files = {split: path for split, path in files.items() if path.is_file()}
+    if not files:
         raise DataError(
             f"--data_dir: expected a folder with {', '.join(FOLDER_FILES.values())}, or the prefix of "
             f"<prefix>.notes.train.parquet and so on, received {data_dir!r}"
         )
-    return found
+    return files
 
 
 def resolve_start(folder, output_dir, import_folder):
@@ -144,20 +144,20 @@ def prepare(options, texts, import_folder, overwrite=False):
     if not options.output_dir:
         raise DataError("--output_dir: expected a folder, received ''")
     _check_run(options, texts.readmission_mode, overwrite)
-    found = find_texts(texts.data_dir) if texts.data_dir else {}
+    files = find_texts(texts.data_dir) if texts.data_dir else {}
     if options.do_train:
-        if found and "train" not in found:
-            raise DataError(f"--data_dir: expected texts of the train split, received {', '.join(found)} only")
+        if files and "train" not in files:
+            raise DataError(f"--data_dir: expected texts of the train split, received {', '.join(files)} only")
         start = resolve_start(options.init_checkpoint, options.output_dir, import_folder)
     else:
         start = options.output_dir
-        found.pop("train", None)
+        files.pop("train", None)
     config = options.bert_config_file or (str(RunDirectory(start).config_file) if start else "")
     options = dataclasses.replace(options, init_checkpoint=start if options.do_train else "", bert_config_file=config)
-    if not found:
+    if not files:
         _check_mode(options, texts.readmission_mode)
         return options
-    plans = _record_plans(found, options, texts, start, overwrite)
+    plans = _record_plans(files, options, texts, start, overwrite)
     Path(options.output_dir, RECORDS).mkdir(parents=True, exist_ok=True)
     for split, a_plan in plans.items():
         info = create.write(a_plan)
@@ -168,7 +168,7 @@ def prepare(options, texts, import_folder, overwrite=False):
             info.counts["examples_in"],
             " (made before)" if a_plan.done else "",
         )
-    if any(path.suffix == ".csv" for path in found.values()):
+    if any(path.suffix == ".csv" for path in files.values()):
         _warn_of_patients(plans)
     made = {FILE_OPTIONS[split]: str(a_plan.settings.output_file) for split, a_plan in plans.items()}
     return dataclasses.replace(options, **made)
@@ -189,7 +189,7 @@ def _check_run(options, mode, overwrite):
             raise DataError(f"--readmission_mode: expected {said} (the run in {run.path} was made so), received {mode}")
 
 
-def _record_plans(found, options, texts, start, overwrite):
+def _record_plans(files, options, texts, start, overwrite):
     """dict split -> checked `medtop.data.create.DatasetPlan`."""
     vocab_file = vocabulary_source(start, texts.vocab_file)
     if not options.bert_config_file:
@@ -203,7 +203,7 @@ def _record_plans(found, options, texts, start, overwrite):
         )
     folder = Path(options.output_dir) / RECORDS
     plans = {}
-    for split, path in found.items():
+    for split, path in files.items():
         settings = NoteSettings(
             input_file=str(path),
             output_file=str(folder / f"{split}.tfrecord"),

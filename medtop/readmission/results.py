@@ -61,7 +61,7 @@ class ScoredWindows:
 
     def aggregate(self, aggregation):
         """dict task -> `Predictions` of the N admissions."""
-        return {task: self.admissions.aggregate(one, aggregation) for task, one in self.predictions.items()}
+        return {task: self.admissions.aggregate(scores, aggregation) for task, scores in self.predictions.items()}
 
 
 def choose_aggregation(options, run, windows):
@@ -80,7 +80,7 @@ def choose_aggregation(options, run, windows):
     c, tried = options.aggregation_c or DEFAULT_C, {}
     if options.aggregation == MAX_MEAN and not options.aggregation_c and "valid" in windows:
         valid = windows["valid"]
-        areas = [tune_c(one, valid.admissions)[1] for one in valid.predictions.values()]
+        areas = [tune_c(scores, valid.admissions)[1] for scores in valid.predictions.values()]
         tried = {c: float(np.mean([area[c] for area in areas if area])) for c in next(filter(None, areas), {})}
         c = max(tried, key=tried.get) if tried else DEFAULT_C
         logger.info("aggregation: c = %g chosen on validation", c)
@@ -104,7 +104,7 @@ def rivals(plan, windows, aggregation, predictions):
     """
     raw = {
         Aggregation(method, aggregation.c).name: {
-            split: one.aggregate(Aggregation(method, aggregation.c)) for split, one in windows.items()
+            split: scored.aggregate(Aggregation(method, aggregation.c)) for split, scored in windows.items()
         }
         for method in METHODS
         if method != aggregation.method
@@ -113,18 +113,18 @@ def rivals(plan, windows, aggregation, predictions):
     if plan.options.baselines and plan.train is not None:
         raw[TFIDF_NAME], reasons = _tfidf(plan, windows, predictions)
         sentences += reasons
-    found, thresholds = {split: {} for split in windows}, {}
+    compared, thresholds = {split: {} for split in windows}, {}
     for name, of_split in raw.items():
-        fitted = {task: fit_calibration(one) for task, one in of_split.get("valid", {}).items()}
-        thresholds[name] = {task: one.thresholds for task, one in fitted.items()}
+        fitted = {task: fit_calibration(scores) for task, scores in of_split.get("valid", {}).items()}
+        thresholds[name] = {task: calibrated.thresholds for task, calibrated in fitted.items()}
         for split, tasks in of_split.items():
-            found[split][name] = {
-                task: (one, fitted[task].apply(one) if task in fitted else one.probabilities)
-                for task, one in tasks.items()
+            compared[split][name] = {
+                task: (scores, fitted[task].apply(scores) if task in fitted else scores.probabilities)
+                for task, scores in tasks.items()
             }
     if plan.options.codes_predictions:
-        sentences.append(_add_codes(found, predictions, plan.options.codes_predictions))
-    return found, thresholds, sentences
+        sentences.append(_add_codes(compared, predictions, plan.options.codes_predictions))
+    return compared, thresholds, sentences
 
 
 def _tfidf(plan, windows, predictions):
@@ -135,14 +135,14 @@ def _tfidf(plan, windows, predictions):
         split: (tfrecord.read_examples(infos[split]), windows[split].admissions, predictions[split])
         for split in windows
     }
-    found, reasons = fit_tfidf(splits, plan.vocabulary.special_ids, seed=plan.options.seed)
+    predicted, reasons = fit_tfidf(splits, plan.vocabulary.special_ids, seed=plan.options.seed)
     sentences = [
         f"{TFIDF_NAME}, {task} {label}: {reason}."
         for task, labels in reasons.items()
         for label, reason in labels.items()
     ]
     logger.info("baseline fitted: %s", TFIDF_NAME)
-    return found, sentences
+    return predicted, sentences
 
 
 def _training_split(info, like):
@@ -152,7 +152,7 @@ def _training_split(info, like):
         like: `Predictions` of another split, for tasks and labels.
     """
     ids = {name: [] for name in ("patient_id", "admission_id", "prediction_time")}
-    values = {one.task: ([], []) for one in like}
+    values = {scores.task: ([], []) for scores in like}
     for columns in tfrecord.read_examples(info):
         for name, part in ids.items():
             part.append(np.asarray(columns[name]))
@@ -161,11 +161,11 @@ def _training_split(info, like):
             weights.append(columns[f"{task}_weights"])
     admissions = Admissions.of(*(np.concatenate(part) for part in ids.values()))
     made = {}
-    for one in like:
-        targets, weights = (np.concatenate(part)[admissions.first] for part in values[one.task])
-        made[one.task] = Predictions(
-            one.task,
-            one.labels,
+    for scores in like:
+        targets, weights = (np.concatenate(part)[admissions.first] for part in values[scores.task])
+        made[scores.task] = Predictions(
+            scores.task,
+            scores.labels,
             admissions.patient_ids,
             admissions.prediction_times,
             targets,
@@ -176,7 +176,7 @@ def _training_split(info, like):
     return tfrecord.read_examples(info), admissions, made
 
 
-def _add_codes(found, predictions, path):
+def _add_codes(compared, predictions, path):
     """Adds the predictions of another run to the splits that it covers; gives a sentence that says how far it does.
 
     Raises:
@@ -185,23 +185,27 @@ def _add_codes(found, predictions, path):
     given = read_predictions(path)
     covered = []
     for split, tasks in predictions.items():
-        for task, one in tasks.items():
-            if task not in given or given[task][0].labels != one.labels:
+        for task, scores in tasks.items():
+            if task not in given or given[task][0].labels != scores.labels:
                 continue
             other, probabilities = given[task]
             place = match_examples(
-                one.patient_ids, one.prediction_times, other.patient_ids, other.prediction_times, f"{path}: task {task}"
+                scores.patient_ids,
+                scores.prediction_times,
+                other.patient_ids,
+                other.prediction_times,
+                f"{path}: task {task}",
             )
             common = place >= 0
             if common.any():
-                found[split].setdefault(CODES_NAME, {})[task] = (
-                    dataclasses.replace(one.take(common), logits=other.logits[place[common]]),
+                compared[split].setdefault(CODES_NAME, {})[task] = (
+                    dataclasses.replace(scores.take(common), logits=other.logits[place[common]]),
                     probabilities[place[common]],
                 )
-                covered.append(f"{int(common.sum())} of {len(one)} {split} admissions")
+                covered.append(f"{int(common.sum())} of {len(scores)} {split} admissions")
     if not covered:
         tasks = next(iter(predictions.values())).items()
-        wanted = ", ".join(f"{task} ({', '.join(one.labels)})" for task, one in tasks)
+        wanted = ", ".join(f"{task} ({', '.join(scores.labels)})" for task, scores in tasks)
         raise DataError(
             f"{path}: expected predictions of {wanted} for these admissions (patient_id, "
             "prediction_time), received none"
@@ -219,25 +223,25 @@ def write_admission_predictions(path, results):
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for one, probabilities, sizes in results:
-            probabilities = check_probabilities(one, probabilities)
-            times = np.datetime_as_string(one.prediction_times.astype("datetime64[s]"))
-            known, targets = one.known, one.targets.astype(int)
+        for scores, probabilities, sizes in results:
+            probabilities = check_probabilities(scores, probabilities)
+            times = np.datetime_as_string(scores.prediction_times.astype("datetime64[s]"))
+            known, targets = scores.known, scores.targets.astype(int)
             for row, (patient, admission, time, size) in enumerate(
-                zip(one.patient_ids, one.admission_ids, times, sizes, strict=True)
+                zip(scores.patient_ids, scores.admission_ids, times, sizes, strict=True)
             ):
                 writer.writerows(
                     (
                         patient,
                         admission,
                         time,
-                        one.task,
+                        scores.task,
                         label,
                         targets[row, place] if known[row, place] else "",
                         repr(float(probabilities[row, place])),
                         int(size),
                     )
-                    for place, label in enumerate(one.labels)
+                    for place, label in enumerate(scores.labels)
                 )
 
 
@@ -253,11 +257,12 @@ def write_admission_files(run, results, windows):
     predictions, probabilities = results.predictions[split], results.probabilities[split]
     counts = windows[split].admissions.counts
     write_admission_predictions(
-        run.readmission_predictions_file, [(one, probabilities[task], counts) for task, one in predictions.items()]
+        run.readmission_predictions_file,
+        [(scores, probabilities[task], counts) for task, scores in predictions.items()],
     )
     panels = {run.roc_plot: [], run.precision_recall_plot: [], run.calibration_plot: []}
-    for task, one in predictions.items():
-        for place, label in enumerate(one.labels):
+    for task, scores in predictions.items():
+        for place, label in enumerate(scores.labels):
             name = task if label == task else f"{task} {label}"
             for path, panel in _panels(results, split, task, place, panels).items():
                 panels[path].append(dataclasses.replace(panel, title=f"{panel.title}: {name} ({split})"))
@@ -268,9 +273,9 @@ def write_admission_files(run, results, windows):
 
 def _panels(results, split, task, place, paths):
     """dict path -> `Panel` of one label; {} where it has one class only."""
-    one = results.predictions[split][task]
-    rows = one.known[:, place]
-    targets, scores = one.targets[rows, place] > 0, results.probabilities[split][task][rows, place]
+    scored = results.predictions[split][task]
+    rows = scored.known[:, place]
+    targets, scores = scored.targets[rows, place] > 0, results.probabilities[split][task][rows, place]
     if not targets.any() or targets.all():
         return {}
     curves = [("model", targets, scores)]
@@ -279,7 +284,7 @@ def _panels(results, split, task, place, paths):
             other, values = tasks[task]
             known = other.known[:, place]
             curves.append((name, other.targets[known, place] > 0, values[known, place]))
-    before = results.calibrations[task].uncalibrated(one)[rows, place]
+    before = results.calibrations[task].uncalibrated(scored)[rows, place]
     drawn = roc(curves), precision_recall(curves), calibration(targets, scores, before)
     return dict(zip(paths, drawn, strict=True))
 

@@ -149,8 +149,8 @@ class NoteScorer:
                 "segments": np.zeros_like(tokens),
                 "cls_positions": np.zeros((len(rows), 1), np.int32),
             }
-            found = self._logits({name: tf.constant(x[name]) for name in self._model.input})
-            logits[rows] = found.numpy()[:, 0]
+            outputs = self._logits({name: tf.constant(x[name]) for name in self._model.input})
+            logits[rows] = outputs.numpy()[:, 0]
         return logits
 
     def timeline(self, stays):

@@ -124,16 +124,16 @@ def fit_tfidf(splits, special_ids, *, seed=0):
             np.zeros((len(admissions), 0)),
             admissions.patient_ids,
             admissions.prediction_times,
-            {task: one.targets for task, one in predictions.items()},
-            {task: one.weights for task, one in predictions.items()},
+            {task: scores.targets for task, scores in predictions.items()},
+            {task: scores.weights for task, scores in predictions.items()},
         )
-    tasks = {task: list(one.labels) for task, one in splits["train"][2].items()}
+    tasks = {task: list(scores.labels) for task, scores in splits["train"][2].items()}
     fitted = fit_baselines(features, tasks, names=(TFIDF,), predict=("valid", "test"), seed=seed)
-    found = {
+    joined = {
         split: {
-            task: dataclasses.replace(one, admission_ids=splits[split][1].admission_ids)
-            for task, one in of_tasks.items()
+            task: dataclasses.replace(scores, admission_ids=splits[split][1].admission_ids)
+            for task, scores in of_tasks.items()
         }
         for split, of_tasks in fitted.predictions[TFIDF].items()
     }
-    return found, fitted.reasons[TFIDF]
+    return joined, fitted.reasons[TFIDF]

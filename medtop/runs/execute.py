@@ -166,7 +166,7 @@ def _evaluate(model, plan, run, command, evaluation, scorers):
 def _report(run, plan, results, step):
     """Writes `report.html` out of what the run and its data say."""
     split = results.split
-    models = {task: (one, results.probabilities[split][task]) for task, one in results.predictions[split].items()}
+    models = {task: (scores, results.probabilities[split][task]) for task, scores in results.predictions[split].items()}
     info = plan.train or plan.valid or plan.test
     facts = {
         "run directory": run.path,
@@ -183,7 +183,7 @@ def _report(run, plan, results, step):
         split=split,
         results=models,
         baselines=results.baselines.get(split),
-        uncalibrated={task: results.calibrations[task].uncalibrated(one) for task, (one, _) in models.items()},
+        uncalibrated={task: results.calibrations[task].uncalibrated(scores) for task, (scores, _) in models.items()},
         comparison=results.comparison[split],
         train_log=[*read_log(run.log_file), *read_log(run.eval_log_file)],
         manifest=next(iter(info.source_manifests), None),

@@ -92,11 +92,11 @@ class ServedRun:
                 for task in patient
             }
         for task in patient:
-            found = tuple(calibrations[task.name].labels) if task.name in calibrations else ()
-            if found != task.labels:
+            labels = tuple(calibrations[task.name].labels) if task.name in calibrations else ()
+            if labels != task.labels:
                 raise DataError(
                     f"{run.calibration_file}: expected task {task.name} with labels {', '.join(task.labels)}, "
-                    f"received {', '.join(found) or 'none'}"
+                    f"received {', '.join(labels) or 'none'}"
                 )
         settings = run.settings()
         about = _records_of(run, settings, vocabulary)

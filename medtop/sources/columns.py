@@ -47,21 +47,21 @@ def match_headers(path, headers, columns):
         DataError: for a column that is required or mapped, and missing or there twice.
     """
     folded = [header.lower() for header in headers]
-    found = {}
+    matched = {}
     for name in STANDARD_COLUMNS:
         wanted = columns.get(name, name)
         count = folded.count(wanted.lower())
         if count > 1:
             raise DataError(f"{path}: expected one column {wanted}, received {count}")
         if count:
-            found[name] = headers[folded.index(wanted.lower())]
+            matched[name] = headers[folded.index(wanted.lower())]
         elif name in REQUIRED_COLUMNS or name in columns:
             what = wanted if wanted == name else f"{wanted} (for {name})"
             raise DataError(
                 f"{path}: expected a column {what}, received columns {_list_headers(headers)}"
                 + ("" if columns else "; name them with --columns")
             )
-    return found
+    return matched
 
 
 def _list_headers(headers):
@@ -86,8 +86,8 @@ def _text_layout(path, columns):
             f"{path}: expected columns separated by comma, tab, semicolon or bar, received the header {lines[0][:80]!r}"
         )
     headers = header_line(lines, delimiter)
-    found = match_headers(path, headers, columns)
-    return text_layout(headers, {name: headers.index(header) for name, header in found.items()}, delimiter)
+    matched = match_headers(path, headers, columns)
+    return text_layout(headers, {name: headers.index(header) for name, header in matched.items()}, delimiter)
 
 
 def _layout(path, request):

@@ -42,10 +42,10 @@ def iterate_rejects(reader, bad_sql, headers, reasons):
     names = list(reasons)
     for number, (path, _, _) in enumerate(reader.files):
         structural = reader.structural_rejects(number)
-        found = reader.connection.execute(
+        bad = reader.connection.execute(
             f"SELECT record, reason FROM ({bad_sql}) WHERE file = {number} ORDER BY record"
         ).fetchnumpy()
-        located = _locate(path, reader.kept_lines(number), found["record"], found["reason"], names, reasons)
+        located = _locate(path, reader.kept_lines(number), bad["record"], bad["reason"], names, reasons)
         for line, column, reason in heapq.merge(structural, located, key=lambda reject: reject[0]):
             yield str(path), line, headers[number].get(column, column or ""), reason
 

@@ -17,17 +17,17 @@ def find_tables(folder, is_wanted):
     Raises:
         DataError: when one table is there twice (plain and gzipped, or in upper and lower case).
     """
-    found = {}
+    files = {}
     for path in sorted(Path(folder).iterdir()):
         suffix = next((suffix for suffix in reversed(SUFFIXES) if path.name.lower().endswith(suffix)), None)
         if suffix is None or not path.is_file() or is_output(path):
             continue
         stem = path.name[: -len(suffix)].lower()
         if is_wanted(stem):
-            if stem in found:
-                raise DataError(f"{folder}: expected one file for {stem}, received {found[stem].name} and {path.name}")
-            found[stem] = path
-    return list(found.values())
+            if stem in files:
+                raise DataError(f"{folder}: expected one file for {stem}, received {files[stem].name} and {path.name}")
+            files[stem] = path
+    return list(files.values())
 
 
 def read_table(reader, path, target, columns):

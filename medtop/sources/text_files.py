@@ -69,10 +69,10 @@ def expand_paths(data_file):
     paths = []
     whole = Path(str(data_file))
     for part in [str(data_file)] if whole.exists() else [part.strip() for part in str(data_file).split(",")]:
-        found = [part] if Path(part).exists() else [name for name in sorted(glob.glob(part)) if not is_output(name)]
-        if not part or not found:
+        names = [part] if Path(part).exists() else [name for name in sorted(glob.glob(part)) if not is_output(name)]
+        if not part or not names:
             raise DataError(f"{part or data_file}: expected a file, found no such file")
-        paths += [Path(name) for name in found]
+        paths += [Path(name) for name in names]
     for path in paths:
         if not path.is_file():
             raise DataError(f"{path}: expected a file, received a folder")

@@ -41,7 +41,7 @@ MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")
 
 
 @dataclasses.dataclass(frozen=True)
-class Input:
+class InputColumn:
     """One input of the network.
 
     Attributes:
@@ -107,7 +107,7 @@ class Schema:
         missing: texts that stand for a missing value, after stripping blanks.
         rows: `Condition`s, all of which must hold.
         group: column whose rows stay in one fold (a patient's); None = each row for itself.
-        inputs: `Input`s.
+        inputs: `InputColumn`s.
         targets: `Target`s.
     """
 
@@ -232,7 +232,7 @@ def _input(entry, path):
         if values["components"] < 0 or values.get("separator") == "":
             raise DataError(f"{path}: {name}: expected components of 0 or more and a separator, received others")
     fields.finish()
-    return Input(name=name, kind=kind, columns=columns or (column,), **values)
+    return InputColumn(name=name, kind=kind, columns=columns or (column,), **values)
 
 
 def _target(entry, path):

@@ -189,6 +189,6 @@ def _read_json(path, what):
     except ValueError as error:
         raise DataError(f"{path}: expected JSON, received another content ({error})") from error
     if not isinstance(content, dict) or content.get("version") != VERSION:
-        found = content.get("version") if isinstance(content, dict) else None
-        raise DataError(f"{path}: expected version {VERSION}, received version {found!r}")
+        version = content.get("version") if isinstance(content, dict) else None
+        raise DataError(f"{path}: expected version {VERSION}, received version {version!r}")
     return content

@@ -40,8 +40,8 @@ def validation_measures(scorer, tasks, max_batches=0):
     for name, values in scorer.exclusive_measures(max_batches).items():
         losses[name] = values["loss"]
         measures |= {f"{name}.{metric}": values[metric] for metric in ("accuracy", "top10_accuracy", "perplexity")}
-    for name, one in predictions.items():
-        for label, entry in evaluate(one, sigmoid(one.logits), num_bootstrap=0).items():
+    for name, scores in predictions.items():
+        for label, entry in evaluate(scores, sigmoid(scores.logits), num_bootstrap=0).items():
             measures |= {
                 f"{name}.{label}.{metric}": value["value"]
                 for metric, value in entry.items()

@@ -22,7 +22,7 @@ from conftest import ROOT
 from medtop.cohort import preprocess as running
 from medtop.cohort.build import Options
 from medtop.cohort.pickled_lists import read_chunks, read_header, read_medbert_rows
-from medtop.cohort.preprocess import Input, preprocess
+from medtop.cohort.preprocess import CohortInput, preprocess
 from medtop.cohort.splits import SPLITS
 from medtop.cohort.vocabulary import Vocabulary
 from medtop.files import staging
@@ -246,7 +246,7 @@ def test_each_flag_reaches_the_run(tmp_path, run_script, monkeypatch):
 
     monkeypatch.setattr(running, "open_database", opens)
     with pytest.raises(InterruptedError):
-        preprocess(Input(str(data), memory_limit="1GB", threads=3), Options(), tmp_path / "other")
+        preprocess(CohortInput(str(data), memory_limit="1GB", threads=3), Options(), tmp_path / "other")
     assert opened == [("1GB", 3, False)]
 
 
@@ -273,53 +273,53 @@ def test_bad_rows_are_listed_and_counted(tmp_path):
     data, prefix = write_tsv(tmp_path / "table.tsv", 20), tmp_path / "cohort"
     with data.open("a") as file:
         file.write("1\t2010-01-09\t2010-01-01\tICD10_I10\t0\t1\t0\n1\tnever\t2010-01-01\tICD10_I10\t0\t1\t0\n")
-    outcome = preprocess(Input(str(data)), Options(), prefix)
+    outcome = preprocess(CohortInput(str(data)), Options(), prefix)
     manifest = manifest_of(prefix)
     assert manifest == outcome.manifest
     assert manifest["rows_dropped"]["discharge_before_admit"] == 1 and manifest["rows_dropped"]["admit_unparsable"] == 1
     rejects = list(csv.DictReader((tmp_path / "cohort.rejects.csv").open()))
     assert [entry["reason"] for entry in rejects] == ["discharge_before_admit", "admit_unparsable"]
     with pytest.raises(DataError, match="strict"):
-        preprocess(Input(str(data), strict=True), Options(seed=9), tmp_path / "other")
+        preprocess(CohortInput(str(data), strict=True), Options(seed=9), tmp_path / "other")
     assert not list(tmp_path.glob("*other*"))
 
 
 def test_changed_input_or_output_is_noticed(tmp_path):
     data, prefix = write_tsv(tmp_path / "table.tsv", 20), tmp_path / "cohort"
-    assert not preprocess(Input(str(data)), Options(), prefix).done_before
-    assert preprocess(Input(str(data)), Options(), prefix).done_before
+    assert not preprocess(CohortInput(str(data)), Options(), prefix).done_before
+    assert preprocess(CohortInput(str(data)), Options(), prefix).done_before
     write_tsv(data, 25)
     with pytest.raises(DataError, match="table.tsv has changed.*--overwrite"):
-        preprocess(Input(str(data)), Options(), prefix)
-    preprocess(Input(str(data)), Options(), prefix, overwrite=True)
+        preprocess(CohortInput(str(data)), Options(), prefix)
+    preprocess(CohortInput(str(data)), Options(), prefix, overwrite=True)
     (tmp_path / "cohort.types").unlink()
     with pytest.raises(DataError, match="types is missing or has changed"):
-        preprocess(Input(str(data)), Options(), prefix)
+        preprocess(CohortInput(str(data)), Options(), prefix)
 
 
 def test_files_of_unknown_origin_are_kept(tmp_path):
     data, prefix = write_tsv(tmp_path / "table.tsv", 20), tmp_path / "cohort"
     (tmp_path / "cohort.splits.csv").write_text("mine")
     with pytest.raises(DataError, match="cohort.splits.csv: expected no such file, found one that no manifest claims"):
-        preprocess(Input(str(data)), Options(), prefix)
+        preprocess(CohortInput(str(data)), Options(), prefix)
     assert (tmp_path / "cohort.splits.csv").read_text() == "mine"
-    preprocess(Input(str(data)), Options(), prefix, overwrite=True)
+    preprocess(CohortInput(str(data)), Options(), prefix, overwrite=True)
     (tmp_path / "cohort.manifest.json").write_text("{")
     with pytest.raises(DataError, match="manifest is damaged"):
-        preprocess(Input(str(data)), Options(), prefix)
+        preprocess(CohortInput(str(data)), Options(), prefix)
 
 
 def test_files_of_another_layout_go_away(tmp_path):
     data, prefix = write_tsv(tmp_path / "table.tsv", 20), tmp_path / "cohort"
-    preprocess(Input(str(data)), Options(layout="medbert"), prefix)
+    preprocess(CohortInput(str(data)), Options(layout="medbert"), prefix)
     assert (tmp_path / "cohort.ptencs.train").is_file()
-    preprocess(Input(str(data)), Options(), prefix, overwrite=True)
+    preprocess(CohortInput(str(data)), Options(), prefix, overwrite=True)
     assert {name.removeprefix("cohort.") for name in content(prefix)} == DEFAULT_OUTPUTS
 
 
 def test_a_failed_run_leaves_earlier_outputs(tmp_path, monkeypatch):
     data, prefix = write_tsv(tmp_path / "table.tsv", 20), tmp_path / "cohort"
-    preprocess(Input(str(data)), Options(), prefix)
+    preprocess(CohortInput(str(data)), Options(), prefix)
     before = content(prefix)
 
     def fails(*_):
@@ -327,7 +327,7 @@ def test_a_failed_run_leaves_earlier_outputs(tmp_path, monkeypatch):
 
     monkeypatch.setattr(staging, "write_json", fails)
     with pytest.raises(RuntimeError):
-        preprocess(Input(str(data)), Options(seed=1), prefix, overwrite=True)
+        preprocess(CohortInput(str(data)), Options(seed=1), prefix, overwrite=True)
     assert content(prefix) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "table.tsv"])
 
@@ -335,14 +335,14 @@ def test_a_failed_run_leaves_earlier_outputs(tmp_path, monkeypatch):
 def test_two_runs_on_one_prefix(tmp_path):
     data, prefix = write_tsv(tmp_path / "table.tsv", 20), tmp_path / "cohort"
     with staging.staging(prefix), pytest.raises(DataError, match="expected no other run on this prefix"):
-        preprocess(Input(str(data)), Options(), prefix)
-    preprocess(Input(str(data)), Options(), prefix)
+        preprocess(CohortInput(str(data)), Options(), prefix)
+    preprocess(CohortInput(str(data)), Options(), prefix)
 
 
 def test_killed_while_moving_files(tmp_path, monkeypatch):
     """The short moment in which outputs get their names: the next run knows them as its own and replaces them."""
     data, prefix = write_tsv(tmp_path / "table.tsv", 20), tmp_path / "cohort"
-    preprocess(Input(str(data)), Options(), tmp_path / "wanted")
+    preprocess(CohortInput(str(data)), Options(), tmp_path / "wanted")
     replace, moved = os.replace, []
 
     class Killed(BaseException):
@@ -357,10 +357,10 @@ def test_killed_while_moving_files(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", dies)
     with pytest.raises(Killed):
-        preprocess(Input(str(data)), Options(), prefix)
+        preprocess(CohortInput(str(data)), Options(), prefix)
     monkeypatch.undo()
     assert len(content(prefix)) == 3 and not (tmp_path / "cohort.manifest.json").exists()
-    preprocess(Input(str(data)), Options(), prefix)
+    preprocess(CohortInput(str(data)), Options(), prefix)
     for name in ("bencs.train", "types", "splits.csv"):
         assert (tmp_path / f"cohort.{name}").read_bytes() == (tmp_path / f"wanted.{name}").read_bytes()
     assert not list(tmp_path.glob(".*"))
@@ -496,7 +496,7 @@ def test_medbert_layout_equals_its_own_way(tmp_path, monkeypatch, numeric, patie
     monkeypatch.setattr("medtop.cohort.medbert_layout.PATIENTS_PER_SPLIT", patients_per_split)
     data = write_tsv(tmp_path / "table.tsv", 300, seed=3, numeric=numeric)
     way.preprocess(data, tmp_path / "pandas")
-    outcome = preprocess(Input(str(data)), Options(layout="medbert"), tmp_path / "ours")
+    outcome = preprocess(CohortInput(str(data)), Options(layout="medbert"), tmp_path / "ours")
     assert outcome.manifest["rows_merged"] > 50
     for name in [f"{kind}.{split}" for kind in ("bencs", "ptencs") for split in SPLITS] + ["types"]:
         assert pickles(tmp_path / f"ours.{name}") == pickles(tmp_path / f"pandas.{name}"), name
@@ -521,7 +521,7 @@ def test_medbert_vocabulary_goes_on(tmp_path):
     data = write_tsv(tmp_path / "table.tsv", 30)
     Vocabulary(["empty_pad", "ICD10_N11", "OTHER"]).write(tmp_path / "given")
     outcome = preprocess(
-        Input(str(data)), Options(layout="medbert", vocabulary=str(tmp_path / "given.types")), tmp_path / "out"
+        CohortInput(str(data)), Options(layout="medbert", vocabulary=str(tmp_path / "given.types")), tmp_path / "out"
     )
     vocabulary = Vocabulary.read(tmp_path / "out.types")
     assert vocabulary.tokens[:3] == ("empty_pad", "ICD10_N11", "OTHER")
@@ -529,7 +529,9 @@ def test_medbert_vocabulary_goes_on(tmp_path):
     with pytest.raises(DataError, match="expected Med-BERT's vocabulary"):
         Vocabulary.from_counts([], []).write(tmp_path / "ours")
         preprocess(
-            Input(str(data)), Options(layout="medbert", vocabulary=str(tmp_path / "ours.types")), tmp_path / "out2"
+            CohortInput(str(data)),
+            Options(layout="medbert", vocabulary=str(tmp_path / "ours.types")),
+            tmp_path / "out2",
         )
 
 
@@ -545,7 +547,7 @@ def test_generated_cohort_gets_its_own_labels(tmp_path, run_script):
     )
     wanted = json.loads((tmp_path / "syn.generator.json").read_text())["labels"]
     outcome = preprocess(
-        Input(str(tmp_path / "syn.csv")),
+        CohortInput(str(tmp_path / "syn.csv")),
         Options(prediction_times=str(tmp_path / "syn.prediction_times.csv")),
         tmp_path / "out",
     )
@@ -566,7 +568,7 @@ def test_generated_cohort_gets_its_own_labels(tmp_path, run_script):
 def test_slow_and_fast_agree_on_a_tsv(tmp_path):
     """The whole way from a file: features of each patient equal the slow reading of the same rows."""
     data = write_tsv(tmp_path / "table.tsv", 50, numeric=False)
-    preprocess(Input(str(data)), Options(tasks=("long_stay",)), tmp_path / "out")
+    preprocess(CohortInput(str(data)), Options(tasks=("long_stay",)), tmp_path / "out")
     rows = {}
     for line in data.read_text().splitlines()[1:]:
         patient, admit, discharge, code, poa, priority, third = line.split("\t")

@@ -15,7 +15,7 @@ from medtop.data import tfrecord  # noqa: E402
 from medtop.data.batches import BatchOptions, eval_batches  # noqa: E402
 from medtop.data.checks import first_look, patients_of  # noqa: E402
 from medtop.evaluation import scoring  # noqa: E402
-from medtop.evaluation.scoring import Examples, Scorer, side_by_side  # noqa: E402
+from medtop.evaluation.scoring import KnownExamples, Scorer, side_by_side  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
 from medtop.model.multitask import build_model  # noqa: E402
 from medtop.model.tasks import choose_tasks  # noqa: E402
@@ -63,7 +63,7 @@ def test_measures_of_masked_codes_are_means_over_codes_not_over_batches(tmp_path
 def test_examples_are_in_file_order_with_what_is_known_of_them(tmp_path):
     people = patients(11, 3)
     info = write_dataset(tmp_path / "x", people, num_shards=3)
-    found = Examples(info, all_tasks(["complications"]))
+    found = KnownExamples(info, all_tasks(["complications"]))
     order = [person for first in range(3) for person in people[first::3]]
     assert found.patient_ids.tolist() == [person["patient_id"] for person in order]
     assert found.prediction_times.tolist() == [person["prediction_time"] for person in order]
@@ -75,17 +75,17 @@ def test_examples_are_in_file_order_with_what_is_known_of_them(tmp_path):
 
 def test_examples_without_labels_are_unknown_and_no_examples_are_refused(tmp_path):
     info = write_dataset(tmp_path / "x", patients(3, 3), tasks={})
-    found = Examples(info, all_tasks(["complications"]))
+    found = KnownExamples(info, all_tasks(["complications"]))
     assert found.weights["complications"].tolist() == [[0, 0]] * 3
     none = write_dataset(tmp_path / "none", [])
     with pytest.raises(DataError, match="expected at least one example, received none"):
-        Examples(none, all_tasks(["complications"]))
+        KnownExamples(none, all_tasks(["complications"]))
 
 
 def test_medberts_examples_are_known_by_their_place(tmp_path):
     rows = [["p", [stay], [0], [1, 2], [1, 1]] for stay in (3, 8, 7, 30)]
     info = write_medbert_dataset(tmp_path / "m", rows, 3, defaults=DEFAULTS | {"max_seq_length": 8})
-    found = Examples(info, choose_tasks(["long_stay"], info.tasks))
+    found = KnownExamples(info, choose_tasks(["long_stay"], info.tasks))
     assert found.patient_ids.tolist() == ["0", "1", "2", "3"]
     assert found.labels["long_stay"].tolist() == [[0], [1], [0], [1]]  # more than 7 days
     assert found.weights["long_stay"].tolist() == [[1]] * 4
@@ -124,7 +124,7 @@ def test_records_are_described_by_one_reading(tmp_path, monkeypatch):
     monkeypatch.setattr(tfrecord, "read_examples", None)  # nobody reads again
     assert patients_of({"valid": info}) == look.patients == {"valid": sorted(whole[0]["patient_id"])}
     tasks = [task for task in all_tasks() if task.level == "patient"]
-    examples = Examples(info, tasks)
+    examples = KnownExamples(info, tasks)
     assert examples.patient_ids.tolist() == whole[0]["patient_id"]
     for task in tasks:
         for kind, values in (("labels", examples.labels), ("weights", examples.weights)):

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 
 from medtop.cohort.build import Options
-from medtop.cohort.preprocess import Input, preprocess
+from medtop.cohort.preprocess import CohortInput, preprocess
 from medtop.cohort.vocabulary import SPECIAL_TOKENS, Vocabulary
 from medtop.data import create
 from medtop.data.layouts import LAYOUTS, find_layout
@@ -91,7 +91,8 @@ def test_source_task_head_and_balancer_from_raw_table_to_results(tmp_path, outsi
     options = Options(
         prediction_times=str(tmp_path / "times.csv"), splits=str(tmp_path / "splits.csv"), tasks=(), min_code_count=1
     )
-    outcome = preprocess(Input(str(tmp_path / "log.jsonl")), options, tmp_path / "c")  # the source recognises its file
+    source = CohortInput(str(tmp_path / "log.jsonl"))  # no --source: it recognises its file
+    outcome = preprocess(source, options, tmp_path / "c")
     assert outcome.manifest["source"]["name"] == "visit_log"
     for split in ("train", "valid", "test"):
         settings = FeatureSettings(

@@ -213,7 +213,7 @@ def test_splits_are_by_patient_and_shared(tables, tmp_path):
 def test_labels_serve_the_codes_path(tables, tmp_path):
     from medtop.cohort.build import Options
     from medtop.cohort.pickled_lists import read_chunks
-    from medtop.cohort.preprocess import Input, preprocess
+    from medtop.cohort.preprocess import preprocess
     from medtop.sources.dates import DateRules
     from medtop.sources.rules import Rules
 
@@ -228,7 +228,7 @@ def test_labels_serve_the_codes_path(tables, tmp_path):
         tasks=(), prediction_times=f"{tmp_path}/out.labels.csv", splits=f"{tmp_path}/out.splits.csv", min_code_count=1
     )
     manifest = preprocess(
-        Input(str(codes), rules=Rules(DateRules(shifted_dates=True))), options, str(tmp_path / "codes")
+        CohortInput(str(codes), rules=Rules(DateRules(shifted_dates=True))), options, str(tmp_path / "codes")
     ).manifest
     assert manifest["tasks"] == {"readmission": ["readmission"]}
     found = {}

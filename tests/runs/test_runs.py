@@ -1,5 +1,6 @@
 """One run from options to files: begun once, gone on with or refused, evaluated on what it never saw."""
 
+import dataclasses
 import json
 import os
 import re
@@ -495,7 +496,7 @@ def test_a_command_makes_its_plan_once(copied, monkeypatch):
     ready = plan.plan_run(replaced(options, do_train=False))
     assert training_flags.execute_plan(ready, driver, "") == (ready, PatientEvaluation)
     assert made == [ready]
-    admissions = replaced(ready, options=replaced(ready.options, aggregation="mean"))
+    admissions = dataclasses.replace(ready, options=replaced(ready.options, aggregation="mean"))
     assert training_flags.execute_plan(admissions, driver, "")[1] is AdmissionEvaluation
     with pytest.raises(ValueError, match="expected that of admissions"):
         execute(admissions.options, plan=admissions)

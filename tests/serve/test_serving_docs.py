@@ -19,7 +19,7 @@ import tensorflow as tf  # noqa: E402
 from serving_cases import make_run  # noqa: E402
 
 from medtop.cohort.build import Options  # noqa: E402
-from medtop.cohort.preprocess import Input, preprocess  # noqa: E402
+from medtop.cohort.preprocess import CohortInput, preprocess  # noqa: E402
 from medtop.data.create import plan, write  # noqa: E402
 from medtop.data.description import read_dataset  # noqa: E402
 from medtop.data.sequences import FeatureSettings, SequenceMaker  # noqa: E402
@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
     demo.mkdir(parents=True)
     write_cohort(str(demo / "raw"), 110, seed=4)
     times = str(demo / "raw.prediction_times.csv")
-    preprocess(Input(str(demo / "raw.csv")), Options(prediction_times=times), str(demo / "cohort"))
+    preprocess(CohortInput(str(demo / "raw.csv")), Options(prediction_times=times), str(demo / "cohort"))
     for split in ("train", "valid", "test"):
         files = dict(
             input_file=demo / f"cohort.bencs.{split}",
