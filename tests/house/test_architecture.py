@@ -250,6 +250,23 @@ def test_no_circles():
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["a", "b", "c"]
 
 
+GENERAL = {"evaluation", "training", "runs", "serve", "grid"}
+INPUTS = {"notes", "readmission", "entities", "tabular"}  # a kind of input hands itself in, through the scripts
+
+
+def of_one_input(imports):
+    """Imports by which a room for every kind of input knows of one."""
+    for module, imported in sorted(imports.items()):
+        if room_of(module) in GENERAL:
+            yield from (f"{module} imports {other}" for other in sorted(imported) if room_of(other) in INPUTS)
+
+
+def test_general_rooms_know_no_kind_of_input():
+    assert list(of_one_input(IMPORTS)) == []
+    planted = {"medtop.runs.results": {"medtop.readmission.results", "medtop.evaluation.metrics"}}
+    assert list(of_one_input(planted)) == ["medtop.runs.results imports medtop.readmission.results"]
+
+
 def test_frameworks():
     assert list(framework_offences()) == []
 
