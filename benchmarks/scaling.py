@@ -33,16 +33,15 @@ def measure(way, options):
     """A process of a way: prints the median seconds of a step."""
     import tensorflow as tf
 
-    from medtop.runs import execute
     from medtop.training import distribution
-    from medtop.training.options import TrainingOptions
+    from medtop.training.options import TrainingOptions, make_plan
     from medtop.training.run_directory import RunDirectory
     from medtop.training.trainer import Trainer
 
     strategy, devices, _ = WAYS[way]
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
-    plan = execute.make_plan(
+    plan = make_plan(
         TrainingOptions(
             input_file=options.input_file,
             bert_config_file=options.bert_config_file,

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags
 from medtop.cohort.build import Options
+from medtop.cohort.preprocess import CohortInput
 from medtop.files.errors import DataError
 from medtop.files.options import option
 from medtop.sources.dates import DateRules

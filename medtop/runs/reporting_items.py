@@ -13,7 +13,7 @@ def write_reporting_items(run, plan, results, command=""):
 
     Args:
         run: `RunDirectory`.
-        plan: `medtop.training.options.Plan`.
+        plan: `medtop.training.options.TrainingPlan`.
         results: `medtop.runs.results.Results`.
         command: command line that made the run.
     """

@@ -213,7 +213,7 @@ def test_splits_are_by_patient_and_shared(tables, tmp_path):
 def test_labels_serve_the_codes_path(tables, tmp_path):
     from medtop.cohort.build import Options
     from medtop.cohort.pickled_lists import read_chunks
-    from medtop.cohort.preprocess import preprocess
+    from medtop.cohort.preprocess import CohortInput, preprocess
     from medtop.sources.dates import DateRules
     from medtop.sources.rules import Rules
 

@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss
 
 from medtop.data import tfrecord
 from medtop.evaluation.aggregation import Admissions
-from medtop.evaluation.baselines import TFIDF_C_GRID
+from medtop.evaluation.linear_baselines import TFIDF_C_GRID
 from medtop.evaluation.predictions import Predictions, sigmoid
 from medtop.files.errors import DataError
 from medtop.readmission.tfidf import count_words, fit_tfidf, word_codes

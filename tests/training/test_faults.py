@@ -29,6 +29,7 @@ from medtop.runs import execute  # noqa: E402
 from medtop.training import checkpoints  # noqa: E402
 from medtop.training.checkpoints import read_arrays  # noqa: E402
 from medtop.training.log import read_log  # noqa: E402
+from medtop.training.options import make_plan  # noqa: E402
 from medtop.training.run_directory import RunDirectory  # noqa: E402
 from medtop.training.trainer import Trainer, describe_places  # noqa: E402
 
@@ -138,7 +139,7 @@ def cut(shard):
 def test_a_shard_that_is_harmed_while_training_is_named(options, tmp_path, harm):
     """After the first epoch; the checkpoint of its end stays."""
     write_dataset(tmp_path / "shards", random_ones(40), num_shards=4)
-    plan = execute.make_plan(replaced(options, input_file=str(tmp_path / "shards")))
+    plan = make_plan(replaced(options, input_file=str(tmp_path / "shards")))
     done = Trainer(plan, RunDirectory(tmp_path / "run"))
     shard = description.shard_names(tmp_path / "shards", 4)[2]
 
@@ -194,7 +195,7 @@ def test_places_are_listed_by_file():
 
 def test_a_loss_that_is_no_number_names_step_file_and_records(options, tmp_path):
     """Injected: from the seventh step on every loss is NaN."""
-    done = Trainer(execute.make_plan(options), RunDirectory(tmp_path / "run"))
+    done = Trainer(make_plan(options), RunDirectory(tmp_path / "run"))
     read = done.driver.read
     located = []
 
@@ -226,7 +227,7 @@ def test_a_clock_that_is_set_back_changes_nothing(options, tmp_path, monkeypatch
                 ticks = iter(range(10**9))
                 patch.setattr(time, "time", lambda: start - 3600.0 * next(ticks))  # noqa: B023
             seven = replaced(options, save_checkpoints_minutes=0.001, num_train_steps=7)
-            done = Trainer(execute.make_plan(seven), RunDirectory(tmp_path / name))
+            done = Trainer(make_plan(seven), RunDirectory(tmp_path / name))
             done.train()
         logs.append(read_log(done.run.log_file))
     assert logs[0] == logs[1] and len(logs[0]) == 7
