@@ -77,7 +77,9 @@ def execute(options, resume=True, overwrite=False, command="", *, plan=None, eva
             fit_stack(plan, run, trainer.model, only)
         results = None
         if options.do_eval and distribution.is_chief:
-            scorers = {} if trainer.scorer is None else {"valid": trainer.scorer}
+            # A wide part joins the model after training: what scored the encoder alone is of no use then.
+            known = trainer.scorer is not None and not plan.config.wide_days
+            scorers = {"valid": trainer.scorer} if known else {}
             results = _evaluate(trainer.model, plan, run, command, evaluation, scorers)
         distribution.broadcast_state({})  # nobody leaves before the chief is done
         return results
