@@ -121,6 +121,8 @@ def load_admissions(connection, layout, dates):
             FROM judged WHERE reason = 0) WHERE copy = 1"""
     )
     repeated = rows - sum(rejected.values()) - first_row(connection, "SELECT count(*) FROM admissions")[0]
+    if around := _spread_deaths(connection):
+        changed["admissions_around_a_death_in_another"] = around
     counts = changed | _load_deaths(connection, reader, layout, dates) | _counts(connection)
     connection.execute("DROP TABLE judged; DROP TABLE temp.notes_admissions; DROP TABLE medtop_structural")
     return Admissions(rows, repeated, rejected, rejects, {name: count for name, count in counts.items() if count})
@@ -149,6 +151,21 @@ def _judge(connection, with_flag, dates):
                            raw_admit, raw_discharge, rowid AS record
                     FROM notes_admissions))"""
     )
+
+
+def _spread_deaths(connection):
+    """Marks admissions during which the patient died in another one that lies within them; returns how many."""
+    inner = (
+        "SELECT patient_id AS dead, min(death) AS moment FROM admissions WHERE death IS NOT NULL GROUP BY patient_id"
+    )
+    during = (
+        f"({inner}) WHERE patient_id = dead AND NOT died AND admit <= moment "
+        f"AND {as_written_sql('discharge')} >= moment"
+    )
+    around = first_row(connection, f"SELECT count(*) FROM admissions, {during}")[0]
+    if around:
+        connection.execute(f"UPDATE admissions SET died = true FROM {during}")
+    return around
 
 
 def _load_deaths(connection, reader, layout, dates):

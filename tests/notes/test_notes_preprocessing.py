@@ -502,3 +502,21 @@ def test_the_demo(test_data, tmp_path):
     rows = duckdb.sql(f"SELECT * FROM read_csv('{folder}/ADMISSIONS.csv.gz')").fetchall()
     kept = sum(1 for row in rows if row[6] != "NEWBORN" and row[5] is None)
     assert len(read_labels(tmp_path / "out")) == kept > 80
+
+
+@pytest.mark.parametrize("deaths", ["unknown", "negative"])
+def test_a_stay_around_a_death_in_another_is_no_example(tmp_path, deaths):
+    """MIT-LCP/mimic-code#1520: the outer stay is said to end hours after the death in the inner one."""
+    folder = tmp_path / "m"
+    folder.mkdir()
+    admissions = ["subject_id,hadm_id,admittime,dischtime,deathtime,admission_type,hospital_expire_flag"]
+    admissions += ["1,52,2156-10-20 05:17:00,2156-10-30 08:00:00,,URGENT,0"]
+    admissions += ["1,53,2156-10-29 00:01:00,2156-10-30 04:40:00,2156-10-30 04:40:00,URGENT,1"]
+    admissions += ["2,60,2150-01-01 10:00:00,2150-01-09 10:00:00,,URGENT,0"]
+    notes = ["note_id,subject_id,hadm_id,note_type,note_seq,charttime,storetime,text"]
+    notes += [f"n,{row.split(',')[0]},{row.split(',')[1]},DS,1,{row.split(',')[3]},,words" for row in admissions[1:]]
+    (folder / "admissions.csv").write_text("\n".join(admissions) + "\n")
+    (folder / "discharge.csv").write_text("\n".join(notes) + "\n")
+    manifest = run(folder, tmp_path / "out", deaths=deaths)
+    assert manifest["admissions_dropped"] == {"died_in_hospital": 2} and manifest["admissions_out"] == 1
+    assert manifest["source"]["counts"]["admissions_around_a_death_in_another"] == 1
