@@ -29,7 +29,7 @@ _MISSING = "must have a value other than None"
 """What absl says of a required flag."""
 
 
-def run(main, arguments=(), *, argv=None, flag_values=flags.FLAGS):
+def run(main, arguments=(), *, argv=None, flag_values=None):
     """Parses the flags, calls `main` and leaves the process with its exit code.
 
     Args:
@@ -37,8 +37,9 @@ def run(main, arguments=(), *, argv=None, flag_values=flags.FLAGS):
             which holds an example, is the text of `--help`. Returns None or an exit code.
         arguments: names of the positional arguments, all of them required. A name that ends in "?" may be left out.
         argv: command line; `sys.argv` by default.
-        flag_values: where the flags are defined.
+        flag_values: where the flags are defined; absl's own set by default.
     """
+    flag_values = flags.FLAGS if flag_values is None else flag_values
     sys.exit(_finish(_exit_code(main, arguments, list(sys.argv if argv is None else argv), flag_values)))
 
 
