@@ -235,8 +235,8 @@ def shape_of(path, config, num_outputs=1):
     if owner == "{task}_logits":
         return (width, num_outputs) if name == "kernel" else (num_outputs,)
     first, last = {"intermediate": (width, inner), "output": (inner, width)}.get(owner.split("_")[-1], (width, width))
-    last = 3 * last if name.startswith("qkv") else last
-    return (first, last) if name.endswith("kernel") else (last,)
+    last = (3, last) if name.startswith("qkv") else (last,)
+    return (first, *last) if name.endswith("kernel") else last
 
 
 def build_table(layout, config, heads, extras=False, pooler=True):

@@ -44,7 +44,7 @@ class Transposed:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Query, key and value: one array of ours, three of theirs; `[H, 3H] -> 3 [H, H]`, `[3H] -> 3 [H]`.
+    """Query, key and value: one array of ours, three of theirs; `[H, 3, H] -> 3 [H, H]`, `[3, H] -> 3 [H]`.
 
     Attributes:
         transposed: whether theirs are [out, in].
@@ -54,18 +54,18 @@ class Split:
 
     def there(self, array):
         """Our array -> list of theirs."""
-        parts = np.split(array, 3, axis=-1)
+        parts = np.moveaxis(array, -2, 0)
         return [np.ascontiguousarray(part.T if self.transposed else part) for part in parts]
 
     def shapes(self, shape):
         """Our shape -> list of theirs."""
-        part = (*shape[:-1], shape[-1] // 3)
+        part = (*shape[:-2], shape[-1])
         return [part[::-1] if self.transposed else part] * 3
 
     def back(self, arrays):
         """List of theirs -> our array."""
         parts = [array.T if self.transposed else array for array in arrays]
-        return np.ascontiguousarray(np.concatenate(parts, axis=-1))
+        return np.ascontiguousarray(np.stack(parts, axis=-2))
 
 
 @dataclasses.dataclass(frozen=True)

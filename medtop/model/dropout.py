@@ -65,13 +65,14 @@ class Dropout(keras.layers.Layer):
 def _kept(x, dropped, noise):
     """bool of x's shape, False for a share of dropped / 256; each random 32-bit number decides on four values.
 
-    Each of its bytes is compared where it stands; the highest one by the number's own order, from -2^31.
+    Each of its bytes is compared where it stands; the highest one by the number's own order, from -2^31. The four lie
+    along the last axis, which no device shares with another: the rows, which devices share, stay where they are.
     """
-    size = ops.size(x)
-    words = keras.random.randint(((size + 3) // 4,), -(2**31), 2**31 - 1, dtype="int32", seed=noise)
+    *rows, width = ops.shape(x)
+    words = keras.random.randint((*rows, (width + 3) // 4), -(2**31), 2**31 - 1, dtype="int32", seed=noise)
     quarters = [ops.bitwise_and(words, 255 << shift) >= dropped << shift for shift in (0, 8, 16)]
     quarters.append(words >= (dropped << 24) - 2**31)
-    return ops.reshape(ops.concatenate(quarters)[:size], ops.shape(x))
+    return ops.concatenate(quarters, axis=-1)[..., :width]
 
 
 def dropouts(model):

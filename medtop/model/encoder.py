@@ -12,7 +12,7 @@ from keras import ops
 from medtop.files.errors import DataError
 from medtop.model.config import CHANNELS, CHARACTER_BITS, CHARACTERS, DAYS_PER_YEAR, BertConfig
 from medtop.model.dropout import Dropout
-from medtop.model.tokenwise import affine, dense, initializer, layer_norm
+from medtop.model.tokenwise import affine, affine_parts, dense, initializer, layer_norm
 
 
 @keras.saving.register_keras_serializable("medtop")
@@ -152,7 +152,8 @@ class AttentionMask(keras.layers.Layer):
 class SelfAttention(keras.layers.Layer):
     """Multi-head self-attention, softmax(Q K' / sqrt(D) + mask) V (Vaswani et al. 2017, eq. 1), with output projection.
 
-    Query, key and value are one [H, 3H] kernel: one matrix product instead of three.
+    Query, key and value are one [H, 3, H] kernel: one matrix product instead of three, and each of them can be sharded
+    along its own width.
 
     Call:
         x [B, T, H], mask [B, 1, T, T] -> [B, T, H]; with queries [B, P, H] and their mask [B, 1, P, T] -> [B, P, H].
@@ -166,8 +167,8 @@ class SelfAttention(keras.layers.Layer):
     def build(self, x_shape, mask_shape=None, queries_shape=None):
         width, stddev = self.config.hidden_size, self.config.initializer_range
         # An initializer each: one used twice gives both kernels the same numbers.
-        self.qkv_kernel = self.add_weight(name="qkv_kernel", shape=(width, 3 * width), initializer=initializer(stddev))
-        self.qkv_bias = self.add_weight(name="qkv_bias", shape=(3 * width,), initializer="zeros")
+        self.qkv_kernel = self.add_weight(name="qkv_kernel", shape=(width, 3, width), initializer=initializer(stddev))
+        self.qkv_bias = self.add_weight(name="qkv_bias", shape=(3, width), initializer="zeros")
         self.output_kernel = self.add_weight(
             name="output_kernel", shape=(width, width), initializer=initializer(stddev)
         )
@@ -178,8 +179,8 @@ class SelfAttention(keras.layers.Layer):
         width, heads = self.config.hidden_size, self.config.num_attention_heads
         kernel, bias = self.qkv_kernel, self.qkv_bias
         if (first, last) != (0, 3):
-            kernel, bias = kernel[:, first * width : last * width], bias[first * width : last * width]
-        parts = affine(x, kernel, bias)
+            kernel, bias = kernel[:, first:last], bias[first:last]
+        parts = affine_parts(x, kernel, bias)
         parts = ops.reshape(parts, (-1, ops.shape(x)[1], last - first, heads, width // heads))
         # One transposition, and parts that need no copy; their gradients are stacked again at once.
         return ops.unstack(ops.transpose(parts, (2, 0, 3, 1, 4)), last - first, axis=0)

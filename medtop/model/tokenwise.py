@@ -41,6 +41,22 @@ def affine(x, kernel, bias):
     return ops.add(ops.matmul(ops.reshape(x, (-1, kernel.shape[0])), kernel), bias)
 
 
+def affine_parts(x, kernel, bias):
+    """`x W_p + b_p` for every token, with n kernels that lie side by side.
+
+    Args:
+        x: [..., I]; kernel: [I, n, O]; bias: [n, O].
+
+    Returns:
+        [m, n, O], m the product of x's leading sizes.
+    """
+    inner, parts, outer = kernel.shape
+    if keras.backend.backend() == "tensorflow":  # the one product that it recognises
+        flat = affine(x, ops.reshape(kernel, (inner, parts * outer)), ops.reshape(bias, (parts * outer,)))
+        return ops.reshape(flat, (-1, parts, outer))
+    return ops.tensordot(ops.reshape(x, (-1, inner)), kernel, axes=1) + bias  # no axis that may be sharded is merged
+
+
 @keras.saving.register_keras_serializable("medtop")
 class Dense(keras.layers.Layer):
     """A dense layer with BERT's initialisation: `act(x W + b)`.

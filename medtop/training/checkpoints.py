@@ -47,12 +47,22 @@ def read_arrays(path):
         content = json.loads(arrays.pop(STATE).tobytes())
         if sorted(content["arrays"]) != sorted(arrays):
             raise ValueError(f"{len(content['arrays'])} arrays were written, {len(arrays)} are there")
-        return arrays, content["state"]
+        return {name: _parted(name, array) for name, array in arrays.items()}, content["state"]
     except Exception as error:  # a damaged zip can raise almost anything
         about = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(
             f"{path}: expected whole saved weights, received a damaged or cut file ({about:.200})"
         ) from error
+
+
+def _parted(name, array):
+    """Query, key and value of files from before December 2026, [H, 3H] and [3H], as [H, 3, H] and [3, H]: the same
+    numbers in the same order; means of the optimizer too."""
+    if "_attention/qkv_kernel" in name and array.ndim == 2:
+        return array.reshape(len(array), 3, -1)
+    if "_attention/qkv_bias" in name and array.ndim == 1:
+        return array.reshape(3, -1)
+    return array
 
 
 def weights_of(model):

@@ -29,9 +29,9 @@ def our_arrays(table, seed=0):
     [
         (DIRECT, (4, 6)),
         (TRANSPOSED, (4, 6)),
-        (SPLIT, (4, 12)),
-        (SPLIT, (12,)),
-        (SPLIT_TRANSPOSED, (4, 12)),
+        (SPLIT, (4, 3, 4)),
+        (SPLIT, (3, 4)),
+        (SPLIT_TRANSPOSED, (4, 3, 4)),
         (TWO_WAY, (4, 1)),
         (TWO_WAY, (1,)),
     ],
@@ -45,10 +45,10 @@ def test_rules_are_their_own_inverse_and_know_their_shapes(rule, shape):
 
 
 def test_query_key_and_value_are_the_thirds_in_this_order():
-    kernel = np.arange(18, dtype=np.float32).reshape(2, 9)[:, :6].copy()  # [2, 3 x 2]
-    query, key, value = SPLIT_TRANSPOSED.there(kernel)
-    assert query.tolist() == kernel[:, :2].T.tolist()
-    assert key.tolist() == kernel[:, 2:4].T.tolist() and value.tolist() == kernel[:, 4:].T.tolist()
+    flat = np.arange(12, dtype=np.float32).reshape(2, 6)  # [2, 3 x 2], as files from before December 2026 hold it
+    query, key, value = SPLIT_TRANSPOSED.there(flat.reshape(2, 3, 2))
+    assert query.tolist() == flat[:, :2].T.tolist()
+    assert key.tolist() == flat[:, 2:4].T.tolist() and value.tolist() == flat[:, 4:].T.tolist()
 
 
 @pytest.mark.parametrize("layout, heads", list(itertools.product(LAYOUTS, [{}, HEADS, CLASSIFIER])))
@@ -184,8 +184,8 @@ def test_optimizer_slots_of_tf1_are_left_out_with_their_reason():
 def test_shape_of_by_hand():
     config = convert_config()
     assert shape_of("embeddings/visit_embeddings", config) == (8, 32)
-    assert shape_of("layer_{layer}_attention/qkv_kernel", config) == (32, 96)
-    assert shape_of("layer_{layer}_attention/qkv_bias", config) == (96,)
+    assert shape_of("layer_{layer}_attention/qkv_kernel", config) == (32, 3, 32)
+    assert shape_of("layer_{layer}_attention/qkv_bias", config) == (3, 32)
     assert shape_of("layer_{layer}_intermediate/kernel", config) == (32, 40)
     assert shape_of("layer_{layer}_output/kernel", config) == (40, 32)
     assert shape_of("layer_{layer}_output/bias", config) == (32,)

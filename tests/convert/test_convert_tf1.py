@@ -175,7 +175,7 @@ def test_written_checkpoints_are_read_by_a_tensorflow_1_graph_and_back(tmp_path)
     before = weights_of(model)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         names = {
-            "bert/encoder/layer_1/attention/self/key/kernel": before["layer_1_attention/qkv_kernel"][:, 32:64],
+            "bert/encoder/layer_1/attention/self/key/kernel": before["layer_1_attention/qkv_kernel"][:, 1],
             "bert/embeddings/token_type_embeddings": before["embeddings/visit_embeddings"],
             "cls/predictions/output_bias": before["masked_lm_logits/bias"],
             "cls/seq_relationship/output_weights": np.concatenate(

@@ -70,7 +70,7 @@ class NumpyBert:
         width, heads = self.config.hidden_size, self.config.num_attention_heads
         depth = width // heads
         kernel, bias = self.weights[f"{name}/qkv_kernel"], self.weights[f"{name}/qkv_bias"]
-        parts = [x @ kernel[:, n * width : (n + 1) * width] + bias[n * width : (n + 1) * width] for n in range(3)]
+        parts = [x @ kernel[:, n] + bias[n] for n in range(3)]
         context = []
         for head in range(heads):
             query, key, value = (part[:, head * depth : (head + 1) * depth] for part in parts)

@@ -156,6 +156,29 @@ def test_every_flipped_byte_is_noticed_or_harmless(tmp_path):
     assert noticed > len(content) / 2
 
 
+def test_older_files_hold_query_key_and_value_side_by_side(tmp_path):
+    """The same numbers, read as [H, 3, H] and [3, H]; so do the optimizer's means; everything else stays."""
+    kernel, bias = np.arange(48, dtype=np.float32).reshape(4, 12), np.arange(12, dtype=np.float32)
+    older = {
+        "layer_0_attention/qkv_kernel": kernel,
+        "00007|layer_1_attention/qkv_kernel/square_mean:0": kernel,
+        "layer_0_attention/qkv_bias": bias,
+        "layer_0_attention/output_kernel": kernel,
+        "pooler/bias": bias,
+    }
+    write_arrays(tmp_path / "older.npz", older, {"step": 1})
+    read, _ = read_arrays(tmp_path / "older.npz")
+    shapes = [array.shape for array in read.values()]
+    assert shapes == [(4, 3, 4), (4, 3, 4), (3, 4), (4, 12), (12,)]
+    for part in range(3):
+        place = slice(4 * part, 4 * part + 4)
+        np.testing.assert_array_equal(read["layer_0_attention/qkv_kernel"][:, part], kernel[:, place])
+        np.testing.assert_array_equal(read["layer_0_attention/qkv_bias"][part], bias[place])
+    write_arrays(tmp_path / "newer.npz", read, {"step": 1})
+    again, _ = read_arrays(tmp_path / "newer.npz")
+    assert [array.shape for array in again.values()] == shapes
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
 def test_cut_files_are_noticed(tmp_path, share):
     write_arrays(tmp_path / "x.npz", {"a": np.arange(50)}, {"step": 1})
