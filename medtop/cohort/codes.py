@@ -5,26 +5,29 @@ import dataclasses
 import numpy as np
 
 from medtop.cohort.given_tables import read_text_table
+from medtop.cohort.prefixes import MARKED
 from medtop.files.errors import DataError
 
 NONE, CATEGORY = "none", "first3"
 
 
 def coding_system(code):
-    """Splits a code into (system, code): ("icd9" | "icd10" | "", upper case, without dots where it is ICD).
+    """Splits a code into (system, code): one of `prefixes.MARKED` and the code in upper case without dots, or "" and
+    the code as it is.
 
     >>> coding_system("ICD10_E11.31"), coding_system("icd9_250.4"), coding_system("250.21")
     (('icd10', 'E1131'), ('icd9', '2504'), ('', '250.21'))
     """
-    prefix, _, rest = code.partition("_")
-    system = prefix.lower()
-    if rest and system in ("icd9", "icd10"):
+    mark, _, rest = code.partition("_")
+    system = mark.lower()
+    if rest and system in MARKED:
         return system, rest.replace(".", "").upper()
     return "", code
 
 
 def category(code):
-    """The category of a code: its first three characters after `ICD9_` or `ICD10_`; four for ICD-9 E codes.
+    """The category of a code: its first three characters after its mark (`ICD9_`, `ICD10_`, ...); four for ICD-9 E
+    codes, two for ICD-9 procedures, all of a HCPCS code.
 
     ICD-9's external causes are an E before a category of three digits (E849 is one category, E84 none).
 
@@ -32,7 +35,7 @@ def category(code):
     ('ICD10_E11', 'ICD9_250', 'ICD9_E849', '250')
     """
     system, rest = coding_system(code)
-    length = 4 if system == "icd9" and rest.startswith("E") else 3
+    length = 4 if system == "icd9" and rest.startswith("E") else {"icd9proc": 2, "hcpcs": 5}.get(system, 3)
     return f"{system.upper()}_{rest[:length]}" if system else rest[:length]
 
 

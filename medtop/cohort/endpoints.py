@@ -4,13 +4,10 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
-
-from medtop.cohort.codes import coding_system
+from medtop.cohort.prefixes import SYSTEMS, plain_prefix
 from medtop.files.errors import DataError
 
 SHIPPED = Path(__file__).parents[1] / "endpoint_files"
-SYSTEMS = ("icd9", "icd10", "phecode", "verbatim")
 FILE_KEYS = ("description", "hospital_acquired", "endpoints")
 MOST = 64
 """Endpoints in one file: membership of a visit is one bit each in a 64-bit word."""
@@ -22,13 +19,18 @@ class Endpoints:
 
     Attributes:
         name: of the file.
-        prefixes: dict endpoint -> dict system ("icd9", "icd10", "phecode", "verbatim") -> tuple of prefixes.
+        prefixes: dict endpoint -> dict system (of `prefixes.SYSTEMS`) -> tuple of plain prefixes: codes of the event.
+        history: the same for codes that say that the event lies in the past (old infarction): they make the endpoint
+            prevalent and are no event. Every endpoint has an entry, which may be empty.
         hospital_acquired: only diagnoses marked as not present on admission count as events.
+        shipped: whether the file comes with medtop.
     """
 
     name: str
     prefixes: dict
+    history: dict
     hospital_acquired: bool = False
+    shipped: bool = False
 
     @property
     def names(self):
@@ -37,48 +39,29 @@ class Endpoints:
 
     @property
     def needs_icd(self):
-        """Endpoints that ICD codes alone define: a source without them never shows an event."""
+        """Endpoints that marked codes alone define: a source without ICD codes never shows an event."""
         return [name for name, systems in self.prefixes.items() if not {"phecode", "verbatim"} & set(systems)]
 
-    def bits(self, codes):
-        """Which endpoints each code belongs to: uint64 [len(codes)], bit k for endpoint k of `names`."""
-        endpoints = [_prepared(systems) for systems in self.prefixes.values()]
-        return np.array([_bits(code, endpoints) for code in codes], np.uint64)
-
-
-def _prepared(systems):
-    """dict system -> tuple of prefixes as `coding_system` gives codes; all systems, "" for `phecode`."""
-    icd = {
-        name: tuple(prefix.replace(".", "").upper() for prefix in systems.get(name, ())) for name in ("icd9", "icd10")
-    }
-    return {**icd, "": tuple(systems.get("phecode", ())), "verbatim": tuple(systems.get("verbatim", ()))}
-
-
-def _bits(code, endpoints):
-    """Bit k is set where the code starts with a prefix of its own coding system in endpoint k.
-
-    Dots do not count in ICD codes. `phecode` prefixes are for codes without an ICD mark, dots as written (250.2 holds
-    250.21, not 250.12); `verbatim` prefixes are held against the code as the source gives it.
-
-    >>> _bits("ICD10_E1131", [_prepared({"icd9": ["410"]}), _prepared({"icd10": ["E11.31"]})])
-    2
-    """
-    system, rest = coding_system(code)
-    return sum(
-        1 << number
-        for number, prefixes in enumerate(endpoints)
-        if rest.startswith(prefixes[system]) or code.startswith(prefixes["verbatim"])
-    )
+    @property
+    def lists(self):
+        """list of (endpoint, "event" | "history", system, tuple of prefixes), in the file's order."""
+        return [
+            (name, kind, system, prefixes)
+            for name in self.prefixes
+            for kind, lists in (("event", self.prefixes[name]), ("history", self.history[name]))
+            for system, prefixes in lists.items()
+        ]
 
 
 def read_endpoints(name_or_path):
     """Reads a shipped endpoint file by name ("diabetes_complications") or a user's by path (.json, or .yaml).
 
     The file is a dict: `endpoints` -> name -> system -> list of prefixes, and optionally `description` and
-    `hospital_acquired` (true or false).
+    `hospital_acquired` (true or false); an endpoint may have a `history`, again system -> list of prefixes.
 
     Raises:
-        DataError: for a missing or damaged file, an unknown key, or an empty list; names the place.
+        DataError: for a missing or damaged file, an unknown key, an empty list, or what is no plain prefix of its
+            system (see `prefixes.plain_prefix`); names the place.
     """
     path = Path(name_or_path)
     if not path.suffix:
@@ -99,7 +82,15 @@ def read_endpoints(name_or_path):
             f"{path}: endpoints: expected 1 to {MOST} named endpoints, received "
             f"{len(endpoints) if isinstance(endpoints, dict) else type(endpoints).__name__}"
         )
-    return Endpoints(path.stem, {name: _systems(systems, path, name) for name, systems in endpoints.items()}, acquired)
+    for name in endpoints:
+        if not name or any(letter in name for letter in ",. \t\n"):
+            raise DataError(f"{path}: expected endpoint names without blanks, dots and commas, received {name!r}")
+    prefixes = {name: _systems(systems, path, f"endpoints.{name}") for name, systems in endpoints.items()}
+    history = {
+        name: _systems(systems["history"], path, f"endpoints.{name}.history") if "history" in systems else {}
+        for name, systems in endpoints.items()
+    }
+    return Endpoints(path.stem, prefixes, history, acquired, path.parent == SHIPPED)
 
 
 def _load(path):
@@ -141,18 +132,18 @@ def _check_keys(value, known, path, place):
         )
 
 
-def _systems(systems, path, name):
-    if not name or any(letter in name for letter in ",. \t\n"):
-        raise DataError(f"{path}: expected endpoint names without blanks, dots and commas, received {name!r}")
-    _check_keys(systems, (*SYSTEMS, "description"), path, f"endpoints.{name}")
+def _systems(systems, path, place):
+    _check_keys(systems, (*SYSTEMS, "description", *(() if place.endswith(".history") else ("history",))), path, place)
     lists = {system: systems[system] for system in SYSTEMS if system in systems}
+    plain = {}
     for system, prefixes in lists.items():
         good = isinstance(prefixes, list) and prefixes
         if not (good and all(isinstance(prefix, str) and prefix.replace(".", "").strip() for prefix in prefixes)):
             raise DataError(
-                f"{path}: endpoints.{name}.{system}: expected a list of code prefixes (strings), "
-                f"received {str(prefixes)[:80]!r}"
+                f"{path}: {place}.{system}: expected a list of code prefixes (strings), received {str(prefixes)[:80]!r}"
             )
-    if not lists:
-        raise DataError(f"{path}: endpoints.{name}: expected prefixes for one of {', '.join(SYSTEMS)}, received none")
-    return {system: tuple(prefixes) for system, prefixes in lists.items()}
+        each = [plain_prefix(system, prefix, f"{path}: {place}.{system}") for prefix in prefixes]
+        plain[system] = tuple(dict.fromkeys(each))
+    if not plain:
+        raise DataError(f"{path}: {place}: expected prefixes for one of {', '.join(SYSTEMS)}, received none")
+    return plain

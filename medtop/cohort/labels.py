@@ -7,6 +7,7 @@ import dataclasses
 
 import numpy as np
 
+from medtop.cohort.followup import follow_up
 from medtop.cohort.visits import DAY, UNKNOWN_DAY, ranges
 
 LONG_STAY_DAYS = 7
@@ -28,10 +29,12 @@ class Labels:
     Attributes:
         values: float32 [E, K], 1 or 0; 0 where unknown.
         reasons: int8 [E, K], place in `REASONS`.
+        follow_up: `medtop.cohort.followup.FollowUp` of the endpoints, or None where labels have no horizon.
     """
 
     values: np.ndarray
     reasons: np.ndarray
+    follow_up: object = None
 
     @property
     def weights(self):
@@ -112,12 +115,13 @@ def long_stay_any(pairs):
     return Labels(values.astype(np.float32)[:, None], np.zeros((len(values), 1), np.int8))
 
 
-def complications(pairs, num_endpoints, horizons, observation_ends, deaths):
+def complications(pairs, num_endpoints, horizons, observation_ends, deaths, latest_end=None):
     """Per endpoint and horizon (endpoint-major): does the first event come within the horizon?
 
     An event is dated by the admission of its stay, or by the prediction time where that stay had begun before.
 
     - endpoint code in a visit known at the prediction time: unknown, "prevalent";
+    - with `latest_end`, observation that does not reach the horizon: unknown, "censored", whatever is known;
     - first event within `horizon` days after it: 1;
     - death within the horizon without it: 0, "death_without_event";
     - observed through the horizon without it: 0;
@@ -128,6 +132,9 @@ def complications(pairs, num_endpoints, horizons, observation_ends, deaths):
         num_endpoints: endpoints in use, bits of `Visits.endpoint_codes`.
         horizons: days, [H].
         observation_ends, deaths: int32 [E], days, `UNKNOWN_DAY` where unknown.
+        latest_end: None (`--labels=observed`), or the day on which the source's observation ends at the latest
+            (`--labels=complete_followup`): those whose observation ends with their death would have been seen until
+            then.
 
     Returns:
         `Labels` with K = num_endpoints * H.
@@ -138,26 +145,34 @@ def complications(pairs, num_endpoints, horizons, observation_ends, deaths):
     if not len(pairs.starts):
         return Labels(values, reasons)
     after = np.maximum(visits.admission_days[pairs.places] - days[pairs.examples], 0)
+    reach = observation_ends
+    if latest_end is not None:
+        reach = np.where((deaths != UNKNOWN_DAY) & (deaths == observation_ends), latest_end, observation_ends)
+    reach = np.where(reach == UNKNOWN_DAY, -1, reach - days)
     known_codes = np.where(pairs.past, visits.endpoint_codes[pairs.places], np.uint64(0))
-    prevalent = np.bitwise_or.reduceat(known_codes, pairs.starts)
+    bits = np.uint64(1) << np.arange(num_endpoints, dtype=np.uint64)
+    prevalent = (np.bitwise_or.reduceat(known_codes, pairs.starts)[:, None] & bits) != 0
     events = np.where(pairs.past, np.uint64(0), visits.endpoint_events[pairs.places])
     observed = np.where(observation_ends == UNKNOWN_DAY, -1, observation_ends - days)
     death = np.where(deaths == UNKNOWN_DAY, _NEVER, deaths - days)
+    firsts = np.stack(
+        [np.minimum.reduceat(np.where(events & bit, after, _NEVER), pairs.starts) for bit in bits], axis=1
+    )
     for endpoint in range(num_endpoints):
-        bit = np.uint64(1 << endpoint)
-        first = np.minimum.reduceat(np.where(events & bit, after, _NEVER), pairs.starts)
         for place, horizon in enumerate(horizons, endpoint * len(horizons)):
-            event = first <= horizon
+            event = firsts[:, endpoint] <= horizon
             state = np.where(
                 death <= horizon,
                 REASONS.index("death_without_event"),
                 np.where(observed >= horizon, REASONS.index("known"), REASONS.index("censored")),
             )
             state[event] = REASONS.index("known")
-            state[prevalent & bit != 0] = REASONS.index("prevalent")
+            if latest_end is not None:
+                state[reach < horizon] = REASONS.index("censored")
+            state[prevalent[:, endpoint]] = REASONS.index("prevalent")
             reasons[:, place] = state
             values[:, place] = event & (state == REASONS.index("known"))
-    return Labels(values, reasons)
+    return Labels(values, reasons, follow_up(firsts, death, observed, prevalent, max(horizons)))
 
 
 def given_labels(columns):

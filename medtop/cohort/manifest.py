@@ -11,6 +11,7 @@ import numpy
 import pyarrow
 
 import medtop
+from medtop.cohort.endpoint_codes import match_lines
 from medtop.sources.findings import findings_of
 
 FORMAT = "medtop preprocessing"
@@ -61,19 +62,18 @@ def default_manifest(report, cohort, options, settings):
         settings: dict of the flags that determine the outputs.
     """
     tally = cohort.tally
-    subset = {"not_in_subset": cohort.rows_not_in_subset} if cohort.rows_not_in_subset else {}
-    patients_dropped = (
-        dict(report.patients_dropped)
-        | ({"not_in_subset": cohort.patients_not_in_subset} if cohort.patients_not_in_subset else {})
-        | tally.patients_dropped()
-    )
+    late_rows, _, late_patients = cohort.after_death
+    rows_left_out = {"not_in_subset": cohort.rows_not_in_subset, "stay_after_death": late_rows}
+    patients_left_out = {"not_in_subset": cohort.patients_not_in_subset, "stay_after_death": late_patients}
+    patients_dropped = dict(report.patients_dropped) | tally.patients_dropped()
+    patients_dropped |= {name: count for name, count in patients_left_out.items() if count}
     manifest = {
         "format": FORMAT,
         "layout": "default",
         "settings": settings,
         "versions": _versions(),
         "source": _source(report),
-        **_rows(report, tally.rows_out, tally.rows_merged, subset | tally.rows_dropped()),
+        **_rows(report, tally.rows_out, tally.rows_merged, rows_left_out | tally.rows_dropped()),
         "patients_in": cohort.patients + sum(report.patients_dropped.values()),
         "patients_out": int(tally.patients[0]),
         "patients_dropped": patients_dropped,
@@ -95,6 +95,7 @@ def default_manifest(report, cohort, options, settings):
             "share_of_codes_known": cohort.known_codes,
         },
         "roll_up": cohort.roll_up,
+        **({"endpoints": cohort.endpoint_codes.to_dict()} if cohort.endpoint_codes else {}),
         "statements": _statements(report, cohort, options),
     }
     return manifest
@@ -122,6 +123,13 @@ def _statements(report, cohort, options):
             else "This source does not mark what was present on admission: complications that patients brought "
             "with them count as events too."
         )
+    if cohort.after_death[0]:
+        lines.append(
+            f"{cohort.after_death[1]:,} patients have stays that begin after their day of death "
+            f"({cohort.after_death[0]:,} rows): these are no input, no event and no next stay. Are the deaths right?"
+        )
+    if cohort.endpoint_codes:
+        lines += cohort.endpoint_codes.warnings
     if options.index == "lineage" and not options.prediction_times:
         lines.append(
             "Prediction times were chosen by top-BERT's rule, which looks at the outcome (--index=lineage): results "
@@ -132,12 +140,44 @@ def _statements(report, cohort, options):
             "long_stay says whether any stay of the record lasts more than 7 days, also those in the input "
             "(--long_stay_label=any): it serves pretraining and predicts nothing."
         )
+    lines += _censoring(options, cohort)
     if censored := _mostly_censored(cohort.tally.labels()["train"].get("complications", {})):
         lines.append(
-            f"More patients are censored than known for {', '.join(censored)}. An event within it is known all the "
-            "same, so that events are overrepresented among the known; choose shorter --horizons."
+            f"More patients are censored than known for {', '.join(censored)}: choose shorter --horizons, or "
+            "prediction times early enough."
         )
     return lines
+
+
+def _censoring(options, cohort):
+    """What the prevalence of the complications means, where observation ends before the horizon."""
+    if "complications" not in cohort.tasks or not cohort.endpoints:
+        return []
+    labels = cohort.tally.labels()["train"]["complications"]
+    if options.labels == "complete_followup":
+        return [
+            "Labels of complications are known only where observation reaches the horizon "
+            "(--labels=complete_followup): their prevalence is the risk of those who could be followed so long."
+        ]
+    off = [
+        f"{name} {entry['prevalence']:.1%} against {entry['risk_ipcw']:.1%}"
+        for name, entry in labels.items()
+        if entry["positives"] >= _FEW
+        and entry.get("risk_ipcw")
+        and abs(entry["prevalence"] / entry["risk_ipcw"] - 1) > _OFF
+    ]
+    if not off:
+        return []
+    return [
+        "An event is known even where observation ends before the horizon, its absence is not, so that events are "
+        "overrepresented among the known: prevalence against the risk corrected for censoring (IPCW) is "
+        f"{', '.join(off)} in the training split. Predicted risks follow the first; --labels=complete_followup "
+        "takes only patients who could be followed through the horizon."
+    ]
+
+
+_FEW, _OFF = 10, 0.1
+"""Positives from which, and relative difference from which, prevalence and corrected risk are compared aloud."""
 
 
 def _mostly_censored(labels):
@@ -224,6 +264,8 @@ def summary_lines(manifest):
         lines += _dropped_lines("given times", times.get("rows_dropped", {}))
         lines += _count_lines("counted in given times", times.get("counts", {}))
     lines += _code_lines(manifest)
+    if "endpoints" in manifest:
+        lines += match_lines(manifest["endpoints"])
     lines += [
         "splits: "
         + ", ".join(
@@ -267,11 +309,13 @@ def _code_lines(manifest):
 
 
 def label_lines(labels):
-    """A table: prevalence among the known, and share known, of each label in each split."""
+    """A table: prevalence among the known, risk corrected for censoring, and share known, of each label and split."""
     rows = [(task, label) for task, entries in labels["train"].items() for label in entries]
     width = max([len(label) for _, label in rows] + [5])
+    corrected = any("risk_ipcw" in entry for entries in labels["train"].values() for entry in entries.values())
+    heading = f" {'IPCW':>6}" if corrected else ""
     lines = (
-        [f"{'label':<{width}} " + " ".join(f"{split + ' prevalence':>17} {'known':>6}" for split in labels)]
+        [f"{'label':<{width}} " + " ".join(f"{split + ' prevalence':>17}{heading} {'known':>6}" for split in labels)]
         if rows
         else []
     )
@@ -279,7 +323,12 @@ def label_lines(labels):
         cells = [labels[split][task][label] for split in labels]
         lines.append(
             f"{label:<{width}} "
-            + " ".join(f"{_percent(cell['prevalence']):>17} {_percent(cell['share_known']):>6}" for cell in cells)
+            + " ".join(
+                f"{_percent(cell['prevalence']):>17}"
+                + (f" {_percent(cell.get('risk_ipcw')):>6}" if corrected else "")
+                + f" {_percent(cell['share_known']):>6}"
+                for cell in cells
+            )
         )
     return lines
 

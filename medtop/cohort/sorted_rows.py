@@ -40,8 +40,21 @@ _SORTED_ROWS = """
 SELECT patient_index, admit, discharge, code_index {extra}
 FROM (SELECT patient_index, admit, discharge, code_index, stay_id, present_on_admission, order_1, order_2, order_3,
              stays.rowid AS place
-      FROM stays JOIN cohort_patients USING (patient_id) JOIN cohort_codes USING (code))
+      FROM stays JOIN cohort_patients USING (patient_id) JOIN cohort_codes USING (code) {living})
 ORDER BY {order}
+"""
+
+_AFTER_DEATH = "admit::DATE > death"
+
+_ROWS_AFTER_DEATH = f"""
+WITH late AS (
+    SELECT patient_index, count(*) AS late_rows FROM stays JOIN cohort_patients USING (patient_id)
+    WHERE {_AFTER_DEATH} GROUP BY patient_index),
+every AS (
+    SELECT patient_index, count(*) AS rows FROM stays JOIN cohort_patients USING (patient_id)
+    WHERE patient_index IN (SELECT patient_index FROM late) GROUP BY patient_index)
+SELECT coalesce(sum(late_rows), 0)::BIGINT, count(*), count(*) FILTER (late_rows = rows)
+FROM late JOIN every USING (patient_index)
 """
 
 _ORDERS = {
@@ -140,6 +153,20 @@ def table_sizes(connection):
     )
 
 
+def rows_after_death(connection):
+    """Rows of stays whose day of admission lies after the patient's day of death.
+
+    Death ends a life: such stays are no input, no event and no next stay, whatever they are (a day of death that is
+    wrong, an autopsy, a late claim, another person's stay). Needs `load_patients` before.
+
+    Returns:
+        (rows, patients with such rows, patients who have no others).
+    """
+    if not first_row(connection, "SELECT count(death) FROM cohort_patients")[0]:
+        return 0, 0, 0
+    return first_row(connection, _ROWS_AFTER_DEATH)
+
+
 @dataclasses.dataclass
 class Rows:
     """Sorted rows of some whole patients, one per stay and code.
@@ -176,7 +203,7 @@ class Rows:
         return Rows(*(None if column[0] is None else np.concatenate(column) for column in columns))
 
 
-def sorted_rows(connection, visit="stay", acquired=False):
+def sorted_rows(connection, visit="stay", acquired=False, living=False):
     """Yields `Rows` of whole patients, in order of patient, visit and clinical order; ties within a visit by code, in
     Med-BERT's order by place in the input.
 
@@ -185,12 +212,14 @@ def sorted_rows(connection, visit="stay", acquired=False):
     Args:
         visit: "stay", "discharge_date", or "medbert" (by discharge date, Med-BERT's order).
         acquired: also say which diagnoses were marked as not present on admission.
+        living: leave out what `rows_after_death` counts.
     """
     with_stays = first_row(connection, "SELECT count(stay_id) > 0 FROM stays")[0]
     extra = ", hash(stay_id) AS stay" * with_stays
     extra += ", coalesce(present_on_admission = 'N', false)::UTINYINT AS acquired" * acquired
     order = _ORDERS[visit].format(stay_id="stay_id," * with_stays)
-    reader = connection.sql(_SORTED_ROWS.format(extra=extra, order=order)).to_arrow_reader(BATCH_ROWS)
+    kept = f"WHERE coalesce(NOT ({_AFTER_DEATH}), true)" if living else ""
+    reader = connection.sql(_SORTED_ROWS.format(extra=extra, order=order, living=kept)).to_arrow_reader(BATCH_ROWS)
     return whole_patients(_batch(batch, with_stays, acquired) for batch in reader if batch.num_rows)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from medtop.cohort.followup import cumulative_incidence
 from medtop.cohort.labels import KNOWN_REASONS
 from medtop.cohort.labels import REASONS as LABEL_REASONS
 from medtop.cohort.prediction_times import REASONS as PATIENT_REASONS
@@ -16,9 +17,13 @@ class Tally:
     Args:
         tasks: dict task -> label names.
         num_codes: distinct (rolled-up) codes.
+        horizons: days, of labels that have follow-up.
     """
 
-    def __init__(self, tasks, num_codes):
+    def __init__(self, tasks, num_codes, horizons=()):
+        self.horizons = tuple(horizons)
+        self.ends = {}
+        """dict task -> int64 [splits, endpoints, days, 3], see `followup.cumulative_incidence`."""
         self.tasks = {task: list(names) for task, names in tasks.items()}
         self.rows = self.rows_out = self.rows_merged = self.overlaps = self.births_later = 0
         self.patient_rows = np.zeros(len(PATIENT_REASONS), np.int64)
@@ -88,6 +93,15 @@ class Tally:
             self.positives[task][:, split] += values.values.sum(0).astype(np.int64)
             for label in range(values.reasons.shape[1]):
                 self.states[task][label, split] += np.bincount(values.reasons[:, label], minlength=len(LABEL_REASONS))
+            if values.follow_up is not None:
+                self._add_follow_up(task, split, values.follow_up)
+
+    def _add_follow_up(self, task, split, follow_up):
+        shape = (follow_up.days.shape[1], max(self.horizons) + 2, 3)
+        ends = self.ends.setdefault(task, np.zeros((len(SPLITS), *shape), np.int64))
+        endpoints = np.broadcast_to(np.arange(shape[0]), follow_up.days.shape)
+        cells = np.ravel_multi_index((endpoints, follow_up.days, follow_up.kinds), shape)[follow_up.at_risk]
+        ends[split] += np.bincount(cells, minlength=np.prod(shape)).reshape(shape)
 
     def rows_dropped(self):
         """Dict reason -> rows, of what stands in the stays table but in no feature."""
@@ -112,14 +126,24 @@ class Tally:
 
     def labels(self):
         """Dict split -> task -> label -> examples, known, positives, share_known, prevalence (None where nothing is
-        known), deaths_without_event, unknown {reason: examples}."""
+        known), deaths_without_event, unknown {reason: examples}, and risk_ipcw for labels with a horizon."""
         return {
             split: {
-                task: {label: self._label(task, place, number) for place, label in enumerate(names)}
+                task: {
+                    label: self._label(task, place, number) | self._risk(task, place, number)
+                    for place, label in enumerate(names)
+                }
                 for task, names in self.tasks.items()
             }
             for number, split in enumerate(SPLITS)
         }
+
+    def _risk(self, task, label, split):
+        """`risk_ipcw`: the risk of labels with follow-up, corrected for censoring."""
+        if task not in self.ends:
+            return {}
+        endpoint, horizon = divmod(label, len(self.horizons))
+        return {"risk_ipcw": cumulative_incidence(self.ends[task][split, endpoint], [self.horizons[horizon]])[0]}
 
     def _label(self, task, label, split):
         states, positives = self.states[task][label, split], int(self.positives[task][label, split])

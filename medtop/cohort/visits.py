@@ -98,8 +98,9 @@ class Visits:
         code_starts: int64 [S + 1], first code of each visit.
         codes: int32 [C], places in the list of distinct (rolled-up) codes; each once within a visit.
         row_counts: int64 [S], rows of each visit before repeated codes were merged.
-        endpoint_codes: uint64 [S], bit k is set where the visit carries a code of endpoint k.
-        endpoint_events: uint64 [S], the same for codes that count as a new event (hospital-acquired ones, if asked).
+        endpoint_codes: uint64 [S], bit k is set where the visit carries a code of endpoint k or of its history.
+        endpoint_events: uint64 [S], the same for codes that count as a new event: no history, and hospital-acquired
+            ones if asked.
     """
 
     patients: np.ndarray
@@ -161,7 +162,7 @@ class Visits:
         return np.searchsorted(keys, asked, side="right") - self.starts[slots]
 
 
-def build_visits(rows, visit, code_places, num_codes, endpoint_bits):
+def build_visits(rows, visit, code_places, num_codes, endpoints=None):
     """Groups sorted rows into visits and merges codes repeated within one.
 
     Args:
@@ -170,7 +171,7 @@ def build_visits(rows, visit, code_places, num_codes, endpoint_bits):
             it begins with the earliest admission and ends with the latest discharge).
         code_places: int32 [raw codes], place of each raw code in the list of rolled-up codes.
         num_codes: length of that list.
-        endpoint_bits: uint64 [raw codes], bit k is set where the raw code belongs to endpoint k.
+        endpoints: `medtop.cohort.endpoint_codes.EndpointCodes` of the raw codes, or None: no code belongs to one.
 
     Returns:
         `Visits`.
@@ -187,10 +188,13 @@ def build_visits(rows, visit, code_places, num_codes, endpoint_bits):
     visit_of_row = np.repeat(np.arange(len(begins)), row_counts)
     codes = code_places[rows.codes]
     first = first_places(visit_of_row, codes, num_codes)
-    bits = endpoint_bits[rows.codes]
-    visit_bits = visit_events = _reduce(np.bitwise_or, bits, begins)
-    if rows.acquired is not None:
-        visit_events = _reduce(np.bitwise_or, np.where(rows.acquired, bits, np.uint64(0)), begins)
+    visit_bits = visit_events = np.zeros(len(begins), np.uint64)
+    if endpoints is not None:
+        events = endpoints.event_bits[rows.codes]
+        if rows.acquired is not None:
+            events = np.where(rows.acquired, events, np.uint64(0))
+        visit_bits = _reduce(np.bitwise_or, endpoints.bits[rows.codes], begins)
+        visit_events = _reduce(np.bitwise_or, events, begins)
     visit_patients = rows.patients[begins]
     starts = segment_starts(visit_patients)
     return Visits(

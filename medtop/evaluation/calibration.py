@@ -12,8 +12,8 @@ import json
 import math
 
 import numpy as np
-from scipy import optimize
 
+from medtop.evaluation.platt import fit_platt
 from medtop.evaluation.predictions import sigmoid
 from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
@@ -21,9 +21,7 @@ from medtop.files.errors import DataError
 METHODS = ("platt", "temperature", "identity")
 MINIMUM_PER_CLASS = 10
 """Known validation positives, and negatives, that a fit needs: below, its error would exceed what it corrects."""
-SMALLEST_SLOPE = 0.01
 DEFAULT_THRESHOLD = 0.5
-_PRIOR = 0.1
 _FORMAT, _VERSION = "medtop calibration", 1
 
 
@@ -208,51 +206,6 @@ def fit_calibration(predictions, *, method="platt", class_weights=None):
         scores = sigmoid(entry.slope * logits[known, place] + entry.intercept)
         entry.threshold = choose_threshold(scores, targets)
     return calibration
-
-
-def fit_platt(logits, targets, weights=None, *, prior=_PRIOR, fit_intercept=True):
-    """Slope a and intercept b that minimise the log loss of sigmoid(a z + b).
-
-    Minimised is `sum w_i log(1 + exp(-s_i (a z_i + b))) + prior / 2 ((a - 1)^2 + b^2)`, s_i = 1 or -1 (Platt 1999, with
-    a Gaussian prior at the identity in place of his smoothed targets: it bounds a and b on separable data and vanishes
-    as data grow; `prior=0` is plain logistic regression).
-
-    Args:
-        logits: float [N].
-        targets: [N], 1 or 0.
-        weights: float [N] >= 0, or None for ones.
-        prior: strength, in observations.
-        fit_intercept: False keeps b = 0: temperature scaling with T = 1 / a.
-
-    Returns:
-        (a, b, reason). a is at least `SMALLEST_SLOPE`: where the fit wants less (scores rank validation positives no
-        higher than negatives), it stays there, b is fitted beside it, and `reason` says so; otherwise it is None.
-    """
-    logits = np.asarray(logits, np.float64)
-    signs = np.where(np.asarray(targets) > 0, 1.0, -1.0)
-    weights = np.ones(len(logits)) if weights is None else np.asarray(weights, np.float64)
-
-    def loss(parameters):
-        slope, intercept = parameters
-        margins = signs * (slope * logits + intercept)
-        pull = -weights * signs * sigmoid(-margins)
-        value = weights @ np.logaddexp(0, -margins) + prior / 2 * ((slope - 1) ** 2 + intercept**2)
-        return value, np.array([pull @ logits + prior * (slope - 1), pull.sum() + prior * intercept])
-
-    bounds = [(SMALLEST_SLOPE, None), (None, None) if fit_intercept else (0.0, 0.0)]
-    found = optimize.minimize(
-        loss,
-        np.array([1.0, 0.0]),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=bounds,
-        options={"maxiter": 500, "ftol": 1e-14, "gtol": 1e-8},
-    )
-    slope, intercept = map(float, found.x)
-    reason = None
-    if slope <= SMALLEST_SLOPE * (1 + 1e-9):
-        reason = f"slope held at {SMALLEST_SLOPE}: validation scores do not rank positives above negatives"
-    return slope, intercept, reason
 
 
 def choose_threshold(scores, targets):

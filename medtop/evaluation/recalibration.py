@@ -4,8 +4,8 @@ the rest.
 
 import numpy as np
 
-from medtop.evaluation.calibration import fit_platt
 from medtop.evaluation.logistic import fit_logistic
+from medtop.evaluation.platt import fit_platt
 from medtop.evaluation.predictions import logit, sigmoid
 from medtop.files.errors import DataError
 

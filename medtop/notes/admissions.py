@@ -36,6 +36,8 @@ DAY = 86_400
 NOT_EXAMPLES = (
     "newborn",
     "died_in_hospital",
+    "admission_after_death",
+    "death_before_prediction_time",
     "ended_before_prediction_time",
     "same_prediction_time",
     "not_in_splits_file",
@@ -227,6 +229,8 @@ def label_admissions(connection, layout, options):
         f"""CREATE OR REPLACE TABLE labelled AS
         SELECT patient_id, admission_id, admit, discharge, {time} AS prediction_time, label, unknown, after_overlap,
                CASE WHEN newborn THEN 'newborn' WHEN died THEN 'died_in_hospital'
+                    WHEN CAST(admit AS DATE) > died_on THEN 'admission_after_death'
+                    WHEN CAST({time} AS DATE) > died_on THEN 'death_before_prediction_time'
                     {f"WHEN discharge <= {early} THEN 'ended_before_prediction_time'" if ended else ""} END AS dropped
         FROM ({rows})"""
     )
@@ -247,7 +251,8 @@ def label_admissions(connection, layout, options):
 def _default_sql(layout, options):
     """SQL: the admissions with our labels.
 
-    In this order: the patient is in another stay at the discharge (it began by then and ends later): unknown; an
+    Death is the end of life: an admission that begins on a day after it is no readmission and no other stay. Then, in
+    this order: the patient is in another stay at the discharge (it began by then and ends later): unknown; an
     unplanned admission begins after the discharge, less than `readmission_days` later: 1; death in that time: unknown
     (or 0); observed for a shorter time: unknown; else 0.
     """
@@ -260,6 +265,10 @@ def _default_sql(layout, options):
         if options.observation_end
         else "false"
     )
+    living = (
+        "SELECT admissions.* FROM admissions LEFT JOIN deaths USING (patient_id) "
+        "WHERE coalesce(CAST(admit AS DATE) <= died_on, true)"
+    )
     written = as_written_sql("discharge")
     died = f"died_on >= CAST(discharge AS DATE) AND epoch(CAST(died_on AS TIMESTAMP)) - epoch({written}) < {window}"
     return f"""
@@ -269,7 +278,7 @@ def _default_sql(layout, options):
                  WHEN died_after THEN {"NULL" if death == "0" else "'death_without_readmission'"}
                  WHEN censored THEN 'censored' END AS unknown
         FROM (
-            SELECT a.*, kind = '{NEWBORN}' AS newborn, inside, overlap AND NOT inside AS after_overlap,
+            SELECT a.*, died_on, kind = '{NEWBORN}' AS newborn, inside, overlap AND NOT inside AS after_overlap,
                 coalesce(epoch(next) - epoch({written}) < {window}, false) AS readmitted,
                 coalesce({died}, false) AS died_after, {censored} AS censored
             FROM (
@@ -281,7 +290,7 @@ def _default_sql(layout, options):
                     bool_or(b.admit < {as_written_sql("a.discharge")}
                             AND (b.admit, b.discharge, b.record) > (a.admit, a.discharge, a.record)
                             AND b.admission_id <> a.admission_id) AS overlap
-                FROM admissions a JOIN admissions b USING (patient_id) GROUP BY a.patient_id, a.admission_id) a
+                FROM admissions a LEFT JOIN ({living}) b USING (patient_id) GROUP BY a.patient_id, a.admission_id) a
             LEFT JOIN deaths USING (patient_id))"""
 
 
@@ -290,7 +299,7 @@ def _legacy_sql(options):
     order, written = "PARTITION BY patient_id ORDER BY admit, record", as_written_sql("discharge")
     return f"""
         SELECT patient_id, admission_id, admit, discharge, kind_as_written = '{NEWBORN}' AS newborn,
-            death IS NOT NULL AS died, NULL::VARCHAR AS unknown,
+            death IS NOT NULL AS died, NULL::DATE AS died_on, NULL::VARCHAR AS unknown,
             coalesce(epoch(filled) - epoch({written}) < {int(options.readmission_days) * DAY}, false)::TINYINT AS label,
             coalesce(filled < {written}, false) AS after_overlap
         FROM (

@@ -241,11 +241,17 @@ def _labels(manifest):
                         _number(entry.get("known")),
                         _number(entry.get("positives")),
                         _percent(entry.get("prevalence")),
+                        _percent(entry.get("risk_ipcw")),
                         _percent(entry.get("share_known")),
                         unknown or "-",
                     ]
                 )
     order = list(dict.fromkeys((row[0], row[1]) for row in rows))
     rows.sort(key=lambda row: order.index((row[0], row[1])))  # splits of a label together
-    header = ["task", "label", "split", "examples", "known", "positive", "prevalence", "share known", "unknown because"]
-    return html_table(header, rows, 3) if rows else ""
+    header = ["task", "label", "split", "examples", "known", "positive", "prevalence", "risk (IPCW)", "share known"]
+    note = (
+        "<p>Prevalence: share of positives among the known labels. Risk (IPCW): risk within the horizon in all who "
+        "were at risk, corrected for those whose observation ends before it (inverse-probability-of-censoring "
+        "weights).</p>"
+    )
+    return (note + html_table([*header, "unknown because"], rows, 3)) if rows else ""

@@ -67,7 +67,9 @@ def expected(rows, people, options, times=None):
     """dict (patient, seconds) -> slow example, and Counter of reasons, of patients and of rows."""
     found, patients, dropped = {}, Counter(), Counter()
     for patient, person in people.items():
-        own = [entry for entry in rows if entry["patient_id"] == patient]
+        own = slow.living([entry for entry in rows if entry["patient_id"] == patient], person)
+        if not own:
+            continue  # counted as `after_death`
         visits = slow.visits_of(own, options.visit)
         if times is not None:
             chosen = times.get(patient, [])
@@ -132,14 +134,17 @@ def test_equals_slow_reading(tmp_path, seed, options, with_times, with_stays):
     assert {reason: rows_dropped[reason] for reason in dropped} == dict(dropped)
     assert tally.rows_out == sum(len(want["codes"]) for want in wanted.values())
     assert tally.rows_out + tally.rows_merged == sum(want["rows"] for want in wanted.values())
-    assert len(rows) == tally.rows_out + tally.rows_merged + sum(rows_dropped.values())
-    assert len(people) == tally.patients[0] + sum(patients.values())
+    late = [entry for entry in rows if not slow.living([entry], people[entry["patient_id"]])]
+    gone = set(people) - {entry["patient_id"] for entry in rows if entry not in late}
+    assert result.after_death == (len(late), len({entry["patient_id"] for entry in late}), len(gone)) and late
+    assert len(rows) == len(late) + tally.rows_out + tally.rows_merged + sum(rows_dropped.values())
+    assert len(people) == len(gone) + tally.patients[0] + sum(patients.values())
 
 
 def test_random_rows_hold_what_the_rules_speak_of():
     """The comparison above is empty unless the random tables hold overlaps, ties, deaths and all label states."""
     rows, people = slow.random_rows(1, 60)
-    wanted, patients, _ = expected(rows, people, Options(seed=1, min_visits=3))
+    wanted, patients, _ = expected(rows, people, Options(seed=1, min_visits=2))
     states = Counter(value for want in wanted.values() for value in want["complications"])
     assert min(states[1], states[0], states[None]) > 10
     assert set(Counter(want["long_stay"] for want in wanted.values())) == {0, 1, None}
@@ -157,6 +162,7 @@ def given_file(path, rows, people, seed=4):
     times, lines, counts = {}, [], Counter()
     for patient, person in people.items():
         own = [entry for entry in rows if entry["patient_id"] == patient]
+        living = slow.living(own, person)
         for number in range(int(rng.integers(0, 4))):
             stay = own[int(rng.integers(len(own)))]
             when = stay["discharge"] + dt.timedelta(days=int(rng.integers(-30, 60)), minutes=int(rng.integers(0, 3)))
@@ -167,7 +173,9 @@ def given_file(path, rows, people, seed=4):
             if (when, until) in times.get(patient, []) or any(when == other for other, _ in times.get(patient, [])):
                 continue
             lines.append(f"{patient},{when.date() if number % 2 else when}")
-            if min(entry["discharge"] for entry in own) > until:
+            if not living:
+                continue
+            if min(entry["discharge"] for entry in living) > until:
                 counts["no_stay_by_prediction_time"] += 1
             elif person["death"] is not None and person["death"] < when.date():
                 counts["death_before_prediction_time"] += 1
@@ -192,7 +200,7 @@ def test_given_times_equal_slow_reading(tmp_path, monkeypatch, most_values):
     assert_same(found, wanted, codes=False)
     assert result.tally.times_dropped() == dict(counts)
     assert result.given_times["rows_dropped"]["patient_without_stays"] == 1
-    rows_in = len(rows)
+    rows_in = len(rows) - result.after_death[0]
     assert rows_in == result.tally.rows_out + result.tally.rows_merged + sum(result.tally.rows_dropped().values())
     splits = [{example["patient"] for example in found[split]} for split in SPLITS]
     assert not (splits[0] & splits[1] or splits[0] & splits[2] or splits[1] & splits[2])
@@ -253,8 +261,8 @@ def test_file_order_and_batch_size_change_nothing(tmp_path, monkeypatch):
     assert output_bytes(tmp_path / "one") == output_bytes(tmp_path / "two")
     whole = sorted_rows.sorted_rows
 
-    def small(*arguments):
-        for part in whole(*arguments):  # cut into pieces of 7 rows, joined again at patients' ends
+    def small(*arguments, **more):
+        for part in whole(*arguments, **more):  # cut into pieces of 7 rows, joined again at patients' ends
             yield from sorted_rows.whole_patients(part.part(start, start + 7) for start in range(0, len(part), 7))
 
     monkeypatch.setattr(cohort, "sorted_rows", small)
@@ -356,6 +364,7 @@ def test_subset_is_seeded_and_nested(tmp_path):
             result.tally.rows_out
             + result.tally.rows_merged
             + result.rows_not_in_subset
+            + result.after_death[0]
             + sum(result.tally.rows_dropped().values())
         )
     assert chosen[10, 0].items() <= chosen[30, 0].items() <= chosen[0, 0].items()  # same times in a larger sample

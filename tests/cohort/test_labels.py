@@ -1,7 +1,6 @@
 """Every rule on time and labels, on rows written by hand: visits, prediction times, label states, codes, splits."""
 
 import datetime as dt
-import json
 
 import cohort_tables as slow
 import duckdb
@@ -11,8 +10,8 @@ from cohort_tables import row
 
 from medtop.cohort.build import Options, build_cohort
 from medtop.cohort.codes import category, roll_up
-from medtop.cohort.endpoints import SHIPPED, read_endpoints
 from medtop.cohort.labels import REASONS
+from medtop.cohort.manifest import default_manifest
 from medtop.cohort.pickled_lists import read_chunks
 from medtop.cohort.sorted_rows import load_patients
 from medtop.cohort.splits import (
@@ -353,77 +352,7 @@ def test_first_places_of_long_and_wide_groups():
     assert first_places(np.zeros(0, int), np.zeros(0, int), 9).tolist() == []
 
 
-# --- endpoint files, codes, splits -----------------------------------------------------------------------------------
-
-
-def test_shipped_endpoints():
-    """Every prefix of the issue, in both versions, and what lies just outside."""
-    complications = read_endpoints("diabetes_complications")
-    assert complications.names == ["MACE", "CKD", "RET", "NEUR"] and not complications.hospital_acquired
-    inside = {
-        "MACE": "ICD9_410 ICD9_41290 ICD9_428.0 ICD9_431 ICD9_43491 "
-        "ICD10_I21 ICD10_I229 ICD10_I23 ICD10_I50.9 ICD10_I61 ICD10_I62 ICD10_I639",
-        "CKD": "ICD9_585 ICD9_250.4 ICD9_25040 ICD10_N18.6 ICD10_E1022 ICD10_E11.2",
-        "RET": "ICD9_362.01 ICD9_3620 ICD10_E1031 ICD10_E10.35 ICD10_E11.311 ICD10_E1135",
-        "NEUR": "ICD9_357.2 ICD9_3506 ICD10_E104 ICD10_E11.42 ICD10_E12.4 ICD10_E134 ICD10_E14.4 "
-        "ICD10_G63.2 ICD10_G629",
-    }
-    for number, (name, codes) in enumerate(inside.items()):
-        assert complications.bits(codes.split()).tolist() == [1 << number] * len(codes.split()), name
-    outside = "ICD9_411 ICD9_2503 ICD10_I24 ICD10_E1030 ICD10_E1136 ICD10_E12.31 ICD10_G63.1 ICD10_410 ICD9_I21 I21"
-    assert not complications.bits(outside.split()).any()
-    hospital = read_endpoints("hospital_complications")
-    assert hospital.hospital_acquired and len(hospital.names) == 4
-    codes = "ICD9_584 ICD10_N179 ICD9_480 ICD9_486 ICD10_J18.9 ICD9_038.9 ICD9_995.92 ICD10_R65.20 ICD9_5990 ICD10_N390"
-    assert hospital.bits(codes.split()).tolist() == [1, 1, 2, 2, 2, 4, 4, 4, 8, 8]
-    assert not hospital.bits(["ICD9_487", "ICD9_995.93", "ICD10_J19", "ICD10_R651", "ICD10_N391"]).any()
-    assert sorted(path.stem for path in SHIPPED.glob("*")) == ["diabetes_complications", "hospital_complications"]
-
-
-def test_own_endpoint_systems(tmp_path):
-    path = tmp_path / "own.json"
-    path.write_text(
-        json.dumps(
-            {"endpoints": {"P": {"phecode": ["250.2"]}, "V": {"verbatim": ["SNOMED/44"]}, "I": {"icd10": ["e11"]}}}
-        )
-    )
-    endpoints = read_endpoints(path)
-    assert endpoints.bits(["250.21", "250.12", "SNOMED/44054", "ICD10_E119", "ICD9_250.2"]).tolist() == [1, 0, 2, 4, 0]
-    assert endpoints.needs_icd == ["I"]
-
-
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        ('{"endpoints": {"A": {"icd11": ["X"]}}}', "endpoints.A: unknown key 'icd11'; expected one of icd9, icd10"),
-        ('{"endpoints": {"A": {"icd9": ["1"]}}, "horizon": 3}', "unknown key 'horizon'; expected one of description"),
-        ('{"endpoints": {"A": {"icd9": "410"}}}', "endpoints.A.icd9: expected a list of code prefixes"),
-        ('{"endpoints": {"A": {"icd9": [""]}}}', "endpoints.A.icd9: expected a list of code prefixes"),
-        ('{"endpoints": {"A": {"icd9": [410]}}}', "endpoints.A.icd9: expected a list of code prefixes (strings)"),
-        ('{"endpoints": {"A": {}}}', "endpoints.A: expected prefixes"),
-        ('{"endpoints": {"A.B": {"icd9": ["1"]}}}', "expected endpoint names without blanks, dots and commas"),
-        ('{"endpoints": {}}', "endpoints: expected 1 to 64 named endpoints, received 0"),
-        (
-            '{"endpoints": {"A": {"icd9": ["1"]}}, "hospital_acquired": "yes"}',
-            "hospital_acquired: expected true or false",
-        ),
-        ('{"endpoints": \n {', "line 2: expected JSON"),
-        ("[]", "expected named entries, received a list"),
-    ],
-)
-def test_bad_endpoint_files(tmp_path, content, message):
-    path = tmp_path / "own.json"
-    path.write_text(content)
-    with pytest.raises(DataError) as error:
-        read_endpoints(path)
-    assert message in str(error.value) and str(path) in str(error.value)
-
-
-def test_unknown_endpoint_file():
-    with pytest.raises(DataError, match="expected diabetes_complications, hospital_complications or a file name"):
-        read_endpoints("diabetes")
-    with pytest.raises(DataError, match="no such file"):
-        read_endpoints("nowhere.json")
+# --- codes, splits -----------------------------------------------------------------------------------
 
 
 def test_code_map(tmp_path):
@@ -507,3 +436,35 @@ def test_strange_patient_ids_survive_the_splits_file(tmp_path):
 
 def test_label_reasons_are_named_once():
     assert len(set(REASONS)) == len(REASONS)
+
+
+def test_death_is_the_end_of_life(tmp_path):
+    """Stays that begin after the day of death: no input, no event, no next stay; those of that very day are life."""
+    died = {"death": dt.date(2010, 3, 1), "observation_end": dt.date(2013, 1, 1)}
+    long_stay = [history(), row("a", "2010-03-02", "2010-03-20", "ICD10_I21")]
+    assert labels_at(tmp_path, long_stay, died, tasks=("long_stay",))["long_stay"] == (None, "no_admission_in_window")
+    found = labels_at(tmp_path, long_stay, died, task="complications", horizons=(365,))
+    assert found["MACE_365"] == (0, "death_without_event")
+    on_the_day = [history(), row("a", "2010-03-01", "2010-03-20", "ICD10_I21")]
+    assert labels_at(tmp_path, on_the_day, died, tasks=("long_stay",))["long_stay"] == (1, "known")
+    assert labels_at(tmp_path, on_the_day, died, task="complications", horizons=(365,))["MACE_365"] == (1, "known")
+
+
+@pytest.mark.parametrize("index", ["random_visit", "lineage", "none"])
+def test_no_example_from_a_stay_after_death(tmp_path, index):
+    rows = [
+        row("a", "2010-01-01", "2010-01-05", "X"),
+        row("a", "2010-03-01", "2010-03-05", "LATE"),
+        row("b", "2010-03-01", "2010-03-05", "LATE"),
+    ]
+    people = {name: {"death": dt.date(2010, 2, 1)} for name in "ab"}
+    tasks = ("long_stay",)
+    times, reasons = choose(tmp_path, rows, people, index=index, tasks=tasks)
+    assert times == {"a": "2010-01-05"} and reasons == {}
+    options = Options(index=index, tasks=tasks, min_code_count=1)
+    connection, report = slow.make_tables(rows, people)
+    manifest = default_manifest(report, build_cohort(connection, report, options, tmp_path), options, {})
+    assert manifest["rows_dropped"] == {"stay_after_death": 2}
+    assert manifest["patients_dropped"] == {"stay_after_death": 1}
+    assert manifest["rows_in"] == 3 == manifest["rows_out"] + 2
+    assert any(text.startswith("2 patients have stays that begin after") for text in manifest["statements"])

@@ -8,7 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, log_loss
 
 from medtop.evaluation import calibration
-from medtop.evaluation.calibration import Calibration, choose_threshold, fit_calibration, fit_platt
+from medtop.evaluation.calibration import Calibration, choose_threshold, fit_calibration
+from medtop.evaluation.platt import SMALLEST_SLOPE, fit_platt
 from medtop.evaluation.predictions import Predictions, sigmoid
 from medtop.files.errors import DataError
 
@@ -54,10 +55,63 @@ def test_separable_data_stay_finite():
     assert 1 < slope < 20 and abs(intercept) < 1e-6 and reason is None
 
 
+@pytest.mark.parametrize("prior", [0.1, 1.0, 4.0])
+def test_the_prior_is_worth_what_it_says(prior):
+    """It equals so many more observations: half a standard deviation below the mean logit, half above, of base rate."""
+    logits, targets = drawn(60)
+    share, ends = targets.mean(), logits.mean() + logits.std() * np.array([-1, -1, 1, 1])
+    more = prior / 2 * np.array([share, 1 - share, share, 1 - share])
+    plain = fit_platt(np.append(logits, ends), np.append(targets, [1, 0, 1, 0]), np.append(np.ones(60), more), prior=0)
+    assert fit_platt(logits, targets, prior=prior)[:2] == pytest.approx(plain[:2], abs=1e-5)
+
+
+@pytest.mark.parametrize("size, seed", [(20, 0), (60, 1), (2000, 2)])
+@pytest.mark.parametrize("scale, shift", [(1e-4, 0.0), (0.03, -0.9), (1.0, 40.0), (25.0, -3.0), (1e5, 1e4)])
+def test_scaling_and_shifting_all_logits_changes_no_probability(size, seed, scale, shift):
+    logits, targets = drawn(size, seed=seed)
+    for target in (targets, logits > np.median(logits), -logits > np.median(-logits)):  # separable; turned round
+        slope, intercept, reason = fit_platt(logits, target)
+        moved_slope, moved_intercept, moved_reason = fit_platt(scale * logits + shift, target)
+        np.testing.assert_allclose(
+            sigmoid(moved_slope * (scale * logits + shift) + moved_intercept),
+            sigmoid(slope * logits + intercept),
+            atol=1e-6,
+        )
+        assert reason == moved_reason
+
+
+def test_temperature_does_not_depend_on_the_scale():
+    logits, targets = drawn(50)
+    slopes = [fit_platt(scale * logits, targets, fit_intercept=False)[0] * scale for scale in (1e-3, 1, 1e3)]
+    assert slopes == pytest.approx([slopes[1]] * 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.03, 0.01])
+def test_logits_that_lie_close_together(scale):
+    """P = sigmoid(2 t - 1) behind logits scale * t - 0.9: slope 2 / scale, and no flattened tenths."""
+    rng = np.random.default_rng(5)
+    t = rng.normal(size=2000)
+    targets = (rng.random(2000) < sigmoid(2 * t - 1)).astype(np.float32)
+    logits = (scale * t - 0.9).astype(np.float32)
+    fitted = fit_calibration(predictions_of(logits, targets))
+    assert fitted.labels["label_0"].slope * scale == pytest.approx(2.0, abs=0.2)
+    risks = fitted.apply(predictions_of(logits, targets))[:, 0]
+    order = np.argsort(t)
+    for tenth in (order[:200], order[-200:]):
+        assert risks[tenth].mean() == pytest.approx(targets[tenth].mean(), abs=0.05)
+
+
+def test_equal_logits_give_the_base_rate():
+    targets = np.repeat([1, 0], [3, 17])
+    for value in (0.0, -7.25):
+        slope, intercept, reason = fit_platt(np.full(20, value), targets)
+        assert sigmoid(slope * value + intercept) == pytest.approx(0.15, abs=1e-6) and "equal" in reason and slope > 0
+
+
 def test_slope_stays_positive_where_scores_are_turned_round():
     logits, targets = drawn()
     slope, intercept, reason = fit_platt(-logits, targets)
-    assert slope == calibration.SMALLEST_SLOPE and "do not rank" in reason
+    assert slope == pytest.approx(SMALLEST_SLOPE / logits.std(), rel=1e-12) and "do not rank" in reason
     assert sigmoid(slope * -logits + intercept).mean() == pytest.approx(targets.mean(), abs=1e-3)
 
 

@@ -79,7 +79,7 @@ def test_labels_by_hand(tables, tmp_path, legacy, expected):
     assert manifest["admissions_dropped"] == dropped_of(expected)
     assert found[11]["prediction_time"] == "2150-01-05 12:00:00" and found[11]["patient_id"] == "1"
     assert manifest["source"]["counts"]["negative_gaps"] == 2  # 41 -> 42 and 81 -> 82
-    assert manifest["source"]["counts"]["admissions_after_death"] == 1  # 121
+    assert manifest["source"]["counts"]["admissions_after_death"] == 2  # 121, 132
 
 
 @pytest.mark.parametrize("legacy, expected", [({}, TEXTS), (LEGACY, LEGACY_TEXTS)], ids=["default", "legacy"])
@@ -155,7 +155,9 @@ def test_the_sums_add_up(tables, tmp_path, mode):
 
 def test_deaths_and_the_end_of_observation(tables, tmp_path):
     run(tables, tmp_path / "a", deaths="negative")
-    assert read_labels(tmp_path / "a")[61]["readmission"] == "0"
+    negative = read_labels(tmp_path / "a")
+    assert negative[61]["readmission"] == "0"
+    assert negative[131]["readmission"] == "0" and 132 not in negative  # an admission after death is none
     run(tables, tmp_path / "b", observation_end="2150-02-07")
     found = read_labels(tmp_path / "b")
     censored = {name for name, row in found.items() if row["reason"] == "censored"}
@@ -194,7 +196,7 @@ def test_splits_are_by_patient_and_shared(tables, tmp_path):
     run(tables, tmp_path / "out", seed=5)
     with open(tmp_path / "out.splits.csv", newline="") as file:
         splits = {row["patient_id"]: row["split"] for row in csv.DictReader(file)}
-    assert splits == dict(zip(splits, assign_splits(list(splits), 5), strict=True)) and len(splits) == 12
+    assert splits == dict(zip(splits, assign_splits(list(splits), 5), strict=True)) and len(splits) == 13
     for row in read_rows(tmp_path / "out").values():
         assert splits[row["patient_id"]] == row["split"]
     given = tmp_path / "given.csv"

@@ -12,11 +12,12 @@ from medtop.sources.stays import PATIENTS_COLUMNS, STAYS_COLUMNS, StaysReport
 
 DAY = dt.timedelta(days=1)
 ENDPOINT_PREFIXES = {  # written out again, from the issue, not read from the shipped file
-    "MACE": (("410", "412", "428", "431", "434"), ("I21", "I22", "I23", "I50", "I61", "I62", "I63")),
+    "MACE": (("410", "428", "431", "434"), ("I21", "I22", "I23", "I50", "I61", "I62", "I63")),
     "CKD": (("585", "2504"), ("N18", "E102", "E112")),
     "RET": (("3620",), tuple(f"E1{kind}3{number}" for kind in "01" for number in range(1, 6))),
-    "NEUR": (("3572", "3506"), ("E104", "E114", "E124", "E134", "E144", "G632", "G629")),
+    "NEUR": (("3572", "2506"), ("E104", "E114", "E124", "E134", "E144", "G632", "G629")),
 }
+HISTORY_PREFIXES = {"MACE": (("412", "V1254"), ("I252", "Z8673")), "CKD": (("V420", "V451"), ("Z940", "Z992"))}
 
 
 def time(text):
@@ -93,6 +94,9 @@ def random_rows(seed, num_patients=120, with_times=True, with_stays=True):
         "ICD10_E11.22",
         "ICD10_I219",
         "ICD9_410.9",
+        "ICD9_412",
+        "ICD9_250.62",
+        "ICD10_Z99.2",
         "ICD9_4019",
         "ICD10_N186",
         "ICD9_E8490",
@@ -138,7 +142,9 @@ def random_rows(seed, num_patients=120, with_times=True, with_stays=True):
         people[patient] = {
             "birth": None if rng.random() < 0.2 else dt.date(1900 + int(rng.integers(0, 115)), 3, 4),
             "sex": [None, "F", "M"][int(rng.integers(3))],
-            "death": (last + int(rng.integers(-400, 500)) * DAY).date() if rng.random() < 0.4 else None,
+            "death": (last + int(rng.choice([0, rng.integers(-400, 500)])) * DAY).date()
+            if rng.random() < 0.4
+            else None,
             "observation_end": None if rng.random() < 0.1 else (last + int(rng.integers(0, 900)) * DAY).date(),
         }
     return rows, people
@@ -150,16 +156,16 @@ def hashes(patient, seed):
     return [(int(half, 16) >> 11) / 2**53 for half in (digest[:16], digest[16:])]
 
 
-def endpoints_of(code):
-    """Names of the endpoints that a code belongs to."""
+def endpoints_of(code, lists=ENDPOINT_PREFIXES):
+    """Names of the endpoints that a code belongs to as an event."""
     system, _, rest = code.partition("_")
     place = {"ICD9": 0, "ICD10": 1}.get(system)
     if place is None:
         return set()
     return {
         name
-        for name, lists in ENDPOINT_PREFIXES.items()
-        if any(rest.replace(".", "").startswith(prefix) for prefix in lists[place])
+        for name, prefixes in lists.items()
+        if any(rest.replace(".", "").startswith(prefix) for prefix in prefixes[place])
     }
 
 
@@ -188,10 +194,18 @@ def visits_of(rows, visit):
                 "discharge": max(entry["discharge"] for entry in part),
                 "rows": part,
                 "codes": list(dict.fromkeys(entry["code"] for entry in part)),
-                "endpoints": set().union(*(endpoints_of(entry["code"]) for entry in part)),
+                "events": set().union(*(endpoints_of(entry["code"]) for entry in part)),
+                "endpoints": set().union(
+                    *(endpoints_of(entry["code"]) | endpoints_of(entry["code"], HISTORY_PREFIXES) for entry in part)
+                ),
             }
         )
     return result
+
+
+def living(rows, person):
+    """A patient's rows without those of stays that begin after the day of death."""
+    return [entry for entry in rows if person["death"] is None or entry["admit"].date() <= person["death"]]
 
 
 def age_days(birth, day):
@@ -244,9 +258,9 @@ def slow_complication(visits, person, day, until, name, horizon):
     """1, 0 or None."""
     events = []
     for visit in visits:
-        if name in visit["endpoints"]:
-            if visit["discharge"] <= until:
-                return None
+        if name in visit["endpoints"] and visit["discharge"] <= until:
+            return None
+        if name in visit["events"] and visit["discharge"] > until:
             events.append(max((visit["admit"].date() - day).days, 0))
     if events and min(events) <= horizon:
         return 1

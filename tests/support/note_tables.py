@@ -31,16 +31,19 @@ ADMISSIONS = """SUBJECT_ID,HADM_ID,ADMITTIME,DISCHTIME,DEATHTIME,ADMISSION_TYPE
 11,111,2150-01-01 08:00:00,2150-01-05 08:00:00,,EMERGENCY
 11,112,2150-01-05 08:00:00,2150-01-05 08:00:00,,EMERGENCY
 12,121,2150-01-01 08:00:00,2150-01-04 08:00:00,,EMERGENCY
+13,131,2150-01-01 08:00:00,2150-01-04 08:00:00,,EMERGENCY
+13,132,2150-01-12 08:00:00,2150-01-14 08:00:00,,EMERGENCY
 """
 """1: the elective next one is passed over. 2: newborn. 3: back on the same day. 4: overlapping stays. 5: death in the
 next stay. 6: death at home (PATIENTS). 7: exactly 30 days. 8: a stay within a stay. 9: at the very instant of the
-discharge. 10: only elective ones. 11: one of no length, at that instant. 12: three days to the second, and a day of
-death that cannot be."""
+discharge. 10: only elective ones. 11: one of no length, at that instant. 12: three days to the second, and
+a day of death before the discharge. 13: an admission after death."""
 
 PATIENTS = """SUBJECT_ID,GENDER,DOB,DOD
 5,F,2080-01-01 00:00:00,2150-01-30 00:00:00
 6,M,2080-01-01 00:00:00,2150-01-20 00:00:00
 12,M,2080-01-01 00:00:00,2150-01-02 00:00:00
+13,M,2080-01-01 00:00:00,2150-01-10 00:00:00
 """
 
 LABELS = {  # admission -> label (None: unknown), or why it is no example
@@ -67,13 +70,16 @@ LABELS = {  # admission -> label (None: unknown), or why it is no example
     102: 0,
     111: 0,  # 112 does not begin after it
     112: "same_prediction_time",
-    121: 0,
+    121: "death_before_prediction_time",
+    131: None,  # 132 is no readmission: the patient was dead
+    132: "admission_after_death",
 }
 REASONS = {
     41: "in_other_stay_at_discharge",
     61: "death_without_readmission",
     82: "in_other_stay_at_discharge",
     91: "in_other_stay_at_discharge",
+    131: "death_without_readmission",
 }
 
 LEGACY_LABELS = LABELS | {
@@ -84,6 +90,9 @@ LEGACY_LABELS = LABELS | {
     91: 1,  # 0 days
     111: 1,  # 0 days
     112: 0,
+    121: 0,
+    131: 1,
+    132: 0,
 }
 
 NOTES = [  # HADM_ID, CHARTDATE, CHARTTIME, CATEGORY, ISERROR, TEXT, in an order of its own
@@ -143,7 +152,7 @@ LEGACY_EARLY_TEXTS = {
 """--mode=early --early_days=3. Stay 11: prediction on 4 January at 10:00. Legacy: days before the fourth of the stay,
 in file order within a day. Everything else is a discharge summary, for legacy one of a later day."""
 
-ENDED_IN_THREE_DAYS = {22, 82, 102, 112, 121}
+ENDED_IN_THREE_DAYS = {22, 82, 102, 112, 131}
 """2, 2, 1, 0 and 3 days long; 13 lasts 3 days and 2 hours."""
 
 HEADER = [
