@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
-from medtop.files.options import REQUIRED, at_least, option  # noqa: E402
+from medtop.files.options import REQUIRED, at_least, option, share  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,11 @@ class Options:
     output_file: str = option(REQUIRED, "CSV to write.")
     batch_size: int = option(64, "Patients in a batch.", rule=at_least(1))
     max_seq_length: int | None = option(None, "Longest row; default: as in training.", rule=at_least(2))
+    min_known_codes: float = option(
+        0.5,
+        "Smallest share of a patient's codes that the model must know, and one at least, for a probability; 0 = none.",
+        rule=share(),
+    )
     overwrite: bool = option(False, "Replace an existing output file.")
 
 
@@ -44,10 +49,22 @@ def main(_):
         raise DataError(f"{options.output_file}: expected a new file, found one; --overwrite replaces it")
     from medtop.runs.predict import predict
 
-    count = predict(
-        options.run_dir, options.input_file, options.output_file, options.batch_size, options.max_seq_length
+    done = predict(
+        options.run_dir,
+        options.input_file,
+        options.output_file,
+        options.batch_size,
+        options.max_seq_length,
+        options.min_known_codes,
     )
-    print(f"{count} examples scored: {options.output_file}")
+    print(f"{done.examples:,} examples scored: {options.output_file}")
+    if done.known_codes is not None:
+        print(f"codes known to the model: {done.known_codes:.1%} on average")
+    if done.without_probability:
+        print(
+            f"{done.without_probability:,} of {done.examples:,} examples have no probability: the model knows none of "
+            f"their codes, or less than {options.min_known_codes:.0%} of them (--min_known_codes)"
+        )
 
 
 if __name__ == "__main__":

@@ -84,7 +84,6 @@ def build_medbert(connection, folder, vocabulary_file=None, subset_size=0, seed=
                 "discharge_date",
                 np.arange(len(codes), dtype=np.int32),
                 max(len(codes), 1),
-                np.zeros(len(codes), np.uint64),
             )
             rows_in, rows_out = rows_in + len(rows), rows_out + len(visits.codes)
             ids = numbering.number(visits.codes)

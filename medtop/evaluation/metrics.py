@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from medtop.evaluation.bootstrap import DECISIONS, ERRORS, RANKING, LabelStatistics, interval, resampled
+from medtop.evaluation.marks import mark_lines, marked_name
 from medtop.evaluation.predictions import (
     POOLED,
     Predictions,
@@ -164,7 +165,24 @@ def evaluate(predictions, probabilities, *, thresholds=None, uncalibrated=None, 
         result[name] = _entry(predictions, name, columns, points[place], found[place])
         if name in thresholds:
             result[name]["threshold"] = _value(thresholds[name])
+    if len(predictions.labels) > 1:
+        result["micro"] |= _of_constants(predictions)
     return {name: _ordered(entry) for name, entry in result.items()}
+
+
+def _of_constants(predictions):
+    """What micro's ranking metrics are when everybody's risk is the label's prevalence in this very split.
+
+    Labels of unlike prevalence let a model without any skill rank well across labels; micro means little without this.
+    """
+    known, targets = predictions.known, predictions.targets > 0
+    prevalence = (known & targets).sum(0) / np.maximum(known.sum(0), 1)
+    rows, columns = np.nonzero(known)
+    statistics = LabelStatistics(
+        prevalence[columns], targets[rows, columns], np.zeros(len(rows), np.int64), 1, metrics=RANKING
+    )
+    point = statistics.point()
+    return {f"{name}_constants": _value(point[name]) for name in ("roc_auc", "average_precision")}
 
 
 def _entry(predictions, name, columns, point, replicates):
@@ -399,7 +417,10 @@ def share_of_way(value, best):
 
 
 def result_rows(metrics, comparison=None):
-    """The results table as strings, for text and for HTML.
+    """The results table as strings, for text and for HTML: of a task with several labels macro first, micro last.
+
+    Labels that `marks.add_marks` marked carry an asterisk; `marks.mark_lines` says why. Under micro stands what
+    constants reach, one per label.
 
     Args:
         metrics: dict task -> {label: entry}, one split of metrics.json.
@@ -419,10 +440,9 @@ def result_rows(metrics, comparison=None):
         header += [f"{name} AUROC" for name in baselines] if len(baselines) > 1 else []
     rows = []
     for task, labels in metrics.items():
-        for label, entry in labels.items():
-            if "roc_auc" not in entry or (label in POOLED and len(labels) == 1 + len(POOLED)):
-                continue  # of a single label, micro and macro would repeat it
-            row = [task, label, str(entry["n"]), str(entry["positives"]), _span(entry["roc_auc"])]
+        for label in reading_order(labels):
+            entry = labels[label]
+            row = [task, marked_name(label, entry), str(entry["n"]), str(entry["positives"]), _span(entry["roc_auc"])]
             if best:
                 reachable = best.get(task, {}).get(label, {}).get("roc_auc")
                 share = share_of_way(entry["roc_auc"]["value"], reachable)
@@ -440,6 +460,11 @@ def result_rows(metrics, comparison=None):
                 if len(baselines) > 1:
                     row += [_number(rival_value(baselines, each, task, label)) for each in baselines]
             rows.append(row)
+            if "roc_auc_constants" in entry:
+                constants = [_number(entry["roc_auc_constants"]["value"])]
+                average = [_number(entry["average_precision_constants"]["value"])]
+                cells = [task, CONSTANTS, "", "", *constants, *([""] * 2 if best else []), *average]
+                rows.append(cells + [""] * (len(header) - len(cells)))
     return header, rows
 
 
@@ -462,6 +487,24 @@ def strongest_rival(baselines, task, label):
     known = {name: rival_value(baselines, name, task, label) for name in baselines}
     known = {name: value for name, value in known.items() if value is not None}
     return max(known, key=known.get, default=None)
+
+
+CONSTANTS = "micro of constants"
+"""Row under micro: each label's own prevalence as everybody's risk."""
+
+
+def reading_order(labels):
+    """Labels of a task as tables show them: macro, the labels, micro; a single label alone, which both would repeat.
+
+    >>> entry = {"roc_auc": None}
+    >>> reading_order({"A": entry, "B": entry, "micro": entry, "macro": entry})
+    ['macro', 'A', 'B', 'micro']
+    """
+    shown = [label for label, entry in labels.items() if "roc_auc" in entry]
+    single = [label for label in shown if label not in POOLED]
+    if len(single) == 1:
+        return single
+    return [label for label in ("macro", *single, "micro") if label in shown]
 
 
 def _number(value, sign=""):
@@ -509,4 +552,4 @@ def results_table(metrics, comparison=None):
                 for place, (cell, width) in enumerate(zip(row, widths, strict=True))
             )
             lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines + masked_lines(metrics))
+    return "\n".join(lines + mark_lines(metrics) + masked_lines(metrics))

@@ -122,13 +122,13 @@ def logit(probabilities, limit=1e-12):
     return np.log(probabilities) - np.log1p(-probabilities)
 
 
-def check_probabilities(predictions, probabilities):
-    """`probabilities` as float64 [N, K], or a DataError when the shape or a value is wrong."""
+def check_probabilities(predictions, probabilities, may_miss=False):
+    """`probabilities` as float64 [N, K], or a DataError when the shape or a value is wrong; NaN only if `may_miss`."""
     probabilities = np.asarray(probabilities, np.float64)
     where = f"probabilities of {predictions.task}"
     if probabilities.shape != predictions.logits.shape:
         raise DataError(f"{where}: expected shape {predictions.logits.shape}, received {probabilities.shape}")
-    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+    if not ((probabilities >= 0) & (probabilities <= 1) | may_miss & np.isnan(probabilities)).all():
         raise DataError(f"{where}: expected values from 0 to 1, received another value")
     return probabilities
 
@@ -167,7 +167,11 @@ def match_examples(patient_ids, prediction_times, other_ids, other_times, where=
     return np.where(others[place] == keys[:count], order[place], -1)
 
 
-def write_predictions(path, results):
+KNOWN_CODES = "known_codes"
+"""Further column of predictions of new patients: the share of their codes that the model's vocabulary knows."""
+
+
+def write_predictions(path, results, known_codes=None):
     """Writes predictions.csv, whole or not at all; one row per example and label, in blocks of bounded memory.
 
     Columns are `COLUMNS`; an unknown target is empty; prediction_time is ISO 8601 (`2010-05-01T00:00:00`).
@@ -176,20 +180,24 @@ def write_predictions(path, results):
     Args:
         path: the file.
         results: iterable of (Predictions, probabilities float64 [N, K]).
+        known_codes: None, or float64 [N] for a further column `KNOWN_CODES`, empty where NaN; probabilities may then be
+            NaN, which is written as an empty field.
     """
+    header = COLUMNS if known_codes is None else (*COLUMNS, KNOWN_CODES)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        file.write((",".join(COLUMNS) + "\n").encode())
+        file.write((",".join(header) + "\n").encode())
         for predictions, probabilities in results:
-            probabilities = check_probabilities(predictions, probabilities)
+            probabilities = check_probabilities(predictions, probabilities, known_codes is not None)
             for start in range(0, len(predictions), _EXAMPLES_PER_BLOCK):
                 block = slice(start, start + _EXAMPLES_PER_BLOCK)
-                table = _table(predictions.take(block), probabilities[block])
+                shares = None if known_codes is None else known_codes[block]
+                table = _table(predictions.take(block), probabilities[block], shares)
                 # quoted only where a value needs it: arrow itself quotes every string or none
                 style = "needed" if _needs_quotes(table) else "none"
                 csv.write_csv(table, file, csv.WriteOptions(include_header=False, quoting_style=style))
 
 
-def _table(predictions, probabilities):
+def _table(predictions, probabilities, known_codes=None):
     count, labels = predictions.targets.shape
     example = pa.array(np.repeat(np.arange(count), labels))
     label = pa.array(np.tile(np.arange(labels, dtype=np.int32), count))
@@ -201,9 +209,12 @@ def _table(predictions, probabilities):
         pa.array([predictions.task]).take(pa.array(np.zeros(count * labels, np.int32))),
         pa.array(list(predictions.labels), pa.string()).take(label),
         pa.array(predictions.targets.ravel().astype(np.int8), mask=~predictions.known.ravel()),
-        pa.array(probabilities.ravel()),
+        pa.array(probabilities.ravel(), mask=np.isnan(probabilities.ravel())),
     ]
-    return pa.table(columns, names=list(COLUMNS))
+    if known_codes is None:
+        return pa.table(columns, names=list(COLUMNS))
+    shares = pa.array(np.round(known_codes, 4), mask=np.isnan(known_codes)).take(example)
+    return pa.table([*columns, shares], names=[*COLUMNS, KNOWN_CODES])
 
 
 def _needs_quotes(table):
@@ -241,6 +252,11 @@ def read_predictions(path):
         targets = _numbers(part["target"], f"{where}: column target").reshape(-1, width)
         probabilities = _numbers(part["probability"], f"{where}: column probability").reshape(-1, width)
         ids = np.asarray(part["patient_id"].to_pylist(), object).reshape(-1, width)[:, 0]
+        if np.isnan(probabilities).any():
+            raise DataError(
+                f"{where}: column probability: expected a number in every row, received "
+                f"{np.isnan(probabilities).sum()} empty ones (patients below --min_known_codes have none)"
+            )
         known = ~np.isnan(targets)
         predictions = Predictions(
             task,

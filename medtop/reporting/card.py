@@ -7,7 +7,8 @@ those of the folder that it came from) reads its card.json.
 import dataclasses
 import json
 
-from medtop.evaluation.predictions import POOLED
+from medtop.evaluation.marks import MARK, mark_lines, marked_name
+from medtop.evaluation.metrics import reading_order
 from medtop.files.atomic import write_json, write_text
 from medtop.files.errors import DataError
 from medtop.reporting.markdown import code, code_block, inline, table, text
@@ -142,20 +143,29 @@ def _results_heading(card):
 def _results(card):
     if not card.split:
         return ["Not evaluated."]
-    rows, masked = [], []
+    rows, sure, masked = [], [], []
     for task, labels in card.metrics.items():
-        only_one = len(set(labels) - set(POOLED)) == 1  # its averages would repeat it
-        for label, entry in labels.items():
-            if only_one and label in POOLED:
-                continue
-            if "roc_auc" in entry:
-                shown = [_shown(entry.get(name)) for name in COLUMNS]
-                rows.append([task, label, *shown, entry["n"], entry["positives"]])
-            elif "accuracy" in entry:
+        for label in reading_order(labels):
+            entry = labels[label]
+            if label == "macro" and not entry.get("marks"):
+                sure.append(len(rows))
+            shown = [_shown(entry.get(name)) + _of_constants(entry, name) for name in COLUMNS]
+            rows.append([task, marked_name(label, entry), *shown, entry["n"], entry["positives"]])
+        for entry in labels.values():
+            if "roc_auc" not in entry and "accuracy" in entry:
                 parts = [f"{name} {_shown(entry[name])}" for name in MASKED]
                 masked += ["", text(f"{code(task)}: {', '.join(parts)} on {entry['n']} masked codes.")]
-    lines = table(["task", "label", *COLUMNS.values(), "known", "positives"], rows) if rows else []
+    lines = table(["task", "label", *COLUMNS.values(), "known", "positives"], rows, sure) if rows else []
+    marks = [line.removeprefix(MARK).strip() for line in mark_lines(card.metrics)]
+    if marks:
+        lines += ["", f"Uncertain labels ({text(MARK)}):", "", *_bullets(marks)]
     return [*lines, *masked, "", f"Probabilities behind these numbers are calibrated. {LIMITS}"]
+
+
+def _of_constants(entry, name):
+    """What constants reach beside micro's numbers, "" where that does not apply."""
+    value = entry.get(f"{name}_constants")
+    return f" (constants {_shown(value)})" if value else ""
 
 
 def _shown(value):

@@ -53,11 +53,14 @@ def code_block(content, language=""):
     return [f"{fence}{language}", *content.splitlines(), fence]
 
 
-def table(header, rows):
-    """Lines of a table; every cell is a text."""
+def table(header, rows, bold=()):
+    """Lines of a table; every cell is a text; rows at the places `bold` are set in bold."""
 
     def cell(value):
         return re.sub(r"(?<!\\)\|", r"\\|", inline(value))  # a bar ends a cell within a code span, too
 
-    lines = [map(cell, header), ["---"] * len(header), *(map(cell, row) for row in rows)]
+    shown = [
+        [f"**{cell(value)}**" if place in bold else cell(value) for value in row] for place, row in enumerate(rows)
+    ]
+    lines = [map(cell, header), ["---"] * len(header), *shown]
     return [f"| {' | '.join(cells)} |" for cells in lines]

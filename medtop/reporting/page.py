@@ -4,7 +4,8 @@ Plain dicts and arrays go in; nothing is fetched, no script runs, and every text
 (`medtop.reporting.svg`), so no plotting library is needed.
 """
 
-from medtop.evaluation.metrics import masked_lines, result_rows
+from medtop.evaluation.marks import mark_lines, marked_name
+from medtop.evaluation.metrics import masked_lines, reading_order, result_rows
 from medtop.evaluation.predictions import POOLED
 from medtop.reporting.curves import calibration, precision_recall, roc
 from medtop.reporting.elements import bullets, definitions, escape, html_table, write_page
@@ -82,6 +83,14 @@ def _results(metrics, split, comparison):
             "Strongest rival: the baseline of the highest AUROC on this very split, label by label. Difference: AUROC "
             "of the model minus the rival's, paired over the same resampled patients; p is two-sided."
         )
+    if any("roc_auc_constants" in entry for labels in metrics[split].values() for entry in labels.values()):
+        words.append(
+            "Macro: mean over the labels. Micro pools patients and labels, so that a model that knows only which label "
+            "is commoner ranks well: beside it stands what constants reach, each label's prevalence as everybody's "
+            "risk."
+        )
+    if mark_lines(metrics[split]):
+        words.append("Labels with an asterisk are uncertain, for the reasons below.")
     if best:
         words.append(
             "Best: AUROC of the true risk, known because the data are generated; share: how far the model got "
@@ -104,8 +113,9 @@ def _results(metrics, split, comparison):
 
 def _metrics_table(tasks, comparison):
     header, rows = result_rows(tasks, comparison)
-    table = html_table(header, rows, 2, [place for place, row in enumerate(rows) if row[1] in POOLED]) if rows else ""
-    return table + "".join(f"<p>{escape(line)}</p>" for line in masked_lines(tasks))
+    sure = [place for place, row in enumerate(rows) if row[1] == "macro" and not tasks[row[0]]["macro"].get("marks")]
+    table = html_table(header, rows, 2, sure) if rows else ""
+    return table + bullets(mark_lines(tasks)) + "".join(f"<p>{escape(line)}</p>" for line in masked_lines(tasks))
 
 
 def _decisions(tasks):
@@ -113,10 +123,13 @@ def _decisions(tasks):
     names = ("threshold", "precision", "recall", "f1", "brier_uncalibrated", "calibration_error_uncalibrated")
     rows = []
     for task, labels in tasks.items():
-        for label, entry in labels.items():
-            if "precision" in entry and not (label in POOLED and len(labels) == 3):
+        for label in reading_order(labels):
+            entry = labels[label]
+            if "precision" in entry:
                 values = [(entry.get(name) or {}).get("value") for name in names]
-                rows.append([task, label, *("-" if value is None else f"{value:.3f}" for value in values)])
+                rows.append(
+                    [task, marked_name(label, entry), *("-" if value is None else f"{value:.3f}" for value in values)]
+                )
     if not rows:
         return ""
     header = ["task", "label", "threshold", "precision", "recall", "F1", "Brier uncalibrated", "ECE uncalibrated"]

@@ -11,6 +11,7 @@ import numpy as np
 import medtop
 from medtop.evaluation.clinical import clinical_measures
 from medtop.evaluation.groups import OF_RECORDS, choose_groups, groups_of_records
+from medtop.evaluation.marks import add_marks, mark_lines
 from medtop.evaluation.meds_files import write_meds_predictions
 from medtop.evaluation.metrics import evaluate, paired_bootstrap
 from medtop.evaluation.predictions import read_predictions, write_predictions
@@ -118,9 +119,12 @@ def evaluate_model(settings):
                 **shared,
             )
             logger.info("task %s: %d labels evaluated", task, len(predictions.labels))
+        add_marks({"the evaluated data": metrics}, {})
         comparison = _compared(settings, results)
         shown = suppress(clinical, settings.min_cell)
-        if settings.min_cell > 1:
+        if settings.min_cell <= 1:
+            notes += mark_lines(metrics)
+        else:
             metrics = {}  # counts by label stand in them unsuppressed
             notes.append(f"Cells with 1 to {settings.min_cell - 1} people are suppressed.")
         write_json(

@@ -1,9 +1,14 @@
 """Scoring new patients with a finished run."""
 
+import dataclasses
 import logging
 
+import numpy as np
+
+from medtop.cohort.vocabulary import UNK_ID
 from medtop.data.batches import BatchOptions
 from medtop.data.description import read_dataset
+from medtop.data.tfrecord import read_examples
 from medtop.evaluation.aggregation import read_aggregation
 from medtop.evaluation.calibration import Calibration, read_calibrations
 from medtop.evaluation.predictions import write_predictions
@@ -14,6 +19,9 @@ from medtop.training.run_directory import RunDirectory
 from medtop.training.trainer import load_best
 
 logger = logging.getLogger(__name__)
+
+MIN_KNOWN_CODES = 0.5
+"""Share of an example's codes that the vocabulary must know, at least one of them, for a probability to be written."""
 
 
 def check_input(run_dir, input_file):
@@ -37,10 +45,48 @@ def check_input(run_dir, input_file):
     return config, tasks, info
 
 
-def predict(run_dir, input_file, output_file, batch_size=64, max_seq_length=None):
+@dataclasses.dataclass
+class Predicted:
+    """What `predict` did.
+
+    Attributes:
+        examples: number of examples (admissions, where the run joins the windows of notes).
+        without_probability: examples whose probability was left empty.
+        known_codes: mean share of codes that the vocabulary knows, over examples with codes; None where records hold no
+            codes by name (notes, Med-BERT's layout).
+    """
+
+    examples: int
+    without_probability: int = 0
+    known_codes: float | None = None
+
+
+def known_codes(info):
+    """Share of each example's codes that have an id of their own, over its whole record: float64 [N], NaN without any.
+
+    Returns:
+        None for records of notes and of Med-BERT's layout, where no code is marked as unknown.
+    """
+    if not info.layout.can_count or info.vocabulary.is_medbert:
+        return None
+    shares = []
+    for columns in read_examples(info):
+        tokens, counts = columns["token_ids"], columns["counts"]
+        special = np.isin(tokens, info.vocabulary.special_ids)
+        owners = np.repeat(np.arange(len(counts)), counts)
+        known = np.bincount(owners[~special], minlength=len(counts))
+        codes = known + np.bincount(owners[tokens == UNK_ID], minlength=len(counts))
+        shares.append(np.where(codes > 0, known / np.maximum(codes, 1), np.nan))
+    return np.concatenate(shares)
+
+
+def predict(run_dir, input_file, output_file, batch_size=64, max_seq_length=None, min_known_codes=MIN_KNOWN_CODES):
     """Writes calibrated probabilities for the examples of TFRecord files.
 
-    Labels in the records are not needed; where they are there, they stand in column `target`.
+    Labels in the records are not needed; where they are there, they stand in column `target`. Where records hold codes,
+    column `known_codes` gives the share of an example's codes that the model's vocabulary knows; the probability of an
+    example with none, or with a smaller share than `min_known_codes`, is left empty: a model that knows nothing of a
+    patient gives an ordinary risk, which looks like a prediction.
 
     Args:
         run_dir: a finished run.
@@ -48,13 +94,22 @@ def predict(run_dir, input_file, output_file, batch_size=64, max_seq_length=None
         output_file: CSV with the columns of predictions.csv.
         batch_size: patients in a batch.
         max_seq_length: longest row; None = as in training.
+        min_known_codes: from 0 to 1; 0 leaves no probability empty.
 
     Returns:
-        Number of examples (admissions, where the run joins the windows of notes).
+        `Predicted`.
     """
+    shares = known_codes(read_dataset(input_file))
     results = score(run_dir, input_file, batch_size, max_seq_length)
-    write_predictions(output_file, list(results.values()))
-    return len(next(iter(results.values()))[0])
+    examples = len(next(iter(results.values()))[0])
+    if shares is None:
+        write_predictions(output_file, list(results.values()))
+        return Predicted(examples)
+    known = np.nan_to_num(shares)  # a record without codes tells nothing either
+    empty = (known == 0) | (known < min_known_codes) if min_known_codes > 0 else np.zeros(examples, bool)
+    written = [(scores, np.where(empty[:, None], np.nan, values)) for scores, values in results.values()]
+    write_predictions(output_file, written, shares)
+    return Predicted(examples, int(empty.sum()), float(np.nanmean(shares)) if np.isfinite(shares).any() else 0.0)
 
 
 def score(run_dir, input_file, batch_size=64, max_seq_length=None):

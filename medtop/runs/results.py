@@ -10,6 +10,7 @@ import numpy as np
 
 from medtop.data.batch_options import batch_options
 from medtop.evaluation.calibration import Calibration, fit_calibration, read_calibrations, write_calibrations
+from medtop.evaluation.marks import add_marks
 from medtop.evaluation.metrics import compare, evaluate, masked_metrics, results_table, write_metrics
 from medtop.evaluation.patients import PatientEvaluation, RecordScores
 from medtop.evaluation.predictions import write_predictions
@@ -132,6 +133,7 @@ def evaluate_run(model, plan, run, step, evaluation=PatientEvaluation, scorers=N
             num_bootstrap=options.num_bootstrap,
             seed=options.seed,
         )
+    add_marks(results.metrics, results.calibrations)
     reported = results.split
     write_predictions(
         run.predictions_file,

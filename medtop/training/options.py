@@ -132,7 +132,7 @@ class TrainingOptions:
     best_metric: str = option(
         "",
         "Validation measure that chooses the best weights: loss, <task>.loss, <task>.<label>.<metric>, or roc_auc "
-        "(mean over tasks of macro ROC AUC); default roc_auc, else loss.",
+        "(mean over tasks of macro ROC AUC, labels with 10 positives in validation); default roc_auc, else loss.",
     )
     # Not a flag of its own: the number of --early_stopping=metric:patience. Evaluations, 0 = never.
     patience: int = 0

@@ -1,13 +1,18 @@
 """What is measured on the validation split while training, and which value is better."""
 
+import functools
+import logging
 import math
 
 import numpy as np
 
 from medtop.evaluation.aggregation import DEFAULT_C, Aggregation
+from medtop.evaluation.marks import MINIMUM_POSITIVES, enough
 from medtop.evaluation.metrics import evaluate
-from medtop.evaluation.predictions import sigmoid
+from medtop.evaluation.predictions import POOLED, sigmoid
 from medtop.evaluation.scoring import task_losses
+
+logger = logging.getLogger(__name__)
 
 
 def aggregation_of(options):
@@ -28,27 +33,48 @@ def best_metric_name(options, tasks):
     return options.best_metric or ("roc_auc" if any(task.level == "patient" for task in tasks) else "loss")
 
 
+_SHOWN = ("roc_auc", "average_precision", "brier")
+
+
+def _enough(labels):
+    """Entries of the labels that may choose the best epoch."""
+    return [entry for label, entry in labels.items() if label not in POOLED and enough(entry)]
+
+
+def _mean(entries, metric):
+    return float(np.mean([entry[metric]["value"] for entry in entries])) if entries else None
+
+
+@functools.cache
+def _warn_once(text):
+    logger.warning(text)
+
+
 def validation_measures(scorer, tasks, max_batches=0):
     """Point values on one split: dict name -> float, None where undefined (one class only).
 
     Names: `loss` (weighted sum of the tasks' losses), `<task>.loss`, `<task>.<label>.<metric>`, `<task>.accuracy` and
-    the like for masked codes, and `roc_auc`: the mean over the patient-level tasks of their macro ROC AUC.
+    the like for masked codes, and `roc_auc`: the mean over the patient-level tasks of their macro ROC AUC. Macro leaves
+    out labels with fewer than `marks.MINIMUM_POSITIVES` positives or negatives: they would choose the best epoch by
+    chance. Where that leaves no label of any task, all with a value take part, and a warning is logged.
     """
-    measures, areas = {}, []
+    measures = {}
     predictions = scorer.predictions()
     losses = task_losses(predictions, tasks)
     for name, values in scorer.exclusive_measures(max_batches).items():
         losses[name] = values["loss"]
         measures |= {f"{name}.{metric}": values[metric] for metric in ("accuracy", "top10_accuracy", "perplexity")}
-    for name, scores in predictions.items():
-        for label, entry in evaluate(scores, sigmoid(scores.logits), num_bootstrap=0).items():
-            measures |= {
-                f"{name}.{label}.{metric}": value["value"]
-                for metric, value in entry.items()
-                if isinstance(value, dict) and metric in ("roc_auc", "average_precision", "brier")
-            }
-        if measures[f"{name}.macro.roc_auc"] is not None:
-            areas.append(measures[f"{name}.macro.roc_auc"])
+    entries = {name: evaluate(scores, sigmoid(scores.logits), num_bootstrap=0) for name, scores in predictions.items()}
+    for name, labels in entries.items():
+        measures |= {
+            f"{name}.{label}.{metric}": entry[metric]["value"] for label, entry in labels.items() for metric in _SHOWN
+        }
+    some = any(chosen for chosen in map(_enough, entries.values()))
+    if entries and not some:
+        _warn_once(f"no label has {MINIMUM_POSITIVES} positives and negatives in validation: all choose the best epoch")
+    for name, labels in entries.items() if some else ():
+        measures |= {f"{name}.macro.{metric}": _mean(_enough(labels), metric) for metric in _SHOWN}
+    areas = [area for name in entries if (area := measures[f"{name}.macro.roc_auc"]) is not None]
     known = {task.name: losses[task.name] for task in tasks if math.isfinite(losses[task.name])}
     total = sum(task.weight * known[task.name] for task in tasks if task.name in known)
     first = {

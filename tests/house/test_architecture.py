@@ -47,7 +47,7 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
         plain="tokens packing protobuf fields layouts description record_maker sequences",
     ),
     "wide": Room(NONE),
-    "evaluation": Room(TENSORFLOW, plain="predictions bootstrap metrics calibration platt baselines aggregation"),
+    "evaluation": Room(TENSORFLOW, plain="predictions bootstrap metrics marks calibration platt baselines aggregation"),
     "reporting": Room(NONE),
     "training": Room(TENSORFLOW, light="options run_directory start_from", plain="cluster checkpoints log wide_files"),
     "explain": Room(TENSORFLOW, plain="importance faithfulness patients deletion"),

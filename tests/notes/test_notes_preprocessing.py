@@ -207,7 +207,7 @@ def test_splits_are_by_patient_and_shared(tables, tmp_path):
         "3": "valid",
         "4": "train",
     }
-    assert manifest["patients_dropped"] == {"not_in_splits_file": 9}
+    assert manifest["patients_dropped"] == {"not_in_splits_file": 10}
     run(tables, tmp_path / "all", splits="test")
     assert {row["split"] for row in read_rows(tmp_path / "all").values()} == {"test"}
 

@@ -21,7 +21,7 @@ from small_data import (  # noqa: E402
 )
 
 from medtop.cohort.vocabulary import Vocabulary  # noqa: E402
-from medtop.evaluation.predictions import sigmoid  # noqa: E402
+from medtop.evaluation.predictions import read_predictions, sigmoid  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
 from medtop.model.config import BertConfig  # noqa: E402
 from medtop.runs.predict import check_input, predict  # noqa: E402
@@ -67,8 +67,8 @@ def predicted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("new")
     run = finished_run()
     write_dataset(folder / "new", run.people["test"], num_shards=2, tasks={}, split=None)
-    count = predict(run.folder / "run", str(folder / "new"), folder / "new.csv", batch_size=50)
-    assert count == 120
+    done = predict(run.folder / "run", str(folder / "new"), folder / "new.csv", batch_size=50)
+    assert (done.examples, done.without_probability, done.known_codes) == (120, 0, 1.0)
     return rows_of(folder / "new.csv")
 
 
@@ -95,7 +95,8 @@ def test_new_patients_get_what_the_runs_own_test_patients_got(predicted):
 
 
 def test_rows_are_the_contracts(predicted):
-    assert list(predicted[0]) == ["patient_id", "prediction_time", "task", "label", "target", "probability"]
+    columns = ["patient_id", "prediction_time", "task", "label", "target", "probability", "known_codes"]
+    assert list(predicted[0]) == columns and {row["known_codes"] for row in predicted} == {"1"}
     people = {person["patient_id"]: person for person in finished_run().people["test"]}
     for row in predicted:
         time = datetime.datetime.fromisoformat(row["prediction_time"]).replace(tzinfo=datetime.UTC)
@@ -124,6 +125,39 @@ def test_without_calibration_the_probabilities_are_the_models_own(tmp_path, capl
         assert float(row["probability"]) == pytest.approx(
             expected[row["patient_id"], row["task"], row["label"]], abs=2e-5
         )
+
+
+def with_unknown_codes(person, known, unknown):
+    """The person with so many known codes and [UNK]s in a single visit."""
+    _, *rest = person["visits"][-1]
+    return {**person, "visits": [([5] * known + [1] * unknown, *rest)]}
+
+
+def test_patients_whose_codes_are_unknown_get_no_probability(tmp_path):
+    run = finished_run()
+    cases = [(3, 0), (2, 2), (2, 3), (0, 4), (1, 1)]
+    people = [with_unknown_codes(person, *case) for person, case in zip(run.people["test"], cases, strict=False)]
+    write_dataset(tmp_path / "new", people, tasks={})
+    arguments = (run.folder / "run", str(tmp_path / "new"))
+    done = predict(*arguments, tmp_path / "half.csv", min_known_codes=0.5)
+    assert (done.examples, done.without_probability) == (5, 2)
+    assert done.known_codes == pytest.approx((1 + 0.5 + 0.4 + 0 + 0.5) / 5)
+    rows = rows_of(tmp_path / "half.csv")
+    shares = {row["patient_id"]: (row["known_codes"], row["probability"] == "") for row in rows}
+    assert [shares[person["patient_id"]] for person in people] == [
+        ("1", False),
+        ("0.5", False),
+        ("0.4", True),
+        ("0", True),
+        ("0.5", False),
+    ]
+    assert predict(*arguments, tmp_path / "some.csv", min_known_codes=0.1).without_probability == 1  # none is too few
+    assert predict(*arguments, tmp_path / "all.csv", min_known_codes=0).without_probability == 0
+    all_rows = rows_of(tmp_path / "all.csv")
+    assert all(0 < float(row["probability"]) < 1 for row in all_rows)
+    assert [row for row in all_rows if not shares[row["patient_id"]][1]] == [row for row in rows if row["probability"]]
+    with pytest.raises(DataError, match="expected a number in every row, received 2 empty ones"):
+        read_predictions(tmp_path / "half.csv")
 
 
 def test_another_vocabulary_or_layout_is_refused(tmp_path):
