@@ -191,12 +191,15 @@ def test_each_flag_reaches_the_run(tmp_path, run_script, monkeypatch):
     with data.open("a") as file:
         file.write("7\tnever\t2010-01-01\tICD10_I10\t0\t1\t0\n")
     data.write_text(re.sub(r"20(\d\d)-(\d\d)-(\d\d)", r"\3.\2.\1", data.read_text()))
+    (tmp_path / "codes.csv").write_text("system,code\nicd10,N179\n")
     wanted = Options(
         index="lineage",
         min_visits=2,
         visit="discharge_date",
         endpoints="hospital_complications",
+        code_table=str(tmp_path / "codes.csv"),
         horizons=(30, 60),
+        labels="complete_followup",
         tasks=("long_stay",),
         long_stay_label="any",
         long_stay_within_days=9,

@@ -439,14 +439,15 @@ def test_compare_and_table(tmp_path):
     }
     json.dumps(comparison, allow_nan=False)
     table = evaluation.results_table(metrics, comparison).splitlines()
-    assert len(table) == 2 + 4 + 1 and len({len(line) for line in table[:6]}) == 1
+    assert len(table) == 2 + 5 + 1 and len({len(line) for line in table[:6]}) == 1
+    assert [line.split("  ")[1].strip() for line in table[2:7]][:1] == ["macro"] and "micro of constants" in table[6]
     assert table[0].split()[:2] == ["task", "label"] and "counts AUROC" in table[0] and " share " in table[0]
     strongest = comparison["differences"]["counts"]["complications"]["label_0"]
     reached = comparison["baselines"]["counts"]["complications"]["label_0"]["roc_auc"]["value"]
     assert f"counts {reached:.3f} {strongest['difference']:+.3f} [" in " ".join(table[2].split())
     entry = metrics["complications"]["label_0"]["roc_auc"]
-    assert f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]" in table[2]
-    assert " 100% " in table[2]  # the model's risk is the true one here
+    assert f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]" in table[3]
+    assert " 100% " in table[3]  # the model's risk is the true one here
     assert table[-1] == "masked_lm: n 12, loss 2.000, accuracy 0.250, top10_accuracy 0.500, perplexity 7.389"
     plain = evaluation.results_table({"complications": metrics["complications"]})
     assert "share" not in plain and "counts" not in plain
