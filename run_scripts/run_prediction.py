@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
-from medtop.files.options import REQUIRED, at_least, option, share  # noqa: E402
+from medtop.files.options import REQUIRED, Rule, at_least, option  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Options:
     min_known_codes: float = option(
         0.5,
         "Smallest share of a patient's codes that the model must know, and one at least, for a probability; 0 = none.",
-        rule=share(),
+        rule=Rule("a number from 0 to 1", lambda value: 0 <= value <= 1),
     )
     overwrite: bool = option(False, "Replace an existing output file.")
 

@@ -160,7 +160,7 @@ def _results(settings):
     results = score(settings.run_dir, settings.input_file, settings.batch_size)
     info = read_dataset(settings.input_file)
     of_records = {}
-    if info.layout == "default" and set(settings.subgroups) & {*OF_RECORDS}:
+    if info.layout.can_count and set(settings.subgroups) & {*OF_RECORDS}:
         of_records = groups_of_records(read_examples(info))
     return results, of_records
 

@@ -65,7 +65,7 @@ def known_codes(info):
     """Share of each example's codes that have an id of their own, over its whole record: float64 [N], NaN without any.
 
     Returns:
-        None for records of notes and of Med-BERT's layout, where no code is marked as unknown.
+        None for records without codes (notes), and of Med-BERT's layout, where no code is marked as unknown.
     """
     if not info.layout.can_count or info.vocabulary.is_medbert:
         return None
