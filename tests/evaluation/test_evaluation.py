@@ -444,7 +444,7 @@ def test_compare_and_table(tmp_path):
     assert table[0].split()[:2] == ["task", "label"] and "counts AUROC" in table[0] and " share " in table[0]
     strongest = comparison["differences"]["counts"]["complications"]["label_0"]
     reached = comparison["baselines"]["counts"]["complications"]["label_0"]["roc_auc"]["value"]
-    assert f"counts {reached:.3f} {strongest['difference']:+.3f} [" in " ".join(table[2].split())
+    assert f"counts {reached:.3f} {strongest['difference']:+.3f} [" in " ".join(table[3].split())
     entry = metrics["complications"]["label_0"]["roc_auc"]
     assert f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]" in table[3]
     assert " 100% " in table[3]  # the model's risk is the true one here
