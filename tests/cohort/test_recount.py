@@ -98,11 +98,9 @@ def test_mimic_demo(test_data, tmp_path, labels):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_synpuf(test_data, tmp_path, labels, seed):
     folder = test_data / "synpuf_sample2"
-    wanted, _ = compare(
-        tmp_path, folder, rules.synpuf(folder, "2010-12-31"), labels=labels, seed=seed, horizons=(365, 730)
-    )
+    wanted, _ = compare(tmp_path, folder, rules.synpuf(folder), labels=labels, seed=seed, horizons=(365, 730))
     values = pd.DataFrame({patient: want["labels"] for patient, want in wanted.items()}).T
-    assert len(wanted) > 2_500 and (values.eq(1).sum() >= 10).all()  # there is something to compare
+    assert len(wanted) > 2_500 and (values.eq(1).sum() > 0).all()  # there is something to compare
 
 
 def tables_of(rows, people):
@@ -131,7 +129,7 @@ def test_random_tables(tmp_path, labels, seed, min_visits):
     wanted, manifest = compare(
         tmp_path, tmp_path / "table.csv", tables_of(rows, people), labels=labels, seed=seed, min_visits=min_visits
     )
-    assert manifest["rows_dropped"]["stay_after_death"] > 0
+    assert manifest["rows_dropped"]["after_death"] > 0
     values = pd.DataFrame({patient: want["labels"] for patient, want in wanted.items()}).T
     assert values.isna().any(axis=None) and values.eq(1).any(axis=None) and values.eq(0).any(axis=None)
 

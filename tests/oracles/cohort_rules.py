@@ -15,6 +15,7 @@ DAY = pd.Timedelta(days=1)
 ORDER = ["order_1", "order_2", "order_3"]
 VISIT = ["patient", "discharge", "admit", "stay"]
 SPLITS = ("train", "valid", "test")
+GRACE_DAYS = 2
 NAN = float("nan")
 
 
@@ -53,8 +54,9 @@ def mimic3(folder):
     return diagnoses, people
 
 
-def synpuf(folder, end):
-    """CMS DE-SynPUF: a claim is a stay, its segments are one; observation ends on `end`, or with death before it."""
+def synpuf(folder):
+    """CMS DE-SynPUF: a claim is a stay, its segments are one; observation ends with the usual admissions, at the latest
+    on the last day of the last year, or with death before it."""
     claims = pd.concat(pd.read_csv(path, dtype=str) for path in sorted(folder.glob("*Inpatient_Claims*")))
     claims = claims.assign(
         admit=pd.to_datetime(claims.CLM_ADMSN_DT, format="%Y%m%d"),
@@ -87,7 +89,8 @@ def synpuf(folder, end):
     for name in ("birth", "death"):
         people[name] = known[name].to_numpy()
     people["sex"] = known.sex.map({1: "M", 2: "F"}).to_numpy()
-    people["observation_end"] = people.death.where(people.death < pd.Timestamp(end), pd.Timestamp(end))
+    end = min(end_of_observation(diagnoses), pd.Timestamp("2010-12-31"))
+    people["observation_end"] = people.death.where(people.death < end, end)
     return diagnoses, people
 
 
@@ -116,6 +119,23 @@ def carries(codes, lists):
         if prefixes:
             found |= (parts[0].str.upper() == system) & bare.str.startswith(prefixes)
     return found
+
+
+def normal(codes):
+    """Codes with a mark in their one form: upper case, no dots."""
+    marked = codes.str.upper().str.match(r"ICD(9|10)_")
+    return codes.where(~marked, codes.str.upper().str.replace(".", ""))
+
+
+def end_of_observation(stays):
+    """Where a table does not say: n(m) admissions in a calendar month; u the largest number such that months with
+    n >= u hold half of all; the end of the last month with n >= u / 2, or the last discharge before it."""
+    admissions = stays[["patient", "admit"]].drop_duplicates()
+    months = admissions.groupby(admissions.admit.dt.to_period("M")).size()
+    falling = months.sort_values(ascending=False)
+    usual = falling[falling.cumsum() >= falling.sum() / 2].iloc[0]
+    last = months.index[months >= usual / 2].max().end_time.normalize()
+    return min(last, stays.discharge.max().normalize())
 
 
 def numbers_of(patient, seed):
@@ -210,8 +230,14 @@ def cohort(diagnoses, people, lists, horizons=(365, 730, 1095), seed=0, min_visi
         "patients" and "rows" left out, by reason).
     """
     people = people.set_index("patient")
-    late = diagnoses.admit.dt.normalize() > diagnoses.patient.map(people.death)
+    diagnoses = diagnoses.assign(code=normal(diagnoses.code))
+    everybody = set(diagnoses.patient)
+    since_death = (diagnoses.admit.dt.normalize() - diagnoses.patient.map(people.death)) / DAY
+    much_later = since_death > GRACE_DAYS  # the source's rule: not this patient's stay, or a wrong death
+    diagnoses, since_death = diagnoses[~much_later], since_death[~much_later]
+    usable, late = set(diagnoses.patient), since_death > 0  # the cohort's rule: death ends a life
     diagnoses = diagnoses[~late].reset_index(drop=True)
+    people = people[people.index.isin(usable)]
     visits = visits_of(diagnoses)
     flat = visits.codes.explode()
     for name, both in lists.items():
@@ -224,6 +250,7 @@ def cohort(diagnoses, people, lists, horizons=(365, 730, 1095), seed=0, min_visi
     rows_out |= {
         "after_prediction_time": int(visits.rows[visits.discharge > visits.time].sum()),
         "stay_after_death": int(late.sum()),
+        "after_death": int(much_later.sum()),
     }
     labels = pd.concat(
         [
@@ -248,7 +275,8 @@ def cohort(diagnoses, people, lists, horizons=(365, 730, 1095), seed=0, min_visi
             "labels": labels.loc[patient].to_dict(),
         }
     patients_out = reasons.value_counts().to_dict()
-    patients_out["stay_after_death"] = len(set(people.index) - set(diagnoses.patient))
+    patients_out["stay_after_death"] = len(usable - set(diagnoses.patient))
+    patients_out["no_usable_row"] = len(everybody - usable)
     return found, {
         "patients": {reason: count for reason, count in patients_out.items() if count},
         "rows": {reason: int(count) for reason, count in rows_out.items() if count},

@@ -31,7 +31,7 @@ class Table:
         header: column -> name in the file.
         kind: "csv" or "parquet".
         types: column -> pandas dtype for Parquet, text where not named.
-        flags: of `medtop.cohort.preprocess.Input`.
+        flags: of `medtop.sources.dates.DateRules`.
         options: of `medtop.cohort.build.Options`.
         endpoints: content of an own endpoint file, or None.
         times: lines of a file of prediction times, or None.
@@ -89,7 +89,8 @@ class Table:
 
 
 def clean_table(seed=0, patients=60):
-    """Patients with some years of stays each, some deaths; nothing in it is uncertain."""
+    """Patients with some years of stays each, some deaths; nothing in it is uncertain: as many admissions in each month
+    as in others, to the last."""
     rng = np.random.default_rng(seed)
     rows = []
     for number in range(patients):
@@ -100,6 +101,7 @@ def clean_table(seed=0, patients=60):
             end = day + int(rng.choice([1, 3, 6, 9, 14])) * DAY
             stays.append((day, end))
             day = end + int(rng.integers(20, 260)) * DAY
+        stays = [stay for place, stay in enumerate(stays) if place == 0 or stay[0] < dt.date(2013, 9, 1)]
         dead = rng.random() < 0.25
         death = stays[-1][1] + int(rng.integers(5, 200)) * DAY if dead else None
         for place, (admit, discharge) in enumerate(stays):
