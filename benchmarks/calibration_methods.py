@@ -11,19 +11,28 @@ true risk itself, without bins. "as used" is what a run does: Platt scaling with
 10 validation patients, else the identity. These are the figures in docs/evaluation.md.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
 import numpy as np
-from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands  # noqa: E402
+from medtop.cli import commands, flags  # noqa: E402
+from medtop.files.options import SEED, at_least, option  # noqa: E402
 
-flags.DEFINE_integer("draws", 400, "Validation samples of each size.", lower_bound=1)
-flags.DEFINE_list("sizes", ["20", "50", "100", "200", "500", "1000", "5000"], "Validation patients.")
-flags.DEFINE_integer("seed", 0, "Seed of the draws.")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """How much is simulated."""
+
+    draws: int = option(400, "Validation samples of each size.", rule=at_least(1))
+    sizes: tuple[int, ...] = option((20, 50, 100, 200, 500, 1000, 5000), "Validation patients.")
+    seed: int = option(0, "Seed of the draws.", rule=SEED)
+
+
+flags.define(Options)
 
 GRID = 2000  # quantiles of t over which the error is averaged
 
@@ -66,13 +75,14 @@ def main(_):
     """Prints a table for each world."""
     from scipy.stats import norm
 
-    generator = np.random.default_rng(flags.FLAGS.seed)
+    options = flags.read(Options)
+    generator = np.random.default_rng(options.seed)
     grid = norm.ppf((np.arange(GRID) + 0.5) / GRID)
     for world, (risk, logit) in worlds().items():
         print(f"\n{world}: {risk(grid).mean():.1%} positive")
-        for size in map(int, flags.FLAGS.sizes):
+        for size in options.sizes:
             errors, positives, left_out = {}, [], 0
-            for _ in range(flags.FLAGS.draws):
+            for _ in range(options.draws):
                 t = generator.normal(size=size)
                 targets = generator.random(size) < risk(t)
                 positives.append(targets.sum())
@@ -81,7 +91,7 @@ def main(_):
                     continue
                 for name, calibrated in methods(logit(t), targets).items():
                     errors.setdefault(name, []).append(np.abs(calibrated(logit(grid)) - risk(grid)).mean())
-            if size == int(flags.FLAGS.sizes[0]):
+            if size == options.sizes[0]:
                 print("  ".join(["    n", "positives", *errors]))
             cells = [f"{np.mean(values):.4f}".rjust(len(name)) for name, values in errors.items()]
             print(
