@@ -112,7 +112,7 @@ def test_a_single_label_stands_alone():
 
 
 def scorer_of(predictions):
-    return types.SimpleNamespace(predictions=lambda: {"complications": predictions}, masked_measures=lambda _: {})
+    return types.SimpleNamespace(predictions=lambda: {"complications": predictions}, exclusive_measures=lambda _: {})
 
 
 def test_labels_with_few_positives_do_not_choose_the_best_epoch(caplog):
