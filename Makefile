@@ -8,6 +8,8 @@ STAMP := $(VENV)/installed
 EXTRAS := test
 # Two workers fit two cores and 4 GiB; each loads TensorFlow once. A file's tests stay together, so they share fixtures.
 TEST_WORKERS ?= 2
+# Slow tests start processes of their own: with less than 8 GiB, SLOW_WORKERS=1.
+SLOW_WORKERS ?= 2
 # Which PyTorch `make test-extras` installs; name a CPU build where the default brings CUDA: TORCH='torch==2.13.0'.
 TORCH ?= torch
 WHEELHOUSE ?=
@@ -71,7 +73,7 @@ test: $(STAMP)
 	$(RUN) -m pytest -m "not slow" --numprocesses=$(TEST_WORKERS) --dist=loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP)
-	$(RUN) -m pytest -m slow
+	$(RUN) -m pytest -m slow --numprocesses=$(SLOW_WORKERS) --dist=loadfile --no-loadscope-reorder
 
 test-extras: $(STAMP)
 	$(RUN) -m pip install --quiet $(PIP_FLAGS) '$(TORCH)'

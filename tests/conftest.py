@@ -1,13 +1,18 @@
 """Shared by all tests: where the repository and the open data are, how a script is run, quiet and small TensorFlow."""
 
+import functools
+import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from script_runner import run_in_process
+from shared import VARIABLE
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,29 +25,45 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
         signal.signal(number, handler)
 
 
+def pytest_configure(config):
+    """A folder for what the workers share (`shared`): they inherit its name, the first process removes it."""
+    if not hasattr(config, "workerinput"):
+        folder = os.environ[VARIABLE] = tempfile.mkdtemp(prefix="medtop-tests-")
+        config.add_cleanup(functools.partial(shutil.rmtree, folder, ignore_errors=True))
+
+
 LONG_FILES = (
+    "test_saved_model.py",
     "test_training.py",
     "test_faults.py",
-    "test_run_scripts.py",
-    "test_readmission_run.py",
-    "test_grid_training.py",
-    "test_notes_pretraining.py",
-    "test_saved_model.py",
-    "test_note_scoring.py",
-    "test_notes_pipeline.py",
     "test_distribution.py",
-    "test_packing.py",
+    "test_fit.py",
+    "test_pipeline.py",
     "test_tabular_script.py",
-    "test_sources.py",
-    "test_deploy.py",
+    "test_readmission_run.py",
+    "test_run_scripts.py",
+    "test_packing.py",
+    "test_notes_pipeline.py",
+    "test_grid_training.py",
+    "test_balancing.py",
+    "test_encoder.py",
+    "test_architecture.py",
 )
-"""Files that take long come first: the last one decides how long the other workers wait for it."""
+"""Files that take long come first: the last one decides how long the other workers wait for it. Two that share a run
+(`shared`) stand apart, or one worker would wait while the other makes it."""
 
 
 def pytest_collection_modifyitems(items):
     """Long files first, the others in their order."""
     places = {name: place for place, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+def pytest_collection_finish():
+    """What TensorFlow and the modules are made of stays: the garbage collector need not look through it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.fixture(scope="session")
@@ -90,3 +111,9 @@ def run_process():
         return subprocess.run(command, cwd=cwd, env=environment, timeout=timeout, capture_output=True, text=True)
 
     return run
+
+
+@pytest.fixture(params=["here", pytest.param("own_process", marks=pytest.mark.slow)])
+def run_either(request, run_script, run_process):
+    """`run_script`, and in the slow tests `run_process` too: a script end to end, quickly and as users run it."""
+    return run_script if request.param == "here" else run_process

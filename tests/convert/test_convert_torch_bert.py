@@ -20,7 +20,7 @@ from small_data import ALL_EMBEDDINGS, all_tasks
 pytest.importorskip("tensorflow", reason="runs are read and built with TensorFlow")
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: the extra [torch]")
 
-import test_encoder  # noqa: E402
+import encoder_cases  # noqa: E402
 
 from medtop.convert import torch_bert  # noqa: E402
 from medtop.convert.export_weights import export, plan_export  # noqa: E402
@@ -30,7 +30,7 @@ from medtop.model.encoder import table_rows  # noqa: E402
 from medtop.training.checkpoints import read_arrays, weights_of  # noqa: E402
 from medtop.training.run_directory import RunDirectory  # noqa: E402
 
-KINDS = test_encoder.KINDS
+KINDS = encoder_cases.KINDS
 """(norm, activation, pooling)."""
 
 
@@ -74,9 +74,9 @@ def test_twin_equals_keras_with_every_embedding(exported, kind):
 @pytest.mark.parametrize("kind", [KINDS[0], KINDS[4], KINDS[5]], ids="-".join)
 def test_twin_equals_keras_on_packed_rows_whatever_stands_in_the_padding(exported, kind):
     _, model, _, folder = exported[kind]
-    x = test_encoder.batch(test_encoder.PACKED, 20, junk=np.random.default_rng(6))
+    x = encoder_cases.batch(encoder_cases.PACKED, 20, junk=np.random.default_rng(6))
     x = {key: np.minimum(values, 59) if key == "token_ids" else values for key, values in x.items()}
-    logits = test_encoder.outputs_of(model, x)
+    logits = encoder_cases.outputs_of(model, x)
     _, theirs = twin_of(folder, x)
     for task, values in logits.items():
         assert_close(values, theirs[task], task)
@@ -132,7 +132,7 @@ def test_the_twin_loads_the_stock_folders_too(head, file_format, tmp_path):
 
 def test_packed_rows_need_positions(exported):
     _, _, _, folder = exported[KINDS[0]]
-    x = test_encoder.batch(test_encoder.PACKED, 20)
+    x = encoder_cases.batch(encoder_cases.PACKED, 20)
     del x["positions"]
     with pytest.raises(ValueError, match="expected positions with packed rows"):
         twin_of(folder, x)

@@ -103,13 +103,14 @@ def test_rows(tmp_path):
         (("--cases=cohort_9", "--seeds=one"), "--seeds: expected whole numbers, received 'one'"),
     ],
 )
-def test_wrong_flags_end_in_one_line(tmp_path, run_process, flags, expected):
-    done = run_process("benchmarks/balancing.py", f"--work_dir={tmp_path}/work", *flags)
+def test_wrong_flags_end_in_one_line(tmp_path, run_script, flags, expected):
+    done = run_script("benchmarks/balancing.py", f"--work_dir={tmp_path}/work", *flags)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and expected in done.stderr
     assert not (tmp_path / "work").exists()
 
 
-def test_a_case_from_end_to_end(tmp_path, run_process, monkeypatch):
+@pytest.mark.slow
+def test_a_case_from_end_to_end(tmp_path, monkeypatch):
     """The scale case in small, in this process: each method is in the table, and the second run trains nothing."""
     from comparison import tabular_case
 

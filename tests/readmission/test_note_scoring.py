@@ -7,7 +7,7 @@ import gzip
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
-from notes_data import generated_texts, train_readmission
+from notes_data import finished_readmission
 
 from medtop.evaluation.aggregation import read_aggregation
 from medtop.evaluation.calibration import read_calibrations
@@ -24,12 +24,9 @@ def rows_of(path):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(run_script):
     """A finished run on generated notes, with a calibration."""
-    path = tmp_path_factory.mktemp("scoring")
-    generated_texts(path, 80)
-    train_readmission(path, num_train_steps=8, baselines=False)
-    return path
+    return finished_readmission(run_script)[0]
 
 
 @pytest.fixture(scope="module")
@@ -246,11 +243,11 @@ def test_files_hold_what_was_scored(tmp_path, scorer):
     assert line.x.tolist() == [0, 3600, 3600, 7200, 7200] and line.y == pytest.approx([0, 0, 0.1, 0.1, 0.2])
 
 
-def test_the_script_scores_a_text_a_table_and_a_stay(folder, tmp_path, run_process):
+def test_the_script_scores_a_text_a_table_and_a_stay(folder, tmp_path, run_script):
     stay = next(read_stays(folder / "n.notes.test.parquet", Stay))
     (tmp_path / "note.txt").write_text(stay.text)
     script = ("run_scripts/score_notes.py", f"--run_dir={folder / 'run'}")
-    process = run_process(*script, "--text_file=note.txt", cwd=tmp_path)
+    process = run_script(*script, "--text_file=note.txt", cwd=tmp_path)
     evaluated = {row["admission_id"]: row for row in rows_of(folder / "run/readmission_predictions.csv")}
     risk = float(evaluated[stay.admission_id]["probability"])
     assert process.returncode == 0 and f"risk {risk:.4f}" in process.stdout, process.stderr
@@ -262,11 +259,11 @@ def test_the_script_scores_a_text_a_table_and_a_stay(folder, tmp_path, run_proce
         "--output_file=t.csv",
         f"--admission_id={stay.admission_id}",
     )
-    process = run_process(*timeline, cwd=tmp_path)
+    process = run_script(*timeline, cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     assert {row["admission_id"] for row in rows_of(tmp_path / "t.csv")} == {stay.admission_id}
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
-    process = run_process(*timeline, cwd=tmp_path)
+    process = run_script(*timeline, cwd=tmp_path)
     assert process.returncode == 1 and "t.csv: expected a new file" in process.stderr
 
 
@@ -287,11 +284,11 @@ def test_the_script_scores_a_text_a_table_and_a_stay(folder, tmp_path, run_proce
         (("--text_file=latin.txt",), "expected UTF-8 text; byte 2 is not"),
     ],
 )
-def test_what_cannot_be_scored_ends_in_one_line(folder, tmp_path, run_process, flags, message):
+def test_what_cannot_be_scored_ends_in_one_line(folder, tmp_path, run_script, flags, message):
     (tmp_path / "note.txt").write_text("fever")
     (tmp_path / "nul.txt").write_text("a\0b")
     (tmp_path / "blank.txt").write_text(" \n")
     (tmp_path / "latin.txt").write_bytes("fi\xe8vre".encode("latin-1"))
-    process = run_process("run_scripts/score_notes.py", f"--run_dir={folder / 'run'}", *flags, cwd=tmp_path)
+    process = run_script("run_scripts/score_notes.py", f"--run_dir={folder / 'run'}", *flags, cwd=tmp_path)
     assert process.returncode == 1 and message in process.stderr, process.stderr
     assert process.stderr.startswith("error: ") and process.stderr.count("\n") == 1

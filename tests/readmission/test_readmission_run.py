@@ -7,7 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
-from notes_data import generated_texts, note_config, train_readmission
+from notes_data import (
+    READMISSION_FLAGS,
+    TRAIN_READMISSION,
+    finished_readmission,
+    generated_texts,
+    note_config,
+    train_readmission,
+)
 from sklearn.metrics import average_precision_score, brier_score_loss, precision_recall_curve, roc_auc_score
 
 from medtop.cohort.splits import read_split_file
@@ -18,27 +25,6 @@ from medtop.readmission.prepare import TextInput, prepare, resolve_start, vocabu
 from medtop.training.options import TrainingOptions
 from medtop.training.run_directory import RunDirectory
 
-FLAGS = (
-    "--data_dir=n",
-    "--max_seq_length=32",
-    "--num_bootstrap=50",
-    "--train_batch_size=16",
-    "--row_lengths=32",
-    "--output_dir=run",
-)
-TRAIN = (
-    *FLAGS,
-    "--readmission_mode=discharge",
-    "--vocab_file=vocab.txt",
-    "--bert_config_file=config.json",
-    "--learning_rate=5e-3",
-    "--num_train_epochs=2",
-    "--true_risk_file=raw/true_risk.csv",
-    "--do_train",
-    "--do_eval",
-    "--task_name=readmission",
-)
-
 
 def rows_of(path):
     with open(path, newline="", encoding="utf-8") as file:
@@ -46,19 +32,15 @@ def rows_of(path):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Texts, and nothing trained."""
-    path = tmp_path_factory.mktemp("readmission")
-    generated_texts(path)
-    return path
+def trained(run_script):
+    """(folder, what the script said) after one run of the script."""
+    return finished_readmission(run_script)
 
 
 @pytest.fixture(scope="module")
-def trained(folder, run_process):
-    """(folder, what the script said) after one run of the script."""
-    process = run_process("run_scripts/run_readmission.py", *TRAIN, cwd=folder)
-    assert process.returncode == 0, process.stderr
-    return folder, process.stdout
+def folder(trained):
+    """Its folder, for what is refused before anything is written."""
+    return trained[0]
 
 
 def admissions_of(folder):
@@ -149,7 +131,7 @@ def test_no_patient_is_in_two_splits_at_any_step(trained):
     assert {row["patient_id"] for row in rows_of(folder / "run/readmission_predictions.csv")} == texts
 
 
-def test_a_patient_in_two_splits_is_refused(folder, tmp_path):
+def test_a_patient_in_two_splits_is_refused(tmp_path):
     generated_texts(tmp_path)
     train = parquet.read_table(tmp_path / "n.notes.train.parquet")
     test = parquet.read_table(tmp_path / "n.notes.test.parquet")
@@ -163,20 +145,20 @@ RESULTS = ("metrics.json", "readmission_predictions.csv", "notes.json", "best/we
 
 
 @pytest.mark.slow
-def test_evaluation_alone_gives_the_same(trained, run_process):
+def test_evaluation_alone_gives_the_same(trained, run_script):
     """It takes vocabulary, configuration and aggregation from the run, and has no training texts to fit a baseline."""
     folder, _ = trained
     before = {name: (folder / "run" / name).read_bytes() for name in RESULTS}
-    process = run_process("run_scripts/run_readmission.py", *FLAGS, "--do_eval", cwd=folder)
+    process = run_script("run_scripts/run_readmission.py", *READMISSION_FLAGS, "--do_eval", cwd=folder)
     assert process.returncode == 0 and "TF-IDF" not in process.stdout, process.stderr
     assert {name: (folder / "run" / name).read_bytes() for name in before} == before
 
 
 @pytest.mark.slow
-def test_the_same_command_again_changes_nothing(trained, run_process):
+def test_the_same_command_again_changes_nothing(trained, run_script):
     folder, said = trained
     before = {name: (folder / "run" / name).read_bytes() for name in RESULTS}
-    process = run_process("run_scripts/run_readmission.py", *TRAIN, cwd=folder)
+    process = run_script("run_scripts/run_readmission.py", *TRAIN_READMISSION, cwd=folder)
     assert process.returncode == 0 and said == process.stdout, process.stderr
     assert {name: (folder / "run" / name).read_bytes() for name in before} == before
 
@@ -195,8 +177,10 @@ def test_the_same_command_again_changes_nothing(trained, run_process):
         (("--max_seq_length=65",), "--max_seq_length: expected at most 64 (max_position_embeddings of config.json)"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line_before_anything_is_written(folder, run_process, flags, message):
-    process = run_process("run_scripts/run_readmission.py", *TRAIN, "--output_dir=refused", *flags, cwd=folder)
+def test_what_does_not_fit_is_refused_in_one_line_before_anything_is_written(folder, run_script, flags, message):
+    process = run_script(
+        "run_scripts/run_readmission.py", *TRAIN_READMISSION, "--output_dir=refused", *flags, cwd=folder
+    )
     assert process.returncode == 1 and message in process.stderr, process.stderr
     assert process.stderr.splitlines()[-1].startswith("error: ") and not (folder / "refused").exists()
 

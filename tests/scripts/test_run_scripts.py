@@ -132,12 +132,12 @@ def test_prediction_refuses_what_is_there_or_missing(run_script, tmp_path):
     assert (tmp_path / "out.csv").read_text() == "mine"
 
 
-def test_new_patients_without_labels_end_to_end(run_script, tmp_path):
+def test_new_patients_without_labels_end_to_end(run_either, tmp_path):
     """The probabilities of the script are those of the library, which tests/runs/ works out with NumPy."""
     run = finished_run()
     people = run.people["test"][:5]
     write_dataset(tmp_path / "new.tfrecord", people, tasks={}, split=None)
-    process = run_script(
+    process = run_either(
         "run_scripts/run_prediction.py",
         f"--run_dir={run.folder / 'run'}",
         "--input_file=new.tfrecord",
@@ -187,9 +187,10 @@ def wait_for(done, process, seconds=300):
         time.sleep(0.02)
 
 
-def test_trained_evaluated_and_said_what_comes_next(data, tmp_path):
+def test_trained_evaluated_and_said_what_comes_next(data, tmp_path, run_either):
     """Med-BERT's two tasks from records to metrics.json, by one command; it needs no validation split."""
-    process = finish(command(data, tmp_path / "run", "--do_eval", "--num_train_epochs=1", "--valid_file="))
+    _, *words = command(data, tmp_path / "run", "--do_eval", "--num_train_epochs=1", "--valid_file=")
+    process = run_either(*words)
     assert process.returncode == 0, process.stderr
     assert "Traceback" not in process.stderr and "AUROC" in process.stdout
     assert process.stdout.splitlines()[-1].startswith(

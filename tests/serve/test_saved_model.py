@@ -74,7 +74,13 @@ def exported(tmp_path_factory):
     return ServedRun.read(run), folder / "out", tf.saved_model.load(str(folder / "out" / "1"))
 
 
-COMBINATIONS = [(norm, pooling) for norm in ("post", "pre") for pooling in ("cls", "mean", "sum")]
+QUICK = (("pre", "mean"),)
+"""The fixture `exported` is post and cls; `test_encoder` holds all six against NumPy; each export compares itself."""
+COMBINATIONS = [
+    pytest.param(norm, pooling, marks=() if (norm, pooling) in QUICK else pytest.mark.slow)
+    for norm in ("post", "pre")
+    for pooling in ("cls", "mean", "sum")
+]
 
 
 @pytest.mark.parametrize("norm, pooling", COMBINATIONS)
@@ -114,16 +120,15 @@ def test_batch_equals_the_features_of_training(changes, tmp_path):
     """What the graph makes of a request is what features and pipeline make of the same patients, number by number."""
     served, encode = encoder_of(tmp_path / "run", **changes)
     assert {one["name"] for one in served.client_inputs()} >= {"codes", "visits"}
-    for seed in range(3):
-        people = generate_people(served, 15, seed)
-        x, _ = encode(client_request(served, people))
-        expected = numeric_batch(served, people)
-        assert x.keys() == expected.keys() == {*served.config.inputs, "patient_slots", "cls_positions"}
-        for key, values in expected.items():
-            np.testing.assert_array_equal(x[key], values, err_msg=key)
-            assert x[key].dtype == np.int32
-        if served.config.embeddings == ALL_EMBEDDINGS:
-            assert all(values.any() for key, values in expected.items() if key not in ("cls_positions", "segments"))
+    people = [person for seed in range(3) for person in generate_people(served, 15, seed)]
+    x, _ = encode(client_request(served, people))
+    expected = numeric_batch(served, people)
+    assert x.keys() == expected.keys() == {*served.config.inputs, "patient_slots", "cls_positions"}
+    for key, values in expected.items():
+        np.testing.assert_array_equal(x[key], values, err_msg=key)
+        assert x[key].dtype == np.int32
+    if served.config.embeddings == ALL_EMBEDDINGS:
+        assert all(values.any() for key, values in expected.items() if key not in ("cls_positions", "segments"))
 
 
 def test_signature_asks_for_what_the_config_uses(tmp_path):
@@ -531,8 +536,8 @@ def test_a_missing_or_short_run_is_one_line(name, plain_run, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["saved_model", "onnx"])
-def test_a_missing_run_is_one_line_of_the_script(form, tmp_path, run_process):
-    process = run_process(
+def test_a_missing_run_is_one_line_of_the_script(form, tmp_path, run_script):
+    process = run_script(
         "run_scripts/export_model.py",
         f"--run_dir={tmp_path / 'missing'}",
         f"--format={form}",
@@ -542,18 +547,18 @@ def test_a_missing_run_is_one_line_of_the_script(form, tmp_path, run_process):
     assert re.fullmatch(r"error: .*missing: expected a run directory \(with run.json\), found none\n", process.stderr)
 
 
-def test_the_script_exports_and_prints_the_parity(tmp_path, run_process):
-    run = make_run(tmp_path / "run")
-    process = run_process(
-        "run_scripts/export_model.py", f"--run_dir={run}", f"--output_dir={tmp_path / 'out'}", env=QUIET
-    )
-    assert process.returncode == 0 and process.stderr == "", process.stderr
+def test_the_script_exports_and_prints_the_parity(tmp_path, run_either, run_process):
+    run = make_run(tmp_path / "run", num_hidden_layers=1)
+    arguments = ("run_scripts/export_model.py", f"--run_dir={run}", f"--output_dir={tmp_path / 'out'}")
+    own_process = run_either is run_process
+    process = run_either(*arguments, env=QUIET if own_process else {})
+    assert process.returncode == 0 and (process.stderr == "" or not own_process), process.stderr
     first, second = process.stdout.splitlines()
     assert "out: parity with the Keras model: largest difference of a probability" in first
     assert float(first.partition("probability ")[2].split()[0]) <= 1e-5
     assert second.startswith("next: docker run") and "tensorflow/serving" in second
     assert "export_model.py --run_dir=" in (tmp_path / "out" / "README.md").read_text()
-    process = run_process("run_scripts/export_model.py", f"--run_dir={run}", f"--output_dir={tmp_path / 'out'}")
+    process = run_either(*arguments)
     assert process.returncode == 1 and "expected a new folder, found one" in process.stderr
 
 

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+from shared import shared_folder
 
 from medtop.cohort.vocabulary import SPECIAL_TOKENS, Vocabulary
 from medtop.notes.records import describe, examples_of, records_of
@@ -135,3 +136,43 @@ def train_readmission(folder, output="run", *, data_dir="n", import_folder=None,
     run = RunDirectory(options.output_dir)
     prepare.write_text_settings(run, prepare.text_settings(options))
     return run
+
+
+READMISSION_FLAGS = (
+    "--data_dir=n",
+    "--max_seq_length=32",
+    "--num_bootstrap=50",
+    "--train_batch_size=16",
+    "--row_lengths=32",
+    "--output_dir=run",
+)
+TRAIN_READMISSION = (
+    *READMISSION_FLAGS,
+    "--readmission_mode=discharge",
+    "--vocab_file=vocab.txt",
+    "--bert_config_file=config.json",
+    "--learning_rate=5e-3",
+    "--num_train_epochs=2",
+    "--true_risk_file=raw/true_risk.csv",
+    "--do_train",
+    "--do_eval",
+    "--task_name=readmission",
+)
+"""A command line of run_readmission.py, in the folder of `generated_texts`."""
+
+
+def finished_readmission(run_script):
+    """(folder, what the script said) of one run of run_readmission.py for all workers; its readers leave it as it is.
+
+    Args:
+        run_script: the fixture.
+    """
+
+    def fill(folder):
+        generated_texts(folder, 80)
+        process = run_script("run_scripts/run_readmission.py", *TRAIN_READMISSION, cwd=folder, timeout=1200)
+        assert process.returncode == 0, process.stderr
+        (folder / "said.txt").write_text(process.stdout)
+
+    folder = shared_folder("finished_readmission", fill)
+    return folder, (folder / "said.txt").read_text()

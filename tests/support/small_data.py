@@ -1,16 +1,14 @@
 """Small TFRecord data sets, encoders and runs: what the tests of everything after the features start from."""
 
-import atexit
 import dataclasses
 import functools
 import json
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sequence_cases import TASKS, chunk_of, random_patients
+from shared import shared_folder
 
 from medtop.cohort.vocabulary import CLS_ID, SPECIAL_TOKENS, Vocabulary
 from medtop.data import tfrecord
@@ -157,7 +155,9 @@ def write_splits(folder, sizes=(40, 24, 24), make=patients):
 def training_options(folder, files, config=None, **changes):
     """`TrainingOptions` of a run of few steps in `folder/run`; `files` as `write_splits` gives them."""
     config_file = folder / "config.json"
-    config_file.write_text(json.dumps((config or small_config()).to_dict() | {"vocab_size": 0}))
+    text = json.dumps((config or small_config()).to_dict() | {"vocab_size": 0})
+    if not config_file.exists() or config_file.read_text() != text:  # another worker may be reading it
+        config_file.write_text(text)
     options = dict(
         output_dir=str(folder / "run"),
         bert_config_file=str(config_file),
@@ -184,31 +184,29 @@ class FinishedRun:
     Attributes:
         folder: holds `run`, the data sets and config.json.
         options: `TrainingOptions`.
-        results: `medtop.runs.results.Results`.
         people: dict split -> patients.
     """
 
     folder: Path
     options: TrainingOptions
-    results: object
     people: dict
 
 
 @functools.cache
 def finished_run():
-    """One run for all tests of a process that need a trained one; they must leave its folder as it is.
+    """One run for all tests of all workers that need a trained one; they must leave its folder as it is."""
+    folder = shared_folder("finished_run", _finish)
+    sizes = zip(("train", "valid", "test"), SIZES, (1, 2, 3), strict=True)
+    return FinishedRun(folder, _finished_options(folder), {split: planted(size, seed) for split, size, seed in sizes})
 
-    The test split's file is away while the run trains: reading it then would be an error.
-    """
-    import tensorflow as tf
 
-    from medtop.runs import execute
+SIZES = (320, 120, 120)
 
-    folder = Path(tempfile.mkdtemp(prefix="medtop-tests-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    files = write_splits(folder, (320, 120, 120), planted)
+
+def _finished_options(folder):
+    files = {name: str(folder / f"{name}.tfrecord") for name in ("input_file", "valid_file", "test_file")}
     config = small_config(embeddings=("code", "visit"), pooling="mean", initializer_range=0.3)  # it learns in few steps
-    options = training_options(
+    return training_options(
         folder,
         files,
         config,
@@ -221,8 +219,17 @@ def finished_run():
         best_metric="long_stay.loss",
         num_bootstrap=100,
     )
-    train = execute.Trainer.train
-    test_file = Path(files["test_file"])
+
+
+def _finish(folder):
+    """Trains and evaluates. The test split's file is away while the run trains: reading it then would be an error."""
+    import tensorflow as tf
+
+    from medtop.runs import execute
+
+    write_splits(folder, SIZES, planted)
+    options, train = _finished_options(folder), execute.Trainer.train
+    test_file = Path(options.test_file)
 
     def train_without_test_file(trainer):
         test_file.rename(f"{test_file}.away")
@@ -233,7 +240,5 @@ def finished_run():
     tf.config.run_functions_eagerly(False)  # as users train, whatever the test that comes first prefers
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execute.Trainer, "train", train_without_test_file)
-        results = execute.execute(options, command="python run_scripts/run_toppretraining.py --made=up")
+        execute.execute(options, command="python run_scripts/run_toppretraining.py --made=up")
     tf.config.run_functions_eagerly(eager)
-    sizes = zip(("train", "valid", "test"), (320, 120, 120), (1, 2, 3), strict=True)
-    return FinishedRun(folder, options, results, {split: planted(size, seed) for split, size, seed in sizes})

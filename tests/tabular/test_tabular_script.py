@@ -14,11 +14,11 @@ SMALL = ("--folds=2", "--epochs=2", "--hidden=8,4", "--num_bootstrap=50", "--bat
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, run_process):
+def finished(tmp_path_factory, run_script):
     """(folder of the table, run directory, what the script printed)."""
     folder = tmp_path_factory.mktemp("script")
     data, schema = write(folder)
-    done = run_process(
+    done = run_script(
         SCRIPT,
         f"--data_file={data}",
         f"--schema_file={schema}",
@@ -31,8 +31,8 @@ def finished(tmp_path_factory, run_process):
     return folder, folder / "run", done
 
 
-def again(run_process, folder, *more, run="run"):
-    return run_process(
+def again(run_script, folder, *more, run="run"):
+    return run_script(
         SCRIPT,
         f"--data_file={folder}/table.csv",
         f"--schema_file={folder}/schema.json",
@@ -95,30 +95,30 @@ def test_the_files(finished):
         assert f">{title}<" in page
 
 
-def test_the_same_command_trains_nothing_again(finished, run_process):
+def test_the_same_command_trains_nothing_again(finished, run_script):
     folder, run, first = finished
     kept = {path.name: path.stat().st_mtime_ns for path in (run / "cells").iterdir()}
     metrics, log = (run / "metrics.json").read_bytes(), (run / "train_log.jsonl").read_bytes()
-    done = again(run_process, folder, "--loss_balancing=fixed,gradnorm", "--plot")
+    done = again(run_script, folder, "--loss_balancing=fixed,gradnorm", "--plot")
     assert done.returncode == 0 and done.stdout == first.stdout and "fold" not in done.stderr
     assert {path.name: path.stat().st_mtime_ns for path in (run / "cells").iterdir()} == kept
     assert (run / "metrics.json").read_bytes() == metrics and (run / "train_log.jsonl").read_bytes() == log
 
 
-def test_a_stopped_run_goes_on_and_ends_as_one_that_never_stopped(finished, run_process):
+def test_a_stopped_run_goes_on_and_ends_as_one_that_never_stopped(finished, run_script):
     folder, run, first = finished
     kept = {path: path.read_bytes() for path in (run / "cells").iterdir()}
     lost = [path for path in kept if path.name in ("gradnorm-fold2.npz", "single_task-fold1.npz")]
     for path in lost:
         path.unlink()
-    done = again(run_process, folder, "--loss_balancing=fixed,gradnorm", "--plot")
+    done = again(run_script, folder, "--loss_balancing=fixed,gradnorm", "--plot")
     assert done.returncode == 0 and done.stdout == first.stdout
     assert done.stderr.count("done") == len(lost) == 2
 
 
-def test_other_settings_are_refused_unless_overwritten(finished, run_process):
+def test_other_settings_are_refused_unless_overwritten(finished, run_script):
     folder, run, _ = finished
-    refused = again(run_process, folder, "--learning_rate=0.01", "--seed=5")
+    refused = again(run_script, folder, "--learning_rate=0.01", "--seed=5")
     assert refused.returncode == 1
     assert refused.stderr == (
         f"error: {run}: expected the settings that the run was started with, received another "
@@ -142,9 +142,9 @@ def test_other_settings_are_refused_unless_overwritten(finished, run_process):
         ),
     ],
 )
-def test_a_wrong_schema_ends_in_one_line(tmp_path, run_process, schema, rows, expected):
+def test_a_wrong_schema_ends_in_one_line(tmp_path, run_script, schema, rows, expected):
     data, described = write(tmp_path, rows, schema)
-    done = run_process(SCRIPT, f"--data_file={data}", f"--schema_file={described}", f"--output_dir={tmp_path}/run")
+    done = run_script(SCRIPT, f"--data_file={data}", f"--schema_file={described}", f"--output_dir={tmp_path}/run")
     assert done.returncode == 1 and done.stdout == "" and not (tmp_path / "run").exists()
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and expected in done.stderr
 
@@ -162,15 +162,15 @@ def test_a_wrong_schema_ends_in_one_line(tmp_path, run_process, schema, rows, ex
         ("--folds=100", "--folds: expected 2 to 30 (the groups of rows), received 100"),
     ],
 )
-def test_wrong_flags_end_in_one_line(finished, run_process, flag, expected):
-    done = again(run_process, finished[0], flag, run="other")
+def test_wrong_flags_end_in_one_line(finished, run_script, flag, expected):
+    done = again(run_script, finished[0], flag, run="other")
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and expected in done.stderr
     assert not (finished[0] / "other").exists()
 
 
-def test_a_dry_run_writes_nothing(tmp_path, run_process):
+def test_a_dry_run_writes_nothing(tmp_path, run_script):
     data, schema = write(tmp_path, schema={"rows": ["kt_v > 1.5"]})
-    done = run_process(
+    done = run_script(
         SCRIPT,
         f"--data_file={data}",
         f"--schema_file={schema}",
@@ -183,10 +183,10 @@ def test_a_dry_run_writes_nothing(tmp_path, run_process):
     assert kept + dropped == 60 and "target mode: 2 classes" in done.stdout and "target flow: regression" in done.stdout
 
 
-def test_generated_hemodialysis_rows_fit_their_schema(tmp_path, run_process, repo_root):
-    made = run_process("preprocessing/make_hemodialysis_rows.py", f"--output_file={tmp_path}/h.csv", "--num_rows=300")
+def test_generated_hemodialysis_rows_fit_their_schema(tmp_path, run_script, repo_root):
+    made = run_script("preprocessing/make_hemodialysis_rows.py", f"--output_file={tmp_path}/h.csv", "--num_rows=300")
     assert made.returncode == 0, made.stderr
-    done = run_process(
+    done = run_script(
         SCRIPT,
         f"--data_file={tmp_path}/h.csv",
         f"--output_dir={tmp_path}/run",
@@ -196,9 +196,9 @@ def test_generated_hemodialysis_rows_fit_their_schema(tmp_path, run_process, rep
     assert done.returncode == 0 and done.stdout.count("target ") == 10, done.stderr
 
 
-def test_the_kidney_table_from_one_command(test_data, tmp_path, run_process, repo_root):
+def test_the_kidney_table_from_one_command(test_data, tmp_path, run_either, repo_root):
     """Acceptance: uci_ckd, one command, the table. Two folds and few epochs here; docs/tabular.md has the full run."""
-    done = run_process(
+    done = run_either(
         SCRIPT,
         f"--data_file={test_data}/uci_ckd/kidney_disease.csv.gz",
         f"--output_dir={tmp_path}/run",
@@ -217,15 +217,15 @@ def test_the_kidney_table_from_one_command(test_data, tmp_path, run_process, rep
 
 
 @pytest.mark.slow
-def test_yaib_tables_from_two_commands(test_data, tmp_path, run_process, repo_root):
-    made = run_process(
+def test_yaib_tables_from_two_commands(test_data, tmp_path, run_script, repo_root):
+    made = run_script(
         "preprocessing/make_yaib_table.py",
         f"--yaib_dir={test_data}/yaib_mimic_demo",
         f"--patients_file={test_data}/mimic3_demo/ICUSTAYS.csv.gz",
         f"--output_file={tmp_path}/icu.csv",
     )
     assert made.returncode == 0 and made.stdout.startswith("132 stays: "), made.stderr
-    done = run_process(
+    done = run_script(
         SCRIPT,
         f"--data_file={tmp_path}/icu.csv",
         f"--output_dir={tmp_path}/run",
@@ -244,12 +244,10 @@ def test_yaib_tables_from_two_commands(test_data, tmp_path, run_process, repo_ro
     assert counts == {"mortality24": 99, "los": 113, "kidney_function": 69}
 
 
-def test_yaib_tables_that_are_not_there(tmp_path, run_process):
-    done = run_process(
-        "preprocessing/make_yaib_table.py", f"--yaib_dir={tmp_path}", f"--output_file={tmp_path}/icu.csv"
-    )
+def test_yaib_tables_that_are_not_there(tmp_path, run_script):
+    done = run_script("preprocessing/make_yaib_table.py", f"--yaib_dir={tmp_path}", f"--output_file={tmp_path}/icu.csv")
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "found no such file" in done.stderr
-    assert not (tmp_path / "i.csv").exists()
+    assert not (tmp_path / "icu.csv").exists()
 
 
 def test_the_schema_in_the_documentation_is_read(repo_root, tmp_path):

@@ -118,8 +118,8 @@ CASES = {
 }
 
 
-FAST = ("all", "uneven")
-"""Cases of the quick tests; a process takes seconds to trace each, and GradNorm's much longer than the others'."""
+FAST = ("uneven",)
+"""Cases of the quick tests, in `fit` too; a process takes seconds to trace each. Every case is in the slow ones."""
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,8 @@ def check_what_cases_say(results):
         if "balancing" in CASES[name]:
             weights = [[row[key] for key in row if key.endswith("_weight")] for row in logs]
             assert np.ptp(weights, axis=0).min() > 1e-3, name  # every task's
-    assert any(row["long_stay_loss"] == 0.0 for row in results["all"][0])
+    if "all" in results:
+        assert any(row["long_stay_loss"] == 0.0 for row in results["all"][0])
     if "gradnorm" in results:
         cosines = [key for row in results["gradnorm"][0] for key in row if key.endswith("_gradient_cosine")]
         assert len(cosines) == 4 * 3

@@ -191,7 +191,9 @@ def test_a_killed_run_goes_on_to_the_same_bits(options, whole, tmp_path):
         np.testing.assert_array_equal(array, best[path], err_msg=path)
 
 
-@pytest.mark.parametrize("number", [2, 4, 100])
+@pytest.mark.parametrize(
+    "number", [pytest.param(2, marks=pytest.mark.slow), 4, pytest.param(100, marks=pytest.mark.slow)]
+)
 def test_steps_that_are_read_together_give_the_same_run(options, whole, tmp_path, number):
     """Also killed between: what is saved are the weights after the step that it names."""
 
@@ -450,7 +452,7 @@ def test_a_signal_during_the_last_validation_is_heard(scripted, monkeypatch):
 
 # A run that learned something (see `small_data.finished_run`).
 def test_planted_signal_is_learned_and_noise_is_not():
-    metrics = finished_run().results.metrics["test"]
+    metrics = json.loads((finished_run().folder / "run" / "metrics.json").read_text())["test"]
     assert metrics["long_stay"]["long_stay"]["roc_auc"]["value"] > 0.95
     for label in ("MACE_365", "CKD_365"):
         entry = metrics["complications"][label]
@@ -555,10 +557,8 @@ def test_telemetry_weights_and_their_plot(options, tmp_path):
     assert any("balancer_log_weights" in name for name in arrays)
 
 
-@pytest.mark.parametrize(
-    "balancing",
-    [pytest.param("uncertainty", marks=pytest.mark.slow), "gradnorm", pytest.param("random", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow  # quick: the balancer's variables are in the checkpoint (telemetry above, test_balancing_state)
+@pytest.mark.parametrize("balancing", ["uncertainty", "gradnorm", "random"])
 def test_a_killed_run_goes_on_to_the_same_bits_with_each_balancer(options, tmp_path, balancing):
     about = replaced(options, loss_balancing=balancing, packing=True, row_lengths="16,64")
     whole = trainer(about, tmp_path / "whole")
