@@ -2,7 +2,7 @@
 
 Example:
 
-  python benchmarks/calibration_methods.py --draws=400
+  python benchmarks/calibration_methods.py --draws=100
 
 One score t per patient, standard normal; a model that shows the logit z(t) while the true risk is p(t), in five worlds
 (`WORLDS`). Each method is fitted on n validation patients drawn from p; shown is the mean of abs(calibrated - true
@@ -27,7 +27,7 @@ from medtop.files.options import SEED, at_least, option  # noqa: E402
 class Options:
     """How much is simulated."""
 
-    draws: int = option(400, "Validation samples of each size.", rule=at_least(1))
+    draws: int = option(100, "Validation samples of each size.", rule=at_least(1))
     sizes: tuple[int, ...] = option((20, 50, 100, 200, 500, 1000, 5000), "Validation patients.")
     seed: int = option(0, "Seed of the draws.", rule=SEED)
 

@@ -7,7 +7,6 @@ Letters: N examples.
 """
 
 import numpy as np
-from scipy import optimize
 
 from medtop.evaluation.predictions import sigmoid
 
@@ -52,26 +51,50 @@ def fit_platt(logits, targets, weights=None, *, prior=PRIOR_OBSERVATIONS, fit_in
     parts = np.concatenate([weights, [prior / 2, prior / 2]])
     shares = np.concatenate([positive, [share, share]])
 
-    def loss(parameters):
-        scores = parameters[0] * points + parameters[1]
-        pull = parts * (sigmoid(scores) - shares)
-        return parts @ (np.logaddexp(0, scores) - shares * scores), np.array([pull @ points, pull.sum()])
-
-    fitted = optimize.minimize(
-        loss,
-        np.array([1.0, 0.0]),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(SMALLEST_SLOPE, SMALLEST_SLOPE if equal else None), (None, None) if fit_intercept else (0.0, 0.0)],
-        options={"maxiter": 500, "ftol": 1e-15, "gtol": 1e-9},
-    )
-    slope, intercept = map(float, fitted.x)
+    slope, intercept = 0.0 if equal else 1.0, 0.0
+    if not equal:
+        slope, intercept = _newton(points, parts, shares, slope, intercept, free=(True, fit_intercept))
+    held = slope <= SMALLEST_SLOPE
+    if held:  # the loss is convex: where its minimum lies below the bound, the best allowed point lies on it
+        slope, intercept = _newton(points, parts, shares, SMALLEST_SLOPE, 0.0, free=(False, fit_intercept))
     reason = None
     if equal:
         reason = "slope held: all validation scores are equal"
-    elif slope <= SMALLEST_SLOPE * (1 + 1e-9):
+    elif held:
         reason = (
             f"slope held at {SMALLEST_SLOPE} per standard deviation: validation scores do not rank positives above "
             "negatives"
         )
     return slope / scale, intercept - slope * centre / scale, reason
+
+
+def _newton(points, parts, shares, slope, intercept, free, most=100):
+    """Newton's method with halved steps on the (convex) weighted log loss; parameters that are not `free` stay.
+
+    Returns:
+        (slope, intercept). On separable data without a prior there is no minimum: it stops after `most` steps.
+    """
+    columns = np.stack([points, np.ones_like(points)])[list(free)]
+    fixed = np.where(free[0], 0.0, slope * points) + (0.0 if free[1] else intercept)
+    values = np.array([slope, intercept])[list(free)]
+
+    def loss(values):
+        scores = fixed + values @ columns
+        return parts @ (np.logaddexp(0, scores) - shares * scores)
+
+    best = loss(values)
+    for _ in range(most if len(values) else 0):
+        chances = sigmoid(fixed + values @ columns)
+        gradient = columns @ (parts * (chances - shares))
+        curvature = (columns * (parts * chances * (1 - chances))) @ columns.T
+        step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
+        if gradient @ step <= 1e-20 * (1 + abs(best)):
+            break
+        length = 1.0
+        while (found := loss(values - length * step)) > best and length > 1e-10:
+            length /= 2
+        if length <= 1e-10:
+            break
+        values, best = values - length * step, found
+    parameters = iter(values)
+    return (float(next(parameters)) if free[0] else slope), (float(next(parameters)) if free[1] else intercept)
