@@ -9,7 +9,7 @@ import pytest
 
 from medtop.cohort.build import Options
 from medtop.cohort.manifest import summary_lines
-from medtop.cohort.preprocess import Input, preprocess
+from medtop.cohort.preprocess import CohortInput, preprocess
 from medtop.files.errors import DataError
 from medtop.sources.dates import DateRules
 from medtop.sources.rules import Rules
@@ -31,7 +31,7 @@ def run(table, folder):
 
 
 def input_of(path, flags):
-    return Input(str(path), rules=Rules(dates=DateRules(**flags)))
+    return CohortInput(str(path), rules=Rules(dates=DateRules(**flags)))
 
 
 def counts_of(manifest):

@@ -11,7 +11,7 @@ import pytest
 from medtop.cohort.build import Options
 from medtop.cohort.endpoints import SHIPPED
 from medtop.cohort.pickled_lists import SEXES, read_chunks
-from medtop.cohort.preprocess import Input, preprocess
+from medtop.cohort.preprocess import CohortInput, preprocess
 from medtop.cohort.vocabulary import Vocabulary
 from medtop.synthetic.cohort import write_cohort
 
@@ -45,7 +45,7 @@ def examples_of(prefix):
 def compare(folder, data, tables, rows=None, **options):
     """Runs preprocessing on `data`, recounts `tables`, holds everything together; (examples, manifest)."""
     chosen = Options(endpoints=ENDPOINTS, min_code_count=1, **options)
-    manifest = preprocess(Input(str(data)), chosen, str(folder / "out")).manifest
+    manifest = preprocess(CohortInput(str(data)), chosen, str(folder / "out")).manifest
     lists = rules.endpoint_lists(SHIPPED / f"{ENDPOINTS}.json")
     wanted, left_out = rules.cohort(
         *tables,
