@@ -55,9 +55,9 @@ def _typed_time(layout, path, name, kind, dates):
     value = quote_name(layout.headers[name])
     layout.raw[name] = f"CASE WHEN {value} IS NOT NULL THEN '{'date' if kind == 'DATE' else 'date and time'}' END"
     moment = f"CAST({value} AS TIMESTAMP)"
-    if "TIME ZONE" in kind:
+    if "TIME ZONE" in kind or kind.startswith("TIMESTAMPTZ"):  # TIMESTAMPTZ_NS: pandas' nanoseconds
         own = _zone(path, layout.headers[name])
-        moment = zoned_sql(value, dates.time_zone or own)
+        moment = zoned_sql(f"CAST({value} AS TIMESTAMPTZ)", dates.time_zone or own)
         if not dates.time_zone:
             layout.notes.append(
                 f"Column {layout.headers[name]}: local time of {own}, as the file says"
