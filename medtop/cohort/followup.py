@@ -59,7 +59,8 @@ def cumulative_incidence(counts, horizons):
     Returns:
         list of floats, None where nobody is observed so long.
 
-    >>> cumulative_incidence(np.array([[0, 0, 0], [1, 0, 0], [0, 0, 2], [1, 0, 1]]), [1, 2, 3])
+    >>> risks = cumulative_incidence(np.array([[0, 0, 0], [1, 0, 0], [0, 0, 2], [1, 0, 1]]), [1, 2, 3])
+    >>> [round(risk, 6) for risk in risks]
     [0.2, 0.2, 0.6]
     """
     ends = counts.sum(1)

@@ -117,7 +117,10 @@ def scorer_of(predictions):
 
 def test_labels_with_few_positives_do_not_choose_the_best_epoch(caplog):
     pytest.importorskip("tensorflow")  # medtop.training loads it
+    from medtop.training import validation
     from medtop.training.validation import validation_measures
+
+    validation._warn_once.cache_clear()  # another test may have warned
 
     task = types.SimpleNamespace(name="complications", labels=drawn().labels, positive_weights=None, weight=1.0)
     valid = drawn(seed=1)

@@ -132,6 +132,7 @@ def folder(tmp_path):
 def test_bad_rows_are_listed(folder):
     lines = (folder / "ADMISSIONS.csv").read_text().splitlines()
     lines[3] = "1,13,2150-02-02 10:00:00,soon,,URGENT"
+    first = len(lines) + 1
     lines += [
         ",14,2150-01-01,2150-01-02,,URGENT",
         "1,,2150-01-01,2150-01-02,,URGENT",
@@ -164,11 +165,11 @@ def test_bad_rows_are_listed(folder):
     manifest = run(folder, mode="discharge")
     assert rejects_of(folder) == [
         ("ADMISSIONS.csv", 4, "dischtime", "discharge_unparsable"),
-        ("ADMISSIONS.csv", 26, "subject_id", "patient_id_empty"),
-        ("ADMISSIONS.csv", 27, "hadm_id", "admission_id_empty"),
-        ("ADMISSIONS.csv", 28, "dischtime", "discharge_before_admit"),
-        ("ADMISSIONS.csv", 29, "admittime", "admit_sentinel"),
-        ("ADMISSIONS.csv", 30, "DISCHTIME", "too_few_columns"),
+        ("ADMISSIONS.csv", first, "subject_id", "patient_id_empty"),
+        ("ADMISSIONS.csv", first + 1, "hadm_id", "admission_id_empty"),
+        ("ADMISSIONS.csv", first + 2, "dischtime", "discharge_before_admit"),
+        ("ADMISSIONS.csv", first + 3, "admittime", "admit_sentinel"),
+        ("ADMISSIONS.csv", first + 4, "DISCHTIME", "too_few_columns"),
         ("NOTEEVENTS.csv", 4, "HADM_ID", "admission_id_empty"),
         ("NOTEEVENTS.csv", 5, "SUBJECT_ID", "patient_id_empty"),
         ("NOTEEVENTS.csv", 6, "TEXT", "text_empty"),

@@ -34,18 +34,26 @@ def scorer(folder):
     return NoteScorer(folder / "run", batch_size=5)
 
 
-def test_the_risk_is_that_of_the_evaluation(folder, scorer):
+@pytest.fixture(scope="module")
+def rounding(folder):
+    """What float32 logits of other batches may do to a risk: calibration multiplies their last digits by its slope."""
+    return 1e-6 * max(
+        1.0, read_calibrations(folder / "run/calibration.json")["readmission"].labels["readmission"].slope
+    )
+
+
+def test_the_risk_is_that_of_the_evaluation(folder, scorer, rounding):
     evaluated = {row["admission_id"]: row for row in rows_of(folder / "run/readmission_predictions.csv")}
     stays = list(read_stays(folder / "n.notes.test.parquet", Stay))
     scored = scorer.score([stay.text for stay in stays])
     assert len(stays) == len(evaluated) > 15 and np.ptp(scored.probabilities) > 0
     for row, stay in enumerate(stays):
         expected = evaluated[stay.admission_id]
-        assert scored.probabilities[row, 0] == pytest.approx(float(expected["probability"]), abs=1e-5)
+        assert scored.probabilities[row, 0] == pytest.approx(float(expected["probability"]), abs=10 * rounding)
         assert (scored.texts == row).sum() == int(expected["windows"])
 
 
-def test_windows_add_up_to_the_risk(folder, scorer):
+def test_windows_add_up_to_the_risk(folder, scorer, rounding):
     """The published formula on the window probabilities, then the run's calibration, gives the risk."""
     stays = list(read_stays(folder / "n.notes.test.parquet", Stay))
     scored = scorer.score([stay.text for stay in stays])
@@ -56,7 +64,8 @@ def test_windows_add_up_to_the_risk(folder, scorer):
         mine = scored.texts == row
         found, n = scored.window_probabilities[mine, 0], mine.sum()
         joint = (found.max() + found.mean() * n / c) / (1 + n / c)
-        assert scored.probabilities[row, 0] == pytest.approx(sigmoid(entry.slope * logit(joint) + entry.intercept))
+        risk = sigmoid(entry.slope * logit(joint) + entry.intercept)
+        assert scored.probabilities[row, 0] == pytest.approx(risk, abs=rounding)
         assert scored.shares[mine, 0].sum() == pytest.approx(1)
         assert scored.numbers[mine].tolist() == list(range(n)) and scored.starts[mine][0] == 0
         assert scored.ends[mine][-1] == len(stay.text)
@@ -64,7 +73,7 @@ def test_windows_add_up_to_the_risk(folder, scorer):
         assert len(drivers) == min(3, n) and drivers[0] == np.flatnonzero(mine)[np.argmax(found)]
 
 
-def test_a_timeline_is_the_risk_of_each_beginning(folder, scorer):
+def test_a_timeline_is_the_risk_of_each_beginning(folder, scorer, rounding):
     notes = read_notes(folder / "raw/NOTEEVENTS.csv", need_times=True)
     stays = [stay for stay in stays_of_notes(notes, scorer.clean, Stay) if len(stay.starts) > 2][:3]
     moments = scorer.timeline(stays)
@@ -80,7 +89,7 @@ def test_a_timeline_is_the_risk_of_each_beginning(folder, scorer):
                 number + 1,
                 stay.times[number],
             )
-            assert moment.probabilities == pytest.approx(alone[number], abs=1e-6)
+            assert moment.probabilities == pytest.approx(alone[number], abs=rounding)
             place += 1
         assert stay.times == sorted(stay.times)
 
