@@ -83,7 +83,7 @@ test-extras: $(STAMP)
 	$(RUN) -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile tests/convert tests/text/test_notes_tokens.py tests/serve/test_onnx.py \
 	  tests/entities \
 	  tests/serve/test_serving_docs.py tests/house/test_deploy.py tests/evaluation/test_clinical_peers.py \
-	  tests/evaluation/test_meds_files.py
+	  tests/evaluation/test_meds_files.py tests/runs/test_wide_run.py
 
 lint: $(STAMP)
 	$(RUN) -m ruff check

@@ -7,6 +7,8 @@ Example:
     --output_file=data/new.tfrecord --vocab_file=data/new.types
   python run_scripts/run_prediction.py --run_dir=runs/first --input_file=data/new.tfrecord \\
     --output_file=new_predictions.csv
+
+Where the new records carry labels, run_evaluation.py measures the model on them.
 """
 
 import dataclasses

@@ -64,6 +64,7 @@ def test_the_users_own_log_level_wins(given):
     assert process.stdout.strip() in ({given} if given else {"2", "3"})
 
 
+@pytest.mark.slow
 def test_real_tensorflow_says_nothing():
     process = run("quiet_tensorflow()\nimport tensorflow as tf\nprint(int(tf.constant(1) + 1))")
     assert (process.returncode, process.stdout) == (0, "2\n")

@@ -476,6 +476,7 @@ def work_at_import(modules, scripts=()):
     return process.stdout.split("\n")[:-1] if process.stdout.strip() else []
 
 
+@pytest.mark.slow
 def test_nothing_is_done_at_import(tmp_path):
     """Fault 11: work at import."""
     pytest.importorskip("tensorflow", reason="some rooms load it")

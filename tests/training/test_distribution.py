@@ -164,6 +164,7 @@ def check_equal(folder, expected, results, strategy, places=(None,), fit=(), **a
         assert_equal(expected[alone], read(results / f"{name}.npz"), by_fit=bool(by_fit))
 
 
+@pytest.mark.slow
 def test_two_mirrored_devices_equal_one(folder, alone, tmp_path):
     expected = alone(FAST)
     check_what_cases_say(expected)

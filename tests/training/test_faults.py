@@ -70,8 +70,9 @@ class DiskFull:
 
 @pytest.mark.parametrize(
     "allowed, left",
-    [pytest.param(1, [2], marks=pytest.mark.slow), (2, [2, 4]), pytest.param(3, [2, 4], marks=pytest.mark.slow)],
+    [(1, [2]), (2, [2, 4]), (3, [2, 4])],
 )
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_leaves_what_was_finished(options, monkeypatch, allowed, left):
     """The second or third checkpoint, or the best weights, cannot be written any more."""
     with monkeypatch.context() as patch:
@@ -105,6 +106,7 @@ def last_line(process, code=1):
     return line
 
 
+@pytest.mark.slow
 def test_a_quota_ends_the_script_in_one_line(options, tmp_path):
     """No file may grow beyond 20 kB: the weights do not fit."""
 

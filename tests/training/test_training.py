@@ -191,9 +191,8 @@ def test_a_killed_run_goes_on_to_the_same_bits(options, whole, tmp_path):
         np.testing.assert_array_equal(array, best[path], err_msg=path)
 
 
-@pytest.mark.parametrize(
-    "number", [pytest.param(2, marks=pytest.mark.slow), 4, pytest.param(100, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [2, 4, 100])
 def test_steps_that_are_read_together_give_the_same_run(options, whole, tmp_path, number):
     """Also killed between: what is saved are the weights after the step that it names."""
 
@@ -250,6 +249,7 @@ def test_xla_is_for_gpus_unless_asked_for(options, tmp_path, monkeypatch):
         assert distribution.Distribution(None).compiles(word) is expected
 
 
+@pytest.mark.slow
 def test_a_profile_tells_the_parts_and_changes_nothing(options, whole, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(profile, "FIRST", 1)
     monkeypatch.setattr(profile, "STEPS", 2)
