@@ -71,7 +71,7 @@ def run_path(folder, planted, run_script):
         "--do_train",
         "--do_eval",
         "--tasks=disease",
-        "--num_train_epochs=8",
+        "--num_train_epochs=16",
         "--learning_rate=1e-2",
         "--nobaselines",
         "--num_bootstrap=200",

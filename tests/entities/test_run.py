@@ -91,6 +91,7 @@ def test_run(prefix, tmp_path, run_script):
 @pytest.mark.slow
 def test_encoder_is_trained_resumed_and_marks_texts(prefix, tmp_path, run_script):
     """The trainers' flags, a run that is done before, the rivals beside, and a folder of texts."""
+    pytest.importorskip("pycrfsuite", reason="python-crfsuite is not installed: the extra [entities]")
     pytest.importorskip("tensorflow", reason="training needs TensorFlow")
     config = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
               "activation": "gelu", "initializer_range": 0.15, "hidden_dropout_prob": 0.0, "word_channel_size": 512,

@@ -94,9 +94,9 @@ def test_true_risks_have_slope_1_and_intercept_0():
     inside = {"calibration_slope": 0, "calibration_intercept": 0, "observed_expected": 0}
     right = {"calibration_slope": 1, "calibration_intercept": 0, "observed_expected": 1}
     for seed in range(100):
-        p, y, who = sample(400, seed=seed)
+        p, y, who = sample(1000, seed=seed)
         ids = np.array([f"p{number}" for number in who])
-        measures = clinical_measures(predictions_of(p, y, ids), p[:, None], num_bootstrap=200, seed=seed)["label"]
+        measures = clinical_measures(predictions_of(p, y, ids), p[:, None], num_bootstrap=500, seed=seed)["label"]
         for name in inside:
             entry = measures["measures"][name]
             inside[name] += entry["low"] <= right[name] <= entry["high"]
