@@ -296,7 +296,7 @@ class BatchMaker:
         """Segments [B, T] made from the visit numbers; 0 where the config does not read them."""
         if self.config.segment == "visit":
             return x["visits"]
-        return x["visits"] % 2 * x["patient_slots"] if self.config.segment == "alternating" else 0 * x["patient_slots"]
+        return x["visits"] % 2 if self.config.segment == "alternating" else 0 * x["patient_slots"]
 
     def _masked(self, patients, placed):
         """mask_positions, labels, weights, each [B, M]; unused places point at 0 with weight 0."""

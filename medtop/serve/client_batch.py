@@ -204,7 +204,7 @@ class ClientBatch:
         x["segments"] = {
             "zero": tf.zeros_like(slots),
             "visit": rows["visits"],
-            "alternating": rows["visits"] % 2 * slots,
+            "alternating": rows["visits"] % 2,
         }[config.segment]
         if "sex" in values:
             sexes = tf.argmax(tf.equal(values["sex"][:, None], tf.constant(SEXES)[None, :]), axis=1)

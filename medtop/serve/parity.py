@@ -165,7 +165,7 @@ def numeric_batch(served, people):
         x[key][slots > 0] = np.concatenate([sequence[key] for sequence in sequences])
     x["patient_slots"], x["cls_positions"] = slots, np.zeros((len(people), 1), np.int32)
     x["positions"] = np.arange(slots.shape[1], dtype=np.int32) * slots
-    segments = {"zero": 0 * slots, "visit": x["visits"], "alternating": x["visits"] % 2 * slots}
+    segments = {"zero": 0 * slots, "visit": x["visits"], "alternating": x["visits"] % 2}
     x["segments"] = segments[served.config.segment]
     x["sexes"] = np.array([[SEXES.index(person.sex)] for person in people], np.int32) * slots
     return {key: x[key] for key in (*served.config.inputs, "patient_slots", "cls_positions")}

@@ -120,6 +120,8 @@ def test_padded_bucketed_and_packed_give_the_same_losses_and_gradients(info, poo
                 attention_probs_dropout_prob=0.0,
                 pooling=pooling,
                 embeddings=ALL_EMBEDDINGS,
+                segment="alternating",
+                type_vocab_size=64,  # as the other tables: nothing is clipped
                 initializer_range=0.2,
             )
             keras.utils.set_random_seed(1)
@@ -142,6 +144,57 @@ def test_padded_bucketed_and_packed_give_the_same_losses_and_gradients(info, poo
                     np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
     finally:
         tf.config.run_functions_eagerly(False)
+
+
+def by_record(info, config, packing):
+    """dict of record number -> dict of key -> values of its tokens, out of the batches of an evaluation."""
+    from small_data import all_tasks
+
+    from medtop.data.batches import BatchOptions, eval_batches
+
+    options = BatchOptions(batch_size=8, max_seq_length=24, row_lengths=(48,) if packing else (24,), packing=packing)
+    seen, together, tasks = {}, 0, all_tasks(["long_stay"])
+    for x, _, _, examples in eval_batches(info, config, tasks, options, 0, masking=False).as_numpy_iterator():
+        x.pop("cls_positions")
+        for row, slot in zip(*np.nonzero(examples >= 0), strict=True):
+            places = x["patient_slots"][row] == slot + 1
+            seen[int(examples[row, slot])] = {key: x[key][row, places].tolist() for key in x if key != "patient_slots"}
+            together = max(together, slot + 1)
+        assert not any(values[x["patient_slots"] == 0].any() for values in x.values())  # padding
+    assert together > 1 if packing else together == 1
+    return seen
+
+
+@pytest.mark.parametrize(
+    "layout, segment",
+    [
+        *(("default", segment) for segment in ("zero", "alternating", "visit")),
+        *(("medbert", segment) for segment in ("zero", "alternating", "visit")),
+        ("notes", "sentence"),
+    ],
+)
+def test_a_packed_patient_has_every_input_of_an_unpacked_one(tmp_path, layout, segment):
+    """Number by number, before a table clips anything: `alternating` once gave the third patient of a row segment 3."""
+    pytest.importorskip("tensorflow", reason="batches are TensorFlow's")
+    from notes_data import planted_notes, write_note_dataset
+    from small_data import ALL_EMBEDDINGS, patients, small_config, write_dataset, write_medbert_dataset
+
+    from medtop.data.layouts import LAYOUTS
+
+    if layout == "default":
+        info = write_dataset(tmp_path / "a", patients(40, seed=3))
+    elif layout == "medbert":
+        rows = [[f"p{n}", [3] * 4, [0, 5, 6, 7], [1, 2, 3, 4 + n % 3], [1, 2, 2 + n % 2, 4]] for n in range(40)]
+        info = write_medbert_dataset(tmp_path / "a", rows, codes=9)
+    else:
+        info = write_note_dataset(tmp_path / "a", planted_notes(30, words=40), max_seq_length=16)
+    embeddings = [name for name in ALL_EMBEDDINGS if name in LAYOUTS[layout].embeddings]
+    config = small_config(embeddings=embeddings, segment=segment, type_vocab_size=64)
+    alone, packed = by_record(info, config, False), by_record(info, config, True)
+    assert len(alone) == info.num_examples and alone == packed
+    assert {*config.inputs} <= alone[0].keys()
+    if segment == "alternating":
+        assert {value for one in packed.values() for value in one["segments"]} == {0, 1}
 
 
 def test_packed_epochs_hold_each_patient_once_and_resume_in_the_middle(info):
