@@ -35,7 +35,16 @@ class ScriptOptions:
 flags.define(NotesOptions, NotesInput, DateRules, ScriptOptions, shifted_dates=True)  # as MIMIC's are
 
 PROGRESS_SECONDS = 10
-SET_BY_LEGACY = ("deaths", "observation_end", "max_summary_days", "cleaning", "lower_case", "windows")
+SET_BY_LEGACY = (
+    "deaths",
+    "observation_end",
+    "max_summary_days",
+    "max_days_before",
+    "drop_copied",
+    "cleaning",
+    "lower_case",
+    "windows",
+)
 
 
 def _options():
@@ -43,7 +52,7 @@ def _options():
     options = flags.read(NotesOptions)
     if options.mode == "discharge" and flags.given("early_days"):
         raise DataError("--early_days has no effect with --mode=discharge: leave it out, or choose --mode=early")
-    if options.mode == "early" and options.max_summary_days is not None:
+    if options.mode == "early" and flags.given("max_summary_days"):
         raise DataError("--max_summary_days has no effect with --mode=early: leave it out, or choose --mode=discharge")
     if options.legacy:
         for name in flags.given(*SET_BY_LEGACY):

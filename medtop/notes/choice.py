@@ -13,12 +13,21 @@ FATES = (
     "admission_is_no_example",
     "marked_as_error",
     "not_a_discharge_summary",
+    "charted_after_next_admission",
     "charted_long_after_discharge",
+    "charted_long_before_admission",
     "earlier_discharge_summary",
+    "addendum_without_summary",
     "discharge_summary",
     "after_prediction_time",
 )
 """Why a usable note is not read."""
+
+# Without an hour, what was charted on the day of discharge counts as written at the discharge.
+_AFTER_NEXT = (
+    "coalesce(known_at >= e.next_admit, false) AND NOT (day = CAST(e.discharge AS DATE) "
+    "AND known_at = CAST(day AS TIMESTAMP) + INTERVAL 86399 SECOND)"
+)
 
 
 @dataclasses.dataclass
@@ -54,14 +63,17 @@ class ChosenNotes:
 def choose_notes(connection, options):
     """Chooses the notes of each example.
 
-    "discharge": the discharge summary that was charted last (ties: stored last, then the file's order). "early": what
-    was charted by the prediction time, also before the admission, without discharge summaries. Notes marked as errors
-    are left out. `legacy`, ClinicalBERT's rules: the last discharge summary by day and file order, or all notes of days
-    less than `early_days` after the day of admission, whatever they are, errors included.
+    "discharge": the discharge summary that was charted last (ties: stored last, then the file's order), then all its
+    admission's addenda in the order of time; an addendum without a summary is not read. What was charted once the
+    patient's next admission had begun may speak of it, and is left out, as is what was charted `max_summary_days` after
+    the discharge. "early": what was charted by the prediction time, also before the admission, without discharge
+    summaries. In both, notes marked as errors, and those of more than `max_days_before` days before the admission, are
+    left out. `legacy`, ClinicalBERT's rules: the last discharge summary by day and file order, an addendum like any
+    other, or all notes of days less than `early_days` after the day of admission, whatever they are, errors included.
 
     Args:
         connection: DuckDB connection with `notes` and `examples` (place, patient_id, admission_id, admit, discharge,
-            prediction_time).
+            prediction_time, next_admit).
         options: `NotesOptions`.
 
     Returns:
@@ -71,6 +83,8 @@ def choose_notes(connection, options):
     if options.legacy:  # it takes the last summary first and sees afterwards that it is empty
         usable = f"n.reason IN (0, {list(REASONS).index('text_empty') + 1})"
     order = "day, file, line" if options.legacy else "known_at, stored NULLS FIRST, file, line"
+    if options.mode == "discharge" and not options.legacy:
+        order = f"is_addendum, {order}"
     last = (
         ", ".join(f"{part} DESC" for part in ("day", "file", "line"))
         if options.legacy
@@ -78,15 +92,21 @@ def choose_notes(connection, options):
     )
     connection.execute(
         f"""CREATE OR REPLACE TABLE fates AS
-        SELECT n.*, e.place, e.admit, e.discharge, {_fate_sql(options)} AS fate
+        SELECT n.*, e.place, e.admit, e.discharge, e.next_admit, {_fate_sql(options)} AS fate
         FROM (SELECT * FROM notes n WHERE {usable}) n LEFT JOIN examples e USING (patient_id, admission_id)"""
     )
     if options.mode == "discharge":
         connection.execute(
             f"""UPDATE fates SET fate = 'earlier_discharge_summary' FROM (
                 SELECT file AS f, line AS l, row_number() OVER (PARTITION BY place ORDER BY {last}) AS copy
-                FROM fates WHERE fate IS NULL) copies WHERE copy > 1 AND f = file AND l = line"""
+                FROM fates WHERE fate IS NULL{"" if options.legacy else " AND NOT is_addendum"}) copies
+            WHERE copy > 1 AND f = file AND l = line"""
         )
+        if not options.legacy:
+            connection.execute(
+                """UPDATE fates SET fate = 'addendum_without_summary' WHERE fate IS NULL AND is_addendum
+                AND place NOT IN (SELECT place FROM fates WHERE fate IS NULL AND NOT is_addendum)"""
+            )
     dropped = dict(
         connection.execute(
             "SELECT fate, count(*) FROM fates WHERE fate IS NOT NULL AND reason = 0 GROUP BY fate ORDER BY fate"
@@ -120,22 +140,26 @@ def _fate_sql(options):
         tests.append(("is_error", "marked_as_error"))
     if options.mode == "discharge":
         tests.append((f"NOT coalesce({summary}, false)", "not_a_discharge_summary"))
-        if options.max_summary_days is not None:
-            tests.append(
-                (f"day - CAST(e.discharge AS DATE) > {int(options.max_summary_days)}", "charted_long_after_discharge")
-            )
+        if not options.legacy:
+            tests += [
+                (_AFTER_NEXT, "charted_after_next_admission"),
+                (f"day - CAST(e.discharge AS DATE) > {int(options.max_summary_days)}", "charted_long_after_discharge"),
+            ]
     elif options.legacy:
         tests.append((f"day - CAST(e.admit AS DATE) >= {int(options.early_days)}", "after_prediction_time"))
     else:
         tests += [(summary, "discharge_summary"), ("known_at > e.prediction_time", "after_prediction_time")]
+    if not options.legacy:
+        tests.append((f"CAST(e.admit AS DATE) - day > {int(options.max_days_before)}", "charted_long_before_admission"))
     return "CASE " + " ".join(f"WHEN {test} THEN '{fate}'" for test, fate in tests) + " END"
 
 
 def _counts(connection):
     row = first_row(
         connection,
-        """SELECT count(*) FILTER (day < CAST(admit AS DATE)), count(*) FILTER (day > CAST(discharge AS DATE))
+        """SELECT count(*) FILTER (day < CAST(admit AS DATE)), count(*) FILTER (day > CAST(discharge AS DATE)),
+            count(*) FILTER (is_addendum)
         FROM fates WHERE fate IS NULL AND reason = 0""",
     )
-    names = ("notes_before_admission", "notes_after_day_of_discharge")
+    names = ("notes_before_admission", "notes_after_day_of_discharge", "addenda_read")
     return {name: count for name, count in zip(names, row, strict=True) if count}

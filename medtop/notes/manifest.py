@@ -43,6 +43,9 @@ def build(connection, settings, options, layout, admissions, notes, unusable, ch
         ).fetchall()
     )
     examples = connection.execute("SELECT count(*) FROM examples").fetchone()[0]
+    copied = written.copied.total() if written is not None else 0
+    if copied:
+        chosen.counts |= {f"notes_copied_{kind}": number for kind, number in sorted(written.copied.items())}
     return {
         "format": FORMAT,
         "layout": "notes",
@@ -60,8 +63,8 @@ def build(connection, settings, options, layout, admissions, notes, unusable, ch
             "counts": {**admissions.counts, **chosen.counts},
         },
         "rows_in": notes.rows_in,
-        "rows_out": len(chosen),
-        "rows_merged": 0,
+        "rows_out": len(chosen) - copied,
+        "rows_merged": copied,
         "rows_dropped": {**malformed, **unusable, **chosen.dropped},
         "admissions_in": admissions.rows_in,
         "admissions_out": examples,
@@ -87,7 +90,7 @@ def build(connection, settings, options, layout, admissions, notes, unusable, ch
         "tasks": {"readmission": ["readmission"]},
         "splits": _splits(connection, chosen, written),
         "labels": _labels(connection),
-        "statements": _statements(options, layout, chosen),
+        "statements": _statements(options, layout, chosen, all("kind" in header for header in notes.headers)),
     }
 
 
@@ -139,8 +142,8 @@ def _labels(connection):
     return entries
 
 
-def _statements(options, layout, chosen):
-    """Sentences that a reader of the results needs."""
+def _statements(options, layout, chosen, told):
+    """Sentences that a reader of the results needs; `told`: whether a column tells addenda from summaries."""
     kinds = ", ".join(layout.not_readmissions)
     lines = []
     if options.legacy:
@@ -168,8 +171,13 @@ def _statements(options, layout, chosen):
         lines.append("No table PATIENTS: deaths after the discharge are not known.")
     if late := chosen.counts.get("notes_after_day_of_discharge"):
         lines.append(
-            f"{late:,} of the notes read were charted after the day of discharge; --max_summary_days leaves "
+            f"{late:,} of the notes read were charted after the day of discharge; --max_summary_days=0 leaves "
             "such discharge summaries out."
+        )
+    if not told and chosen.dropped.get("earlier_discharge_summary") and not options.legacy:
+        lines.append(
+            "No column DESCRIPTION (note_type): addenda cannot be told from summaries; of several discharge summaries "
+            "of an admission the last is read."
         )
     return lines
 

@@ -42,10 +42,20 @@ class NotesOptions:
         "Last day of the data, YYYY-MM-DD: what could not be seen is unknown.",
         rule=Rule("a day such as 2019-12-31", _is_day),
     )
-    max_summary_days: int | None = option(
-        None,
-        "Leave out discharge summaries charted more than so many days after the discharge.",
+    max_summary_days: int = option(
+        7,
+        "Leave out discharge summaries and addenda charted more than so many days after the discharge; those charted "
+        "once the patient's next admission has begun are left out always.",
         rule=at_least(0),
+    )
+    max_days_before: int = option(
+        7, "Leave out notes charted more than so many days before the day of their admission.", rule=at_least(0)
+    )
+    drop_copied: str = option(
+        "none",
+        "Leave out notes that repeat earlier ones of their admission: exact (the same words) or near (also those of "
+        "which 90% of the runs of five words stood in them). Counted.",
+        choices=("none", "exact", "near"),
     )
     cleaning: str = option(
         "careful",

@@ -1,5 +1,6 @@
 """What a run on notes writes: labels, texts by split, and ClinicalBERT's data folder."""
 
+import collections
 import csv
 
 import numpy as np
@@ -12,6 +13,7 @@ from medtop.files.staging import made_path
 from medtop.notes.rows import to_arrow
 from medtop.sources.dates import as_written_sql
 from medtop.text.cleaning import clean
+from medtop.text.copies import find_copies
 from medtop.text.word_windows import all_word_windows
 
 SCHEMA = pyarrow.schema(
@@ -59,8 +61,10 @@ def join_notes(examples, times, texts, options):
             are lost: each text then counts as one note, of the time of its last.
 
     Returns:
-        (example places int32 [E], list of E texts, list of E lists of starts in characters, list of E lists of times);
-        notes that are empty after cleaning are left out, and examples without any.
+        (example places int32 [E], list of E texts, list of E lists of starts in characters, list of E lists of times,
+        Counter of the notes dropped as copies, "exact" and "near");
+        notes that are empty after cleaning are left out, and examples without any, or at the discharge without a
+        summary.
     """
     firsts = np.flatnonzero(np.diff(examples, prepend=examples[0] - 1)).tolist() if len(examples) else []
     ends = [*firsts[1:], len(examples)]
@@ -70,9 +74,16 @@ def join_notes(examples, times, texts, options):
         firsts, ends, examples = range(len(texts)), range(1, len(texts) + 1), examples[firsts]
     texts = clean(texts, options.cleaning, options.lower_case)
     times = times.tolist()
-    places, joined, starts, known = [], [], [], []
+    places, joined, starts, known, copied = [], [], [], [], collections.Counter()
+    needs_first = options.mode == "discharge"  # the summary; an addendum alone is none
     for first, end in zip(firsts, ends, strict=True):
+        if needs_first and (not texts[first] or texts[first].isspace()):
+            continue
         notes = [note for note in range(first, end) if texts[note] and not texts[note].isspace()]
+        if options.drop_copied != "none":
+            kinds = find_copies([texts[note] for note in notes], options.drop_copied == "near")
+            copied.update(kind for kind in kinds if kind)
+            notes = [note for note, kind in zip(notes, kinds, strict=True) if not kind]
         if not notes:
             continue
         places.append(int(examples[first]))
@@ -80,7 +91,7 @@ def join_notes(examples, times, texts, options):
         sizes = [len(texts[note]) + 1 for note in notes]
         starts.append([0, *np.cumsum(sizes[:-1]).tolist()])
         known.append([times[note] for note in notes])
-    return np.array(places, np.int32), joined, starts, known
+    return np.array(places, np.int32), joined, starts, known, copied
 
 
 def _strings(texts):
@@ -115,6 +126,7 @@ class TextFiles:
         self.ended = numbers(examples["ended"], np.int8).astype(bool)
         self.examples_out = np.zeros(len(SPLITS), np.int64)
         self.windows_out = np.zeros(len(SPLITS), np.int64)
+        self.copied = collections.Counter()
         self.with_text = np.zeros(examples.num_rows, bool)
         self._parquet = [
             parquet.ParquetWriter(
@@ -135,8 +147,9 @@ class TextFiles:
         for writer in (*self._parquet, *self._words):
             writer.close()
 
-    def write(self, places, texts, starts, times):
+    def write(self, places, texts, starts, times, copied=()):
         """Writes some examples, as `join_notes` gives them."""
+        self.copied.update(copied)
         begin = length = 0
         for end, text in enumerate(texts, 1):
             length += len(text)

@@ -165,7 +165,8 @@ def _split(connection, options, splits_file):
 
 
 def _make_examples(connection, options):
-    """Makes `examples`, numbered by split, patient and prediction time."""
+    """Makes `examples`, numbered by split, patient and prediction time; `next_admit`: when the patient's next admission
+    of any type begins."""
     connection.execute(
         """UPDATE labelled SET dropped = 'not_in_splits_file' WHERE dropped IS NULL AND patient_id IN (
             SELECT patient_id FROM cohort_patients JOIN patient_splits USING (patient_index) WHERE split < 0)"""
@@ -175,8 +176,11 @@ def _make_examples(connection, options):
         f"""CREATE OR REPLACE TABLE examples AS
         SELECT (row_number() OVER (ORDER BY split, patient_index, prediction_time, admission_id) - 1)::INTEGER AS place,
             patient_id, admission_id, admit, discharge, prediction_time, label, unknown, patient_index, split,
-            {ended} AS ended
+            {ended} AS ended, next_admit
         FROM labelled JOIN cohort_patients USING (patient_id) JOIN patient_splits USING (patient_index)
+            JOIN (SELECT a.patient_id, a.admission_id, min(b.admit) FILTER (b.admit > a.discharge) AS next_admit
+                  FROM admissions a JOIN admissions b USING (patient_id)
+                  GROUP BY a.patient_id, a.admission_id) USING (patient_id, admission_id)
         WHERE dropped IS NULL"""
     )
 

@@ -31,7 +31,7 @@ REASONS = {
 """Why a note cannot be used -> the column it speaks of; a reason's number is its place, from 1."""
 
 _NUMBER = {reason: number for number, reason in enumerate(REASONS, 1)}
-_TEXTS = ("patient", "admission", "day", "time", "stored", "category", "error")
+_TEXTS = ("patient", "admission", "day", "time", "stored", "category", "kind", "error")
 _BLANK = np.isin(np.arange(256), np.frombuffer(b" \t\n\r\v\f", np.uint8))
 _SHORT = 64
 """Texts up to so many bytes are looked at for being blank; a longer blank one is found when it is cleaned."""
@@ -39,7 +39,7 @@ _SHORT = 64
 _NOTES = """
 CREATE OR REPLACE TABLE notes (
     file UTINYINT, line BIGINT, patient_id VARCHAR, admission_id VARCHAR, known_at TIMESTAMP, day DATE,
-    stored TIMESTAMP, category VARCHAR, is_error BOOLEAN, time_unusable BOOLEAN, reason UTINYINT,
+    stored TIMESTAMP, category VARCHAR, is_addendum BOOLEAN, is_error BOOLEAN, time_unusable BOOLEAN, reason UTINYINT,
     text_start BIGINT, text_bytes INTEGER, text_quoted BOOLEAN)
 """
 
@@ -65,8 +65,8 @@ def load_notes(connection, layout, dates, encoding="utf-8", progress=None):
     """Reads the tables of notes into the table `notes`, without texts.
 
     Columns: file, line, patient_id, admission_id, known_at (the time of charting; without one the last second of its
-    day), day, stored, category, is_error, time_unusable, reason (0: usable), text_start, text_bytes, text_quoted
-    (where the text stands in the unpacked file).
+    day), day, stored, category, is_addendum, is_error, time_unusable, reason (0: usable), text_start, text_bytes,
+    text_quoted (where the text stands in the unpacked file).
 
     Args:
         connection: DuckDB connection.
@@ -181,8 +181,9 @@ def _insert_sql(number, category, dates):
     """SQL: a block's rows, parsed and judged."""
     given = {name: is_given_sql(name) for name in ("day", "time")}
     stamp = {name: timestamp_sql(name, dates) for name in ("day", "time", "stored")}
-    kind = "nullif(trim(category), '')" if category is None else "'" + category + "'"
-    addendum = "category" if category is None else f"CASE trim(category) WHEN 'AD' THEN 'Addendum' ELSE {kind} END"
+    # MIMIC-III writes Addendum as DESCRIPTION of a discharge summary, MIMIC-IV AD as note_type
+    named = "nullif(trim(category), '')" if category is None else "'" + category + "'"
+    addendum = "coalesce(lower(trim(kind)) LIKE 'addendum%' OR upper(trim(kind)) = 'AD', false)"
     tests = [
         (is_blank_sql("patient"), "patient_id_empty"),
         (is_blank_sql("admission"), "admission_id_empty"),
@@ -198,7 +199,7 @@ def _insert_sql(number, category, dates):
         SELECT {number}, line, patient, admission,
             CASE WHEN time_stamp IS NOT NULL AND NOT {is_bare_sql("time", dates)} THEN time_stamp
                  ELSE date_trunc('day', coalesce(time_stamp, day_stamp)) + INTERVAL 86399 SECOND END,
-            CAST(coalesce(day_stamp, time_stamp) AS DATE), {stamp["stored"]}, {kind if category is None else addendum},
+            CAST(coalesce(day_stamp, time_stamp) AS DATE), {stamp["stored"]}, {named}, {addendum},
             coalesce(trim(error) IN ('1', '1.0'), false), time_given AND time_stamp IS NULL,
             CASE {branches} ELSE 0 END, text_start, text_bytes, text_quoted > 0
         FROM (SELECT *, {stamp["day"]} AS day_stamp, {stamp["time"]} AS time_stamp,

@@ -30,6 +30,7 @@ NOTE_COLUMNS = {
         "time": "charttime",
         "stored": "storetime",
         "category": "category",
+        "kind": "description",
         "error": "iserror",
         "text": "text",
     },
@@ -38,7 +39,7 @@ NOTE_COLUMNS = {
         "admission": "hadm_id",
         "time": "charttime",
         "stored": "storetime",
-        "category": "note_type",
+        "kind": "note_type",
         "text": "text",
     },
 }

@@ -23,7 +23,7 @@ _DIGIT = np.isin(np.arange(256), np.frombuffer(b"0123456789", np.uint8))
 _IS_RULE = bytes(code in b"-_=" for code in range(256))  # for bytes.translate, five times as fast as a NumPy table
 _LONG_NUMBER = 16
 
-_LIST_NUMBERS = re.compile(rb"\n[ \t]*[0-9]{1,2}\.(?=[ \t\r\n\0]|\Z)")
+_LIST_NUMBERS = re.compile(rb"[\n\r][ \t]*[0-9]{1,2}\.(?=[ \t\r\n\0]|\Z)")
 # What stands before is looked at last: patterns that begin with letters are found ten times as fast.
 _WORDS = [
     (rb"dr\.(?<!\wdr\.)", b"doctor"),
@@ -85,9 +85,9 @@ def published(texts):
 def careful(texts, lower_case=True):
     """The published cleaning without its accidents: list of str -> list of str.
 
-    Numbers of lists go where they begin a line (the published rule also cuts 4.5 to 5); `[** **]` goes, other brackets
-    stay; dr. and m.d. are words of their own (not the end of "hydr."); a rule of two or more of one of -, _ and =
-    becomes one blank; what is left at both ends is stripped.
+    Numbers of lists go where they begin a line, after a line feed or a carriage return alone (the published rule also
+    cuts 4.5 to 5); `[** **]` goes, other brackets stay; dr. and m.d. are words of their own (not the end of "hydr.");
+    a rule of two or more of one of -, _ and = becomes one blank; what is left at both ends is stripped.
     """
     text = "\n" + "\0\n".join(texts)
     text = text.lower() if lower_case else text

@@ -19,7 +19,7 @@ _ABBREVIATIONS = (
     "tab tabs cap caps wt ht lt rt ant post lat sup inf"
 ).split()
 _END = re.compile(
-    r"""(?P<blank>\n[^\S\n]*\n\s*)         # a blank line
+    r"""(?P<blank>(?:\r?\n|\r(?!\n))[^\S\n\r]*(?:\r?\n|\r(?!\n))\s*)  # a blank line
       | (?<!\S)(?P<last>\S{0,50}?)        # the word before the stop; bounded, or long rules of ==== would take ages
         (?P<stop>[.!?]{1,9}["')\]]{0,9})    # the stop, with what closes
         (?=\s)\s*""",
@@ -54,7 +54,7 @@ def _goes_on(text, found, start):
         return True
     if not _NUMBER.fullmatch(word):
         return False
-    line = max(start, text.rfind("\n", start, found.start("last")) + 1)
+    line = max(start, *(text.rfind(end, start, found.start("last")) + 1 for end in "\n\r"))
     return not text[line : found.start("last")].strip()
 
 

@@ -384,7 +384,10 @@ def test_mimic4(tmp_path):
     found = {name: value(row["readmission"]) for name, row in read_labels(tmp_path / "out").items()}
     assert found == {1: 0, 2: 0, 3: 1, 4: 1, 5: 0}
     assert manifest["admissions_dropped"] == {"died_in_hospital": 1}  # by the flag
-    assert {name: row["text"] for name, row in read_rows(tmp_path / "out").items()} == {1: "first line", 3: "third"}
+    assert {name: row["text"] for name, row in read_rows(tmp_path / "out").items()} == {
+        1: "first line an addendum",
+        3: "third",
+    }
     with pytest.raises(DataError, match="radiology"):
         run(tmp_path / "iv", tmp_path / "early", mode="early")
     (tmp_path / "iv/note/radiology.csv").write_text(
