@@ -14,13 +14,15 @@ import numpy as np
 from medtop.cohort import labels as labelling
 from medtop.cohort import prediction_times as timing
 from medtop.cohort.codes import roll_up
+from medtop.cohort.division import divide
 from medtop.cohort.endpoint_codes import match_endpoints
 from medtop.cohort.endpoints import read_endpoints
 from medtop.cohort.example_columns import CODE_COLUMNS, EXAMPLE_COLUMNS, VISIT_COLUMNS, example_columns, example_groups
 from medtop.cohort.pickled_lists import Chunk, SequenceWriter
 from medtop.cohort.sorted_rows import load_codes, load_patients, rows_after_death, sorted_rows, table_sizes
 from medtop.cohort.spill import ColumnFiles
-from medtop.cohort.splits import SPLITS, choose_splits, write_splits
+from medtop.cohort.split_options import SplitOptions, check_split_options
+from medtop.cohort.splits import SPLITS, write_splits
 from medtop.cohort.tally import Tally
 from medtop.cohort.visits import UNKNOWN_DAY, build_visits, ranges
 from medtop.cohort.vocabulary import UNK_ID, Vocabulary
@@ -50,7 +52,7 @@ def _horizons(texts):
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(SplitOptions):
     """What determines the outputs of a run, beside its input."""
 
     layout: str = option(
@@ -99,11 +101,6 @@ class Options:
     )
     long_stay_within_days: int = option(365, "How far away the next stay may begin.", rule=at_least(1))
     code_map: str = option("none", "Roll codes up: none, first3 (categories), or a file of two columns from,to.")
-    splits: str | None = option(
-        None,
-        "File patient_id,split (train, valid, test), or the name of one split that takes all patients, such as "
-        "test for new patients; default 7:1:2 by a seeded hash of the id.",
-    )
     vocabulary: str | None = None  # file of a frozen vocabulary; None fits one. Not a flag, like the next one
     min_code_count: int = option(2, "Codes rarer than this in the training split become [UNK].", rule=at_least(1))
     subset_size: int = 0  # patients to keep, 0 for all
@@ -129,7 +126,7 @@ class Cohort:
         roll_up: report of `codes.roll_up`.
         known_codes: dict split -> share of codes that have an id of their own, None without codes.
         given_times: report of the prediction-time file, or None.
-        splits_file: dict, ids that were changed in the file of splits.
+        division: `medtop.cohort.division.Division`.
         endpoints: `Endpoints` in use, or None.
         endpoint_codes: `medtop.cohort.endpoint_codes.EndpointCodes`: what their prefixes matched, or None.
         dates: (earliest admission, latest discharge) in the stays table, ISO dates or None.
@@ -146,7 +143,7 @@ class Cohort:
     roll_up: dict
     known_codes: dict
     given_times: dict | None
-    splits_file: dict
+    division: object
     endpoints: object
     endpoint_codes: object
     dates: tuple
@@ -185,13 +182,11 @@ class _Builder:
         self.patients = load_patients(connection, options.seed, options.subset_size)
         ends = self.patients.observation_ends
         self.latest_end = int(ends.max(initial=UNKNOWN_DAY)) if options.labels == "complete_followup" else None
-        self.splits_file = {}
-        self.splits = choose_splits(
-            connection, options.splits or None, self.patients.hashes[:, 0], counts=self.splits_file
-        )
         self.given = None
         if options.prediction_times:
             self.given = timing.read_given_times(connection, options.prediction_times, self.report.dates)
+        self.division = divide(connection, options, self.patients.hashes[:, 0], self.given)
+        self.splits = self.division.places
         self.tasks = self._tasks()
         codes, code_rows = load_codes(connection)
         self.found = match_endpoints(self.endpoints, codes, code_rows, options.code_table) if self.endpoints else None
@@ -218,6 +213,7 @@ class _Builder:
 
     def _check(self):
         options, report = self.options, self.report
+        check_split_options(options, options.index_name)
         needed = "complications" in options.tasks or (options.index == "lineage" and not options.prediction_times)
         self.endpoints = read_endpoints(options.endpoints) if needed else None
         if needed and not report.icd_codes and self.endpoints.needs_icd:
@@ -269,15 +265,21 @@ class _Builder:
 
     def _choose(self, visits):
         options, deaths = self.options, self.patients.deaths[visits.patients]
+        splits, periods = self.splits[visits.patients], self.division.periods
+        inside = periods.inside(visits.discharge_days, splits[visits.slots]) if periods else None
         if self.given:
-            choice = timing.given_times(visits, self.given, deaths)
+            in_period = (lambda days, slots: periods.inside(days, splits[slots])) if periods else None
+            choice = timing.given_times(visits, self.given, deaths, in_period)
         elif options.index == "none":
-            choice = timing.last_visits(visits)
+            choice = timing.last_visits(visits, inside)
         elif options.index == "lineage":
             choice = timing.lineage_visits(visits)
         else:
-            choice = timing.random_visits(visits, self.patients.hashes[visits.patients, 1], deaths, options.min_visits)
-        return timing.leave_out(choice, self.splits[visits.patients] < 0, "not_in_splits_file")
+            hashes = self.patients.hashes[visits.patients, 1]
+            choice = timing.random_visits(visits, hashes, deaths, options.min_visits, inside)
+        for reason, patients in self.division.left_out.items():
+            choice = timing.leave_out(choice, patients[visits.patients], reason)
+        return choice
 
     def _add(self, visits, choice, split, part):
         slots, times, known_until = choice.slots[part], choice.times[part], choice.known_until[part]
@@ -291,8 +293,17 @@ class _Builder:
 
     def _labels(self, visits, choice, part):
         options, slots = self.options, choice.slots[part]
-        pairs = labelling.pair_up(visits, slots, choice.times[part], choice.known_until[part])
-        patients = visits.patients[slots]
+        ends, deaths = self.patients.observation_ends[visits.patients], self.patients.deaths[visits.patients]
+        boundaries = None
+        if self.division.periods:
+            known = self.division.periods.at_boundary(visits, self.splits[visits.patients], ends, deaths)
+            visits, ends, deaths, boundaries = (
+                known.visits,
+                known.observation_ends,
+                known.deaths,
+                known.boundaries[slots],
+            )
+        pairs = labelling.pair_up(visits, slots, choice.times[part], choice.known_until[part], boundaries)
         result = {}
         for task in self.tasks:
             if self.given and task in self.given.tasks:
@@ -302,8 +313,8 @@ class _Builder:
                     pairs,
                     len(self.endpoints.names),
                     options.horizons,
-                    self.patients.observation_ends[patients],
-                    self.patients.deaths[patients],
+                    ends[slots],
+                    deaths[slots],
                     self.latest_end,
                 )
             elif options.long_stay_label == "any":
@@ -392,7 +403,7 @@ class _Builder:
                 for split, part, total in zip(SPLITS, covered, totals, strict=True)
             },
             given_times=self.given and self.given.report,
-            splits_file=self.splits_file,
+            division=self.division,
             endpoints=self.endpoints,
             endpoint_codes=self.found,
             dates=(first, last),

@@ -20,6 +20,7 @@ in the user's file."""
 KNOWN_REASONS = 2
 
 _NEVER = np.iinfo(np.int64).max
+_FAR_DAY = 1 << 40
 
 
 @dataclasses.dataclass
@@ -54,6 +55,7 @@ class Pairs:
         known_until: int64 [E], last known instant.
         days: int64 [E], day of the prediction time.
         past: bool [pairs], whether the visit is known at the prediction time.
+        boundaries: int64 [E], first day of which nothing is known (`medtop.cohort.periods`); far away where all is.
     """
 
     visits: object
@@ -63,15 +65,17 @@ class Pairs:
     known_until: np.ndarray
     days: np.ndarray
     past: np.ndarray
+    boundaries: np.ndarray
 
 
-def pair_up(visits, slots, times, known_until):
+def pair_up(visits, slots, times, known_until, boundaries=None):
     """`Pairs` of these examples with the visits of their patients.
 
     Args:
         visits: `Visits`.
         slots: int64 [E], place of each example's patient within the batch.
         times, known_until: int64 [E], seconds.
+        boundaries: see `Pairs`; None where all is known.
     """
     counts = visits.counts[slots]
     examples = np.repeat(np.arange(len(slots)), counts)
@@ -84,6 +88,7 @@ def pair_up(visits, slots, times, known_until):
         known_until,
         times // DAY,
         visits.discharges[places] <= known_until[examples],
+        np.full(len(slots), _FAR_DAY) if boundaries is None else boundaries,
     )
 
 
@@ -91,7 +96,9 @@ def long_stay_next(pairs, within_days):
     """1 where the first admission after the prediction time lasts more than 7 days, 0 where it does not.
 
     "After" is strict (an admission at the very instant of the prediction time is a transfer); among admissions at one
-    instant the one that ends first counts. Unknown without an admission within `within_days`.
+    instant the one that ends first counts. Unknown without an admission within `within_days`, and, before a boundary
+    ("censored"), where less than eight days are known from the admission on: of stays that begin there only short ones
+    have ended.
     """
     visits = pairs.visits
     admissions = visits.admissions[pairs.places]
@@ -105,13 +112,18 @@ def long_stay_next(pairs, within_days):
     values = np.zeros(len(first), np.float32)
     values[found] = visits.stay_days[place[found]] > LONG_STAY_DAYS
     reasons = np.where(found, REASONS.index("known"), REASONS.index("no_admission_in_window")).astype(np.int8)
+    seen = pairs.boundaries - first // DAY
+    reasons[found & (seen > 0) & (seen <= LONG_STAY_DAYS)] = REASONS.index("censored")
+    reasons[seen <= 0] = REASONS.index("no_admission_in_window")
+    values[reasons != REASONS.index("known")] = 0
     return Labels(values[:, None], reasons[:, None])
 
 
 def long_stay_any(pairs):
     """1 where some stay in the whole record lasts more than 7 days: the lineage's label, which looks into the input."""
-    long = pairs.visits.stay_days > LONG_STAY_DAYS
-    values = np.maximum.reduceat(long[pairs.places], pairs.starts) if len(pairs.starts) else np.zeros(0)
+    long = (pairs.visits.stay_days > LONG_STAY_DAYS)[pairs.places]
+    long &= pairs.visits.admission_days[pairs.places] + LONG_STAY_DAYS < pairs.boundaries[pairs.examples]
+    values = np.maximum.reduceat(long, pairs.starts) if len(pairs.starts) else np.zeros(0)
     return Labels(values.astype(np.float32)[:, None], np.zeros((len(values), 1), np.int8))
 
 
@@ -147,7 +159,8 @@ def complications(pairs, num_endpoints, horizons, observation_ends, deaths, late
     after = np.maximum(visits.admission_days[pairs.places] - days[pairs.examples], 0)
     reach = observation_ends
     if latest_end is not None:
-        reach = np.where((deaths != UNKNOWN_DAY) & (deaths == observation_ends), latest_end, observation_ends)
+        latest = np.minimum(latest_end, pairs.boundaries - 1)
+        reach = np.where((deaths != UNKNOWN_DAY) & (deaths == observation_ends), latest, observation_ends)
     reach = np.where(reach == UNKNOWN_DAY, -1, reach - days)
     known_codes = np.where(pairs.past, visits.endpoint_codes[pairs.places], np.uint64(0))
     bits = np.uint64(1) << np.arange(num_endpoints, dtype=np.uint64)

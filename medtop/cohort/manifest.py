@@ -11,6 +11,7 @@ import numpy
 import pyarrow
 
 import medtop
+from medtop.cohort.division import empty_splits
 from medtop.cohort.endpoint_codes import match_lines
 from medtop.sources.findings import findings_of
 
@@ -82,11 +83,15 @@ def default_manifest(report, cohort, options, settings):
             "first_admission": cohort.dates[0],
             "last_discharge": cohort.dates[1],
             "prediction_times": [_iso(time) for time in tally.times],
+            "prediction_times_of_splits": {
+                split: [_iso(t) for t in times] for split, times in tally.split_times().items()
+            },
         },
         "prediction_times": _prediction_times(cohort, options),
         "tasks": cohort.tasks,
         "splits": tally.splits(),
-        "splits_file": {"counts": cohort.splits_file},
+        "splits_file": {"counts": cohort.division.report["counts"]},
+        "split_by": {name: value for name, value in cohort.division.report.items() if name != "counts"},
         "labels": tally.labels(),
         "vocabulary": {
             "size": len(cohort.vocabulary),
@@ -115,7 +120,9 @@ def _iso(seconds):
 
 def _statements(report, cohort, options):
     """Sentences that a reader of the results needs."""
-    lines = [f"Observation: {report.observation_end}"]
+    lines = [f"Observation: {report.observation_end}", *cohort.division.sentences]
+    if empty := empty_splits(cohort.division.report, cohort.tally.splits()):
+        lines.append(empty)
     if cohort.endpoints and cohort.endpoints.hospital_acquired:
         lines.append(
             "Only diagnoses marked as not present on admission count as events."

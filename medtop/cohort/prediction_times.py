@@ -26,6 +26,9 @@ REASONS = (
     "no_prediction_time",
     "no_stay_by_prediction_time",
     "death_before_prediction_time",
+    "outside_period",
+    "no_site",
+    "sites_of_several_splits",
 )
 """Why a patient, or a given prediction time, is left out; the place in this tuple is the reason's number."""
 
@@ -85,12 +88,16 @@ def leave_out(choice, patients, reason):
     )
 
 
-def last_visits(visits):
-    """`--index=none`: the whole history, up to the last discharge."""
-    return _choice(visits, visits.starts[1:] - 1, np.zeros(len(visits.patients), np.int8))
+def last_visits(visits, inside=None):
+    """`--index=none`: the whole history, up to the last discharge; with `inside` (bool [S]) the last one there."""
+    if inside is None:
+        return _choice(visits, visits.starts[1:] - 1, np.zeros(len(visits.patients), np.int8))
+    last = np.maximum.reduceat(np.where(inside, np.arange(len(inside)), -1), visits.starts[:-1])
+    reasons = np.where(last >= 0, 0, _NUMBER["outside_period"]).astype(np.int8)
+    return _choice(visits, np.maximum(last, 0), reasons)
 
 
-def random_visits(visits, hashes, deaths, min_visits):
+def random_visits(visits, hashes, deaths, min_visits, inside=None):
     """`--index=random_visit`: the discharge of a visit drawn evenly from the eligible ones, whatever follows.
 
     Eligible is a visit with at least `min_visits` visits discharged up to its own discharge, at which the patient does
@@ -101,16 +108,21 @@ def random_visits(visits, hashes, deaths, min_visits):
         hashes: uint64 [P], decides which of its eligible visits a patient gets.
         deaths: int32 [P], days, `UNKNOWN_DAY` where unknown.
         min_visits: at least 1.
+        inside: bool [S], visits that may be drawn (`medtop.cohort.periods`), or None for all.
     """
     enough = visits.count_until(visits.slots, visits.discharges) >= min_visits
     death = deaths[visits.slots]
     eligible = enough & ((death == UNKNOWN_DAY) | (death > visits.discharge_days))
     patients = len(visits.patients)
     numbers = np.bincount(visits.slots[eligible], minlength=patients)
+    drawable = numbers if inside is None else np.bincount(visits.slots[eligible & inside], minlength=patients)
     anything = np.bincount(visits.slots[enough], minlength=patients) > 0
     reasons = np.where(
         anything, np.where(numbers > 0, 0, _NUMBER["stay_ends_in_death"]), _NUMBER["fewer_than_min_visits"]
     )
+    if inside is not None:
+        reasons = np.where((reasons == 0) & (drawable == 0), _NUMBER["outside_period"], reasons)
+        eligible, numbers = eligible & inside, drawable
     before = np.cumsum(numbers) - numbers
     wanted = before + np.minimum((uniform(hashes) * numbers).astype(np.int64), numbers - 1)
     picked = np.zeros(patients, np.int64)
@@ -151,7 +163,7 @@ class GivenTimes:
     report: dict
 
 
-def given_times(visits, given, deaths):
+def given_times(visits, given, deaths, in_period=None):
     """Examples at the times of a file; a patient without any is left out.
 
     A time before the first discharge has no history, and one on a day after the patient's death is a mistake: both are
@@ -161,6 +173,7 @@ def given_times(visits, given, deaths):
         visits: `Visits`.
         given: `GivenTimes`.
         deaths: int32 [P], days, `UNKNOWN_DAY` where unknown.
+        in_period: function (days [N], slots [N]) -> bool [N]; other times are left out. None for all.
     """
     low, high = (np.searchsorted(given.patients, visits.patients, side=side) for side in ("left", "right"))
     slots = np.repeat(np.arange(len(visits.patients)), high - low)
@@ -171,8 +184,16 @@ def given_times(visits, given, deaths):
     time_reasons = np.where(
         empty, _NUMBER["no_stay_by_prediction_time"], np.where(dead, _NUMBER["death_before_prediction_time"], 0)
     ).astype(np.int8)
+    if in_period is not None:
+        outside = (time_reasons == 0) & ~in_period(given.times[rows] // DAY, slots)
+        time_reasons[outside] = _NUMBER["outside_period"]
     reasons = np.full(len(visits.patients), _NUMBER["no_prediction_time"], np.int8)
-    for reason in ("death_before_prediction_time", "no_stay_by_prediction_time", KEPT):  # the last one that holds stays
+    for reason in (
+        "outside_period",
+        "death_before_prediction_time",
+        "no_stay_by_prediction_time",
+        KEPT,
+    ):  # the last one that holds stays
         reasons[slots[time_reasons == _NUMBER[reason]]] = _NUMBER[reason]
     kept = time_reasons == 0
     rows = rows[kept]

@@ -62,8 +62,8 @@ def settings_of(source, options):
         return str(Path(path).resolve()) if path and Path(path).exists() else path
 
     settings = {**compared(source), **source.rules.settings, "data_file": full(source.data_file), **compared(options)}
-    settings |= {name: list(settings[name]) for name in ("tasks", "horizons")}
-    settings |= {name: full(settings[name]) for name in ("prediction_times", "vocabulary", "code_table")}
+    settings |= {name: list(settings[name]) for name in ("tasks", "horizons", "test_sites", "valid_sites")}
+    settings |= {name: full(settings[name]) for name in ("prediction_times", "vocabulary", "code_table", "sites")}
     settings["splits"] = options.splits if options.splits in SPLITS else full(options.splits)
     settings |= {
         name: full(settings[name]) if Path(settings[name]).suffix else settings[name]
@@ -163,7 +163,15 @@ def _inputs(data_files, options):
     endpoints = [] if (SHIPPED / f"{options.endpoints}.json").is_file() else [options.endpoints]
     code_map = [] if options.code_map in ("none", "first3") else [options.code_map]
     splits = [] if options.splits in SPLITS else [options.splits]
-    small = [options.prediction_times, *splits, options.vocabulary, options.code_table, *endpoints, *code_map]
+    small = [
+        options.prediction_times,
+        *splits,
+        options.sites,
+        options.vocabulary,
+        options.code_table,
+        *endpoints,
+        *code_map,
+    ]
     entries = {str(Path(file).resolve()): staging.fingerprint(file) for file in data_files}
     return entries | {
         str(Path(file).resolve()): staging.fingerprint(file, by_content=True)

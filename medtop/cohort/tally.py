@@ -38,7 +38,7 @@ class Tally:
         self.split_patients = np.zeros(len(SPLITS), np.int64)
         self.lengths = np.zeros((len(SPLITS), len(LENGTH_BINS)), np.int64)
         self.longest = np.zeros(len(SPLITS), np.int64)
-        self.times = [None, None]
+        self._times = [[] for _ in SPLITS]
 
     def add_patients(self, visits, choice, splits):
         """Counts a batch: what becomes of each patient and each row.
@@ -85,10 +85,8 @@ class Tally:
         )
         self.longest[split] = max(self.longest[split], lengths.max())
         low, high = int(columns["prediction_times"].min()), int(columns["prediction_times"].max())
-        self.times = [
-            low if self.times[0] is None else min(self.times[0], low),
-            high if self.times[1] is None else max(self.times[1], high),
-        ]
+        known = self._times[split]
+        self._times[split] = [min([low, *known]), max([high, *known])]
         for task, values in labels.items():
             self.positives[task][:, split] += values.values.sum(0).astype(np.int64)
             for label in range(values.reasons.shape[1]):
@@ -102,6 +100,16 @@ class Tally:
         endpoints = np.broadcast_to(np.arange(shape[0]), follow_up.days.shape)
         cells = np.ravel_multi_index((endpoints, follow_up.days, follow_up.kinds), shape)[follow_up.at_risk]
         ends[split] += np.bincount(cells, minlength=np.prod(shape)).reshape(shape)
+
+    @property
+    def times(self):
+        """First and last prediction time, seconds; None without any."""
+        every = sum(self._times, [])
+        return [min(every), max(every)] if every else [None, None]
+
+    def split_times(self):
+        """Dict split -> [first, last] prediction time, seconds; [] without any."""
+        return dict(zip(SPLITS, self._times, strict=True))
 
     def rows_dropped(self):
         """Dict reason -> rows, of what stands in the stays table but in no feature."""
