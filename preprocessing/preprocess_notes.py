@@ -11,12 +11,12 @@ folder <output_Prefix>/ (train.csv, val.csv, test.csv). --dry_run writes nothing
 
 import dataclasses
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags
+from medtop.cli.progress import progress_lines
 from medtop.files.errors import DataError
 from medtop.files.options import option
 from medtop.notes.options import NotesOptions
@@ -34,7 +34,6 @@ class ScriptOptions:
 
 flags.define(NotesOptions, NotesInput, DateRules, ScriptOptions, shifted_dates=True)  # as MIMIC's are
 
-PROGRESS_SECONDS = 10
 SET_BY_LEGACY = (
     "deaths",
     "observation_end",
@@ -63,20 +62,6 @@ def _options():
     return options
 
 
-def _progress():
-    """A line on standard error at most every ten seconds."""
-    begin = shown = time.monotonic()
-
-    def show(what, count):
-        nonlocal shown
-        now = time.monotonic()
-        if now - shown >= PROGRESS_SECONDS:
-            print(f"{count:,} {what} after {now - begin:.0f} s", file=sys.stderr, flush=True)
-            shown = now
-
-    return show
-
-
 def main(arguments):
     """Flags in, one library call, files out."""
     from medtop.notes.manifest import next_command, summary_lines
@@ -85,7 +70,9 @@ def main(arguments):
     _, data_dir, prefix = arguments
     options, script = _options(), flags.read(ScriptOptions)
     source = flags.read(NotesInput, data_dir=data_dir, dates=flags.read(DateRules))
-    manifest, done_before = preprocess_notes(source, options, prefix, script.overwrite, script.dry_run, _progress())
+    manifest, done_before = preprocess_notes(
+        source, options, prefix, script.overwrite, script.dry_run, progress_lines()
+    )
     print("\n".join(summary_lines(manifest)))
     if script.dry_run:
         print("dry run: nothing was written")

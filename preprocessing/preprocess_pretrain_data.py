@@ -11,12 +11,12 @@ docs/preprocessing.md gives every rule. --check reports on the table first: colu
 
 import dataclasses
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags
+from medtop.cli.progress import progress_lines
 from medtop.cohort.build import Options
 from medtop.cohort.preprocess import CohortInput
 from medtop.files.errors import DataError
@@ -39,7 +39,6 @@ class ScriptOptions:
 
 flags.define(Options, CohortInput, Rules, DateRules, ScriptOptions)
 
-PROGRESS_SECONDS = 10
 KEPT_BY_MEDBERT = ("layout", "seed")
 """Flags of the cohort that have an effect with --layout=medbert."""
 
@@ -71,20 +70,6 @@ def _options(vocabulary, subset_size):
     return options
 
 
-def _progress():
-    """A line on standard error at most every ten seconds."""
-    begin = shown = time.monotonic()
-
-    def show(what, count):
-        nonlocal shown
-        now = time.monotonic()
-        if now - shown >= PROGRESS_SECONDS:
-            print(f"{count:,} {what} after {now - begin:.0f} s", file=sys.stderr, flush=True)
-            shown = now
-
-    return show
-
-
 def _check_data(source, options, prefix):
     """--check: a report on the input, and no other output."""
     from medtop.cohort.preprocess import check_input
@@ -107,7 +92,7 @@ def main(arguments):
     source, script = flags.read(CohortInput, data_file=data_file, rules=rules), flags.read(ScriptOptions)
     if script.check:
         return _check_data(source, options, prefix)
-    outcome = preprocess(source, options, prefix, script.overwrite, script.dry_run, _progress())
+    outcome = preprocess(source, options, prefix, script.overwrite, script.dry_run, progress_lines())
     print("\n".join(summary_lines(outcome.manifest)))
     if script.dry_run:
         print("dry run: nothing was written")
