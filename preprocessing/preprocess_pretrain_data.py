@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from medtop.cli import commands, flags
 from medtop.cli.progress import progress_lines
 from medtop.cohort.build import Options
+from medtop.cohort.meds_labels import is_meds
 from medtop.cohort.preprocess import CohortInput
 from medtop.files.errors import DataError
 from medtop.files.options import option
@@ -56,6 +57,8 @@ def _check(options):
             raise DataError(f"--{name} has no effect with --layout=medbert: leave it out")
     if options.prediction_times and flags.given("index"):
         raise DataError("--index and --prediction_times exclude each other: give one of them")
+    if options.subject_ids and not (options.prediction_times and is_meds(options.prediction_times)):
+        raise DataError("--subject_ids has no effect without MEDS labels in --prediction_times: leave it out")
     if options.vocabulary and flags.given("min_code_count"):
         raise DataError("--min_code_count has no effect with a given vocabulary, which stays as it is: leave it out")
 

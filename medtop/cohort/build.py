@@ -65,8 +65,11 @@ class Options(SplitOptions):
         choices=timing.INDEXES,
     )
     prediction_times: str | None = option(
-        None, "File patient_id,prediction_time[,<task>[.<label>] ...]: own times, and own labels (1, 0, empty)."
+        None,
+        "File patient_id,prediction_time[,<task>[.<label>] ...]: own times, and own labels (1, 0, empty); or MEDS "
+        "labels: Parquet files or folders of them, a comma list.",
     )
+    subject_ids: str | None = option(None, "File patient_id,subject_id of the subjects of MEDS labels.")
     min_visits: int = option(1, "Visits that --index=random_visit wants up to the prediction time.", rule=at_least(1))
     visit: str = option(
         "stay", "A visit is a stay, or what ends on one day (Med-BERT).", choices=("stay", "discharge_date")
@@ -184,7 +187,9 @@ class _Builder:
         self.latest_end = int(ends.max(initial=UNKNOWN_DAY)) if options.labels == "complete_followup" else None
         self.given = None
         if options.prediction_times:
-            self.given = timing.read_given_times(connection, options.prediction_times, self.report.dates)
+            self.given = timing.read_given_times(
+                connection, options.prediction_times, self.report.dates, options.subject_ids
+            )
         self.division = divide(connection, options, self.patients.hashes[:, 0], self.given)
         self.splits = self.division.places
         self.tasks = self._tasks()

@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 
 from medtop.cohort.given_tables import read_text_table
+from medtop.cohort.meds_labels import is_meds, read_meds_labels
 from medtop.cohort.splits import uniform
 from medtop.cohort.visits import DAY, UNKNOWN_DAY, ranges
 from medtop.files.errors import DataError
@@ -200,7 +201,7 @@ def given_times(visits, given, deaths, in_period=None):
     return Choice(slots[kept], given.times[rows], given.known_until[rows], reasons, rows, time_reasons)
 
 
-def read_given_times(connection, path, dates=None):
+def read_given_times(connection, path, dates=None, subject_ids=None):
     """Reads `patient_id,prediction_time[,labels]` and joins it to the table `cohort_patients`.
 
     A time is a date (the whole day is known; it is stored as its midnight) or a date and time; times that are all
@@ -210,13 +211,18 @@ def read_given_times(connection, path, dates=None):
 
     Args:
         connection: DuckDB connection.
-        path: the file.
+        path: the file, or MEDS labels (`medtop.cohort.meds_labels`), whose times are instants.
         dates: `medtop.sources.dates.DateRules` of the cohort; its `date_format` is not meant for this file.
+        subject_ids: file that maps the subjects of MEDS labels to patients, or None.
 
     Raises:
         DataError: for a time or label that cannot be read, or two rows of one patient and time whose labels differ.
     """
-    columns = read_text_table(connection, path, "given_times", ["patient_id", "prediction_time"])
+    meds = is_meds(path)
+    if meds:
+        columns = read_meds_labels(connection, path, "given_times", subject_ids)
+    else:
+        columns = read_text_table(connection, path, "given_times", ["patient_id", "prediction_time"])
     tasks, sources = _label_columns(
         [name for name in columns if name not in ("patient_id", "prediction_time", *CARRIED)], path
     )
@@ -241,7 +247,7 @@ def read_given_times(connection, path, dates=None):
         for number, source in enumerate(sum(sources.values(), []))
     ]
     values = "".join(f", label_{number}" for number in range(len(labels)))
-    counts |= _read_times(connection, stamp, dates, labels)
+    counts |= _read_times(connection, stamp, dates, labels, meds)
     rows, unknown, outside = first_row(
         connection,
         "SELECT count(*), "
@@ -283,8 +289,9 @@ def read_given_times(connection, path, dates=None):
     return GivenTimes(arrays["patient_index"], arrays["time"], arrays["known_until"], tasks, arrays_of, report)
 
 
-def _read_times(connection, stamp, dates, labels):
-    """Makes `cohort_times`; returns dict name -> rows that were left out or read in a way to know of."""
+def _read_times(connection, stamp, dates, labels, instants=False):
+    """Makes `cohort_times` (with `instants` midnights are no dates); returns dict name -> rows that were left out or
+    read in a way to know of."""
     bare, future = is_bare_sql("prediction_time", dates), f"time >= TIMESTAMP '{dates.latest}'"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE read_times AS SELECT patient_id, {stamp} AS time, {bare} AS bare, "
@@ -298,7 +305,8 @@ def _read_times(connection, stamp, dates, labels):
         "count(*) FILTER (with_offset), count(*) FILTER (NOT bare AND time = date_trunc('day', time)), "
         "count(*) FILTER (time <> date_trunc('day', time)) FROM read_times",
     )
-    if midnights and not others:
+    taken = 0 if others or instants else midnights
+    if taken:
         connection.execute("UPDATE read_times SET bare = true")
     connection.execute(f"DELETE FROM read_times WHERE {sentinel} OR {future}")
     values = "".join(f", label_{number}" for number in range(len(labels)))
@@ -308,7 +316,7 @@ def _read_times(connection, stamp, dates, labels):
         f"line{values} FROM read_times LEFT JOIN cohort_patients USING (patient_id)"
     )
     counts = {"time_sentinel": sentinels, "time_in_future": late, "times_with_offset": offsets}
-    counts["times_at_midnight_taken_for_dates"] = 0 if others else midnights
+    counts["times_at_midnight_taken_for_dates"] = taken
     return {name: count for name, count in counts.items() if count}
 
 

@@ -8,6 +8,7 @@ from medtop.cohort import manifest as manifests
 from medtop.cohort.build import build_cohort
 from medtop.cohort.endpoints import SHIPPED
 from medtop.cohort.medbert_layout import build_medbert
+from medtop.cohort.meds_labels import label_files
 from medtop.cohort.splits import SPLITS
 from medtop.files import staging
 from medtop.files.options import at_least, compared, option
@@ -63,7 +64,9 @@ def settings_of(source, options):
 
     settings = {**compared(source), **source.rules.settings, "data_file": full(source.data_file), **compared(options)}
     settings |= {name: list(settings[name]) for name in ("tasks", "horizons", "test_sites", "valid_sites")}
-    settings |= {name: full(settings[name]) for name in ("prediction_times", "vocabulary", "code_table", "sites")}
+    settings |= {name: full(settings[name]) for name in ("subject_ids", "vocabulary", "code_table", "sites")}
+    if options.prediction_times:
+        settings["prediction_times"] = ",".join(map(full, options.prediction_times.split(",")))
     settings["splits"] = options.splits if options.splits in SPLITS else full(options.splits)
     settings |= {
         name: full(settings[name]) if Path(settings[name]).suffix else settings[name]
@@ -163,8 +166,10 @@ def _inputs(data_files, options):
     endpoints = [] if (SHIPPED / f"{options.endpoints}.json").is_file() else [options.endpoints]
     code_map = [] if options.code_map in ("none", "first3") else [options.code_map]
     splits = [] if options.splits in SPLITS else [options.splits]
+    times = label_files(options.prediction_times) if options.prediction_times else []
     small = [
-        options.prediction_times,
+        *times,
+        options.subject_ids,
         *splits,
         options.sites,
         options.vocabulary,
