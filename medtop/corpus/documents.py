@@ -7,6 +7,7 @@ same numbers, however often they are read.
 import collections
 import dataclasses
 import datetime
+import functools
 import glob
 import json
 from pathlib import Path
@@ -43,6 +44,7 @@ COLUMNS = {
     "error": ("iserror",),
     "source": ("source",),
 }
+_KEYS = {name: (what, rank) for what, names in COLUMNS.items() for rank, name in enumerate(names)}
 _NULLS = ("", "na", "null", "nan", "none")
 _TABLES, _LINES, _TEXTS = (".csv", ".tsv", ".csv.gz", ".tsv.gz"), (".jsonl", ".ndjson"), (".txt", ".text", ".md")
 
@@ -182,20 +184,23 @@ def _document(values, name, number, split, dropped, has_patients):
     if values.get("error", "") in ("1", "1.0"):
         dropped["marked_as_error"] += 1
         return None
-    patient = normal_id(values.get("patient_id", ""))
+    patient = _normal_id(values.get("patient_id", ""))
     if has_patients and not patient:
         dropped["no_patient"] += 1
         return None
     return Document(
         values.get("source") or name,
         values.get("document_id") or str(number),
-        values["text"],
+        values.get("text", ""),
         patient,
-        normal_id(values.get("admission_id", "")),
+        _normal_id(values.get("admission_id", "")),
         values.get("kind", "").strip(),
         _seconds(values.get("time", ""), dropped),
         split,
     )
+
+
+_normal_id = functools.lru_cache(maxsize=1 << 16)(normal_id)
 
 
 def _seconds(text, dropped):
@@ -211,11 +216,14 @@ def _seconds(text, dropped):
 
 def _first(values):
     """The first str that is no null word, else ""."""
-    return next((value for value in values if value.strip().lower() not in _NULLS), "")
+    for value in values:
+        if value and value.strip().lower() not in _NULLS:
+            return value
+    return ""
 
 
 def _read_table(path, name, dropped, encoding):
-    places, number = _places(path, table_header(path)[1]), 0
+    places, number, split = _places(path, table_header(path)[1]), 0, split_of(path)
     for block in iterate_blocks(path):
         for _, reason in block.rejects:
             dropped[reason] += 1
@@ -231,7 +239,7 @@ def _read_table(path, name, dropped, encoding):
             except UnicodeDecodeError:
                 dropped["not_utf8" if encoding == "utf-8" else "not_in_encoding"] += 1
                 continue
-            document = _document(values, name, number, split_of(path), dropped, bool(places["patient_id"]))
+            document = _document(values, name, number, split, dropped, bool(places["patient_id"]))
             if document is not None:
                 yield document
 
@@ -240,7 +248,7 @@ def _read_parquet(path, name, dropped):
     try:
         file = pq.ParquetFile(path)
         headers = file.schema_arrow.names
-        places, number = _places(path, headers), 0
+        places, number, split = _places(path, headers), 0, split_of(path)
         wanted = sorted({place for columns in places.values() for place in columns})
         for batch in file.iter_batches(64, columns=[headers[place] for place in wanted]):
             texts = {place: _strings(batch.column(headers[place])) for place in wanted}
@@ -248,7 +256,7 @@ def _read_parquet(path, name, dropped):
                 number += 1
                 values = {what: _first(texts[p][row] for p in columns) for what, columns in places.items()}
                 values["text"] = texts[places["text"][0]][row]
-                document = _document(values, name, number, split_of(path), dropped, bool(places["patient_id"]))
+                document = _document(values, name, number, split, dropped, bool(places["patient_id"]))
                 if document is not None:
                     yield document
     except pa.ArrowInvalid as error:
@@ -262,7 +270,7 @@ def _strings(column):
 
 
 def _read_lines(path, name, dropped):
-    number = 0
+    number, split = 0, split_of(path)
     with open(path, "rb") as file:
         while line := file.readline(LONGEST_DOCUMENT + 1):
             number += 1
@@ -283,10 +291,14 @@ def _read_lines(path, name, dropped):
             if not isinstance(value, dict):
                 dropped["not_json"] += 1
                 continue
-            values = {key.lower(): "" if item is None else str(item) for key, item in value.items()}
-            places = {what: [values[key] for key in keys if key in values] for what, keys in COLUMNS.items()}
-            found = {what: _first(candidates) for what, candidates in places.items()}
-            document = _document(found, name, number, split_of(path), dropped, bool(places["patient_id"]))
+            found, has_patients = {}, False
+            for key, item in value.items():
+                what, rank = _KEYS.get(key.lower(), (None, 0))
+                has_patients |= what == "patient_id"
+                if what and item is not None and (text := _first([str(item)])):
+                    found[what] = min(found.get(what, (rank, text)), (rank, text))
+            texts = {what: text for what, (_, text) in found.items()}
+            document = _document(texts, name, number, split, dropped, has_patients)
             if document is not None:
                 yield document
 

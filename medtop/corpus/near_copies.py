@@ -116,31 +116,36 @@ def _fill(connection, sets, boilerplate, alone, rank, minhash):
             continue
         buckets = minhash.buckets(values[weighs], counts[filled])
         ranks = rank[first + filled].astype(np.int32)
-        for band, row in enumerate(buckets):
-            rows = pa.table({"band": np.full(len(row), band, np.uint8), "bucket": row, "rank": ranks})
-            connection.register("rows", rows)
-            connection.execute("INSERT INTO bands SELECT * FROM rows")
-            connection.unregister("rows")
+        bands = np.repeat(np.arange(len(buckets), dtype=np.uint8), len(filled))
+        rows = pa.table({"band": bands, "bucket": buckets.ravel(), "rank": np.tile(ranks, len(buckets))})
+        connection.register("rows", rows)
+        connection.execute("INSERT INTO bands SELECT * FROM rows")
+        connection.unregister("rows")
 
 
 def _candidates(connection, bands):
     """Makes the table `candidates` (later, earlier); returns how many (document, bucket) were not all compared."""
     connection.execute("CREATE TABLE candidates (later INTEGER, earlier INTEGER)")
-    capped = 0
-    for band in range(bands):
+    capped, rows = 0, first_row(connection, "SELECT count(*) FROM bands")[0]
+    together = max(bands * _ROWS_TOGETHER // max(rows, 1), 1)
+    for band in range(0, bands, together):
+        some = f"bands WHERE band >= {band} AND band < {band + together}"
         connection.execute(
             f"""CREATE OR REPLACE TEMP TABLE busy AS
-            SELECT bucket, rank, row_number() OVER (PARTITION BY bucket ORDER BY rank) AS place
-            FROM bands SEMI JOIN (SELECT bucket FROM bands WHERE band = {band} GROUP BY bucket HAVING count(*) > 1)
-            USING (bucket) WHERE band = {band}"""
+            SELECT band, bucket, rank, row_number() OVER (PARTITION BY band, bucket ORDER BY rank) AS place
+            FROM (SELECT * FROM {some}) SEMI JOIN
+            (SELECT band, bucket FROM {some} GROUP BY ALL HAVING count(*) > 1) USING (band, bucket)"""
         )
         connection.execute(
             f"""INSERT INTO candidates SELECT b.rank, a.rank FROM busy a JOIN busy b
-            ON a.bucket = b.bucket AND a.place < b.place WHERE a.place <= {COMPARED}"""
+            ON a.band = b.band AND a.bucket = b.bucket AND a.place < b.place WHERE a.place <= {COMPARED}"""
         )
         capped += first_row(connection, f"SELECT count(*) FROM busy WHERE place > {COMPARED} + 1")[0]
     connection.execute("DROP TABLE bands")
     return capped
+
+
+_ROWS_TOGETHER = 4_000_000
 
 
 def _verify(connection, sets, boilerplate, order, settings, clusters):

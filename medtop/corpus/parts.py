@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medtop.cohort.splits import SPLITS
-from medtop.corpus.shingles import Shingler, digest, line_codes, words_of
+from medtop.corpus.shingles import Shingler, line_codes
 from medtop.files.atomic import atomic_path
 from medtop.files.sql import numbers
 
@@ -80,12 +80,11 @@ class PartWriter:
         digests, counts, sizes, line_sizes = [], [], [], []
         with atomic_path(path.with_suffix(".shingles")) as name, open(name, "wb") as file:
             for start in range(0, len(self.rows), 256):
-                lists = [words_of(document.text) for document, _ in self.rows[start : start + 256]]
-                shingles, number = self.shingler(lists)
-                file.write(shingles.tobytes())
-                sizes.append(number)
-                counts += map(len, lists)
-                digests += map(digest, lists)
+                found = self.shingler([document.text for document, _ in self.rows[start : start + 256]])
+                file.write(found.values.tobytes())
+                sizes.append(found.sizes)
+                counts.append(found.words)
+                digests += found.digests
         if self.lines:
             with atomic_path(path.with_suffix(".lines")) as name, open(name, "wb") as file:
                 for document, _ in self.rows:
@@ -98,7 +97,7 @@ class PartWriter:
             "number": np.arange(self.documents, self.documents + len(self.rows)),
             "first": np.array([first for first, _ in digests], np.uint64),
             "second": np.array([second for _, second in digests], np.uint64),
-            "words": np.array(counts, np.int64),
+            "words": np.concatenate(counts),
             "size": np.concatenate(sizes),
             "line_size": np.array(line_sizes or [0] * len(documents), np.int64),
             "time": np.array([document.time for document in documents], np.int64),
@@ -167,29 +166,30 @@ class Sets:
 def frequent(sets, share, least):
     """The values that stand in more than `share` of the sets, and in at least `least`: sorted uint64.
 
-    Candidates come from a sample of up to about `_SAMPLE` values of documents spread evenly over all; each is then
-    counted in all documents, so that what is returned is exact (a value of the wanted share that the sample misses in
-    half of its documents does not occur).
+    Candidates come from a sample of documents spread evenly over all, of about `_SAMPLE` values, or as many as it takes
+    to see a value of the wanted share `_SEEN` times; those seen half as often are counted in all documents, so that
+    what is returned is exact.
     """
     total, number = int(sets.sizes.sum()), len(sets.sizes)
     limit = max(share * number, least - 1)
     if number <= limit:
         return np.zeros(0, np.uint64)
-    step = max(total // _SAMPLE, 1)
+    step = max(min(total // _SAMPLE, int(limit) // _SEEN), 1)
     sample = [
         values[np.repeat((np.arange(len(sizes)) + first) % step == 0, sizes)] for first, sizes, values in sets.parts()
     ]
-    values, counts = np.unique(np.concatenate(sample), return_counts=True)
-    candidates = values[counts > limit / step / 2]
+    values = np.sort(np.concatenate(sample))
+    starts = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, np.int64)
+    candidates = values[starts[np.diff(starts, append=len(values)) > limit / step / 2]]
     counts = np.zeros(len(candidates), np.int64)
-    for _, _, part in sets.parts():
+    for _, _, part in sets.parts() if len(candidates) else ():
         places = np.searchsorted(candidates, part)
-        places = places[candidates[np.minimum(places, len(candidates) - 1)] == part] if len(candidates) else places[:0]
+        places = places[candidates[np.minimum(places, len(candidates) - 1)] == part]
         counts += np.bincount(places, minlength=len(candidates))
     return candidates[counts > limit]
 
 
-_SAMPLE = 8_000_000
+_SAMPLE, _SEEN = 1_000_000, 100
 
 
 def is_among(values, sorted_values):

@@ -12,7 +12,7 @@ from medtop.corpus import deduplicate, documents, parts
 from medtop.corpus.deduplicate import DedupSettings
 from medtop.corpus.minhash import MinHash, choose_bands
 from medtop.corpus.near_copies import jaccard
-from medtop.corpus.shingles import Shingler, words_of
+from medtop.corpus.shingles import Shingler
 from medtop.files.errors import DataError
 
 
@@ -173,11 +173,28 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch):
 
 def test_shingles_are_sets_of_runs_of_words():
     texts = ["One two  THREE four five six.", "one-two", "", "a b c d e a b c d e a b c d e", "one\ntwo"]
-    values, counts = Shingler(5)([words_of(text) for text in texts])
-    assert counts.tolist() == [len(s) for s in sets_of(texts, 5)] == [2, 1, 0, 5, 1]
-    assert values[2] == values[-1] and len(set(values.tolist())) == 8
-    again, _ = Shingler(5)([words_of(texts[0])])
-    assert again.tolist() == values[:2].tolist() == sorted(values[:2].tolist())
+    found = Shingler(5)(texts)
+    assert found.sizes.tolist() == [len(values) for values in sets_of(texts, 5)] == [2, 1, 0, 5, 1]
+    assert found.words.tolist() == [6, 2, 0, 15, 2]
+    assert found.digests[1] == found.digests[4] and len(set(found.digests)) == 4
+    assert found.values[2] == found.values[-1] and len(set(found.values.tolist())) == 8
+    again = Shingler(5)(texts[:1])
+    assert again.values.tolist() == found.values[:2].tolist() == sorted(found.values[:2].tolist())
+
+
+def test_a_word_has_one_number_wherever_it_stands():
+    """In ASCII and other texts, at any place, in blocks of any size; different words have different ones."""
+    rng = np.random.default_rng(9)
+    words = sorted({"".join(rng.choice(list("ab1é中"), int(rng.integers(1, 6)))) for _ in range(3000)})
+    single = [Shingler(1)([word]).values for word in words]
+    assert all(len(values) == 1 for values in single)
+    flat = np.concatenate(single)
+    assert len(set(flat.tolist())) == len(words)
+    drawn = [rng.integers(0, len(words), int(rng.integers(0, 900))) for _ in range(200)]
+    found = Shingler(1)([" -- ".join(words[place] for place in places) for places in drawn])
+    expected = [np.unique(flat[places]) for places in drawn]
+    assert found.values.tolist() == np.concatenate(expected).tolist()
+    assert found.words.tolist() == [len(places) for places in drawn]
 
 
 def test_minhash_estimates_jaccard():
