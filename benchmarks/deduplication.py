@@ -107,8 +107,8 @@ def nothing(way):
     __import__({"medtop": "medtop.corpus.deduplicate"}.get(way, way))
 
 
-def exact(path):
-    """(places of the texts that go by exact Jaccard with a text that stays, dict of true pairs)."""
+def exact_way(path, folder):
+    """(places of the texts that go by exact Jaccard with a text that stays, places that have any earlier partner)."""
     from corpus_texts import sets_of, similar_pairs
 
     sets = sets_of(list(texts_of(path)), SHINGLE)
@@ -118,31 +118,28 @@ def exact(path):
     stays = []
     for number in range(len(sets)):
         stays.append(not any(stays[earlier] for earlier in partners.get(number, ())))
-    return {number for number, stay in enumerate(stays) if not stay}, partners
+    return [number for number, stay in enumerate(stays) if not stay], sorted(partners)
 
 
 def measured(*arguments):
-    """(CPU-seconds, peak MiB, output) of this script with other arguments."""
+    """(CPU-seconds, peak MiB, output) of this script with other arguments.
+
+    What this process holds when it starts another one counts as the other's peak, too: it does nothing large itself.
+    """
     process = subprocess.Popen([sys.executable, __file__, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
-    output, peak = process.stdout.read().rsplit("\n", 2)[:2]
+    output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{arguments}: ended with status {status}")
-    return usage.ru_utime + usage.ru_stime, float(peak), output
-
-
-def peak_mib():
-    """The most memory that this process has held, in MiB (`ru_maxrss` of a child counts its parent's, too)."""
-    with open("/proc/self/status", encoding="utf-8") as file:
-        return int(next(line.split()[1] for line in file if line.startswith("VmHWM"))) / 1024
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, output
 
 
 def compare(number, rounds):
     """One table: a row for each way."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "texts.jsonl"
-        write_texts(path, number)
-        wanted, partners = exact(path)
+        measured("--write", number, "--path", path)
+        wanted, partners = map(set, json.loads(measured("--way", "exact", "--path", path, "--folder", folder)[2]))
         runs = {way: [] for way in WAYS}
         idle = {way: measured("--way", way, "--path", path) for way in WAYS}
         for way in itertools.chain.from_iterable([WAYS] * rounds):
@@ -163,7 +160,7 @@ def grow(numbers):
     for number in numbers:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "texts.jsonl"
-            write_texts(path, number, copies=0.3)
+            measured("--write", number, "--copies=0.3", "--path", path)
             seconds, memory, output = measured("--way", "medtop", "--path", path, "--folder", folder)
             print(
                 f"{number:,} notes: {1e6 * seconds / number:.0f} CPU-microseconds a note, {memory:,.0f} MiB at most, "
@@ -178,17 +175,20 @@ def main():
     parser.add_argument("--num_texts", type=int, default=12_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--growth", default="")
-    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--way", choices=(*WAYS, "exact"), help=argparse.SUPPRESS)
+    parser.add_argument("--write", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--copies", type=float, default=0.1, help=argparse.SUPPRESS)
     parser.add_argument("--path", help=argparse.SUPPRESS)
     parser.add_argument("--folder", default="", help=argparse.SUPPRESS)
     flags = parser.parse_args()
-    if flags.way:
+    if flags.write:
+        write_texts(flags.path, flags.write, flags.copies)
+    elif flags.way:
         if flags.folder:
             print(json.dumps(globals()[f"{flags.way}_way"](flags.path, flags.folder)))
         else:
             nothing(flags.way)
             print(sum(map(len, texts_of(flags.path))))
-        print(peak_mib())
     elif flags.growth:
         grow([int(number) for number in flags.growth.split(",")])
     else:

@@ -1,4 +1,5 @@
-r"""Turns notes into TFRecord files for pretraining: masked pieces and, in pairs, whether the second text follows.
+r"""Turns notes into TFRecord files for pretraining: masked pieces and, in pairs, whether the second text follows, or
+whether the two are swapped (--pairs=order).
 
 Example, once with the training split's notes and once, for validation, with --split=valid:
 
@@ -7,7 +8,8 @@ Example, once with the training split's notes and once, for validation, with --s
 
 --splits is the split file of the readmission task: a note of a patient of another split stops the script, so that no
 test patient's note is ever pretrained on. Masks are drawn anew in every epoch while training
-(run_EHRpretraining.py --tasks=masked_lm,next_sentence, with --whole_word_masking by whole words).
+(run_EHRpretraining.py --tasks=masked_lm,next_sentence, or masked_lm,sentence_order; with --whole_word_masking by whole
+words).
 """
 
 import sys

@@ -1,4 +1,5 @@
-"""Pairs of runs of sentences for "does the second follow the first?" (Devlin et al. 2018), without truncation.
+"""Pairs of runs of sentences: "does the second follow the first?" (Devlin et al. 2018) and "are they swapped?" (Lan et
+al. 2020: ALBERT; GatorTron), without truncation.
 
 Letters: Z pieces of a text.
 """
@@ -32,15 +33,17 @@ class Pair:
 
     Attributes:
         text: whose record it is; first: (begin, end) of its pieces.
-        other: the text of the second run; second: (begin, end) of its pieces.
+        other: the text of the second run; second: (begin, end) of its pieces, or None: a record of one run.
         is_next: whether the second run follows the first one in the same text.
+        swapped: whether the first run follows the second one in the same text.
     """
 
     text: int
     first: tuple
     other: int
-    second: tuple
+    second: tuple | None
     is_next: bool
+    swapped: bool = False
 
 
 def sentence_pieces(texts, tokenizer, unit, short, longest):
@@ -107,11 +110,8 @@ def make_pairs(texts, others, most, short_prob, rng):
     for number, text in enumerate(texts):
         edges, place = text.edges.tolist(), 0
         while place < len(edges) - 1:
-            wanted = int(rng.integers(2, most + 1)) if rng.random() < short_prob else most
-            stop = place + 1
-            while stop < len(edges) - 1 and edges[stop + 1] - edges[place] <= wanted:
-                stop += 1
-            middle = place + (1 if stop == place + 1 else int(rng.integers(1, stop - place)))
+            wanted = _wanted(most, short_prob, rng)
+            stop, middle = _cut(edges, place, wanted, rng)
             first = (edges[place], edges[middle])
             if stop == place + 1 or rng.random() < 0.5:
                 other = _another(text, others, rng)
@@ -122,6 +122,44 @@ def make_pairs(texts, others, most, short_prob, rng):
                 pairs.append(Pair(number, first, number, (edges[middle], edges[stop]), True))
                 place = stop
     return pairs
+
+
+def make_ordered_pairs(texts, most, short_prob, rng):
+    """Draws pairs that are in order or, every other one, swapped; the arguments are those of `make_pairs`.
+
+    Each piece of a text is in exactly one of its pairs. Where one sentence is left, or fills the room alone, the pair
+    has a first run only.
+
+    Returns:
+        list of `Pair`.
+    """
+    pairs = []
+    for number, text in enumerate(texts):
+        edges, place = text.edges.tolist(), 0
+        while place < len(edges) - 1:
+            stop, middle = _cut(edges, place, _wanted(most, short_prob, rng), rng)
+            runs = (edges[place], edges[middle]), (edges[middle], edges[stop])
+            if stop == place + 1:
+                pairs.append(Pair(number, runs[0], number, None, False))
+            elif rng.random() < 0.5:
+                pairs.append(Pair(number, runs[1], number, runs[0], False, swapped=True))
+            else:
+                pairs.append(Pair(number, runs[0], number, runs[1], True))
+            place = stop
+    return pairs
+
+
+def _wanted(most, short_prob, rng):
+    """How many pieces a pair is meant to have."""
+    return int(rng.integers(2, most + 1)) if rng.random() < short_prob else most
+
+
+def _cut(edges, place, wanted, rng):
+    """(sentence at which a pair that begins at `place` ends, sentence at which it is cut in two)."""
+    stop = place + 1
+    while stop < len(edges) - 1 and edges[stop + 1] - edges[place] <= wanted:
+        stop += 1
+    return stop, place + (1 if stop == place + 1 else int(rng.integers(1, stop - place)))
 
 
 def _another(text, others, rng):

@@ -1,8 +1,10 @@
-"""Notes -> records for pretraining (masked pieces, next sentence): `create_notes_pretraining_data.py`'s record maker.
+"""Notes -> records for pretraining (masked pieces, pairs): `create_notes_pretraining_data.py`'s record maker.
 
-A record is `[CLS] first [SEP] second [SEP]`: two runs of sentences, the second the true continuation (`is_next` 1) or a
-run of another text (0), as in Devlin et al. 2018. Masks are drawn while training. Every piece of every text stands in
-exactly one record as its own (beside the copies that serve as wrong continuations); nothing is truncated.
+A record is `[CLS] first [SEP] second [SEP]`, two runs of sentences. With pairs "next" the second is the true
+continuation (`is_next` 1) or a run of another text (0), as in Devlin et al. 2018; with "order" both are neighbours in
+one text, in their order or `swapped` (1), as in ALBERT and GatorTron, and what is one sentence alone is a record of one
+run with an unknown label. Masks are drawn while training. Every piece of every text stands in exactly one record as its
+own (beside the copies that serve as wrong continuations); nothing is truncated.
 """
 
 import dataclasses
@@ -14,13 +16,14 @@ from medtop.files.atomic import sha256
 from medtop.files.errors import DataError
 from medtop.files.options import REQUIRED, Rule, at_least, option
 from medtop.notes.create_features import DEFAULT_LENGTH, TextMaker, TextSettings
-from medtop.notes.pairs import make_pairs, sentence_pieces
+from medtop.notes.pairs import make_ordered_pairs, make_pairs, sentence_pieces
 from medtop.notes.records import NoteRecords, examples_of, records_of
 from medtop.notes.texts import check_texts, read_texts, split_of
 from medtop.text.sentences import SHORT, UNITS
 from medtop.text.windows import make_windows
 
-TASK, LABEL = "next_sentence", "is_next"
+TASKS = {"next": ("next_sentence", "is_next"), "order": ("sentence_order", "swapped"), "none": None}
+"""`--pairs` -> task and its label."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,12 @@ class PretrainingSettings(TextSettings):
         "train", "Whose notes these are; a note of another split's patient stops the script.", choices=SPLITS[:2]
     )
     unlisted_patients: str = option("refuse", "Patients who are not in the split file.", choices=("refuse", "use"))
-    next_sentence: bool = option(True, "Pairs of texts; --nonext_sentence: windows of one text, for masked pieces.")
+    pairs: str = option(
+        "next",
+        "Pairs of runs of sentences: next (the second follows, or is of another text), order (neighbours, in order or "
+        "swapped), or none: windows of one text, for masked pieces alone.",
+        choices=tuple(TASKS),
+    )
     short_segment_unit: str = option(
         "characters",
         "What short sentences are measured in: ClinicalBERT's code counts characters, its article says words.",
@@ -71,8 +79,8 @@ class PretrainingMaker(TextMaker):
     def check(self):
         """See `RecordMaker.check`."""
         settings = self.settings
-        if not settings.next_sentence and settings.dupe_factor > 1:
-            raise DataError("--dupe_factor has no effect with --nonext_sentence, which draws no pairs: leave it out")
+        if settings.pairs == "none" and settings.dupe_factor > 1:
+            raise DataError("--dupe_factor has no effect with --pairs=none, which draws no pairs: leave it out")
 
     def open(self, inputs):
         """See `RecordMaker.open`; reads the inputs' patients once.
@@ -89,7 +97,7 @@ class PretrainingMaker(TextMaker):
         about = self.describe(
             inputs,
             split=settings.split,
-            tasks={TASK: [LABEL]} if settings.next_sentence else {},
+            tasks={task[0]: [task[1]]} if (task := TASKS[settings.pairs]) else {},
             flags={"splits": sha256(settings.splits)},
         )
         check_patients(inputs, self.splits, settings)
@@ -99,10 +107,9 @@ class PretrainingMaker(TextMaker):
         """See `RecordMaker.examples`.
 
         Raises:
-            DataError: with `next_sentence`, when there is one text only: nothing could stand in for a wrong
-                continuation.
+            DataError: with pairs "next", when there is one text only: nothing could stand in for a wrong continuation.
         """
-        make = _Pairs(self) if self.settings.next_sentence else _Windows(self)
+        make = _Windows(self) if self.settings.pairs == "none" else _Pairs(self)
         for path in inputs:
             for batch in read_texts(path):
                 for row, patient in enumerate(batch.patient_ids, batch.first):  # the file may have changed since
@@ -170,50 +177,58 @@ class _Pairs:
         texts = sentence_pieces(
             batch.texts, self.maker.tokenizer, settings.short_segment_unit, settings.short_segment, most // 2
         )
-        others = [text for text in (*texts, *self.earlier) if len(text.ids)]
-        self.earlier = [text for text in texts if len(text.ids)] or self.earlier
-        if len(others) == 1:
+        others = texts
+        if settings.pairs == "next":
+            others = [text for text in (*texts, *self.earlier) if len(text.ids)]
+            self.earlier = [text for text in texts if len(text.ids)] or self.earlier
+        if len(others) == 1 and settings.pairs == "next":
             raise DataError(
                 "--input_file: expected at least two texts with words (a wrong continuation comes from another one), "
-                "received one; --nonext_sentence makes records for masked pieces alone"
+                "received one; --pairs=order and --pairs=none need no other text"
             )
         pairs = []
         for _ in range(settings.dupe_factor):
-            pairs += make_pairs(texts, others, most, settings.short_seq_prob, self.rng)
+            if settings.pairs == "next":
+                pairs += make_pairs(texts, others, most, settings.short_seq_prob, self.rng)
+            else:
+                pairs += make_ordered_pairs(texts, most, settings.short_seq_prob, self.rng)
         counts = np.array([len(text.ids) for text in texts], np.int64)
-        return _pair_records(batch, texts, others, pairs, self.maker.tokenizer), counts
+        return _pair_records(batch, texts, others, pairs, self.maker.tokenizer, TASKS[settings.pairs]), counts
 
 
-def _pair_records(batch, texts, others, pairs, tokenizer):
-    """The `NoteRecords` of pairs; `window` is a record's number within its text."""
+def _pair_records(batch, texts, others, pairs, tokenizer, task):
+    """The `NoteRecords` of pairs; `window` numbers a text's records; `task`: (name, attribute of `Pair`)."""
     ids, starts, segments, counts = [], [], [], []
     for pair in pairs:
-        runs = (texts[pair.text], pair.first), ((texts if pair.is_next else others)[pair.other], pair.second)
+        own = pair.is_next or pair.swapped
+        runs = [(texts[pair.text], pair.first), ((texts if own else others)[pair.other], pair.second)]
+        runs = runs if pair.second else runs[:1]
         sizes = [end - begin for _, (begin, end) in runs]
         ids.append([tokenizer.cls_id])
         starts.append([1])
         for text, (begin, end) in runs:
             ids += [text.ids[begin:end], [tokenizer.sep_id]]
             starts += [[1], text.word_starts[begin + 1 : end], [1]]  # where a sentence was cut, a word begins
-        segments.append(np.repeat([0, 1], [sizes[0] + 2, sizes[1] + 1]))
-        counts.append(sum(sizes) + 3)
+        segments.append(np.repeat([0, 1][: len(runs)], [sizes[0] + 2, *(size + 1 for size in sizes[1:])]))
+        counts.append(sum(sizes) + 1 + len(runs))
     owners = np.array([pair.text for pair in pairs], np.int64)
-    last = [pair.second[1] if pair.is_next else pair.first[1] for pair in pairs]
+    own = [(pair.first, pair.second) if pair.is_next or pair.swapped else (pair.first,) for pair in pairs]
     order = np.argsort(owners, kind="stable")
     numbers = np.empty(len(pairs), np.int64)
     numbers[order] = np.arange(len(pairs)) - np.searchsorted(owners[order], owners[order])
     nothing = [np.zeros(0, np.int64)]
     flat = [np.concatenate(part or nothing).astype(np.int64) for part in (ids, segments, starts)]
-    labels = np.array([[pair.is_next] for pair in pairs], np.float32).reshape(-1, 1)
+    labels = np.array([[getattr(pair, task[1])] for pair in pairs], np.float32).reshape(-1, 1)
+    known = np.array([[pair.second is not None] for pair in pairs], np.float32).reshape(-1, 1)
     return NoteRecords(
         np.array(counts, np.int64),
         *flat,
         [batch.patient_ids[text] for text in owners],
         [batch.admission_ids[text] for text in owners],
         numbers,
-        np.array([texts[pair.text].starts[pair.first[0]] for pair in pairs], np.int64),
-        np.array([texts[pair.text].ends[end - 1] for pair, end in zip(pairs, last, strict=True)], np.int64),
+        np.array([texts[text].starts[min(runs)[0]] for text, runs in zip(owners, own, strict=True)], np.int64),
+        np.array([texts[text].ends[max(runs)[1] - 1] for text, runs in zip(owners, own, strict=True)], np.int64),
         batch.prediction_times[owners],
-        {TASK: labels},
-        {TASK: np.ones_like(labels)},
+        {task[0]: labels},
+        {task[0]: known},
     )

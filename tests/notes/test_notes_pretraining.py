@@ -13,7 +13,7 @@ from medtop.cohort.splits import read_split_file
 from medtop.data import create
 from medtop.data.layouts import NOTES
 from medtop.files.errors import DataError
-from medtop.notes.pairs import SentencePieces, make_pairs, sentence_pieces
+from medtop.notes.pairs import SentencePieces, make_ordered_pairs, make_pairs, sentence_pieces
 from medtop.notes.pretraining import PretrainingMaker, PretrainingSettings
 from medtop.text.sentences import join_short, sentence_spans
 
@@ -139,6 +139,27 @@ def test_half_of_the_pairs_follow_and_lengths_use_the_room():
     assert others == set(range(10))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_ordered_pairs_hold_each_piece_once_and_half_are_swapped(seed):
+    rng = np.random.default_rng(seed)
+    texts = [fake_text(number, list(rng.integers(1, 9, rng.integers(0, 60)))) for number in range(60)]
+    pairs = make_ordered_pairs(texts, 20, 0.2, rng)
+    seen = {number: [] for number in range(60)}
+    for pair in pairs:
+        edges = set(texts[pair.text].edges.tolist())
+        runs = [pair.first] + ([pair.second] if pair.second else [])
+        assert all(begin in edges and end in edges and begin < end for begin, end in runs) and pair.other == pair.text
+        assert sum(end - begin for begin, end in runs) <= 20
+        if pair.second:
+            early, late = sorted(runs)
+            assert early[1] == late[0] and pair.swapped == (runs[0] == late) != pair.is_next
+        for begin, end in sorted(runs):
+            seen[pair.text] += range(begin, end)
+    assert seen == {number: list(range(len(text.ids))) for number, text in enumerate(texts)}
+    swapped = [pair.swapped for pair in pairs if pair.second]
+    assert abs(np.mean(swapped) - 0.5) < 4 * 0.5 / np.sqrt(len(swapped))
+
+
 # files
 
 
@@ -211,6 +232,32 @@ def test_records_of_pairs(tmp_path):
         assert mine == list(range(len(mine)))
 
 
+def test_records_in_order_or_swapped(tmp_path):
+    """Nothing is dropped: a long sentence is cut, one sentence alone is a record of one run with an unknown label."""
+    texts = ["fever. cough. pain. chest. oral! lungs clear. heart. rate.", "fever cough " * 20, "pain.", ""]
+    write_inputs(tmp_path, texts=texts)
+    info = create.write(plan(tmp_path, pairs="order", dupe_factor=4))
+    assert info.tasks == {"sentence_order": ["swapped"]} and info.counts["dropped"] == {"no_words": 1}
+    columns, rows = read(info)
+    own, sep = {str(number): [] for number in range(4)}, IDS["[SEP]"]
+    for number, (ids, segments, starts) in enumerate(rows):
+        ends = np.flatnonzero(ids == sep)
+        assert ids[-1] == sep and len(ids) <= 16 and starts[0] == starts[1] == starts[-1] == 1
+        assert segments.tolist() == np.repeat([0, 1][: len(ends)], np.diff(ends, prepend=-1)).tolist()
+        known, swapped = (columns[f"sentence_order_{name}"][number, 0] for name in ("weights", "labels"))
+        assert known == len(ends) - 1 and swapped <= known
+        runs = [part[:-1].tolist() for part in np.split(ids[1:], ends)[:-1]]
+        runs = runs[::-1] if swapped else runs
+        text = texts[int(columns["admission_id"][number])]
+        piece = text[columns["window_start"][number] : columns["window_end"][number]]
+        assert tokenizer().tokenize([piece]).ids.tolist() == sum(runs, [])
+        own[columns["admission_id"][number]] += sum(runs, [])
+    assert own == {str(n): 4 * tokenizer().tokenize([text]).ids.tolist() for n, text in enumerate(texts)}
+    known = columns["sentence_order_weights"][:, 0]
+    assert 0 < columns["sentence_order_labels"][known == 1].mean() < 1
+    assert (columns["sentence_order_weights"][np.array(columns["admission_id"]) == "2"] == 0).all()
+
+
 def texts_of(folder):
     return pq.read_table(folder / "n.notes.train.parquet")["text"].to_pylist()
 
@@ -235,7 +282,7 @@ def test_the_same_seed_gives_the_same_records_and_another_one_others(tmp_path):
 
 def test_windows_without_pairs(tmp_path):
     write_inputs(tmp_path, texts=["fever " * 20, "cough", ""])
-    info = create.write(plan(tmp_path, next_sentence=False))
+    info = create.write(plan(tmp_path, pairs="none"))
     assert info.tasks == {} and info.num_examples == 3 and info.counts["dropped"] == {"no_words": 1}
     _, rows = read(info)
     assert all(not segments.any() for _, segments, _ in rows) and sum(len(ids) - 2 for ids, _, _ in rows) == 21
@@ -288,7 +335,7 @@ def test_notes_of_the_valid_split_may_be_used_for_validation(tmp_path):
     [
         ({"max_seq_length": 7}, "--max_seq_length"),
         ({"dupe_factor": 0}, "--dupe_factor"),
-        ({"dupe_factor": 2, "next_sentence": False}, "--dupe_factor"),
+        ({"dupe_factor": 2, "pairs": "none"}, "--dupe_factor"),
         ({"short_seq_prob": 1.5}, "--short_seq_prob"),
         ({"short_segment_unit": "lines"}, "--short_segment_unit"),
         ({"splits": "nowhere.csv"}, "nowhere.csv"),
