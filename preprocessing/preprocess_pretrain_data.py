@@ -22,6 +22,7 @@ from medtop.cohort.meds_labels import is_meds
 from medtop.cohort.preprocess import CohortInput
 from medtop.files.errors import DataError
 from medtop.files.options import option
+from medtop.sources.choices import Choices
 from medtop.sources.dates import DateRules
 from medtop.sources.rules import Rules
 
@@ -38,7 +39,7 @@ class ScriptOptions:
     overwrite: bool = option(False, "Replace outputs that other flags or other input have made.")
 
 
-flags.define(Options, CohortInput, Rules, DateRules, ScriptOptions)
+flags.define(Options, CohortInput, Rules, Choices, DateRules, ScriptOptions)
 
 KEPT_BY_MEDBERT = ("layout", "seed")
 """Flags of the cohort that have an effect with --layout=medbert."""
@@ -91,7 +92,7 @@ def main(arguments):
     _, data_file, vocabulary, prefix, subset_size = arguments
     vocabulary = None if vocabulary.upper() == "NA" else vocabulary
     options = _options(vocabulary, _whole_number(subset_size, "<subset_size>"))
-    rules = flags.read(Rules, dates=flags.read(DateRules))
+    rules = flags.read(Rules, dates=flags.read(DateRules), choices=flags.read(Choices))
     source, script = flags.read(CohortInput, data_file=data_file, rules=rules), flags.read(ScriptOptions)
     if script.check:
         return _check_data(source, options, prefix)

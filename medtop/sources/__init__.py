@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from medtop.files.errors import DataError
-from medtop.sources import columns, medbert_tsv, mimic, synpuf, topbert_csv
+from medtop.sources import columns, medbert_tsv, mimic, omop, pcornet, synpuf, topbert_csv
 from medtop.sources.columns import parse_columns
 from medtop.sources.rules import Rules
 from medtop.sources.stays import PATIENTS_COLUMNS, STAYS_COLUMNS, Request, Source, StaysReport
@@ -11,7 +11,15 @@ from medtop.sources.text_files import DELIMITERS, expand_paths, header_line, is_
 
 SOURCES = {
     source.name: source
-    for source in (medbert_tsv.SOURCE, topbert_csv.SOURCE, mimic.SOURCE, synpuf.SOURCE, columns.SOURCE)
+    for source in (
+        medbert_tsv.SOURCE,
+        topbert_csv.SOURCE,
+        mimic.SOURCE,
+        synpuf.SOURCE,
+        pcornet.SOURCE,
+        omop.SOURCE,
+        columns.SOURCE,
+    )
 }
 """Every source by its name, in the order in which they are described; recognition does not depend on it. An entry from
 outside the package counts as one from within."""
@@ -104,6 +112,9 @@ def load_stays(connection, data_file, *, source=None, columns=None, strict=False
     chosen = source_named(source) if source else source_named("columns") if columns else recognise_source(data_file)
     if columns and chosen.name != "columns":
         raise DataError(f"--columns has no effect with --source={chosen.name}: leave one of them out")
+    rules = rules or Rules()
+    if idle := [name for name in rules.choices.given if name not in chosen.choices]:
+        raise DataError(f"--{idle[0]} has no effect with --source={chosen.name}: leave it out")
     connection.execute("SET preserve_insertion_order = true")
-    request = Request(connection, str(data_file), columns, strict, rejects_path, rules or Rules())
+    request = Request(connection, str(data_file), columns, strict, rejects_path, rules)
     return chosen.load(request)

@@ -39,6 +39,17 @@ LOUD = {
         "patients are born after their first admission: ages are unknown",
         "check the dates",
     ),
+    "death_table_missing": ("table of deaths is not there: nobody is known to have died", ""),
+    "rows_linked_by_date_to_one_of_several": (
+        "diagnoses without a stay fell into several stays of their patient and went to the one that began last",
+        "leave --link_by_date out",
+    ),
+    "stays_with_conflicting_times": ("stays are given several times with other dates: the first was taken", ""),
+    "patients_with_several_observation_periods": (
+        "patients have several observation periods: the last one ends their observation, gaps count as observed",
+        "--observation_end",
+    ),
+    "births_without_a_day": ("births are known by year or month only and were set to its first day", ""),
     "beneficiary_years_missing": ("years of claims have no beneficiary file: deaths of that time are not known", ""),
     "admissions_after_observation_end": (
         "admissions lie after the end of usual admissions, where absence of an event says nothing",
@@ -91,6 +102,8 @@ def findings_of(report):
         dates = name in ("birth", "death", "observation_end")
         found.append(Finding(f"{name}_unusable", count, RED, sentence, "--date_format" if dates else ""))
     for reason, count in report.rows_dropped.items():
+        if reason == "other_encounter_type":  # by choice (--encounter_types)
+            continue
         if count > SAID * report.rows_in or reason.endswith(("_sentinel", "_in_future")) or reason == "after_death":
             sentence = f"{count:,} of {report.rows_in:,} rows ({count / report.rows_in:.1%}) dropped: {reason}"
             light = RED if count > SAID * report.rows_in else YELLOW

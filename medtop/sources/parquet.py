@@ -66,6 +66,22 @@ def _typed_time(layout, path, name, kind, dates):
     layout.parsed[name] = moment if name in ("admit", "discharge") else f"CAST({moment} AS DATE)"
 
 
+def parquet_text(path, header, kind, dates=None):
+    """SQL: a column of a Parquet file as text, for tables that are read as texts.
+
+    A zoned column becomes local time of the zone that the file names or, with `--time_zone`, a time with its offset.
+    """
+    value = quote_name(header)
+    if "TIME ZONE" in kind or kind.startswith("TIMESTAMPTZ"):
+        if dates is not None and dates.time_zone:
+            return f"CAST({zoned_sql(f'CAST({value} AS TIMESTAMPTZ)', 'UTC')} AS VARCHAR) || 'Z'"
+        return f"CAST({zoned_sql(f'CAST({value} AS TIMESTAMPTZ)', _zone(path, header))} AS VARCHAR)"
+    if kind.startswith(("DOUBLE", "FLOAT")):  # 17.0 as an id is 17; beyond 2^53 text would hide what is lost
+        whole = f"{value} = floor({value}) AND abs({value}) < {EXACT}"
+        return f"CASE WHEN {whole} THEN CAST(CAST({value} AS BIGINT) AS VARCHAR) ELSE CAST({value} AS VARCHAR) END"
+    return f"CAST({value} AS VARCHAR)"
+
+
 def _zone(path, header):
     """The time zone that a Parquet file names for a column; UTC where it names none."""
     import pyarrow.parquet  # 0.05 s that only zoned columns need

@@ -25,6 +25,7 @@ REASONS = {
     "code_empty": "code",
     "code_system_unknown": "version",
     "stay_unknown": "stay_id",
+    "still_patient": "discharge",
     "admit_empty": "admit",
     "admit_unparsable": "admit",
     "admit_sentinel": "admit",
@@ -132,7 +133,7 @@ def words_sql(value, words):
     return f"CASE {value} {branches} ELSE CASE upper(trim({value})) {branches} END END"
 
 
-def reason_sql(dates, line_breaks, unknown_stay=None, unknown_version=None):
+def reason_sql(dates, line_breaks, unknown_stay=None, unknown_version=None, still_patient=None):
     """SQL: a row's reason as a number (place in `REASONS`, from 1; 0 is good), from parsed and raw columns.
 
     The first branch settles a good row with a few comparisons; nulls fall through it.
@@ -142,14 +143,16 @@ def reason_sql(dates, line_breaks, unknown_stay=None, unknown_version=None):
         line_breaks: whether values may hold line breaks.
         unknown_stay: SQL condition: the row's stay is not known.
         unknown_version: SQL condition: the version of its code is not known.
+        still_patient: SQL condition: the stay had not ended when the data were drawn.
     """
     good = f"patient_id >= '!' AND code >= '!' AND {is_usable_stay_sql(dates)}"
     broken = {name: f"(contains({name}, chr(10)) OR contains({name}, chr(13)))" for name in ("patient_id", "code")}
     if line_breaks:
         good += "".join(f" AND NOT {test}" for test in broken.values())
-    good += "".join(f" AND NOT ({test})" for test in (unknown_stay, unknown_version) if test)
+    good += "".join(f" AND NOT ({test})" for test in (unknown_stay, unknown_version, still_patient) if test)
     tests = [(is_blank_sql("patient_id"), "patient_id_empty"), (is_blank_sql("code"), "code_empty")]
     unknown = ((unknown_version, "code_system_unknown"), (unknown_stay, "stay_unknown"))
+    unknown += ((still_patient, "still_patient"),)
     tests += [(test, reason) for test, reason in unknown if test]
     for name in ("admit", "discharge"):
         tests += stay_time_tests(name, dates)
@@ -185,10 +188,16 @@ def _flag_sql(name, dates):
     )
 
 
-def select_sql(layout, given, line_breaks, dates, dates_only=False):
+def select_sql(layout, given, line_breaks, dates, dates_only=False, kept=(), tests=None):
     """SQL: SELECT from `{table}` of all columns of the wide `stays` table (`create_wide_table`), in its order.
 
-    `dates_only` says that no value of the file has a time or an offset.
+    Args:
+        layout: RowLayout.
+        given: standard names that the table brings.
+        line_breaks, dates: as for `reason_sql`.
+        dates_only: no value of the file has a time or an offset.
+        kept: columns of `{table}` that follow those of `stays`.
+        tests: dict of further arguments of `reason_sql`, each the name of a boolean column of `{table}`.
     """
     columns = {}
     for name in wide_columns(given):
@@ -219,10 +228,13 @@ def select_sql(layout, given, line_breaks, dates, dates_only=False):
     if dates_only:
         made["discharge"] = f"read_discharge + {END_OF_DAY}"
     made |= {name: plausible_day_sql(name, f"read_{name}", dates) for name in days}
+    reason, own = reason_sql(dates, line_breaks, **tests or {}), "".join(f", {name}" for name in kept)
+    passed = "".join(f", {name}" for name in (*kept, *(tests or {}).values()))
     return (
-        f"SELECT {', '.join(columns)}, {reason_sql(dates, line_breaks)} AS reason, {' + '.join(bits) or '0'} AS flags "
+        f"SELECT {', '.join(columns)}, {reason} AS reason, {' + '.join(bits) or '0'} AS flags"
+        f"{own} "
         f"FROM (SELECT *, {', '.join(f'{sql} AS {name}' for name, sql in made.items())} FROM ("
-        f"SELECT {inner}, {raws} FROM {{table}}))"
+        f"SELECT {inner}, {raws}{passed} FROM {{table}}))"
     )
 
 

@@ -57,23 +57,37 @@ def load_rows(request, source, files, layout_of):
         account.tables.append(TableUse(path, layout.delimiter, layout.names, columns))
     if not all_plain:
         account.add({"discharges_at_midnight_taken_for_dates": settle_midnights(connection, "stays")})
-    judge_ids(connection, account)
-    judge_codes(request, source, account)
-    if "death" in given:
-        good = "reason = 0 AND death IS NOT NULL"
-        deaths = f"SELECT patient_id, min(death) AS death FROM stays WHERE {good} GROUP BY patient_id"
-        judge_deaths(request, account, deaths)
     bad_sql = " UNION ALL ".join(
         f"SELECT {number} AS file, rowid - {first} AS record, reason FROM stays "
         f"WHERE reason > 0 AND rowid >= {first} AND rowid < {after}"
         for number, (first, after) in enumerate(ranges)
     )
-    settle(request, account, reader, bad_sql, [layout.headers for layout in layouts])
+    sentence = judge_rows(request, source, reader, account, given, bad_sql, [layout.headers for layout in layouts])
+    return finish(request, source, [str(path) for path in files], account, sentence)
+
+
+def judge_rows(request, source, reader, account, given, bad_sql, headers, row_files=None):
+    """What follows when the wide table `stays` is filled: ids, codes, deaths, bad rows, flags, cells, patients.
+
+    Args:
+        request, source, reader, account: of the input.
+        given: standard names that the input brings.
+        bad_sql, headers, row_files: as for `settling.settle`.
+
+    Returns:
+        Sentence on `observation_end`, or None where the source's own holds.
+    """
+    judge_ids(request.connection, account)
+    judge_codes(request, source, account)
+    if "death" in given:
+        good = "reason = 0 AND death IS NOT NULL"
+        deaths = f"SELECT patient_id, min(death) AS death FROM stays WHERE {good} GROUP BY patient_id"
+        judge_deaths(request, account, deaths)
+    settle(request, account, reader, bad_sql, headers, row_files)
     count_flags(request, account)
     if request.rules.code_separator:
         split_cells(request, source, account, [name for name in ORDER_COLUMNS if name in given])
-    sentence = make_patients(request, given, account)
-    return finish(request, source, [str(path) for path in files], account, sentence)
+    return make_patients(request, given, account)
 
 
 def _with_separator(request, layouts):

@@ -6,6 +6,7 @@ import datetime
 from medtop.files.errors import DataError
 from medtop.files.options import at_least, compared, option
 from medtop.sources.after_death import GRACE_DAYS
+from medtop.sources.choices import Choices
 from medtop.sources.code_forms import CODE_SYSTEMS, check_code_options
 from medtop.sources.dates import DateRules
 from medtop.sources.observation import FOR_COLUMN
@@ -16,6 +17,7 @@ class Rules:
     """Rules for all sources; docs/sources.md says what each does."""
 
     dates: DateRules = dataclasses.field(default_factory=DateRules)  # flags of their own
+    choices: Choices = dataclasses.field(default_factory=Choices)  # flags of their own
     code_system: str | None = option(
         None,
         "What codes without a mark (ICD10_...) are: icd9, icd10, auto (ICD-10 where nearly all look so), verbatim (no "
@@ -50,5 +52,5 @@ class Rules:
     def settings(self):
         """dict of plain values: what determines the outputs."""
         own = {name: list(value) if isinstance(value, tuple) else value for name, value in compared(self).items()}
-        del own["dates"]
-        return self.dates.settings | own
+        del own["dates"], own["choices"]
+        return self.dates.settings | self.choices.settings | own

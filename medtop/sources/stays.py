@@ -127,6 +127,7 @@ class Source:
         recognise: function(data_file: str) -> bool; looks at names and first lines only.
         load: function(Request) -> StaysReport; fills the tables `stays` and `patients`.
         code_system: what `--code_system` is where the user says nothing, see `medtop.sources.code_forms`.
+        choices: fields of `medtop.sources.choices.Choices` that this source reads.
     """
 
     name: str
@@ -136,3 +137,4 @@ class Source:
     recognise: object
     load: object
     code_system: str = "auto"
+    choices: tuple = ()

@@ -4,14 +4,16 @@ from pathlib import Path
 
 from medtop.files.errors import DataError
 from medtop.sources.dates import as_written_sql
+from medtop.sources.parquet import parquet_text
+from medtop.sources.reading import column_types
 from medtop.sources.stays import TableUse
-from medtop.sources.text_files import header_line, is_output, read_head, sniff_delimiter
+from medtop.sources.text_files import header_line, is_output, is_parquet, read_head, sniff_delimiter
 from medtop.sources.words import quote_name
 
 SUFFIXES = (".csv", ".csv.gz")
 
 
-def find_tables(folder, is_wanted):
+def find_tables(folder, is_wanted, suffixes=SUFFIXES):
     """Files `.csv` and `.csv.gz` of a folder whose stem, in lower case, satisfies `is_wanted`: sorted list of paths.
 
     Raises:
@@ -19,7 +21,7 @@ def find_tables(folder, is_wanted):
     """
     files = {}
     for path in sorted(Path(folder).iterdir()):
-        suffix = next((suffix for suffix in reversed(SUFFIXES) if path.name.lower().endswith(suffix)), None)
+        suffix = next((suffix for suffix in reversed(suffixes) if path.name.lower().endswith(suffix)), None)
         if suffix is None or not path.is_file() or is_output(path):
             continue
         stem = path.name[: -len(suffix)].lower()
@@ -30,14 +32,44 @@ def find_tables(folder, is_wanted):
     return list(files.values())
 
 
-def read_table(reader, path, target, columns):
-    """Reads chosen columns of a text file, as text, into a temporary table (made when missing).
+def tables_of(folder, needed, optional=()):
+    """Tables of a folder by their stem in lower case (`.csv`, `.csv.gz`, `.parquet`): dict name -> path, or None where
+    one that is needed is missing or `folder` is none."""
+    if not Path(folder).is_dir():
+        return None
+    wanted = {*needed, *optional}
+    files = find_tables(folder, lambda stem: stem in wanted, (*SUFFIXES, ".parquet"))
+    paths = {path.name.lower().split(".")[0]: path for path in files}
+    return paths if paths.keys() >= set(needed) else None
+
+
+def missing_tables(folder, needed):
+    """The error for a folder that lacks tables."""
+    if not Path(folder).is_dir():
+        return DataError(
+            f"{folder}: expected a folder with {', '.join(needed)} (.csv, .csv.gz, .parquet), received none"
+        )
+    here = find_tables(folder, lambda stem: stem in needed, (*SUFFIXES, ".parquet"))
+    there = {path.name.lower().split(".")[0] for path in here}
+    missing = [name for name in needed if name not in there]
+    return DataError(
+        f"{folder}: expected the tables {', '.join(needed)} (.csv, .csv.gz, .parquet), received none for "
+        f"{', '.join(missing)}"
+    )
+
+
+def read_table(reader, path, target, columns, optional=(), known_as=str.lower, may_be_empty=False, dates=None):
+    """Reads chosen columns of a text or Parquet file, as text, into a temporary table (made when missing).
 
     Args:
         reader: TableReader.
         path: comma-separated file (other delimiters are recognised by the header).
         target: the table; it gets `file` (the file's number), `record` (counts its rows from 0) and the columns.
         columns: dict column of `target` -> header, compared without regard to case.
+        optional: columns of `target` that are null where the file has no such header.
+        known_as: function header -> the name in lower case by which it is known.
+        may_be_empty: whether a file without rows will do.
+        dates: `DateRules`, for zoned columns of Parquet.
 
     Returns:
         (number, headers): the file's number and its headers by column name, for reject lists.
@@ -45,23 +77,28 @@ def read_table(reader, path, target, columns):
     Raises:
         DataError: for a missing column, or a file without rows.
     """
-    lines = read_head(path)
-    headers = header_line(lines, sniff_delimiter(lines) or ",")
-    folded = [header.lower() for header in headers]
-    missing = [header for header in columns.values() if header.lower() not in folded]
+    parquet = is_parquet(path)
+    delimiter = None if parquet else sniff_delimiter(read_head(path)) or ","
+    types = column_types(reader.connection, path) if parquet else {}
+    headers = list(types) if parquet else header_line(read_head(path), delimiter)
+    folded = [known_as(header) for header in headers]
+    wanted = {column: header.lower() for column, header in columns.items()}
+    missing = [columns[name] for name, header in wanted.items() if header not in folded and name not in optional]
     if missing:
         raise DataError(f"{path}: expected a column {missing[0]}, received columns {', '.join(headers)[:400]}")
-    names = [f"c{place}" for place in range(len(headers))]
-    kept = {column: names[folded.index(header.lower())] for column, header in columns.items()}
+    if twice := [header for header in wanted.values() if folded.count(header) > 1]:
+        raise DataError(f"{path}: expected a column {twice[0]} once, received it twice")
+    names = headers if parquet else [f"c{place}" for place in range(len(headers))]
+    at = {column: names[folded.index(header)] for column, header in wanted.items() if header in folded}
+    kept = {column: parquet_text(path, name, types[name], dates) if parquet else name for column, name in at.items()}
     listed = ", ".join(f"{quote_name(column)} VARCHAR" for column in columns)
     reader.connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {target} (file INTEGER, first BIGINT, {listed})")
-    delimiter = sniff_delimiter(lines) or ","
     number = reader.open(path, delimiter)
     before = reader.connection.execute(f"SELECT count(*) FROM {target}").fetchone()[0]
-    select = f"SELECT {number}, {before}, {', '.join(kept.values())} FROM {{table}}"
+    select = f"SELECT {number}, {before}, {', '.join(kept.get(column, 'NULL') for column in columns)} FROM {{table}}"
     first, after = reader.insert(number, target, select, names)
     reader.check_complete(number, after - first)
-    if first == after and not reader.structural_count(number):
+    if first == after and not reader.structural_count(number) and not may_be_empty:
         raise DataError(f"{path}: expected rows below the header, received the header only")
     reader.used.append(TableUse(path, delimiter, names, [(columns[name], sql, name) for name, sql in kept.items()]))
     return number, {**dict(zip(names, headers, strict=True)), **columns}

@@ -44,6 +44,8 @@ def check_rows(data_file, total, dropped, accepted):
     commonest = max(dropped, key=dropped.get)
     hint = "; give the form with --date_format" if "unparsable" in commonest else ""
     hint = "; --shifted_dates takes dates that were shifted per patient" if "in_future" in commonest else hint
+    if commonest == "stay_unknown":
+        hint = "; --link_by_date gives diagnoses to the stay of their date, where the source knows it"
     if lost == total:
         raise DataError(
             f"{data_file}: expected usable rows, received none: {dropped[commonest]} of {total} "

@@ -7,11 +7,13 @@ import os
 from pathlib import Path
 
 import duckdb
+import hospital_tables
 import pytest
 
 from medtop.files.errors import DataError
 from medtop.sources import PATIENTS_COLUMNS, SOURCES, STAYS_COLUMNS, load_stays, parse_columns, recognise_source
 from medtop.sources.dates import DateRules
+from medtop.sources.joined import LEFT_OUT
 from medtop.sources.rules import Rules
 
 TIME = datetime.datetime
@@ -208,6 +210,8 @@ SAMPLES = {
     "topbert_csv": topbert_csv,
     "mimic": mimic3,
     "synpuf": synpuf,
+    "pcornet": hospital_tables.pcornet,
+    "omop": hospital_tables.omop,
     "columns": columns,
 }
 
@@ -247,7 +251,7 @@ def test_contract(source, connection, tmp_path):
     # every sample plants bad rows: they are listed, strict refuses the first, and no helper table is left
     listed = rejects(tmp_path / "rejects.csv")
     assert listed[0] == ["file", "line", "column", "reason"]
-    assert {row[3] for row in listed[1:]} == set(report.rows_dropped)
+    assert {row[3] for row in listed[1:]} == set(report.rows_dropped) - {LEFT_OUT}
     tables = connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()
     assert tables == [("patients",), ("stays",)]
     file, line, column, reason = listed[1]
@@ -755,8 +759,8 @@ def test_no_usable_row_suggests_the_date_format(connection, tmp_path):
 
 def test_source_names_and_recognition(connection, tmp_path):
     path = write(tmp_path, "x.csv", "a,b,c\n1,2,3\n")
-    line = refused(connection, path, source="omop")
-    assert "expected one of medbert_tsv, topbert_csv, mimic, synpuf, columns, received omop" in line
+    line = refused(connection, path, source="omap")
+    assert f"expected one of {', '.join(SOURCES)}, received omap" in line
     line = refused(connection, path)
     assert "comma-separated file with 3 columns: a, b, c" in line and "--source" in line and "--columns" in line
     assert "--columns has no effect with --source=mimic" in refused(

@@ -1,0 +1,258 @@
+"""Hospitals' layouts: hand-written tables with every trap, by hand and against pandas; open data; bad input."""
+
+import datetime
+import os
+import shutil
+from pathlib import Path
+
+import duckdb
+import hospital_rules as oracle
+import hospital_tables as tables
+import pandas as pd
+import pytest
+
+from medtop.files.errors import DataError
+from medtop.sources import load_stays
+from medtop.sources.choices import Choices
+from medtop.sources.dates import DateRules
+from medtop.sources.rules import Rules
+
+DATA = os.environ.get("MEDTOP_TEST_DATA")
+needs_data = pytest.mark.skipif(not DATA, reason="MEDTOP_TEST_DATA is not set: the folder of open data")
+
+
+@pytest.fixture
+def connection():
+    with duckdb.connect() as connection:
+        connection.execute("SET threads = 1")
+        yield connection
+
+
+def load(connection, folder, accept=(), dates=None, **choices):
+    rules = Rules(dates or DateRules(), choices=Choices(**choices), accept_unusable=tuple(accept))
+    return load_stays(connection, folder, rules=rules)
+
+
+def rows(connection, columns="patient_id, stay_id, admit, discharge, code"):
+    return connection.execute(f"SELECT {columns} FROM stays").fetchall()
+
+
+def check_against(connection, report, expected):
+    """Stays and people equal the oracle's; drops are counted by the oracle's reasons."""
+    kept, people, left = expected
+    own = connection.execute("SELECT patient_id, stay_id, admit, discharge, code FROM stays").df()
+    own = own.astype({name: str for name in ("patient_id", "stay_id", "code")})
+    own = own.set_axis(oracle.FIELDS, axis=1)
+    kept = kept[oracle.FIELDS]
+    ordered = [frame.sort_values(oracle.FIELDS).reset_index(drop=True) for frame in (own, kept)]
+    pd.testing.assert_frame_equal(*ordered, check_dtype=False)
+    known = connection.execute("SELECT patient_id, birth, sex, death FROM patients ORDER BY 1").fetchall()
+
+    def plain(value):
+        return None if pd.isna(value) else value.date() if isinstance(value, pd.Timestamp) else value
+
+    wanted = sorted(
+        tuple(map(plain, row)) for row in people[["patient", "birth", "sex", "death"]].itertuples(index=False)
+    )
+    assert known == wanted
+    dropped = {name: number for name, number in left.items() if name not in ("linked", "merged")}
+    assert report.rows_dropped == dropped
+    assert report.rows_merged == left["merged"]
+    assert report.counts.get("rows_linked_by_date", 0) == left["linked"]
+    assert report.rows_in == len(kept) + report.rows_merged + sum(dropped.values())
+
+
+CASES = {
+    "pcornet": [{}, {"link_by_date": True}, {"procedures": True}, {"encounter_types": ("all",)}],
+    "omop": [
+        {},
+        {"link_by_date": True},
+        {"omop_codes": "standard"},
+        {"procedures": True},
+        {"encounter_types": ("9202",)},
+    ],
+}
+ALL_KINDS = {"pcornet": ("IP", "EI", "AV", None, float("nan"))}
+
+
+@pytest.mark.parametrize("layout, choices", [(name, case) for name, cases in CASES.items() for case in cases])
+def test_against_pandas(connection, tmp_path, layout, choices):
+    folder = getattr(tables, layout)(tmp_path)
+    report = load(connection, folder, accept=["rows"], **choices)
+    given = {name.removeprefix("omop_"): value for name, value in choices.items()}
+    kinds = given.pop("encounter_types", None)
+    if kinds:
+        given["kinds"] = ALL_KINDS[layout] if kinds == ("all",) else kinds
+    check_against(connection, report, getattr(oracle, layout)(folder, **given))
+
+
+def time(*parts):
+    return datetime.datetime(*parts)
+
+
+def end_of(*day):
+    return datetime.datetime(*day, 23, 59, 59, 999999)
+
+
+def test_pcornet_by_hand(connection, tmp_path):
+    report = load(connection, tables.pcornet(tmp_path), link_by_date=True)
+    first, second = (time(2014, 3, 1, 9, 30), time(2014, 3, 4, 16)), (time(2014, 7, 1, 23, 15), end_of(2014, 7, 9))
+    assert rows(connection, "patient_id, stay_id, admit, discharge, code, order_1, order_2, present_on_admission") == [
+        ("a", "e1", *first, "ICD10_E119", 0, 1, "Y"),
+        ("a", "e1", *first, "ICD9_25000", 0, 0, "Y"),
+        ("a", "e1", *first, "ICD10_I10", None, 11, None),
+        ("a", "e1", *first, "ICD10_N179", 1, 4, "N"),
+        ("b", "e4", *second, "ICD9_486", None, 0, None),
+        ("b", "e4", *second, "ICD10_J189", None, 1, None),  # by its date
+        ("c", "e5", time(2014, 8, 1), end_of(2014, 8, 2), "SNOMED_38341003", 0, 0, "Y"),
+    ]
+    assert report.rows_dropped == {
+        "patient_id_empty": 1,
+        "code_empty": 1,
+        "code_system_unknown": 1,
+        "stay_unknown": 1,
+        "discharge_empty": 1,
+        "other_encounter_type": 1,
+    }
+    assert report.counts == {
+        "stays_repeated": 1,
+        "stays_of_other_types": 2,
+        "patients_with_conflicting_death": 1,
+        "rows_linked_by_date": 1,
+        "discharges_taken_from_admission": 1,
+        "codes_without_icd_prefix": 1,
+        "birth_sentinel": 2,
+    }
+
+
+def test_omop_by_hand(connection, tmp_path):
+    report = load(connection, tables.omop(tmp_path), link_by_date=True)
+    first, second, third = (
+        (time(2014, 3, 1, 9, 30), time(2014, 3, 4, 16)),
+        (time(2014, 5, 1), end_of(2014, 5, 9)),
+        (
+            time(2014, 5, 5),
+            end_of(2014, 5, 7),
+        ),
+    )
+    assert rows(connection, "patient_id, stay_id, admit, discharge, code, order_1") == [
+        ("1", "10", *first, "ICD10_E119", 1),
+        ("1", "10", *first, "ICD10_I10", 0),
+        ("1", "10", *first, "SNOMED_38341003", None),
+        ("1", "10", *first, "ICD10_E112", None),
+        ("1", "11", *second, "ICD10_I10", None),
+        ("1", "11", *second, "ICD10_I10", None),
+        ("2", "15", *third, "ICD10_I10", None),  # its visit is another person's: by its date
+        ("2", "15", *third, "ICD9_4019", None),
+        ("3", "16", *third, "ICD10_I10", None),
+        ("3", "16", *third, "ICD10_E119", None),
+        ("3", "16", *third, "ICD10_I10", None),
+    ]
+    assert report.rows_merged == 1 and report.rows_dropped == {
+        "code_system_unknown": 1,
+        "stay_unknown": 1,
+        "still_patient": 2,
+        "other_encounter_type": 1,
+    }
+    assert connection.execute("SELECT patient_id, observation_end FROM patients ORDER BY 1").fetchall() == [
+        ("1", datetime.date(2015, 6, 30)),
+        ("2", datetime.date(2015, 1, 2)),
+        ("3", datetime.date(2014, 12, 31)),
+    ]
+    assert report.counts["patients_with_several_observation_periods"] == 1
+    assert report.counts["births_without_a_day"] == 2
+
+
+def test_omop_codes_without_a_concept_need_a_system(connection, tmp_path):
+    folder = tables.omop(tmp_path)
+    report = load_stays(connection, folder, rules=Rules(code_system="icd10", accept_unusable=("rows",)))
+    assert "code_system_unknown" not in report.rows_dropped
+    assert connection.execute("SELECT code FROM stays WHERE stay_id = '11'").fetchall() == [("ICD10_I10",)]
+
+
+@pytest.mark.parametrize("layout", CASES)
+def test_parquet_gives_the_same(connection, tmp_path, layout):
+    """Tables as Parquet, with ids and times in types of their own, are the texts' stays."""
+    folder = getattr(tables, layout)(tmp_path / "csv")
+    load(connection, folder, accept=["rows"])
+    expected = rows(connection, "*"), connection.execute("SELECT * FROM patients ORDER BY 1").fetchall()
+    other = tmp_path / "parquet"
+    other.mkdir()
+    for path in folder.iterdir():
+        frame = pd.read_csv(path, dtype=None if layout == "omop" else str)
+        for name in frame:
+            if name.lower().endswith("_date") and layout == "pcornet":
+                frame[name] = pd.to_datetime(frame[name].str[:10]).dt.date
+        frame.to_parquet(other / f"{path.name.split('.')[0]}.parquet")
+    load(connection, other, accept=["rows"])
+    assert (rows(connection, "*"), connection.execute("SELECT * FROM patients ORDER BY 1").fetchall()) == expected
+
+
+# -- bad input -------------------------------------------------------------------------------------------------------
+
+
+def refused(connection, folder, **choices):
+    with pytest.raises(DataError) as caught:
+        load(connection, folder, **choices)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize(
+    "layout, table, column",
+    [
+        ("pcornet", "diagnosis.csv.gz", "DX_TYPE"),
+        ("omop", "condition_occurrence.csv.gz", "condition_source_concept_id"),
+    ],
+)
+def test_bad_input(connection, tmp_path, layout, table, column):
+    folder = getattr(tables, layout)(tmp_path)
+    text = pd.read_csv(folder / table, dtype=str)
+    (folder / table).unlink()
+    name = table.split(".")[0]
+    rest = {"pcornet": "encounter", "omop": "visit_occurrence"}[layout]
+    with pytest.raises(DataError, match=f"none for {name}"):
+        load_stays(connection, folder, source=layout)
+    text.head(0).to_csv(folder / f"{name}.csv", index=False)
+    assert "received the header only" in refused(connection, folder)
+    text.drop(columns=column).to_csv(folder / f"{name}.csv", index=False)
+    assert f"expected a column {column}, received columns" in refused(connection, folder)
+    text.to_csv(folder / f"{name}.csv", index=False)
+    assert "expected encounters of the kinds ZZ, received" in refused(connection, folder, encounter_types=("zz",))
+    broken = text.assign(**{name: "none" for name in text if name.lower() in ("encounterid", "visit_occurrence_id")})
+    broken.to_csv(folder / f"{name}.csv", index=False)
+    assert "--link_by_date" in refused(connection, folder)
+    assert rest
+
+
+def test_choices_without_effect_are_refused(connection, tmp_path):
+    folder = tables.pcornet(tmp_path)
+    assert refused(connection, folder, omop_codes="standard") == (
+        "--omop_codes has no effect with --source=pcornet: leave it out"
+    )
+    with pytest.raises(DataError, match="each row holds one code"):
+        load_stays(connection, folder, rules=Rules(code_separator=";"))
+
+
+def test_missing_deaths_are_said(connection, tmp_path):
+    folder = tables.omop(tmp_path)
+    (folder / "death.csv").unlink()
+    assert load(connection, folder, accept=["rows"]).counts["death_table_missing"] == 1
+    folder = tables.pcornet(tmp_path / "p")
+    tables.write(folder, "DEATH.csv", "PATID,DEATH_DATE")
+    assert "death_table_missing" not in load(connection, folder).counts
+    shutil.rmtree(folder)
+
+
+# -- open data -------------------------------------------------------------------------------------------------------
+
+
+@needs_data
+@pytest.mark.parametrize("codes", ["source", "standard"])
+def test_gibleed_against_pandas(connection, codes):
+    folder = Path(DATA) / "omop_gibleed"
+    report = load(connection, folder, accept=["rows"], link_by_date=True, omop_codes=codes)
+    kept, people, left = oracle.omop(folder, link_by_date=True, codes=codes)
+    check_against(connection, report, (kept, people, left))
+    assert len(kept) > 700 and report.counts["death_table_missing"] == 1
