@@ -52,7 +52,11 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "training": Room(TENSORFLOW, light="options run_directory start_from", plain="cluster checkpoints log wide_files"),
     "explain": Room(TENSORFLOW, plain="importance faithfulness patients deletion"),
     "notes": Room(TENSORFLOW, light="*", plain="tables rows note_texts choice admissions outputs manifest preprocess"),
-    "corpus": Room(TENSORFLOW, light="*", plain="documents shingles minhash parts near_copies deduplicate"),
+    "corpus": Room(
+        TENSORFLOW,
+        light="*",
+        plain="documents shingles minhash parts near_copies deduplicate filters mixture make card",
+    ),
     "readmission": Room(TENSORFLOW, light="prepare files", plain="files tfidf"),
     "tabular": Room(TENSORFLOW, light="schema rows table_data options encoding yaib", plain="schema rows yaib"),
     "synthetic": Room(NONE),
@@ -73,6 +77,7 @@ WITHOUT_ANY_FRAMEWORK = (
     "make_synthetic_cohort",
     "preprocess_notes",
     "deduplicate_notes",
+    "make_corpus",
     "make_synthetic_notes",
     "convert_entities",
 )
