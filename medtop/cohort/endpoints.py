@@ -1,10 +1,10 @@
 """Endpoint files: named outcomes as lists of code prefixes."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 from medtop.cohort.prefixes import SYSTEMS, plain_prefix
+from medtop.files.bounded import read_json, read_yaml
 from medtop.files.errors import DataError
 
 SHIPPED = Path(__file__).parents[1] / "endpoint_files"
@@ -96,30 +96,7 @@ def read_endpoints(name_or_path):
 def _load(path):
     if not path.is_file():
         raise DataError(f"{path}: expected an endpoint file, found no such file")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix in (".yaml", ".yml"):
-            return _load_yaml(text, path)
-        return json.loads(text)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected UTF-8 text; byte {error.start} is not") from error
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}: line {error.lineno}: expected JSON, received another content ({error.msg})"
-        ) from error
-
-
-def _load_yaml(text, path):
-    try:
-        import yaml
-    except ImportError as error:
-        raise DataError(
-            f"{path}: YAML needs the package pyyaml, which is not installed; expected it or JSON"
-        ) from error
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise DataError(f"{path}: expected YAML, received another content ({str(error).splitlines()[0]})") from error
+    return read_yaml(path) if path.suffix in (".yaml", ".yml") else read_json(path)
 
 
 def _check_keys(value, known, path, place):

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from medtop.files.atomic import atomic_path
-from medtop.files.errors import DataError
+from medtop.files.errors import DataError, shown
 from medtop.files.pickles import stream_pickles
 
 FORMAT = "medtop sequences"
@@ -142,12 +142,16 @@ def _header(value, path):
         raise DataError(f"{path}: expected pickled sequences (.bencs), received another content")
     if value.get("version") != VERSION:
         raise DataError(
-            f"{path}: expected sequences of version {VERSION}, received version {value.get('version')!r}; "
+            f"{path}: expected sequences of version {VERSION}, received version {shown(value.get('version'))}; "
             "run preprocess_pretrain_data.py of this version"
         )
     tasks = value.get("tasks")
-    if not (isinstance(tasks, dict) and all(isinstance(names, list) for names in tasks.values())):
+    lists = [list(tasks), *tasks.values()] if isinstance(tasks, dict) else [None]
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
         raise DataError(f"{path}: expected a header with tasks and their labels, received one without")
+    words = ("split", "vocabulary_hash", "labels", "time_gap")
+    if wrong := [name for name in words if not isinstance(value.get(name, ""), str | None)]:
+        raise DataError(f"{path}: expected a header whose {wrong[0]} is a word, received {shown(value[wrong[0]])}")
     return value
 
 
@@ -199,9 +203,21 @@ def read_medbert_rows(path):
                     f"{path}: list {number}, row {place}: expected [patient, [stay days], [gaps], [codes], [visits]], "
                     "received another shape"
                 )
+            _check_numbers(row, f"{path}: list {number}, row {place}")
             yield row
     if number < 0:
         raise DataError(f"{path}: expected Med-BERT's lists, received an empty file")
+
+
+def _check_numbers(row, where):
+    """Refuses a row of Med-BERT's whose days, codes or visits are no whole numbers of four bytes."""
+    if not (isinstance(row[0], str) or type(row[0]) is int and abs(row[0]) < 1 << 63):
+        raise DataError(f"{where}: expected a patient's id (text or a number), received a {type(row[0]).__name__}")
+    for values, name in zip(row[1:], ("stay days", "gaps", "codes", "visits"), strict=True):
+        if wrong := {*map(type, values)} - {int}:
+            raise DataError(f"{where}: expected {name} that are whole numbers, received a {wrong.pop().__name__}")
+        if values and not (-(1 << 31) <= min(values) and max(values) < 1 << 31):
+            raise DataError(f"{where}: expected {name} of four bytes, received larger numbers")
 
 
 class SequenceWriter:

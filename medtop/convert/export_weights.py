@@ -4,7 +4,6 @@ The folder appears whole or not at all, after the outputs have been compared whe
 """
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from medtop.convert.run_folders import SOURCE_TOKENIZER
 from medtop.convert.weights_card import write_weights_card
 from medtop.data.description import read_dataset
 from medtop.files.atomic import write_json
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.files.folders import check_target, has_json_key, whole_folder
 from medtop.training.run_directory import RunDirectory
@@ -342,7 +342,7 @@ def _calibration(plan):
     """The exported tasks' part of calibration.json; empty without one, or where the model was reduced."""
     if plan.misfits or not plan.run.calibration_file.is_file():
         return {}
-    content = json.loads(plan.run.calibration_file.read_text(encoding="utf-8"))
+    content = read_json(plan.run.calibration_file)
     return {task.name: content[task.name] for task in plan.heads if task.name in content}
 
 

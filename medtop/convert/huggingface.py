@@ -1,11 +1,10 @@
 """HuggingFace's config.json: ours written as theirs, theirs read as ours. No framework here."""
 
 import dataclasses
-import json
 import re
-from pathlib import Path
 
 from medtop.convert.names import token_type
+from medtop.files import bounded
 from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
 from medtop.model.config import BertConfig
@@ -142,7 +141,7 @@ def read_json(path, what):
         DataError: for a missing file or another content.
     """
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        values = bounded.read_json(path)
     except FileNotFoundError:
         raise DataError(f"{path}: expected {what} (JSON), found no such file") from None
     except (ValueError, OSError) as error:

@@ -1,11 +1,11 @@
 """An imported model as a run directory, ready for `--init_checkpoint`."""
 
-import json
 import shutil
 
 from medtop.convert import tokenizer
 from medtop.data.layouts import DEFAULT, MEDBERT
 from medtop.files.atomic import write_json, write_text
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.files.folders import has_json_key, whole_folder
 from medtop.reporting.card import RESTRICTIONS, Card, read_card, write_card
@@ -89,7 +89,7 @@ def _keep(source, folder, run, tasks):
     if not calibration.is_file():
         return
     try:
-        content = json.loads(calibration.read_text(encoding="utf-8"))
+        content = read_json(calibration)
         fits = all(list(content[task.name]["labels"]) == list(task.labels) for task in tasks if task.level == "patient")
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{calibration}: expected calibrations as medtop writes them, received others") from error

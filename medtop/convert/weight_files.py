@@ -1,12 +1,12 @@
 """Files of weights in PyTorch's world: safetensors and .bin, whole or in shards. Nothing in them can run code."""
 
-import json
 import warnings
 from pathlib import Path
 
 import numpy as np
 
 from medtop.convert.extras import require
+from medtop.files.bounded import check_zip, read_json
 from medtop.files.errors import DataError
 
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
@@ -70,7 +70,7 @@ def find_weights(folder):
 
 def _shards(index, suffix):
     try:
-        names = sorted({*json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+        names = sorted({*read_json(index)["weight_map"].values()})
         good = all(Path(name).name == name and name.endswith(suffix) for name in names)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{index}: expected an index of shards (JSON), received another content") from error
@@ -121,6 +121,7 @@ def _read_bin(path):
     require(PACKAGES[BIN], "torch")
     import torch
 
+    check_zip(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch remarks on unusual pickles before it refuses them

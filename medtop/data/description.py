@@ -5,12 +5,12 @@ No TensorFlow here, so that scripts can check their input before they load it.
 
 import dataclasses
 import glob
-import json
 import re
 from pathlib import Path
 
 from medtop.cohort.vocabulary import Vocabulary
 from medtop.data.layouts import Layout, find_layout
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 
 FORMAT = "medtop dataset"
@@ -150,10 +150,7 @@ def read_dataset_json(base):
         raise DataError(
             f"{path}: expected the description of the dataset, found no such file: was the feature script stopped?"
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: expected JSON, received another content ({error})") from error
+    content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(f"{path}: expected the description of a medtop dataset, received another content")
     if content.get("version") != VERSION:

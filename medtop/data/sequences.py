@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 import re
 
 import numpy as np
@@ -20,6 +19,7 @@ from medtop.data.tokens import (
     select_masked_rows,
     tokens_of,
 )
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.files.options import REQUIRED, at_least, option, share
 
@@ -210,10 +210,7 @@ def _manifest(path):
     name = path.with_name(re.sub(r"\.bencs(\..*)?$", "", path.name) + ".manifest.json")
     if not name.is_file():
         return None
-    try:
-        return json.loads(name.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{name}: expected JSON, received another content ({error})") from error
+    return read_json(name)
 
 
 def _check_vocabulary(name, vocabulary, path, header, manifest):

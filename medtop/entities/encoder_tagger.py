@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 import tempfile
 from importlib import resources
 from pathlib import Path
@@ -18,6 +17,7 @@ from medtop.entities.viterbi import allowed_transitions, viterbi
 from medtop.entities.windows import cut, gather
 from medtop.entities.words import document_words
 from medtop.files.atomic import write_json
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.model.config import BertConfig
 
@@ -130,7 +130,7 @@ def load(folder, about, dictionary, constrained=True):
 
     folder = Path(folder)
     try:
-        windows = WindowOptions(**json.loads((folder / WINDOWS).read_text(encoding="utf-8")))
+        windows = WindowOptions(**read_json(folder / WINDOWS))
     except FileNotFoundError:
         raise DataError(
             f"{folder / RUN}: expected a trained encoder, found none (--do_train --model=encoder)"

@@ -1,9 +1,9 @@
 """Text files as they are: every character and line end in its place, so that offsets hold."""
 
 import dataclasses
-import gzip
 from pathlib import Path, PurePosixPath
 
+from medtop.files.bounded import read_bytes
 from medtop.files.errors import DataError
 
 
@@ -71,10 +71,7 @@ def read_text(path, *, keep_mark=False):
     """
     path = Path(path)
     try:
-        data = gzip.decompress(path.read_bytes()) if path.name.endswith(".gz") else path.read_bytes()
-        text = data.decode("utf-8")
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise DataError(f"{path}: expected a gzip file, received another content ({error})") from error
+        text = read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start}: expected UTF-8, received another encoding") from error
     return text if keep_mark else text.removeprefix("\ufeff")

@@ -25,6 +25,7 @@ from medtop.entities.spans import RULES, reduce_fragments
 from medtop.entities.tagging import predict, training_sentences
 from medtop.entities.tags import SCHEMES
 from medtop.files.atomic import atomic_path, sha256, write_json
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.files.folders import check_target, has_json_key, whole_folder
 from medtop.files.options import Rule, at_least, option
@@ -211,7 +212,7 @@ def read_settings(folder):
     """
     path = Path(folder) / SETTINGS
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = read_json(path)
         about["tag_scheme"], about["types"]
     except FileNotFoundError:
         raise DataError(f"{path}: expected a run that was trained, found none (--do_train)") from None
@@ -223,7 +224,7 @@ def read_settings(folder):
 def _dictionary(folder):
     path = Path(folder) / "dictionary.json"
     try:
-        return Dictionary.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return Dictionary.from_json(read_json(path))
     except FileNotFoundError:
         raise DataError(f"{path}: expected a run's dictionary, found none") from None
     except (ValueError, TypeError):

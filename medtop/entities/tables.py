@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from medtop.cohort.splits import SPLITS
 from medtop.entities.documents import Document, Span, Stated, check_spans
+from medtop.files.bounded import parse_json
 from medtop.files.errors import DataError
 
 DOCUMENTS = pa.schema(
@@ -135,9 +136,9 @@ def read_tables(prefix, split, tally):
                 row["text"],
                 source=row["source"],
                 patient_id=row["patient_id"] or "",
-                kept=json.loads(row["kept"] or "{}"),
+                kept=_named(row["kept"], paths[0]),
                 split=split,
-                columns=json.loads(row["columns"] or "{}"),
+                columns=_named(row["columns"], paths[0]),
             )
             if document.sha256 != row["sha256"]:
                 raise DataError(f"{paths[0]}: document {document.document_id}: expected the text of its sha256")
@@ -147,6 +148,14 @@ def read_tables(prefix, split, tally):
             yield document
     if waiting is not None:
         raise DataError(f"{paths[1]}: expected spans of the documents beside, in their order, received others")
+
+
+def _named(text, path):
+    """The dict that a column holds as JSON; an empty one where nothing stands there."""
+    value = parse_json(text or "{}", path)
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected JSON objects in its columns, received a {type(value).__name__}")
+    return value
 
 
 def _open(path, schema):
@@ -168,7 +177,9 @@ def _span_groups(file, path):
 
     def finish():
         if last is not None:
-            span = Span(last["span_id"], last["type"], tuple(fragments), json.loads(last["attributes"]), last["score"])
+            span = Span(
+                last["span_id"], last["type"], tuple(fragments), _named(last["attributes"], path), last["score"]
+            )
             stated.append(Stated(span, None, f"span {last['span_id']}"))
 
     for batch in file.iter_batches(_BATCH):

@@ -7,7 +7,6 @@ Letters: S windows, N admissions, K labels of a task.
 """
 
 import dataclasses
-import json
 import math
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from medtop.evaluation.bootstrap import LabelStatistics
 from medtop.evaluation.predictions import Predictions, logit
 from medtop.files.atomic import write_json
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 
 MAX_MEAN, MEAN, MAX = METHODS = ("max_mean", "mean", "max")
@@ -239,7 +239,7 @@ def write_aggregation(path, aggregation, tried=None):
 def read_aggregation(path):
     """The `Aggregation` of a run; a DataError for a missing or foreign file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if content["version"] != _VERSION:
             raise DataError(f"{path}: expected version {_VERSION}, received {content['version']!r}")
         return Aggregation(content["method"], float(content["c"]))

@@ -8,7 +8,6 @@ A label whose validation data are too few keeps step 2 as the identity, with the
 """
 
 import dataclasses
-import json
 import math
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from medtop.evaluation.platt import fit_platt
 from medtop.evaluation.predictions import sigmoid
 from medtop.files.atomic import write_json
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 
 METHODS = ("platt", "temperature", "identity")
@@ -141,12 +141,9 @@ def write_calibrations(path, calibrations):
 def read_calibrations(path):
     """Reads calibration.json: dict task -> `Calibration`; a DataError for a missing or damaged file."""
     try:
-        with open(path, encoding="utf-8") as file:
-            plain = json.load(file)
+        plain = read_json(path)
     except FileNotFoundError:
         raise DataError(f"{path}: expected the calibration of a finished run, received no such file") from None
-    except ValueError:
-        raise DataError(f"{path}: expected JSON, received another content") from None
     if not isinstance(plain, dict):
         raise DataError(f"{path}: expected a calibration for each task, received a {type(plain).__name__}")
     return {task: Calibration.from_dict(entry, f"{path}: {task}") for task, entry in plain.items()}

@@ -2,12 +2,12 @@
 
 import contextlib
 import errno
-import json
 import os
 import secrets
 import shutil
 from pathlib import Path
 
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 
 
@@ -85,7 +85,7 @@ def has_json_key(name, key):
 
     def test(folder):
         try:
-            content = json.loads((Path(folder) / name).read_text(encoding="utf-8"))
+            content = read_json(Path(folder) / name)
         except (OSError, ValueError):
             return False
         return isinstance(content, dict) and key in content

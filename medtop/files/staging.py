@@ -5,7 +5,6 @@ whole, the manifest is missing, and the hidden folder's list tells the next run 
 """
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ import typing
 from pathlib import Path
 
 from medtop.files.atomic import sha256, write_json
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 
 try:
@@ -109,7 +109,7 @@ def earlier_run(prefix, settings):
     if not path.is_file():
         return None, []
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
         before = manifest["settings"]
         differences = [
             f"{name} {before.get(name)!r} -> {settings.get(name)!r}"
@@ -180,7 +180,7 @@ def clear_left(prefix):
 def check_free(prefix, overwrite, outputs):
     """Refuses to replace files that no manifest claims, unless a killed run was moving them here, or `overwrite`."""
     moving = _folder(prefix) / _MOVING
-    own = json.loads(moving.read_text(encoding="utf-8")) if moving.is_file() else []
+    own = read_json(moving) if moving.is_file() else []
     strange = [output_path(prefix, name) for name in outputs if output_path(prefix, name).exists() and name not in own]
     if strange and not overwrite:
         raise DataError(

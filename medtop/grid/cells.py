@@ -14,13 +14,12 @@ Cells are numbered from 0, the last list counting fastest. docs/scaling.md descr
 """
 
 import dataclasses
+import functools
 import itertools
-import json
 import re
 from pathlib import Path
 
-import yaml
-
+from medtop.files.bounded import read_json, read_yaml
 from medtop.files.errors import DataError
 from medtop.model.config import BertConfig
 
@@ -147,20 +146,11 @@ def _load(path):
     if path.suffix not in (".yaml", ".yml", ".json"):
         raise DataError(f"{path}: expected a grid file that ends in .yaml, .yml or .json")
     try:
-        text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".json":
-            return json.loads(text, object_pairs_hook=lambda pairs: _without_repeats(pairs, path))
-        return yaml.load(text, _loader(path))  # a SafeLoader: it makes plain values only
+            return read_json(path, hook=lambda pairs: _without_repeats(pairs, path))
+        return read_yaml(path, functools.partial(_mapping, path))
     except FileNotFoundError:
         raise DataError(f"{path}: expected a grid file, found no such file") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected UTF-8 text; byte {error.start} is not") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: line {error.lineno}: expected JSON, {error.msg}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark else ""
-        raise DataError(f"{path}: {line}expected YAML, {getattr(error, 'problem', None) or 'received none'}") from error
 
 
 def _without_repeats(pairs, path):
@@ -172,18 +162,12 @@ def _without_repeats(pairs, path):
     return dict(pairs)
 
 
-def _loader(path):
-    class Loader(yaml.SafeLoader):
-        """YAML's plain values; names once."""
-
-    def mapping(loader, node):
-        pairs = [(loader.construct_object(key), loader.construct_object(value, deep=True)) for key, value in node.value]
-        if wrong := [key for key, _ in pairs if not isinstance(key, (str, int, float))]:
-            raise DataError(f"{path}: line {node.start_mark.line + 1}: expected names, received {wrong[0]!r:.80}")
-        return _without_repeats(pairs, path)
-
-    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    return Loader
+def _mapping(path, loader, node):
+    """A mapping of YAML; names once."""
+    pairs = [(loader.construct_object(key), loader.construct_object(value, deep=True)) for key, value in node.value]
+    if wrong := [key for key, _ in pairs if not isinstance(key, (str, int, float))]:
+        raise DataError(f"{path}: line {node.start_mark.line + 1}: expected names, received {wrong[0]!r:.80}")
+    return _without_repeats(pairs, path)
 
 
 def _check_keys(content, path):
@@ -337,7 +321,7 @@ def _config(file, changes, path):
         key = CONFIG + next(iter(changes))
         raise DataError(f"{path}: expected bert_config_file under flags, which {key} changes, received none")
     BertConfig.from_file(file)  # says what is wrong with it before it is changed
-    config = json.loads(Path(file).read_text(encoding="utf-8-sig")) | changes
+    config = read_json(Path(file)) | changes
     BertConfig.from_dict(config, f"{path}: {file} with {', '.join(f'{key}={changes[key]}' for key in changes)}")
     return config
 

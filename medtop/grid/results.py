@@ -1,11 +1,11 @@
 """One table of all results of a grid, by the cells' settings."""
 
 import csv
-import json
 import statistics
 
 from medtop.evaluation.metrics import masked_lines, result_rows
 from medtop.files.atomic import atomic_path
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.grid.runner import status_of
 
@@ -121,11 +121,9 @@ class Collection:
 def _read_metrics(cell):
     path = cell.run_folder / "metrics.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise DataError(f"{path}: expected JSON, received another content ({error})") from error
 
 
 def _why(status):

@@ -8,7 +8,6 @@ so that several of these commands may share a grid, and one that was killed leav
 import contextlib
 import dataclasses
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ import sys
 import time
 
 from medtop.files.atomic import write_json
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError, Stopped
 
 VERSION = 1
@@ -77,11 +77,9 @@ def _file(cell):
 
 def _read(cell):
     try:
-        stored = json.loads(_file(cell).read_text(encoding="utf-8"))
+        stored = read_json(_file(cell))
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise DataError(f"{_file(cell)}: expected JSON, received another content ({error})") from error
     if not isinstance(stored, dict) or stored.get("version") != VERSION:
         raise DataError(f"{_file(cell)}: expected a cell's status of version {VERSION}, received another content")
     return stored

@@ -1,9 +1,9 @@
 """BertConfig: what shapes an encoder. No Keras here, so that scripts can check a configuration before they load it."""
 
 import dataclasses
-import json
 from pathlib import Path
 
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 
 EMBEDDINGS = {
@@ -177,7 +177,7 @@ class BertConfig:
         """Reads a JSON file."""
         path = Path(path)
         try:
-            values = json.loads(path.read_text(encoding="utf-8-sig"))
+            values = read_json(path)
         except FileNotFoundError:
             raise DataError(f"{path}: expected a model configuration (JSON), found no such file") from None
         except (ValueError, OSError) as error:

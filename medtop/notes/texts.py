@@ -6,7 +6,6 @@ Two kinds are read: `<prefix>.notes.<split>.parquet`, one row per admission; and
 
 import dataclasses
 import itertools
-import json
 import re
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.notes.quoted_csv import iterate_rows, table_header
 
@@ -62,10 +62,7 @@ def manifest_of(path):
     name = Path(f"{prefix}.manifest.json")
     if prefix == str(path) or not name.is_file():
         return None
-    try:
-        return json.loads(name.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{name}: expected JSON, received another content ({error})") from error
+    return read_json(name)
 
 
 def read_texts(path):

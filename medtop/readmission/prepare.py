@@ -4,13 +4,13 @@ No TensorFlow is loaded before everything that the user named has been checked.
 """
 
 import dataclasses
-import json
 import logging
 from pathlib import Path
 
 from medtop.data import create
 from medtop.data.description import read_dataset, read_dataset_json
 from medtop.files.atomic import write_json
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.files.options import at_least, option
 from medtop.model.config import BertConfig
@@ -285,11 +285,9 @@ def write_text_settings(run, settings):
 def read_text_settings(run):
     """What `write_text_settings` wrote; a DataError for a run without it."""
     try:
-        content = json.loads(run.notes_file.read_text(encoding="utf-8"))
+        content = read_json(run.notes_file)
     except FileNotFoundError:
         raise DataError(f"{run.notes_file}: expected a run of run_readmission.py, found no such file") from None
-    except ValueError as error:
-        raise DataError(f"{run.notes_file}: expected JSON, received another content ({error})") from error
     wanted = ("mode", "cleaning", "lower_case", "window_overlap", "legacy")
     good = isinstance(content, dict) and content.get("version") == _VERSION
     if not good or any(name not in content for name in wanted):

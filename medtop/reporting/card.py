@@ -10,6 +10,7 @@ import json
 from medtop.evaluation.marks import MARK, mark_lines, marked_name
 from medtop.evaluation.metrics import reading_order
 from medtop.files.atomic import write_json, write_text
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.reporting.markdown import code, code_block, inline, table, text
 
@@ -85,7 +86,7 @@ def read_card(folder):
     """
     path = folder / CARD_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         return None
     except ValueError:

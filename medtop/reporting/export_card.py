@@ -3,9 +3,8 @@
 Tasks and labels, where the data came from, who may have the weights, metrics with intervals, configuration, commands.
 """
 
-import json
-
 from medtop.data.description import read_dataset
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.reporting.card import RESTRICTIONS, Card, provenance, read_card, write_card
 
@@ -41,7 +40,7 @@ def write_export_card(folder, run, *, title, summary, usage, tasks, config=None,
         metrics=metrics,
         notes=notes,
         notes_title="This export",
-        configuration=(json.loads(run.config_file.read_text(encoding="utf-8")) if config is None else config.to_dict()),
+        configuration=(read_json(run.config_file) if config is None else config.to_dict()),
         commands=commands | ({"exported": command} if command else {}),
         tags=list(tags),
     )
@@ -64,7 +63,7 @@ def _results(run, tasks):
     """(split, metrics of the export's tasks), of the test split where there is one; ("", {}) for no evaluation."""
     if not run.metrics_file.is_file():
         return "", {}
-    metrics = json.loads(run.metrics_file.read_text(encoding="utf-8"))
+    metrics = read_json(run.metrics_file)
     split = "test" if "test" in metrics else next(iter(metrics))
     named = [task.name for task in tasks] or list(metrics[split])
     return split, {task: labels for task, labels in metrics[split].items() if task in named}

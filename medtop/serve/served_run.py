@@ -4,13 +4,13 @@ Letters: B patients in a request, T codes of the longest patient, K labels of a 
 """
 
 import dataclasses
-import json
 from pathlib import Path
 
 import medtop
 from medtop.cohort.vocabulary import Vocabulary
 from medtop.data.layouts import DEFAULT, LAYOUTS
 from medtop.evaluation.calibration import Calibration, read_calibrations
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.model.config import BertConfig
 from medtop.training.run_directory import RunDirectory
@@ -185,7 +185,7 @@ class ServedRun:
 def is_export(folder):
     """Whether a folder is an earlier export: the only thing that `--overwrite` replaces."""
     try:
-        content = json.loads((Path(folder) / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        content = read_json(Path(folder) / DESCRIPTION_FILE)
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("format") == FORMAT

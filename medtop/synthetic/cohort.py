@@ -10,7 +10,6 @@ without deaths and ends of observation, so that their labels follow what the sou
 """
 
 import contextlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from medtop.files.atomic import atomic_path, write_json
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.synthetic import risk
 from medtop.synthetic.blocks import LABEL_TASKS, SECONDS_PER_DAY, generate
@@ -279,7 +279,7 @@ def read_summary(prefix, settings):
 
 def _read_settings(path):
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = read_json(path)
         if isinstance(summary["settings"], dict) and isinstance(summary["labels"], dict):
             return summary
     except (ValueError, KeyError, TypeError) as error:

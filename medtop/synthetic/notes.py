@@ -8,12 +8,12 @@ import contextlib
 import csv
 import dataclasses
 import itertools
-import json
 from pathlib import Path
 
 import numpy as np
 
 from medtop.files.atomic import atomic_path, write_json
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.files.options import Rule, at_least, check, option
 from medtop.notes.records import TASK
@@ -168,7 +168,7 @@ def _earlier(folder, about, overwrite):
         return None
     if path.is_file():
         try:
-            summary = json.loads(path.read_text(encoding="utf-8"))
+            summary = read_json(path)
             settings = summary["settings"]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: expected the summary of a generated set, received another content") from error

@@ -12,6 +12,7 @@ import numpy as np
 
 import medtop
 from medtop.files.atomic import sha256, write_json
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.tabular import baselines
 from medtop.tabular.training import Trainer
@@ -160,7 +161,7 @@ def open_folder(path, schema, data_file, options, folds, overwrite=False):
     run_file, cells = path / "run.json", path / "cells"
     if run_file.is_file() and not overwrite:
         try:
-            earlier = json.loads(run_file.read_text(encoding="utf-8"))["settings"]
+            earlier = read_json(run_file)["settings"]
         except (ValueError, KeyError, TypeError):
             raise DataError(f"{run_file}: expected the settings of a run, received another content") from None
         differ = [name for name in settings if settings[name] != earlier.get(name)]

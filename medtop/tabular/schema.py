@@ -16,6 +16,7 @@ import operator
 import re
 from pathlib import Path
 
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 
 VERSION = 1
@@ -166,10 +167,7 @@ def read_schema(path):
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: expected a schema file (JSON), found no such file")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise DataError(f"{path}: expected JSON, received another content ({error})") from error
+    content = read_json(path)
     fields = _Fields(content, path, "the schema")
     version = fields.take("version", int)
     if version != VERSION:

@@ -7,12 +7,12 @@ Letters: N texts, Z pieces of all texts.
 """
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
 
 from medtop.cohort.vocabulary import CLS, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.text.words import WordSplitter
 
@@ -92,10 +92,7 @@ def _said(folder):
         path = folder / name
         if not path.is_file():
             continue
-        try:
-            value = json.loads(path.read_text(encoding="utf-8-sig"))
-        except ValueError as error:
-            raise DataError(f"{path}: expected JSON, received another content ({error})") from error
+        value = read_json(path)
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         if isinstance(value, bool):

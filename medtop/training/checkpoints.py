@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from medtop.files.atomic import atomic_path
+from medtop.files.bounded import parse_json, read_npz
 from medtop.files.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -42,14 +43,13 @@ def read_arrays(path):
     if not path.is_file():
         raise DataError(f"{path}: expected saved weights, found no such file")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        content = json.loads(arrays.pop(STATE).tobytes())
+        arrays = read_npz(path)
+        content = parse_json(arrays.pop(STATE).tobytes().decode(), STATE)
         if sorted(content["arrays"]) != sorted(arrays):
             raise ValueError(f"{len(content['arrays'])} arrays were written, {len(arrays)} are there")
         return {name: _parted(name, array) for name, array in arrays.items()}, content["state"]
     except Exception as error:  # a damaged zip can raise almost anything
-        about = " ".join(f"{type(error).__name__}: {error}".split())
+        about = " ".join(f"{type(error).__name__}: {error}".split()).replace(f"{path}: ", "")
         raise DataError(
             f"{path}: expected whole saved weights, received a damaged or cut file ({about:.200})"
         ) from error

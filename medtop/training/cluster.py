@@ -1,8 +1,8 @@
 """TF_CONFIG: which machines train together, and which of them this process is. No TensorFlow here."""
 
 import dataclasses
-import json
 
+from medtop.files.bounded import parse_json
 from medtop.files.errors import DataError
 
 
@@ -32,7 +32,7 @@ def read_cluster(environment):
     example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
     text = environment.get("TF_CONFIG", "")
     try:
-        content = json.loads(text)
+        content = parse_json(text, "TF_CONFIG")
         cluster, task = content["cluster"], content["task"]
         chiefs, workers = cluster.get("chief", []), cluster.get("worker", [])
         kind, index = task["type"], int(task["index"])

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from medtop.files.atomic import write_text
+from medtop.files.bounded import parse_json
 from medtop.files.errors import DataError
 
 
@@ -22,7 +23,7 @@ def read_log(path):
     rows = []
     for number, line in enumerate(lines):
         try:
-            rows.append(json.loads(line))
+            rows.append(parse_json(line, path))
         except ValueError as error:
             raise DataError(f"{path}: line {number + 1}: expected a JSON object, received another content") from error
     return rows

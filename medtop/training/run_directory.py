@@ -3,13 +3,13 @@
 import contextlib
 import csv
 import fcntl
-import json
 import os
 from pathlib import Path
 
 import medtop
 from medtop.cohort.vocabulary import Vocabulary
 from medtop.files.atomic import write_json, write_text
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.model.config import BertConfig
 from medtop.model.tasks import Task
@@ -183,11 +183,9 @@ def _csv(text):
 
 def _read_json(path, what):
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         raise DataError(f"{path}: expected a {what} file, found no such file") from None
-    except ValueError as error:
-        raise DataError(f"{path}: expected JSON, received another content ({error})") from error
     if not isinstance(content, dict) or content.get("version") != VERSION:
         version = content.get("version") if isinstance(content, dict) else None
         raise DataError(f"{path}: expected version {VERSION}, received version {version!r}")

@@ -2,11 +2,11 @@
 
 import csv
 import io
-import json
 
 import numpy as np
 
 from medtop.files.atomic import write_text
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.training.checkpoints import read_arrays
 
@@ -22,7 +22,7 @@ def read_stack(run):
     if not run.stack_file.is_file():
         return None
     try:
-        content = json.loads(run.stack_file.read_text(encoding="utf-8"))
+        content = read_json(run.stack_file)
         if content["version"] != VERSION:
             raise ValueError(f"version {content['version']!r}")
         return {"only": bool(content["only"]), "tasks": dict(content["tasks"])}

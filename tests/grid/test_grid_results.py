@@ -172,7 +172,7 @@ def test_damaged_or_absent_metrics(tmp_path):
     (grid.cells[0].run_folder / "metrics.json").unlink()
     assert [what for _, what in Collection(grid).missing] == ["finished without metrics.json"]
     (grid.cells[1].run_folder / "metrics.json").write_text("{")
-    with pytest.raises(DataError, match="metrics.json: expected JSON"):
+    with pytest.raises(DataError, match="metrics.json: line 1: expected JSON"):
         Collection(grid)
 
 

@@ -13,7 +13,7 @@ import json
 from medtop.entities.documents import Document, Span, Stated, check_spans, check_text, joined_text
 from medtop.entities.format import Format, by_collection
 from medtop.entities.reading import lines_of, output_file, read_text, stem
-from medtop.files.errors import DataError
+from medtop.files.bounded import TEXT_BYTES, parse_json
 
 SUFFIXES = (".jsonl",)
 """In a folder; a `.json` file is read where it is named itself, for other files of that kind lie about."""
@@ -36,17 +36,14 @@ def read(files, tally):
 
 
 def _array(path, text):
-    try:
-        return list(enumerate(json.loads(text), 1))
-    except ValueError as error:
-        raise DataError(f"{path}: expected a JSON array of documents, received another content ({error})") from None
+    return list(enumerate(parse_json(text, path, most=TEXT_BYTES), 1))
 
 
 def _lines(path, text, tally):
     for number, line in lines_of(text):
         if line.strip():
             try:
-                yield number, json.loads(line)
+                yield number, parse_json(line, path)
             except ValueError:
                 tally.reject(path, number, "document", "expected JSON", "documents")
 
