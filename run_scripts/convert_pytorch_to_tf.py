@@ -33,14 +33,15 @@ class Options:
     output_dir: str = option(REQUIRED, "Run directory to write; it appears whole or not at all.")
     segment: str = option(
         "",
-        "What the token types are; default: visit where there are more than two of them, else zero.",
-        choices=("", "zero", "alternating", "visit"),
+        "What the token types are; default: visit where there are more than two of them, else zero. sentence: 0 in the "
+        "first text, 1 in the second.",
+        choices=("", "zero", "sentence", "alternating", "visit"),
     )
     seq_relationship: str = option(
         "auto",
-        "What the two-way head is: long_stay (Med-BERT) or next sentence, which is dropped; auto: long_stay where the "
-        "folder or its vocabulary is Med-BERT's or ours.",
-        choices=("auto", "long_stay", "drop"),
+        "What the two-way head is: long_stay (Med-BERT), sentence_order (GatorTron) or next sentence, which is "
+        "dropped; auto: what a folder of ours says, long_stay where the vocabulary is Med-BERT's, else drop.",
+        choices=("auto", "long_stay", "sentence_order", "drop"),
     )
     task_name: str = option("", "Name of the task of a sequence classifier; default: classification.")
     overwrite: bool = option(False, "Replace an earlier import.")

@@ -34,8 +34,9 @@ class Options:
     )
     head: str = option(
         "",
-        "What goes with the encoder: pretraining (masked codes and long_stay), masked_lm, encoder (nothing), or a "
-        "patient-level task such as complications; with --layout=medtop also all. Default: the fullest that fits.",
+        "What goes with the encoder: pretraining (masked codes with long_stay or sentence_order), masked_lm, encoder "
+        "(nothing), or a patient-level task such as complications; with --layout=medtop also all. Default: the "
+        "fullest that fits.",
     )
     drop_extra_embeddings: bool = option(
         False, "Write a model that the layout cannot hold without its misfits; the cost is measured."

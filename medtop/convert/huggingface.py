@@ -32,8 +32,9 @@ CLASSES = {
 """Head -> what follows `Bert` or `MegatronBert` in the class that loads it; a patient-level task is
 `ForSequenceClassification`."""
 SEQUENCE_CLASSIFICATION = "ForSequenceClassification"
-TWO_WAY_TASK = "long_stay"
-"""The task that Med-BERT trains where BERT has its next-sentence head."""
+TWO_WAY_TASKS = {"long_stay": "long_stay", "sentence_order": "swapped"}
+"""Task -> its label, of those that are trained where BERT has its next-sentence head: Med-BERT's long stay, and whether
+two runs of sentences are swapped (GatorTron; the second of the two classes, as there)."""
 
 BLOCK = "medtop"
 """Key of config.json under which a folder of ours says what HuggingFace's fields cannot."""
@@ -78,8 +79,8 @@ def head_tasks(head, tasks):
     """
     masked = {task: "masked" for task in tasks if task.level == "masked"}
     patient = {task.name: task for task in tasks if task.level == "patient"}
-    two_way = patient.get(TWO_WAY_TASK)
-    two_way = {two_way: "two_way"} if two_way and two_way.num_outputs == 1 else {}
+    two_way = [patient[name] for name in TWO_WAY_TASKS if name in patient and patient[name].num_outputs == 1]
+    two_way = {two_way[0]: "two_way"} if two_way else {}
     if head == "encoder":
         return {}
     if head == MASKED_LM and masked:
@@ -97,7 +98,7 @@ def head_tasks(head, tasks):
 def default_head(tasks):
     """The fullest head of HuggingFace's that a run can fill."""
     names = [task.name for task in tasks] or ["encoder"]
-    if MASKED_LM in names and TWO_WAY_TASK in names:
+    if MASKED_LM in names and TWO_WAY_TASKS.keys() & {*names}:
         return "pretraining"
     return MASKED_LM if MASKED_LM in names else names[0]
 

@@ -31,7 +31,7 @@ class ImportPlan:
         vocabulary: `Vocabulary`; order: their id of each of our tokens; tokens: theirs in their order.
         tokenizer_dir: folder of their tokenizer's files; None where --vocab_file names the vocabulary.
         output_dir: run directory to write.
-        seq_relationship: "long_stay" or "drop": what the two-way head is.
+        seq_relationship: task of `huggingface.TWO_WAY_TASKS`, or "drop": what the two-way head is.
         task_name: name for a classifier that comes without one.
         overwrite: whether an earlier import is replaced.
         command: the command line, for the card.
@@ -125,8 +125,8 @@ def plan_import(
     tokens = _tokens(vocab_file, beside)
     vocabulary, order = tokenizer.our_vocabulary(tokens, config.vocab_size, vocab_file or beside)
     if seq_relationship == "auto":
-        ours = "two_way" in (block.get("heads") or {}).values() or vocabulary.is_medbert
-        seq_relationship = huggingface.TWO_WAY_TASK if ours else "drop"
+        ours = [name for name, kind in (block.get("heads") or {}).items() if kind == "two_way"]
+        seq_relationship = ours[0] if ours else "long_stay" if vocabulary.is_medbert else "drop"
     return ImportPlan(
         source,
         layout,
@@ -260,7 +260,7 @@ def _heads(plan, theirs):
     two_way = {"cls.seq_relationship.weight", "cls/seq_relationship/output_weights"} & theirs.keys()
     if two_way and plan.seq_relationship != "drop":
         name = plan.seq_relationship
-        heads[stored.get(name, Task(name, "patient", (name,)))] = "two_way"
+        heads[stored.get(name) or Task(name, "patient", (huggingface.TWO_WAY_TASKS[name],))] = "two_way"
     for name in theirs:
         match = re.fullmatch(r"heads\.(.+)\.weight", name)
         if match and match[1] in stored:

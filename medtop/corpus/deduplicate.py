@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medtop.cohort.splits import SPLITS, read_split_file
-from medtop.corpus import near_copies
+from medtop.corpus import near_copies, parts
 from medtop.corpus.documents import NO_TIME, find_sources, read_batches
 from medtop.corpus.minhash import chance_to_meet
 from medtop.corpus.parts import PartWriter, Sets, frequent, is_among, read_table
@@ -125,6 +125,7 @@ def _work_folder(prefix, plain, inputs):
     prefix = Path(prefix)
     folder = prefix.parent / f".{prefix.name}.parts"
     about = {"settings": {name: plain[name] for name in _PARTS_DEPEND_ON}, "inputs": inputs}
+    about["part"] = parts.PART_DOCUMENTS
     name = folder / "about.json"
     if folder.exists() and (not name.is_file() or json.loads(name.read_text(encoding="utf-8")) != about):
         shutil.rmtree(folder)

@@ -16,7 +16,7 @@ from medtop.corpus.shingles import Shingler, line_codes
 from medtop.files.atomic import atomic_path
 from medtop.files.sql import numbers
 
-PART_DOCUMENTS = 20_000
+PART_DOCUMENTS = 5_000
 
 
 @dataclasses.dataclass(frozen=True)

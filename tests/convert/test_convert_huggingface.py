@@ -245,6 +245,34 @@ def test_their_round_trip_is_bit_for_bit_but_for_the_two_way_head(kind, tmp_path
             np.testing.assert_array_equal(one, other, err_msg=name)
 
 
+def test_gatortrons_layout_goes_both_ways(tmp_path):
+    """megatron-bert, 50,101 pieces in vocab.txt, 50,176 rows as Megatron pads them, pooler and sentence-order head."""
+    pieces = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"##w{number}" for number in range(50_096)))
+    theirs_model = huggingface_model("pre", "gelu", vocab_size=50_176, hidden_size=8, type_vocab_size=2)
+    folder = save_huggingface(theirs_model, tmp_path / "theirs", pieces)
+    command = dict(segment="sentence", seq_relationship="sentence_order")
+    done = import_weights(plan_import(folder, tmp_path / "run", **command))
+    assert not done.left_out and not done.started and done.parity_value < 1e-5
+    config, tasks, keras_model = loaded_run(tmp_path / "run")
+    assert (config.vocab_size, config.norm, config.segment, config.pooling) == (50_176, "pre", "sentence", "cls")
+    assert {task.name: task.labels for task in tasks} == {"masked_lm": (), "sentence_order": ("swapped",)}
+    x = padded_batch(config)
+    theirs = huggingface_of(theirs_model, huggingface_inputs(x, "segments"))
+    two = theirs["seq_relationship_logits"]
+    assert_close(ours_of(keras_model, x)["sentence_order"], two[:, 1:] - two[:, :1], "swapped is the second class")
+    export(plan_export(tmp_path / "run", tmp_path / "again"))  # the fullest head
+    assert (tmp_path / "again" / "vocab.txt").read_text() == (folder / "vocab.txt").read_text()
+    before, after = theirs_model.state_dict(), load(tmp_path / "again", "MegatronBertForPreTraining").state_dict()
+    assert before.keys() == after.keys()
+    for name in before:
+        if not name.startswith("cls.seq_relationship"):
+            np.testing.assert_array_equal(before[name].numpy(), after[name].numpy(), err_msg=name)
+    back = import_weights(plan_import(tmp_path / "again", tmp_path / "back"))
+    assert [task.name for task in back.tasks] == ["masked_lm", "sentence_order"] and back.config == config
+    for path, array in back.arrays.items():
+        np.testing.assert_array_equal(array, done.arrays[path], err_msg=path)
+
+
 WORDPIECES = (
     "[PAD]",
     "[unused1]",
