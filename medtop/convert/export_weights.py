@@ -230,8 +230,8 @@ def _wide_arrays(wide, heads):
     scales = [
         np.concatenate([wide.stack[task][name] for task in chosen]) for name in ("wide_scale", "deep_scale", "offset")
     ]
-    found = {f"wide.{name}": array[..., columns] for name, array in layer.items()}
-    return {**found, "wide.scales": np.asarray(scales, np.float32)}
+    shared = {f"wide.{name}": array[..., columns] for name, array in layer.items()}
+    return {**shared, "wide.scales": np.asarray(scales, np.float32)}
 
 
 def leave_out(arrays, tasks, heads, table):
@@ -243,15 +243,15 @@ def leave_out(arrays, tasks, heads, table):
         heads: dict `Task` -> kind, those that go.
         table: `names.NameTable`.
     """
-    used, found = {entry.ours for entry in table.entries}, {}
+    used, left_out = {entry.ours for entry in table.entries}, {}
     for task in tasks:
         owners = {f"{task.name}_{part}" for part in ("logits", "transform", "transform_norm")}
         if task not in heads:
-            found |= {path: f"head of {task.name}" for path in arrays if path.rpartition("/")[0] in owners}
+            left_out |= {path: f"head of {task.name}" for path in arrays if path.rpartition("/")[0] in owners}
     for path in ("pooler/kernel", "pooler/bias"):
         if path in arrays and path not in used:
-            found[path] = "this layout's masked-code model has no pooler"
-    return found
+            left_out[path] = "this layout's masked-code model has no pooler"
+    return left_out
 
 
 def in_their_order(arrays, order, tasks):
@@ -296,14 +296,14 @@ def _cost(plan, models, configs, x):
     if plan.valid_file and tasks:
         info = read_dataset(plan.valid_file)
         length = plan.run.settings().get("max_seq_length") or plan.config.max_position_embeddings
-        found = cost_on_data(models, configs, tasks, info, length)
-        return f"without {lost}, measured on {info.num_examples} validation examples: {found}"
+        cost = cost_on_data(models, configs, tasks, info, length)
+        return f"without {lost}, measured on {info.num_examples} validation examples: {cost}"
     outputs = [parity.keras_outputs(model, x) for model in models]
     wanted = {"hidden states", *(["pooled output"] if plan.head != "masked_lm" else [])}
     wanted |= {f"{task.name} logits" for task in tasks}
-    before, after = ({name: values for name, values in one.items() if name in wanted} for one in outputs)
-    found = cost_on_samples(before, after, x["patient_slots"])
-    return f"without {lost}, measured on made-up patients, the outputs change (root mean square): {found}"
+    before, after = ({name: values for name, values in output.items() if name in wanted} for output in outputs)
+    cost = cost_on_samples(before, after, x["patient_slots"])
+    return f"without {lost}, measured on made-up patients, the outputs change (root mean square): {cost}"
 
 
 def token_type_meaning(config):
@@ -398,13 +398,13 @@ def _compare(folder, done, model, x, order, table, arrays):
     ours = parity.keras_outputs(model, x)
     if plan.layout == "huggingface" and parity.has_transformers():
         theirs = parity.huggingface_outputs(folder, plan.class_name, plan.heads, done.config, x, order)
-        found = parity.compare(f"transformers {plan.class_name}", ours, theirs, x["patient_slots"])
+        difference = parity.compare(f"transformers {plan.class_name}", ours, theirs, x["patient_slots"])
     elif parity.has_torch():
         theirs = parity.twin_outputs(folder, x, order)
-        found = parity.compare("medtop.convert.torch_bert", ours, theirs, x["patient_slots"])
+        difference = parity.compare("medtop.convert.torch_bert", ours, theirs, x["patient_slots"])
     else:
         return f"parity not measured: PyTorch is not installed; {parity.INSTALL}, then the same command again", None
-    return str(found), found.worst
+    return str(difference), difference.worst
 
 
 def _compare_checkpoint(folder, table, arrays):

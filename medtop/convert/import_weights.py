@@ -303,9 +303,9 @@ def _as_trained(config, theirs):
         absent["segment"] = ("token_type_embeddings", "type_vocab_size")
     for name, (table, size) in absent.items():
         pattern = rf"bert[./]embeddings[./]{table}(\.weight)?"
-        found = next((array for key, array in theirs.items() if re.fullmatch(pattern, key)), None)
-        if found is not None and found.any():
-            changes = {"embeddings": (*config.embeddings, name), size: len(found)}
+        table = next((array for key, array in theirs.items() if re.fullmatch(pattern, key)), None)
+        if table is not None and table.any():
+            changes = {"embeddings": (*config.embeddings, name), size: len(table)}
             config = dataclasses.replace(config, **changes)
     if config.pooling != "cls" and any("pooler" in name for name in theirs):
         config = dataclasses.replace(config, pooling="cls")
@@ -339,8 +339,8 @@ def _checked(plan, model):
         return model
     x = parity.sample_inputs(model.config, model.vocabulary)
     ours = parity.keras_outputs(built, x)
-    found = _compare(plan, model, ours, x)
-    model.parity, model.parity_value = str(found), found.worst
+    difference = _compare(plan, model, ours, x)
+    model.parity, model.parity_value = str(difference), difference.worst
     return model
 
 
@@ -356,8 +356,8 @@ def _compare(plan, model, ours, x):
     if model.started:
         ours = {name: values for name, values in ours.items() if name == "hidden states" or name.startswith(MASKED_LM)}
     if plan.values.get("model_type") in huggingface.OWN_TYPES.values():
-        found = parity.twin_outputs(plan.source, x, wide=False)
-        return parity.compare("medtop.convert.torch_bert", ours, found, x["patient_slots"])
+        outputs = parity.twin_outputs(plan.source, x, wide=False)
+        return parity.compare("medtop.convert.torch_bert", ours, outputs, x["patient_slots"])
     head = _their_head(model)
     name = huggingface.class_name(model.config, head)
     if plan.layout != "tf1":

@@ -252,15 +252,15 @@ def build_table(layout, config, heads, extras=False, pooler=True):
     Raises:
         DataError: for another norm, or extra embeddings without `extras`.
     """
-    found = LAYOUTS[layout]
-    if config.norm != found.norm:
-        raise DataError(f"layout {layout}: expected norm={found.norm!r}, received norm={config.norm!r}")
+    definition = LAYOUTS[layout]
+    if config.norm != definition.norm:
+        raise DataError(f"layout {layout}: expected norm={definition.norm!r}, received norm={config.norm!r}")
     extra = extra_embeddings(config)
     if extra and not extras:
         raise DataError(f"layout {layout}: expected code, position, visit or segment, received {', '.join(extra)}")
     kind = token_type(config)
     entries, filled = [], {}
-    for ours, (rule, *theirs) in found.encoder.items():
+    for ours, (rule, *theirs) in definition.encoder.items():
         if ours.startswith("pooler") and (config.pooling != "cls" or not pooler):
             continue
         if ours == "embeddings/position_embeddings" and "position" not in config.embeddings:
@@ -278,12 +278,12 @@ def build_table(layout, config, heads, extras=False, pooler=True):
         path = f"embeddings/{name}_embeddings"
         entries.append(Entry(path, (f"{_EMBEDDINGS}{name}_embeddings.weight",), DIRECT, shape_of(path, config)))
     for task, head in heads.items():
-        for ours, (rule, *theirs) in found.heads[head].items():
+        for ours, (rule, *theirs) in definition.heads[head].items():
             of_vocabulary = head == "masked" and ours == "{task}_logits/bias"
             shape = (config.vocab_size,) if of_vocabulary else shape_of(ours, config, task.num_outputs or 1)
             names = tuple(name.replace("{task}", task.name) for name in theirs)
             entries.append(Entry(ours.replace("{task}", task.name), names, rule, shape))
-    return NameTable(found, entries, {} if extras else filled)
+    return NameTable(definition, entries, {} if extras else filled)
 
 
 def _numbered(name, number):
@@ -372,10 +372,10 @@ def check_layers(arrays, config, where, about):
         config: `BertConfig`.
         where, about: file of the weights, file of the configuration.
     """
-    found = {int(match[1]) for name in arrays if (match := re.search(r"[./]layer[._](\d+)[./]", name))}
-    if len(found) != config.num_hidden_layers:
+    layers = {int(match[1]) for name in arrays if (match := re.search(r"[./]layer[._](\d+)[./]", name))}
+    if len(layers) != config.num_hidden_layers:
         raise DataError(
-            f"{where}: expected weights of {config.num_hidden_layers} layers ({about}), received {len(found)}"
+            f"{where}: expected weights of {config.num_hidden_layers} layers ({about}), received {len(layers)}"
         )
 
 

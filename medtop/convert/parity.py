@@ -113,20 +113,20 @@ def keras_outputs(model, x):
     """
     encoder = getattr(model, "encoder", model)
     encoded = encoder({key: x[key] for key in encoder.input}, training=False)
-    found = {
+    arrays = {
         "hidden states": np.asarray(encoded["sequence_output"]),
         "pooled output": np.asarray(encoded["pooled_output"])[:, 0],
     }
     if encoder is model:
-        return found
+        return arrays
     outputs = dict(model({key: x[key] for key in model.input}, training=False))
     if getattr(model, "wide", None) is not None:
         names = list(model.wide.columns)
         outputs |= model.wide.outputs({key: x[key] for key in model.wide.inputs}, outputs, names)
     for name, logits in outputs.items():
         logits = np.asarray(logits)
-        found[f"{name} logits"] = logits if name in _masked(model) else logits[:, 0]
-    return found
+        arrays[f"{name} logits"] = logits if name in _masked(model) else logits[:, 0]
+    return arrays
 
 
 def _masked(model):
@@ -185,9 +185,9 @@ def huggingface_outputs(folder, name, heads, config, x, their_ids=None, strict=T
         base = getattr(model, "bert", model)
         encoded = base.eval()(**inputs)
         output = model.eval()(**inputs)
-    found = {"hidden states": encoded.last_hidden_state.numpy()}
+    outputs = {"hidden states": encoded.last_hidden_state.numpy()}
     if getattr(base, "pooler", None) is not None:
-        found["pooled output"] = encoded.pooler_output.numpy()
+        outputs["pooled output"] = encoded.pooler_output.numpy()
     for task, kind in heads.items():
         if kind == "masked":
             every = output.prediction_logits if hasattr(output, "prediction_logits") else output.logits
@@ -197,8 +197,8 @@ def huggingface_outputs(folder, name, heads, config, x, their_ids=None, strict=T
             logits = getattr(output, "seq_relationship_logits", None) if kind == "two_way" else None
             logits = (output.logits if logits is None else logits).numpy()
             logits = logits[:, 1:] - logits[:, :1] if kind.startswith("two_way") else logits
-        found[f"{task.name} logits"] = logits
-    return found
+        outputs[f"{task.name} logits"] = logits
+    return outputs
 
 
 def twin_outputs(folder, x, their_ids=None, wide=True):
@@ -216,18 +216,18 @@ def twin_outputs(folder, x, their_ids=None, wide=True):
     with torch.no_grad():
         ids = x["token_ids"] if their_ids is None else np.asarray(their_ids)[x["token_ids"]]
         output = model({key: torch.from_numpy(value) for key, value in {**x, "token_ids": ids}.items()})
-    found = {"hidden states": output.pop("sequence_output").numpy()}
+    outputs = {"hidden states": output.pop("sequence_output").numpy()}
     pooled = output.pop("pooled_output", None)
     if pooled is not None:
-        found["pooled output"] = pooled[:, 0].numpy()
+        outputs["pooled output"] = pooled[:, 0].numpy()
     for name, logits in output.items():
         logits = logits.numpy()
         if name not in model.masked:
             logits = logits[:, 0]
         elif their_ids is not None:
             logits = logits[..., np.asarray(their_ids)]
-        found[f"{name} logits"] = logits
-    return found
+        outputs[f"{name} logits"] = logits
+    return outputs
 
 
 def compare(peer, ours, theirs, slots):
@@ -246,10 +246,10 @@ def compare(peer, ours, theirs, slots):
     """
     differences = {}
     for name in ours.keys() & theirs.keys():
-        one, other = ours[name], theirs[name]
+        mine, twin = ours[name], theirs[name]
         if name == "hidden states":
-            one, other = one[slots > 0], other[slots > 0]
-        differences[name] = float(np.abs(one - other).max() / max(np.abs(other).max(), 1e-30))
+            mine, twin = mine[slots > 0], twin[slots > 0]
+        differences[name] = float(np.abs(mine - twin).max() / max(np.abs(twin).max(), 1e-30))
     parity = Parity(peer, {name: differences[name] for name in ours if name in differences})
     if not parity.worst <= REFUSED:  # NaN too
         raise DataError(f"{parity}; expected at most {REFUSED:.0e}: nothing was written")

@@ -28,16 +28,16 @@ def misfits(config, layout, head):
         return []
     if layout == "tf1" and config.norm == "pre":
         raise DataError("--layout=tf1: expected norm=post (google-research/bert), received norm=pre")
-    found = []
+    misfits = []
     if extra := extra_embeddings(config):
-        found.append(f"embeddings {', '.join(extra)}")
+        misfits.append(f"embeddings {', '.join(extra)}")
     if config.pooling != "cls" and head != "masked_lm":
-        found.append(f"pooling={config.pooling}")
+        misfits.append(f"pooling={config.pooling}")
     if config.wide_days and head not in ("masked_lm", "encoder"):
-        found.append("the wide part")
+        misfits.append("the wide part")
     if layout == "tf1" and config.activation != "gelu_tanh":
-        found.append(f"activation={config.activation} (google-research/bert computes the tanh form)")
-    return found
+        misfits.append(f"activation={config.activation} (google-research/bert computes the tanh form)")
+    return misfits
 
 
 def reduce(config, arrays, layout, head):
@@ -123,9 +123,9 @@ def cost_on_samples(outputs, reduced_outputs, slots):
     """
     parts = []
     for name in outputs:
-        one, other = outputs[name], reduced_outputs[name]
+        before, after = outputs[name], reduced_outputs[name]
         if name == "hidden states":
-            one, other = one[slots > 0], other[slots > 0]
-        share = float(np.sqrt(np.mean((one - other) ** 2) / max(np.mean(one**2), 1e-30)))
+            before, after = before[slots > 0], after[slots > 0]
+        share = float(np.sqrt(np.mean((before - after) ** 2) / max(np.mean(before**2), 1e-30)))
         parts.append(f"{name} by {share:.0%}")
     return ", ".join(parts)

@@ -74,10 +74,10 @@ def read_checkpoint(prefix):
 
     prefix = str(prefix)
     if os.path.isdir(prefix):
-        found = tf.train.latest_checkpoint(prefix)
-        if found is None:
+        latest = tf.train.latest_checkpoint(prefix)
+        if latest is None:
             raise DataError(f"{prefix}: expected a TensorFlow checkpoint, found none in the folder")
-        prefix = found
+        prefix = latest
     prefix = prefix.removesuffix(".index")
     if not (os.path.isfile(f"{prefix}.index") or os.path.isfile(prefix)):
         raise DataError(f"{prefix}: expected a TensorFlow checkpoint ({Path(prefix).name}.index), found none")

@@ -174,10 +174,10 @@ def is_subword(tokens, folder=None):
 
 def copy_tokenizer(source, target):
     """Copies the tokenizer files that are in one folder to another; their names."""
-    found = [name for name in FILES if (Path(source) / name).is_file()]
-    for name in found:
+    present = [name for name in FILES if (Path(source) / name).is_file()]
+    for name in present:
         shutil.copyfile(Path(source) / name, Path(target) / name)
-    return found
+    return present
 
 
 def read_tokens(folder):

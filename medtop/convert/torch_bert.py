@@ -277,7 +277,7 @@ class Wide(nn.Module):
             *(total(long * inside) for inside in within),
         ]
         plain = [ages / DAYS_PER_YEAR, (ages == 0).float(), (sexes == 1).float(), (sexes == 2).float()]
-        return torch.stack([*plain, *(torch.log(1.0 + one) for one in logged)], dim=-1)
+        return torch.stack([*plain, *(torch.log(1.0 + column) for column in logged)], dim=-1)
 
 
 class TorchBert(nn.Module):

@@ -93,11 +93,11 @@ def read_weights(folder):
     """
     files, arrays = find_weights(folder), {}
     for file in files:
-        found = _read_safetensors(file) if file.suffix == ".safetensors" else _read_bin(file)
-        doubled = sorted(arrays.keys() & found.keys())
+        part = _read_safetensors(file) if file.suffix == ".safetensors" else _read_bin(file)
+        doubled = sorted(arrays.keys() & part.keys())
         if doubled:
             raise DataError(f"{file}: expected weights that no other shard holds, received {doubled[0]} twice")
-        arrays |= found
+        arrays |= part
     return arrays, files
 
 

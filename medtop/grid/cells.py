@@ -262,15 +262,15 @@ def _exclusion(entry, axes, path):
     """dict axis -> set of labels of one entry of `exclude`."""
     if not isinstance(entry, dict) or not entry:
         raise DataError(f"{path}: exclude: expected entries such as {{seed: 1}}, received {entry!r:.80}")
-    found = {}
+    excluded = {}
     for name, values in entry.items():
         labels = {_label(value, f"{path}: exclude") for value in (values if isinstance(values, list) else [values])}
         if name not in axes or not labels <= axes[name].keys():
             raise DataError(
                 f"{path}: exclude: expected lists under grid and their labels, received {name}: {values!r:.80}"
             )
-        found[name] = labels
-    return found
+        excluded[name] = labels
+    return excluded
 
 
 def _matches(entry, labels):

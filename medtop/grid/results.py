@@ -37,8 +37,8 @@ class Collection:
         """list of (cell, what is missing as text) of cells without results."""
         return [
             (cell, "finished without metrics.json" if status.state == "finished" else _why(status))
-            for cell, status, found in zip(self.grid.cells, self.states, self.metrics, strict=True)
-            if found is None
+            for cell, status, metrics in zip(self.grid.cells, self.states, self.metrics, strict=True)
+            if metrics is None
         ]
 
     def split(self, wanted=None):
@@ -47,7 +47,7 @@ class Collection:
         Raises:
             DataError: when no cell has the wanted split.
         """
-        offered = sorted({split for found in self.metrics if found for split in found})
+        offered = sorted({split for metrics in self.metrics if metrics for split in metrics})
         if wanted and wanted not in offered:
             raise DataError(f"--split: expected one of {', '.join(offered) or 'none'}, received {wanted!r}")
         return wanted or ("test" if "test" in offered or not offered else offered[-1])
@@ -57,18 +57,18 @@ class Collection:
         with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, ["cell", "name", *self.grid.axes, "state", *VALUES], lineterminator="\n")
             writer.writeheader()
-            for cell, status, found in zip(self.grid.cells, self.states, self.metrics, strict=True):
+            for cell, status, metrics in zip(self.grid.cells, self.states, self.metrics, strict=True):
                 common = {"cell": cell.index, "name": cell.name, **cell.labels, "state": status.state}
-                if found is None:
+                if metrics is None:
                     writer.writerow(common)
-                for values in _values(found or {}):
+                for values in _values(metrics or {}):
                     writer.writerow(common | values)
 
     def table(self, split):
         """The cells' results on one split as aligned text: of a task with several labels, their macro mean."""
         header, rows, lines = [], [], []
-        for cell, found in zip(self.grid.cells, self.metrics, strict=True):
-            tasks = (found or {}).get(split, {})
+        for cell, metrics in zip(self.grid.cells, self.metrics, strict=True):
+            tasks = (metrics or {}).get(split, {})
             for task, labels in tasks.items():
                 header, of_task = result_rows({task: labels})
                 pooled = [row for row in of_task if row[1] == "macro"]  # of a single label there is none
@@ -92,10 +92,10 @@ class Collection:
             raise DataError(f"--mean_over: expected one of {', '.join(self.grid.axes)}, received {over!r}")
         others = [axis for axis in self.grid.axes if axis != over]
         groups, sizes = {}, {}
-        for cell, found in zip(self.grid.cells, self.metrics, strict=True):
+        for cell, metrics in zip(self.grid.cells, self.metrics, strict=True):
             key = tuple(cell.labels[axis] for axis in others)
             sizes[key] = sizes.get(key, 0) + 1
-            for values in _values({split: (found or {}).get(split, {})}):
+            for values in _values({split: (metrics or {}).get(split, {})}):
                 if values["metric"] == metric and values["value"] is not None:
                     groups.setdefault((key, values["task"], values["label"]), []).append(values["value"])
         rows = [
@@ -137,10 +137,10 @@ def _values(metrics):
         for task, labels in tasks.items():
             for label, entry in labels.items():
                 counts = {name: entry.get(name) for name in ("n", "positives", "unknown", "reason")}
-                for metric, found in entry.items():
-                    if isinstance(found, dict):
+                for metric, entry_value in entry.items():
+                    if isinstance(entry_value, dict):
                         place = {"split": split, "task": task, "label": label, "metric": metric}
-                        yield place | {name: found.get(name) for name in ("value", "low", "high")} | counts
+                        yield place | {name: entry_value.get(name) for name in ("value", "low", "high")} | counts
 
 
 def aligned(header, rows, texts):

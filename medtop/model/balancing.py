@@ -313,8 +313,8 @@ def norms_and_cosines(gram):
 
 def _all(first, *more):
     """Elementwise `and` of bool [n]."""
-    for one in more:
-        first = ops.logical_and(first, one)
+    for other in more:
+        first = ops.logical_and(first, other)
     return first
 
 

@@ -77,9 +77,9 @@ def _kept(x, dropped, noise):
 
 def dropouts(model):
     """All `Dropout` layers of a model, in the order of its layers, those that are a part of another layer included."""
-    found = []
+    layers = []
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            found += dropouts(layer)
-        found += [part for part in (layer, *vars(layer).values()) if isinstance(part, Dropout)]
-    return list(dict.fromkeys(found))
+            layers += dropouts(layer)
+        layers += [part for part in (layer, *vars(layer).values()) if isinstance(part, Dropout)]
+    return list(dict.fromkeys(layers))

@@ -113,7 +113,7 @@ class Embeddings(keras.layers.Layer):
 
     def _convolved(self, name, values):
         """Characters [B, T], `CHARACTERS` in a number, through a convolution of width 3; the largest value of each."""
-        table, kernel = (ops.cast(one[name], self.compute_dtype) for one in (self.tables, self.convolutions))
+        table, kernel = (ops.cast(arrays[name], self.compute_dtype) for arrays in (self.tables, self.convolutions))
         values = ops.cast(values, "int32")
         shifts = [CHARACTER_BITS * place for place in range(CHARACTERS)]
         letters = ops.stack([(values // 2**shift) % 2**CHARACTER_BITS for shift in shifts], axis=-1)

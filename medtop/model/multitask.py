@@ -65,11 +65,11 @@ class MultiTaskModel(keras.Model):
             raise DataError(
                 f"compile: expected a loss for each of {', '.join(self.output)}, received {', '.join(names)}"
             )
-        for name, one in loss.items():
-            if getattr(one, "reduction", None) != "sum":
+        for name, function in loss.items():
+            if getattr(function, "reduction", None) != "sum":
                 raise DataError(
                     f"compile: expected a keras.losses.Loss with reduction='sum' for {name} (the weights are "
-                    f"normalised over the whole batch), received {one!r}"
+                    f"normalised over the whole batch), received {function!r}"
                 )
         if self.dtype_policy.name == "mixed_float16":
             raise DataError("compile: expected float32 or mixed_bfloat16, received mixed_float16 (losses would vanish)")

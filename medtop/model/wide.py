@@ -103,7 +103,7 @@ class WideLogits(keras.layers.Layer):
             *(total(long * inside) for inside in within),
         ]
         plain = [ages / DAYS_PER_YEAR, ops.equal(ages, 0), ops.equal(sexes, 1), ops.equal(sexes, 2)]
-        columns = [*(ops.cast(one, "float32") for one in plain), *(ops.log(1.0 + one) for one in logged)]
+        columns = [*(ops.cast(column, "float32") for column in plain), *(ops.log(1.0 + column) for column in logged)]
         return ops.stack(columns, axis=-1)
 
     def compute_output_spec(self, inputs):
@@ -171,10 +171,10 @@ class WidePart:
             tasks: names of the tasks that are asked for.
         """
         wide = self.layer({name: inputs[name] for name in self.inputs})
-        found = {}
+        outputs = {}
         for task in tasks:
             mine = wide[:, :, self.columns[task]]
-            found[task] = Stacked(**self.stack[task], name=f"{task}_stacked")(
+            outputs[task] = Stacked(**self.stack[task], name=f"{task}_stacked")(
                 mine, ops.zeros_like(mine) if self.is_alone else deep[task]
             )
-        return found
+        return outputs

@@ -33,9 +33,9 @@ def write_reports(prefix, report):
         f"source: {report['source']}, {rows['in']:,} rows in, {rows['usable']:,} usable, "
         f"{patients['usable']:,} patients"
     ]
-    for found in report["findings"]:
-        repair = f" ({found['repair']})" if found["repair"] else ""
-        lines.append(f"{found['light']}: {found['sentence']}{repair}")
+    for finding in report["findings"]:
+        repair = f" ({finding['repair']})" if finding["repair"] else ""
+        lines.append(f"{finding['light']}: {finding['sentence']}{repair}")
     for column in report["columns"]:
         if column["light"] != "green":
             lines.append(f"{column['light']}: column {column['column']}: {column['repair']}")
@@ -86,7 +86,7 @@ def _coloured(html):
 def _findings(findings):
     if not findings:
         return _coloured(f"<p>{light_words('green')}: nothing was found.</p>")
-    rows = [[light_words(found["light"]), found["sentence"], found["repair"] or "-"] for found in findings]
+    rows = [[light_words(finding["light"]), finding["sentence"], finding["repair"] or "-"] for finding in findings]
     return _coloured(html_table(["light", "what", "repair"], rows, 3, wrap=True))
 
 

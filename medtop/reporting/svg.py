@@ -84,10 +84,12 @@ def chart(title, series, *, x_label, y_label, x_range=None, y_range=None):
     Returns:
         str, an `<svg>` element; every text in it is escaped.
     """
-    series = [_finite(one) for one in series]
-    x_range = x_range or _range([one.x for one in series])
-    y_range = y_range or _range([part for one in series for part in (one.y, one.low, one.high) if part is not None])
-    named = [(place, one) for place, one in enumerate(series) if one.name]
+    series = [_finite(curve) for curve in series]
+    x_range = x_range or _range([curve.x for curve in series])
+    y_range = y_range or _range(
+        [part for curve in series for part in (curve.y, curve.low, curve.high) if part is not None]
+    )
+    named = [(place, curve) for place, curve in enumerate(series) if curve.name]
     height = HEIGHT + _LEGEND_ROW * len(named)
 
     def across(values):
@@ -97,18 +99,18 @@ def chart(title, series, *, x_label, y_label, x_range=None, y_range=None):
         share = (np.asarray(values) - y_range[0]) / (y_range[1] - y_range[0])
         return HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM)
 
-    spoken = html.escape(f"{title}: {y_label} by {x_label}; " + ", ".join(one.name for _, one in named))
+    spoken = html.escape(f"{title}: {y_label} by {x_label}; " + ", ".join(curve.name for _, curve in named))
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" aria-label="{spoken}">',
         f'<text class="title" x="{_LEFT}" y="18">{html.escape(title)}</text>',
     ]
     parts += _axes(x_range, y_range, across, down, x_label, y_label)
     parts.append(f'<svg x="0" y="0" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}">')
-    for place, one in enumerate(series):
-        parts += _marks(one, place if one.style is None else one.style, across, down, (x_range, y_range))
+    for place, curve in enumerate(series):
+        parts += _marks(curve, place if curve.style is None else curve.style, across, down, (x_range, y_range))
     parts.append("</svg>")
-    for row, (place, one) in enumerate(named):
-        parts += _legend(one, place if one.style is None else one.style, HEIGHT + 6 + _LEGEND_ROW * row)
+    for row, (place, curve) in enumerate(named):
+        parts += _legend(curve, place if curve.style is None else curve.style, HEIGHT + 6 + _LEGEND_ROW * row)
     return "".join([*parts, "</svg>"])
 
 

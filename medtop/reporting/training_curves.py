@@ -30,9 +30,9 @@ def training_panels(rows, x_label="step"):
     Returns:
         list of `medtop.reporting.curves.Panel`.
     """
-    found = _series(rows)
-    tasks = [name.removesuffix("_gradient_norm") for name in found if name.endswith("_gradient_norm")]
-    panels = [*_measures(found), *_side_by_side(found), *_cosines(found, tasks)]
+    curves = _series(rows)
+    tasks = [name.removesuffix("_gradient_norm") for name in curves if name.endswith("_gradient_norm")]
+    panels = [*_measures(curves), *_side_by_side(curves), *_cosines(curves, tasks)]
     for panel in panels:
         panel.axes["x_label"] = x_label
     return panels
@@ -50,44 +50,44 @@ def _series(rows):
     return {name: _windows(*np.array(pairs, float).T) for name, pairs in points.items()}
 
 
-def _measures(found):
+def _measures(curves):
     """A panel per loss and ROC AUC, training and validation together."""
-    bases = dict.fromkeys(name.removeprefix("valid_") for name in found if name.endswith(tuple(MEASURES)))
+    bases = dict.fromkeys(name.removeprefix("valid_") for name in curves if name.endswith(tuple(MEASURES)))
     for base in bases:
         series = [
-            _curve(word, found[name], style)
+            _curve(word, curves[name], style)
             for style, (word, name) in enumerate((("training", base), ("validation", f"valid_{base}")))
-            if name in found
+            if name in curves
         ]
         label = next(label for end, label in MEASURES.items() if base.endswith(end))
         yield Panel(base, series, {"y_label": label})
 
 
-def _side_by_side(found):
+def _side_by_side(curves):
     """A panel per measure of the tasks' balance, a curve per task."""
     for end, label in TASK_MEASURES.items():
-        names = [name for name in found if name.endswith(end)]
+        names = [name for name in curves if name.endswith(end)]
         if names:
-            series = [_curve(name.removesuffix(end), found[name], place) for place, name in enumerate(names)]
+            series = [_curve(name.removesuffix(end), curves[name], place) for place, name in enumerate(names)]
             yield Panel(label, series, {"y_label": end.strip("_").replace("_", " ")})
 
 
-def _cosines(found, tasks):
+def _cosines(curves, tasks):
     """Cosines between the tasks' gradients: a curve per pair."""
     pairs = {
-        (one, other): found[f"{one}_{other}{COSINE}"]
-        for one in tasks
+        (task, other): curves[f"{task}_{other}{COSINE}"]
+        for task in tasks
         for other in tasks
-        if f"{one}_{other}{COSINE}" in found
+        if f"{task}_{other}{COSINE}" in curves
     }
     if not pairs:
         return
     axes = {"y_label": "cosine", "y_range": (-1, 1)}
     if len(pairs) <= MOST_PAIRS:
-        series = [_curve(f"{one}, {other}", pair, place) for place, ((one, other), pair) in enumerate(pairs.items())]
+        series = [_curve(f"{task}, {other}", pair, place) for place, ((task, other), pair) in enumerate(pairs.items())]
         yield Panel("cosines between gradients", series, dict(axes))
         return
-    pairs |= {(other, one): pair for (one, other), pair in pairs.items()}
+    pairs |= {(other, task): pair for (task, other), pair in pairs.items()}
     for task in tasks:
         series = [
             _curve(other, pairs[task, other], place) for place, other in enumerate(tasks) if (task, other) in pairs

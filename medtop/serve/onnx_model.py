@@ -145,7 +145,7 @@ def call(session, served, people):
 
 def run(session, outputs, batch):
     """The named outputs of a session for a batch: list of arrays."""
-    wanted = {one.name for one in session.get_inputs()}
+    wanted = {entry.name for entry in session.get_inputs()}
     return session.run(outputs, {name: values.astype(np.int64) for name, values in batch.items() if name in wanted})
 
 
@@ -161,12 +161,12 @@ def _inputs(served):
 
 
 def _outputs(served):
-    found = []
+    outputs = []
     for task in served.tasks:
         for name, meaning in ((task.name, "calibrated probabilities"), (f"{task.name}_logits", "the model's logits")):
             labels = f"{meaning} of {', '.join(task.labels)}"
-            found.append({"name": name, "dtype": "float32", "shape": ["B", len(task.labels)], "meaning": labels})
-    return found
+            outputs.append({"name": name, "dtype": "float32", "shape": ["B", len(task.labels)], "meaning": labels})
+    return outputs
 
 
 def _usage(served):

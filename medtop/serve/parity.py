@@ -151,7 +151,7 @@ def client_request(served, people):
         request[name] = np.array(padded, object if name == "codes" else np.int64)
     request["age_at_prediction"] = np.array([person.age for person in people], np.int64)
     request["sex"] = np.array([person.sex for person in people], object)
-    return {one["name"]: request[one["name"]] for one in served.client_inputs()}
+    return {entry["name"]: request[entry["name"]] for entry in served.client_inputs()}
 
 
 def numeric_batch(served, people):
@@ -232,11 +232,11 @@ def reference(served, model, people):
     for person in people:
         for name, values in infer(numeric_batch(served, [person])).items():
             logits[name].append(values.numpy()[0, 0])
-    found = {}
+    probabilities = {}
     for task in served.tasks:
         blank = np.zeros((len(people), len(task.labels)), np.float32)
         names = np.array([str(place) for place in range(len(people))])
-        one = Predictions(
+        predictions = Predictions(
             task.name,
             task.labels,
             names,
@@ -245,8 +245,8 @@ def reference(served, model, people):
             blank,
             np.array(logits[task.name], np.float32),
         )
-        found[task.name] = served.calibrations[task.name].apply(one)
-    return found
+        probabilities[task.name] = served.calibrations[task.name].apply(predictions)
+    return probabilities
 
 
 def check(served, model, call, where):

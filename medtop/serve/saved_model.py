@@ -41,7 +41,7 @@ class ServingModule(tf.Module):
         self.description = tf.saved_model.Asset(str(description_file))
         # The plain variables, not the Keras objects: the saved file then names no class of Keras or medtop.
         self.weights = [weight.value for weight in model.weights]
-        names = [one["name"] for one in self.encode.inputs]
+        names = [entry["name"] for entry in self.encode.inputs]
 
         def serve(*values):
             x, report = self.encode(dict(zip(names, values, strict=True)))
@@ -110,16 +110,16 @@ def call(loaded, served, people):
 
 
 def _outputs(served):
-    found = []
+    outputs = []
     for task in served.tasks:
         meaning = f"calibrated probabilities of {', '.join(task.labels)}"
-        found.append({"name": task.name, "dtype": "float32", "shape": ["B", len(task.labels)], "meaning": meaning})
+        outputs.append({"name": task.name, "dtype": "float32", "shape": ["B", len(task.labels)], "meaning": meaning})
         for label in task.labels:
             name = f"{task.name}.{label}"
-            found.append({"name": name, "dtype": "float32", "shape": ["B"], "meaning": f"{label} alone"})
+            outputs.append({"name": name, "dtype": "float32", "shape": ["B"], "meaning": f"{label} alone"})
     for name, (dtype, shape, meaning) in REPORTS.items():
-        found.append({"name": name, "dtype": dtype, "shape": shape, "meaning": meaning})
-    return found
+        outputs.append({"name": name, "dtype": dtype, "shape": shape, "meaning": meaning})
+    return outputs
 
 
 def _usage(served):

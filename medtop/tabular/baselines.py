@@ -57,6 +57,6 @@ def _fitted(name, x, target, rows, y, constant, test, seed):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 1,000 steps are enough for a comparison
         model.fit(x[rows], y.astype(int))
-    found = np.zeros((len(test), len(target.classes)))
-    found[:, model.classes_] = model.predict_proba(x[test])  # a class that the fold lacks has probability 0
-    return found
+    probabilities = np.zeros((len(test), len(target.classes)))
+    probabilities[:, model.classes_] = model.predict_proba(x[test])  # a class that the fold lacks has probability 0
+    return probabilities

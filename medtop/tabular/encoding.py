@@ -20,14 +20,14 @@ class NumericInput:
     """log(1 + x) where the schema says so; missing values become the median or mean of the training rows; then
     (x - mean) / standard deviation, cut to +-`LARGEST`."""
 
-    def __init__(self, one, table):
-        self.one, self.values = one, numbers(table, one.columns[0])
-        if one.log:
+    def __init__(self, feature, table):
+        self.feature, self.values = feature, numbers(table, feature.columns[0])
+        if feature.log:
             self.values = np.log1p(self.values)
 
     def fit(self, train):
         known = self.values[train][~np.isnan(self.values[train])]
-        middle = np.mean if self.one.missing == "mean" else np.median
+        middle = np.mean if self.feature.missing == "mean" else np.median
         self.fill = middle(known) if len(known) else 0.0
         self.mean, self.scale = _moments(self._filled()[train])
 
@@ -36,12 +36,12 @@ class NumericInput:
 
     def encoded(self):
         parts = [np.clip((self._filled() - self.mean) / self.scale, -LARGEST, LARGEST)]
-        if self.one.indicator:
+        if self.feature.indicator:
             parts.append(np.isnan(self.values).astype(float))
         return np.stack(parts, 1)
 
     def names(self):
-        return [self.one.name, *([f"{self.one.name} missing"] if self.one.indicator else [])]
+        return [self.feature.name, *([f"{self.feature.name} missing"] if self.feature.indicator else [])]
 
 
 class CategoricalInput:
@@ -50,11 +50,11 @@ class CategoricalInput:
     A missing value is a category of its own ("own_category"), or the commonest one of the training rows.
     """
 
-    def __init__(self, one, table):
-        self.one, self.values = one, table.columns[one.columns[0]]
+    def __init__(self, feature, table):
+        self.feature, self.values = feature, table.columns[feature.columns[0]]
 
-        found = {*self.values} - {None}
-        self.categories = sorted(found) + ([None] if one.missing == "own_category" else [])
+        categories = {*self.values} - {None}
+        self.categories = sorted(categories) + ([None] if feature.missing == "own_category" else [])
         place = {category: number for number, category in enumerate(self.categories)}
         self.numbers = np.array([place.get(value, -1) for value in self.values])  # -1: to be filled
 
@@ -68,29 +68,29 @@ class CategoricalInput:
         return np.eye(len(self.categories))[filled] * self.seen
 
     def names(self):
-        return [f"{self.one.name}={'missing' if name is None else name}" for name in self.categories]
+        return [f"{self.feature.name}={'missing' if name is None else name}" for name in self.categories]
 
 
 class MultiHotInput:
     """One column per label, zeros where no training row has it; with `components`, the labels' principal components
     instead, each divided by its standard deviation over the training rows."""
 
-    def __init__(self, one, table):
-        self.one = one
-        if one.separator is None:
-            self.labels = list(one.columns)
-            self.hot = np.stack([flags(table, column) for column in one.columns], 1).astype(float)
+    def __init__(self, feature, table):
+        self.feature = feature
+        if feature.separator is None:
+            self.labels = list(feature.columns)
+            self.hot = np.stack([flags(table, column) for column in feature.columns], 1).astype(float)
             return
-        texts = table.columns[one.columns[0]]
-        sets = [{part.strip() for part in (text or "").split(one.separator)} - {""} for text in texts]
+        texts = table.columns[feature.columns[0]]
+        sets = [{part.strip() for part in (text or "").split(feature.separator)} - {""} for text in texts]
         self.labels = sorted(set().union(*sets))
-        self.hot = np.array([[label in found for label in self.labels] for found in sets], float)
+        self.hot = np.array([[label in given for label in self.labels] for given in sets], float)
         self.hot = self.hot.reshape(len(texts), len(self.labels))
 
     def fit(self, train):
         hot = self.hot[train]
         self.seen, self.pca = hot.any(0), None
-        most = min(self.one.components, len(self.labels), len(hot))
+        most = min(self.feature.components, len(self.labels), len(hot))
         if most:
             self.pca = PCA(most, svd_solver="full").fit(hot)
             self.scale = _moments(self.pca.transform(hot))[1]
@@ -101,8 +101,8 @@ class MultiHotInput:
 
     def names(self):
         if self.pca is None:
-            return [f"{self.one.name}={label}" for label in self.labels]
-        return [f"{self.one.name} component {number + 1}" for number in range(self.pca.n_components_)]
+            return [f"{self.feature.name}={label}" for label in self.labels]
+        return [f"{self.feature.name} component {number + 1}" for number in range(self.pca.n_components_)]
 
 
 KINDS = {NUMERIC: NumericInput, CATEGORICAL: CategoricalInput, MULTI_HOT: MultiHotInput}
@@ -118,7 +118,7 @@ class InputEncoder:
     """
 
     def __init__(self, table, schema):
-        self.parts = [KINDS[one.kind](one, table) for one in schema.inputs]
+        self.parts = [KINDS[feature.kind](feature, table) for feature in schema.inputs]
 
     def encoded(self, train):
         """float32 [N, F] of all rows, fitted on the rows `train` (bool [N] or numbers)."""
@@ -175,7 +175,7 @@ class TargetValues:
 
 def target_values(table, schema):
     """list of `TargetValues`, in the schema's order."""
-    found = []
+    values_of = []
     for target in schema.targets:
         if target.kind == CLASSIFICATION:
             classes = class_names(table, target)
@@ -185,8 +185,8 @@ def target_values(table, schema):
         else:
             classes, values = [], numbers(table, target.name)
         known = ~np.isnan(values)
-        found.append(TargetValues(target, np.where(known, values, 0.0), known, classes))
-    return found
+        values_of.append(TargetValues(target, np.where(known, values, 0.0), known, classes))
+    return values_of
 
 
 def _moments(values):

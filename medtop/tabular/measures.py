@@ -100,17 +100,19 @@ def measure(targets, predictions, groups, num_bootstrap, seed, against=None):
         `difference`: {value, low, high}, the model minus `against`, resampled together.
     """
     names, numbered = np.unique(groups, return_inverse=True)
-    ones = {
+    statistics = {
         (model, number): TargetStatistics(target, arrays[number], predictions["constant"][number], numbered, len(names))
         for model, arrays in predictions.items()
         for number, target in enumerate(targets)
     }
-    points = _with_mean({key: one.values(np.ones((len(names), 1))) for key, one in ones.items()}, predictions)
+    points = _with_mean(
+        {key: statistic.values(np.ones((len(names), 1))) for key, statistic in statistics.items()}, predictions
+    )
     blocks = [
-        _with_mean({key: one.values(counts) for key, one in ones.items()}, predictions)
+        _with_mean({key: statistic.values(counts) for key, statistic in statistics.items()}, predictions)
         for counts in resample_counts(len(names), num_bootstrap, seed)
     ]
-    found = {model: {} for model in predictions}
+    entries = {model: {} for model in predictions}
     for model, number in points:
         entry = {} if number is None else {"n": int(targets[number].known.sum())}
         for name, value in points[model, number].items():
@@ -120,15 +122,15 @@ def measure(targets, predictions, groups, num_bootstrap, seed, against=None):
                 other = float(points[against, number][name][0])
                 difference = drawn - _joined(blocks, (against, number), name)
                 entry[name]["difference"] = _entry(float(value[0]) - other, difference)
-        found[model]["" if number is None else targets[number].name] = entry
-    return found
+        entries[model]["" if number is None else targets[number].name] = entry
+    return entries
 
 
 def _with_mean(values, models):
     """The same with (model, None) -> mean_skill besides."""
     means = {}
     for model in models:
-        skills = [found["skill"] for (name, _), found in values.items() if name == model]
+        skills = [measured["skill"] for (name, _), measured in values.items() if name == model]
         means[model, None] = {"mean_skill": np.mean(skills, 0)}
     return values | means
 

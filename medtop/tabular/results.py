@@ -41,18 +41,18 @@ def write_results(folder, data, folds, predictions, histories, measured, plot=Fa
     )
     _write_predictions(folder / "predictions.csv", data, folds, predictions)
     rows = [
-        {"method": method, "fold": one["fold"], "targets": one["targets"], "step": row["epoch"], **row}
-        for method, found in histories.items()
-        for one in found
-        for row in one["epochs"]
+        {"method": method, "fold": fold["fold"], "targets": fold["targets"], "step": row["epoch"], **row}
+        for method, folds_of in histories.items()
+        for fold in folds_of
+        for row in fold["epochs"]
     ]
     write_text(folder / "train_log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    for method, found in histories.items():
+    for method, folds_of in histories.items():
         if method != SINGLE_TASK:
-            for one in found:
-                _write_events(folder / "tensorboard" / f"{method}-fold{one['fold']}", one["epochs"])
-            if plot and found:
-                curves = [{"step": row["epoch"], **row} for row in found[0]["epochs"]]
+            for fold in folds_of:
+                _write_events(folder / "tensorboard" / f"{method}-fold{fold['fold']}", fold["epochs"])
+            if plot and folds_of:
+                curves = [{"step": row["epoch"], **row} for row in folds_of[0]["epochs"]]
                 write_training_page(folder / f"training-{method}.html", f"{method}: fold 1", curves, "epoch")
 
 
@@ -73,12 +73,12 @@ def _write_predictions(path, data, folds, predictions):
         for number, target in enumerate(data.targets):
             for method, arrays in predictions.items():
                 for row in np.flatnonzero(target.known):
-                    value, found = target.values[row], arrays[number][row]
+                    value, predicted = target.values[row], arrays[number][row]
                     if target.is_classification:
-                        best = int(found.argmax())
-                        shown = target.classes[int(value)], target.classes[best], f"{found[best]:.6g}"
+                        best = int(predicted.argmax())
+                        shown = target.classes[int(value)], target.classes[best], f"{predicted[best]:.6g}"
                     else:
-                        shown = f"{value:.8g}", f"{found:.8g}", ""
+                        shown = f"{value:.8g}", f"{predicted:.8g}", ""
                     place = data.table.lines[row], data.groups[row], folds[row] + 1
                     writer.writerow((*place, target.name, method, *shown))
 

@@ -83,9 +83,9 @@ def choose_rows(table, schema):
         drop(f"not {condition}", ~absent & ~COMPARISONS[condition.comparison](values, condition.value).astype(bool))
     if schema.group:
         drop(f"{schema.group} missing", is_missing(table, schema.group))
-    for one in schema.inputs:
-        if one.missing == "drop":
-            for column in one.columns:
+    for feature in schema.inputs:
+        if feature.missing == "drop":
+            for column in feature.columns:
                 drop(f"{column} missing", is_missing(table, column))
     known = [~is_missing(table, target.name) for target in schema.targets]
     drop("no target known", ~np.any(known, axis=0))
@@ -141,32 +141,32 @@ def check_columns(table, schema):
     Raises:
         DataError: naming the file and the column.
     """
-    read = [column for one in schema.inputs for column in one.columns]
+    read = [column for feature in schema.inputs for column in feature.columns]
     for column in dict.fromkeys([*read, *(target.name for target in schema.targets)]):
         if is_missing(table, column).all():
             raise DataError(
                 f"{table.path}: {column}: expected some value, received a column that is missing in all "
                 f"{len(table)} rows"
             )
-    for one in schema.inputs:
-        for column in one.columns:
-            if one.kind == NUMERIC:
+    for feature in schema.inputs:
+        for column in feature.columns:
+            if feature.kind == NUMERIC:
                 negative = np.flatnonzero(numbers(table, column) < 0)
-                if one.log and len(negative):
+                if feature.log and len(negative):
                     raise DataError(
                         f"{table.path}: line {table.lines[negative[0]]}: {column}: expected 0 or more "
                         f"(log), received a negative number (so in {len(negative)} rows)"
                     )
-            elif one.kind == MULTI_HOT and one.separator is None:
+            elif feature.kind == MULTI_HOT and feature.separator is None:
                 flags(table, column)
     for target in schema.targets:
         if target.kind == CLASSIFICATION:
-            found = class_names(table, target)
+            classes = class_names(table, target)
             count = len({*table.columns[target.name]} - {None})
             if count < 2:
                 raise DataError(
                     f"{table.path}: {target.name}: expected a target with two classes or more, received "
-                    f"{count} (of {len(found)})"
+                    f"{count} (of {len(classes)})"
                 )
         else:
             values = numbers(table, target.name)
@@ -180,13 +180,13 @@ def class_names(table, target):
     Raises:
         DataError: where the schema lists the classes and a row has another one.
     """
-    found = {*table.columns[target.name]} - {None}
+    received = {*table.columns[target.name]} - {None}
     if target.classes is None:
         try:
-            return sorted(found, key=lambda text: (float(text), text))
+            return sorted(received, key=lambda text: (float(text), text))
         except ValueError:
-            return sorted(found)
-    if found - {*target.classes}:
+            return sorted(received)
+    if received - {*target.classes}:
         rows = [row for row, text in enumerate(table.columns[target.name]) if text not in (None, *target.classes)]
         raise DataError(
             f"{table.path}: line {table.lines[rows[0]]}: {target.name}: expected one of the "

@@ -125,7 +125,7 @@ class Schema:
         """Every column that the schema names, each once, in its order."""
         names = [condition.column for condition in self.rows]
         names += [self.group] if self.group else []
-        names += [column for one in self.inputs for column in one.columns]
+        names += [column for feature in self.inputs for column in feature.columns]
         return list(dict.fromkeys([*names, *(target.name for target in self.targets)]))
 
     def with_weights(self, items):
@@ -196,10 +196,10 @@ def parse_condition(text, where):
     >>> parse_condition("mode != 'HD'", "schema.json").value
     'HD'
     """
-    found = re.fullmatch(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*(.+?)\s*", text)
-    if not found:
+    match = re.fullmatch(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*(.+?)\s*", text)
+    if not match:
         raise DataError(f"{where}: rows: expected conditions such as 'kt_v > 1.2', received {text!r}")
-    column, comparison, value = found.groups()
+    column, comparison, value = match.groups()
     try:
         return Condition(column, comparison, float(value))
     except ValueError:
@@ -251,11 +251,14 @@ def _target(entry, path):
 
 def _check_names(schema):
     """Refuses doubled names, and a target that is also an input."""
-    for what, names in (("inputs", [one.name for one in schema.inputs]), ("targets", [t.name for t in schema.targets])):
+    for what, names in (
+        ("inputs", [feature.name for feature in schema.inputs]),
+        ("targets", [t.name for t in schema.targets]),
+    ):
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
             raise DataError(f"{schema.path}: {what}: expected each name once, received {doubled[0]} twice")
-    read = {column for one in schema.inputs for column in one.columns}
+    read = {column for feature in schema.inputs for column in feature.columns}
     leaked = [target.name for target in schema.targets if target.name in read]
     if leaked:
         raise DataError(f"{schema.path}: {leaked[0]}: expected an input or a target, received both")

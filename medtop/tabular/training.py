@@ -108,13 +108,13 @@ class Trainer:
 
     def predict(self, x):
         """n arrays: probabilities float64 [N, K], or values float64 [N] in the data's units."""
-        found = []
+        predictions = []
         for target, constant, output in zip(self.targets, self.constants, _outputs(self.network, x), strict=True):
             if target.is_classification:
-                found.append(np.exp(_log_softmax(output)))
+                predictions.append(np.exp(_log_softmax(output)))
             else:
-                found.append(constant[0] + constant[1] * output[:, 0].astype(np.float64))
-        return found
+                predictions.append(constant[0] + constant[1] * output[:, 0].astype(np.float64))
+        return predictions
 
     def _arrays(self, x, rows):
         """(x [N, F], y [N, n], known [N, n], units [n]) float32; a regression's y is standardised, and its unit is what
@@ -135,8 +135,8 @@ class Trainer:
         steps = -(-rows // size)
         order = np.full(steps * size, -1, np.int32)  # -1: no row
         order[:rows] = np.random.default_rng([self.options.seed, epoch]).permutation(rows)
-        found = self._graph(*arrays, tf.constant(order.reshape(steps, size)))
-        losses, weights, norms, cosines = (part.numpy() for part in found)
+        history = self._graph(*arrays, tf.constant(order.reshape(steps, size)))
+        losses, weights, norms, cosines = (part.numpy() for part in history)
         row = {"epoch": epoch}
         for number, name in enumerate(self.names):
             row[f"{name}_loss"] = float(losses[number])

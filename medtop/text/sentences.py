@@ -36,26 +36,26 @@ def sentence_spans(text):
     ['Seen by dr. Who, b.i.d. dosing.', 'Stable!', '1. aspirin 2.5 mg']
     """
     spans, start = [], 0
-    for found in _END.finditer(text):
-        if found["blank"] is None and _goes_on(text, found, start):
+    for stop in _END.finditer(text):
+        if stop["blank"] is None and _goes_on(text, stop, start):
             continue
-        end = found.start() if found["blank"] is not None else found.end("stop")
+        end = stop.start() if stop["blank"] is not None else stop.end("stop")
         spans += _trimmed(text, start, end)
-        start = found.end()
+        start = stop.end()
     return spans + _trimmed(text, start, len(text))
 
 
-def _goes_on(text, found, start):
+def _goes_on(text, stop, start):
     """Whether the full stop does not end the sentence."""
-    if found["stop"] != ".":
+    if stop["stop"] != ".":
         return False
-    word = found["last"].lower().lstrip("([\"'")
+    word = stop["last"].lower().lstrip("([\"'")
     if word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha()):
         return True
     if not _NUMBER.fullmatch(word):
         return False
-    line = max(start, *(text.rfind(end, start, found.start("last")) + 1 for end in "\n\r"))
-    return not text[line : found.start("last")].strip()
+    line = max(start, *(text.rfind(end, start, stop.start("last")) + 1 for end in "\n\r"))
+    return not text[line : stop.start("last")].strip()
 
 
 def _trimmed(text, start, end):

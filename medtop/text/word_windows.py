@@ -41,14 +41,14 @@ def word_windows(text, size=WINDOW_WORDS, shortest=SHORTEST_REMAINDER):
 
 def all_word_windows(texts, size=WINDOW_WORDS, shortest=SHORTEST_REMAINDER):
     """`word_windows` of each of many texts without NUL characters: list of lists of str."""
-    found = []
+    windows = []
     for batch in batches(texts):
         text = "\0".join([each.strip() for each in batch])
         if text.isascii():
-            found += _ascii_windows(text.encode(), size, shortest)
+            windows += _ascii_windows(text.encode(), size, shortest)
         else:
-            found += [word_windows(each, size, shortest) for each in batch]
-    return found
+            windows += [word_windows(each, size, shortest) for each in batch]
+    return windows
 
 
 def _ascii_windows(raw, size, shortest):

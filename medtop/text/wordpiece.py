@@ -128,22 +128,22 @@ class WordPiece:
 
     def tokenize(self, texts):
         """The `Pieces` of a list of str; special tokens are not added."""
-        found = self._splitter.split(texts)
+        split = self._splitter.split(texts)
         if len(self._rows) > _MOST_WORDS:
             self._forget()
-        self._learn(sorted(set(found.words).difference(self._rows)))
-        rows = np.fromiter(map(self._rows.__getitem__, found.words), np.int64, len(found.words))
+        self._learn(sorted(set(split.words).difference(self._rows)))
+        rows = np.fromiter(map(self._rows.__getitem__, split.words), np.int64, len(split.words))
         counts = self._counts[rows]
         owners = np.repeat(np.arange(len(rows)), counts)  # the word of each piece
         within = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
         first = np.cumsum(self._counts) - self._counts
-        texts_of = np.bincount(found.texts, weights=counts, minlength=len(texts)).astype(np.int64)
+        texts_of = np.bincount(split.texts, weights=counts, minlength=len(texts)).astype(np.int64)
         return Pieces(
             self._flat[first[rows][owners] + within],
             texts_of[: len(texts)],
             (within == 0).astype(np.int64),
-            found.starts[owners],
-            found.ends[owners],
+            split.starts[owners],
+            split.ends[owners],
         )
 
     def _learn(self, words):

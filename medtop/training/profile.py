@@ -90,15 +90,15 @@ class StepProfile:
 
     def _seconds(self, backward, batches):
         """Median seconds of the forward pass, with `backward` of forward and backward pass, over these batches."""
-        run, found = self.trainer.driver.without_update(backward, batches[0]), []
+        run, seconds = self.trainer.driver.without_update(backward, batches[0]), []
         for number in range(2):  # the first round traces, and compiles
             for batch in batches:
                 started = time.perf_counter()
                 outputs = run(*batch)
                 np.asarray(self.trainer.distribution.strategy.experimental_local_results(outputs[0])[0])
                 if number:
-                    found.append(time.perf_counter() - started)
-        return statistics.median(found)
+                    seconds.append(time.perf_counter() - started)
+        return statistics.median(seconds)
 
     def _input_alone(self):
         """Seconds that a batch takes to be made while no step is taken."""

@@ -206,8 +206,8 @@ class Trainer:
             started.append(self.driver.start(batch, self._stop is not None, telemetry))
             due = step % options.save_checkpoints_steps == 0 or self.profile is not None
             if len(started) == options.steps_per_execution or steps == 0 or due:
-                for number, one in enumerate(started, 1):
-                    self.step_done(*self.driver.read(one), last=number == len(started))
+                for number, call in enumerate(started, 1):
+                    self.step_done(*self.driver.read(call), last=number == len(started))
                 started.clear()
 
     def step_done(self, logs, stop=False, last=True):

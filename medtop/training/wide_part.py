@@ -57,24 +57,26 @@ def fit_wide(plan, run):
     weights = known * np.where(targets > 0.5, factors, 1.0)  # as in the encoder's loss
     design, scaling = design_of(history, len(plan.vocabulary), days)
     labels = [(task.name, label) for task in tasks for label in task.labels]
-    found = choose(design, targets, weights, ids, [task for task, _ in labels], [endpoint_of(*pair) for pair in labels])
-    for task, chosen in found.chosen.items():
-        loss = found.losses[chosen][task]
+    choice = choose(
+        design, targets, weights, ids, [task for task, _ in labels], [endpoint_of(*pair) for pair in labels]
+    )
+    for task, chosen in choice.chosen.items():
+        loss = choice.losses[chosen][task]
         logger.info("wide part, %s: sharing %s, penalty %g, out-of-fold log loss %.4f", task, *chosen, loss)
     split = design.windows.shape[1]
-    context = found.weights[split:] / scaling.deviation[:, None]
+    context = choice.weights[split:] / scaling.deviation[:, None]
     arrays = {
-        "tables": tables_of(found.weights[:split], len(days) + 1),
+        "tables": tables_of(choice.weights[:split], len(days) + 1),
         "context": context,
-        "intercepts": found.intercepts - scaling.mean @ context,
+        "intercepts": choice.intercepts - scaling.mean @ context,
     }
     state = {
         "version": VERSION,
         "days": list(days),
         "context": context_names(days),
         "labels": labels,
-        "chosen": {task: {"sharing": sharing, "penalty": value} for task, (sharing, value) in found.chosen.items()},
-        "constant": [label for label, constant in zip(labels, found.constant, strict=True) if constant],
+        "chosen": {task: {"sharing": sharing, "penalty": value} for task, (sharing, value) in choice.chosen.items()},
+        "constant": [label for label, constant in zip(labels, choice.constant, strict=True) if constant],
         "examples": len(ids),
     }
     write_arrays(run.wide_file, {name: array.astype(np.float32) for name, array in arrays.items()}, state)
@@ -114,9 +116,9 @@ def fit_stack(plan, run, model, only):
         return
     tasks = _patient_tasks(plan.tasks)
     if only:
-        found = {task.name: alone(task.num_outputs, "the wide part alone (--wide=only)") for task in tasks}
+        scales_of = {task.name: alone(task.num_outputs, "the wide part alone (--wide=only)") for task in tasks}
     elif plan.valid is None:
-        found = {task.name: alone(task.num_outputs, "no validation split: nothing to choose by") for task in tasks}
+        scales_of = {task.name: alone(task.num_outputs, "no validation split: nothing to choose by") for task in tasks}
     else:
         options, predictions = batch_options(plan, plan.options.eval_batch_size), []
         plain = {task.name: alone(task.num_outputs, "").to_dict() for task in tasks}
@@ -124,15 +126,15 @@ def fit_stack(plan, run, model, only):
             scorer = Scorer(model, plan.valid, plan.config, tasks, options, plan.options.seed)
             predictions.append(scorer.predictions())
         wide, deep = predictions
-        found = {
+        scales_of = {
             name: choose_scales(
                 wide[name].logits, deep[name].logits, deep[name].targets, deep[name].weights, deep[name].patient_ids
             )
             for name in deep
         }
-    for name, scales in found.items():
+    for name, scales in scales_of.items():
         logger.info("%s: %.2f wide + %.2f deep (%s)", name, scales.wide_scale, scales.deep_scale, scales.reason)
-    content = {name: scales.to_dict() for name, scales in found.items()}
+    content = {name: scales.to_dict() for name, scales in scales_of.items()}
     write_json(run.stack_file, {"version": VERSION, "only": only, "tasks": content})
 
 
@@ -157,7 +159,7 @@ def _part(config, tasks, run, stack):
 
 
 def _without_reasons(stack):
-    return {name: {key: value for key, value in one.items() if key != "reason"} for name, one in stack.items()}
+    return {name: {key: value for key, value in scales.items() if key != "reason"} for name, scales in stack.items()}
 
 
 def load_wide(model, run):

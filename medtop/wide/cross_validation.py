@@ -137,7 +137,7 @@ def _choose(design, targets, weights, patient_ids, tasks, endpoints, sharings, p
     chosen = {task: (sharing, penalty) for task, (_, sharing, penalty) in best.items()}
     for sharing, penalty in dict.fromkeys(chosen.values()):
         mixing = np.linalg.cholesky(SHARINGS[sharing].covariance(endpoints[usable]))
-        found, offsets, _ = fit(design, y, w, penalty=penalty, mixing=mixing)
+        fitted, offsets, _ = fit(design, y, w, penalty=penalty, mixing=mixing)
         mine = np.concatenate([columns[task] for task in chosen if chosen[task] == (sharing, penalty)])
-        coefficients[:, usable[mine]], intercepts[usable[mine]] = found[:, mine], offsets[mine]
+        coefficients[:, usable[mine]], intercepts[usable[mine]] = fitted[:, mine], offsets[mine]
     return Choice(chosen, coefficients, intercepts, out_of_fold, losses, constant)

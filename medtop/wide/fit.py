@@ -50,9 +50,9 @@ class Design:
 
     def transposed_times(self, values):
         """The transpose: `values` [N, K] -> float64 [V (W + 1) + F, K]."""
-        found = self.windows.T @ values
-        narrower = found.reshape(-1, self.width, values.shape[1]).cumsum(axis=1)
-        return np.concatenate([narrower.reshape(found.shape), self.extra.T @ values])
+        sums = self.windows.T @ values
+        narrower = sums.reshape(-1, self.width, values.shape[1]).cumsum(axis=1)
+        return np.concatenate([narrower.reshape(sums.shape), self.extra.T @ values])
 
 
 def tables_of(weights, width):
@@ -164,7 +164,7 @@ def fit(design, targets, weights, *, penalty, mixing, start=None, tolerance=1e-6
     labels = targets.shape[1]
     if start is None:
         start = np.concatenate([np.zeros(design.columns * labels), prior_logits(targets, weights)])
-    found = optimize.minimize(
+    minimum = optimize.minimize(
         objective,
         start,
         (design, targets, weights, mixing, penalty),
@@ -178,5 +178,5 @@ def fit(design, targets, weights, *, penalty, mixing, start=None, tolerance=1e-6
             "maxcor": 20,
         },
     )
-    free = found.x[:-labels].reshape(-1, labels)
-    return free @ mixing.T, found.x[-labels:], found.x
+    free = minimum.x[:-labels].reshape(-1, labels)
+    return free @ mixing.T, minimum.x[-labels:], minimum.x

@@ -71,10 +71,10 @@ def fit_scales(wide, deep, targets, weights):
 
     start = np.concatenate([[1.0, *[0.0] * (len(parts) - 1)], np.zeros(usable.sum())])
     bounds = [(0, None)] * len(parts) + [(None, None)] * int(usable.sum())
-    found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500}).x
+    minimum = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500}).x
     offset = np.zeros(targets.shape[1])
-    offset[usable] = found[len(parts) :]
-    return float(found[0]), float(found[1]) if deep is not None else 0.0, offset
+    offset[usable] = minimum[len(parts) :]
+    return float(minimum[0]), float(minimum[1]) if deep is not None else 0.0, offset
 
 
 def _losses(scales, wide, deep, targets, weights):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from entity_cases import documents, meaning, random_spans, random_text, whole_word_spans
 
+from medtop.entities.convert import ConvertOptions, convert
 from medtop.entities.documents import Document, Span, Tally
 from medtop.entities.formats import FORMATS, find_format
 from medtop.entities.formats.i2b2_2010 import token_places
@@ -258,3 +259,12 @@ def test_scores_that_are_none_are_left_alone(tmp_path):
     (document,) = FORMATS["pubtator"].read(input_files(tmp_path, (".pubtator",)), Tally())
     assert [span.score for span in document.spans] == [None, 0.5]
     assert document.spans[0].attributes == {"concept": "D1", "parts": "score=high"}
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_a_file_of_another_kind_is_refused_by_every_format(name, tmp_path):
+    (tmp_path / "table.csv").write_text("patient_id,admitted,code\nP1,2020-01-01,I10\nP2,2020-01-02,E11.9\n")
+    options = ConvertOptions(((None, str(tmp_path / "table.csv")),), name)
+    with pytest.raises(DataError, match="expected (documents|a word and its tag)"):
+        convert(options, str(tmp_path / "out/x"), False)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())

@@ -18,6 +18,7 @@ from medtop.entities.documents import Document, Span, Stated, check_spans, check
 from medtop.entities.format import Format, by_collection
 from medtop.entities.reading import lines_of, output_file, read_text, stem, write_exactly
 from medtop.entities.words import document_words
+from medtop.files.errors import DataError
 from medtop.text.words import DROP, SPACE, kind_of
 
 SUFFIXES = (".conll", ".tsv", ".bio", ".iob")
@@ -46,8 +47,13 @@ def read(files, tally):
 
 
 def _blocks(path, text, has_breaks, tally):
-    """Yields (id, list of sentences), each a list of (line number, columns)."""
+    """Yields (id, list of sentences), each a list of (line number, columns).
+
+    Raises:
+        DataError: where more than half of the lines are no word with its tag: another format, not a few bad lines.
+    """
     document_id, sentences, sentence, opened = "", [], [], False
+    words = unusable = 0
     for number, line in lines_of(text):
         columns = line.split("\t") if "\t" in line else line.split(" ")
         if line.startswith(_BREAK):
@@ -67,8 +73,15 @@ def _blocks(path, text, has_breaks, tally):
         elif len(columns) < 2 or not columns[0] or not _TAG.fullmatch(columns[-1]):
             tally.reject(path, number, "tag", "expected a word and one of O, B-type, I-type, E-type, S-type", None)
             sentence.append((number, [columns[0] or "?", "O"]))
+            unusable += 1
         else:
             sentence.append((number, columns))
+            words += 1
+    if unusable > words:
+        raise DataError(
+            f"{path}: expected a word and its tag in each line (CoNLL), received {unusable:,} lines without them of "
+            f"{words + unusable:,}"
+        )
     if sentence:
         sentences.append(sentence)
     if sentences or opened:
