@@ -50,6 +50,8 @@ setup(
             "statsmodels>=0.14.4,<0.16",
             "transformers>=4.48,<6",
         ],
+        # top-BERT's own rival; its Linux wheel brings a CUDA library of several hundred MB.
+        "xgboost": ["xgboost>=2.1,<4"],
         # 2.6: in older ones `weights_only=True` could run code (CVE-2025-32434); medtop.convert.extras checks it.
         "torch": ["torch>=2.6,<3", "safetensors>=0.4,<1"],
     },

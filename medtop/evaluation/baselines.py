@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from medtop.evaluation import linear_baselines, tree_baselines, windowed_baselines
+from medtop.evaluation import linear_baselines, tree_baselines, windowed_baselines, xgboost_baseline
 from medtop.evaluation.predictions import Predictions, logit
 from medtop.files.errors import DataError
 
@@ -21,6 +21,8 @@ BASELINES = (
     "logistic_regression",
     "gradient_boosting",
 )
+XGBOOST = "xgboost"
+"""One more rival where the extra [xgboost] is installed and `--xgboost` asks for it."""
 TFIDF = "tfidf_logistic_regression"
 """The baseline of notes (`medtop.readmission.tfidf`)."""
 
@@ -52,7 +54,7 @@ def fit_baselines(splits, tasks, *, names=BASELINES, predict=("valid", "test"), 
     Args:
         splits: dict split -> `BaselineFeatures`; "train" is needed, "valid" chooses C and the number of trees.
         tasks: dict task -> label names.
-        names: which of `BASELINES`, or `TFIDF`, which takes counts of words and no context.
+        names: which of `BASELINES` and `XGBOOST`, or `TFIDF`, which takes counts of words and no context.
         predict: splits to predict; those that are not in `splits` are left out.
         max_examples: bound on training examples.
         seed: of the subset and of the trees' binning.
@@ -142,6 +144,7 @@ _METHODS = {
     "recency_gradient_boosting": (tree_baselines.encode_faded, tree_baselines.fit_boosting, True),
     "logistic_regression": (linear_baselines.encode_counts, linear_baselines.fit_logistic, True),
     "gradient_boosting": (tree_baselines.encode_counts, tree_baselines.fit_boosting, True),
+    XGBOOST: (tree_baselines.encode_faded, xgboost_baseline.fit_xgboost, True),
     TFIDF: (linear_baselines.encode_tfidf, linear_baselines.fit_tfidf, True),
 }
 """Name -> (encode, fit, whether validation chooses its settings), see `linear_baselines`. Another rival is one more

@@ -9,9 +9,10 @@ import logging
 
 from medtop.data import tfrecord
 from medtop.evaluation.aggregation import Admissions
-from medtop.evaluation.baselines import fit_baselines
+from medtop.evaluation.baselines import BASELINES, XGBOOST, fit_baselines
 from medtop.evaluation.calibration import fit_calibration
 from medtop.evaluation.count_features import features_from_records
+from medtop.evaluation.xgboost_baseline import require_xgboost
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,8 @@ class PatientEvaluation:
                 f"evaluation: expected that of admissions with aggregation={options.aggregation}, "
                 "received that of patients"
             )
+        if options.xgboost and options.baselines:
+            require_xgboost()
 
     def rivals(self):
         """Simpler ways on the same examples.
@@ -74,7 +77,8 @@ class PatientEvaluation:
             for split, info in infos.items()
             if info is not None
         }
-        fitted = fit_baselines(features, patient, seed=plan.options.seed)
+        names = (*BASELINES, XGBOOST) if plan.options.xgboost else BASELINES
+        fitted = fit_baselines(features, patient, names=names, seed=plan.options.seed)
         rivals, thresholds = {split: {} for split in self.predictions}, {}
         for name, of_split in fitted.predictions.items():
             calibrations = {task: fit_calibration(valid) for task, valid in of_split["valid"].items()}

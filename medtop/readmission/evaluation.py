@@ -1,5 +1,6 @@
 """An evaluation of notes: windows become admissions, and the model stands beside simpler ways on the same ones."""
 
+from medtop.files.errors import DataError
 from medtop.readmission.results import ScoredWindows, choose_aggregation, rivals, write_admission_files
 
 
@@ -23,6 +24,8 @@ class AdmissionEvaluation:
         """Refuses options that ask for another evaluation than this one."""
         if options.aggregation == "none":
             raise ValueError("evaluation: expected that of patients with aggregation=none, received that of admissions")
+        if options.xgboost:
+            raise DataError("--xgboost: expected records of codes, received notes; their rival is TF-IDF")
 
     def rivals(self):
         """The other aggregations, TF-IDF, and codes alone where they are given."""

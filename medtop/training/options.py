@@ -186,6 +186,11 @@ class TrainingOptions:
     )
     strict: bool = option(False, "Refuse what is otherwise clipped and counted.")
     baselines: bool = option(True, "Fit count baselines on the same splits and compare.", compared=False)
+    xgboost: bool = option(
+        False,
+        "Among the baselines XGBoost as well, its settings chosen on validation; extra [xgboost].",
+        compared=False,
+    )
     codes_predictions: str = option(
         "", "predictions.csv of another run on the same examples, to compare.", compared=False
     )

@@ -1,12 +1,15 @@
 """Count baselines: features by hand, both routes to them, fits, unknown labels, one class, determinism."""
 
+import importlib.metadata
+import itertools
+
 import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
 from medtop.cohort.pickled_lists import Chunk
-from medtop.evaluation import baselines, tree_baselines, windowed_baselines
+from medtop.evaluation import baselines, tree_baselines, windowed_baselines, xgboost_baseline
 from medtop.evaluation.baselines import fit_baselines
 from medtop.evaluation.count_features import (
     CONTEXT,
@@ -324,3 +327,44 @@ def test_faded_counts_by_hand():
     assert counts.tolist() == [[0, 0, 0, 0, 0, 1.5, 1, 0]]
     windows = windowed_baselines.windowed_counts(features.history, 8, (31,)).toarray()
     assert np.expm1(windows).round(6).tolist() == [[0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 2, 1, 0]]
+
+
+def test_xgboost_is_its_own_with_the_settings_that_validation_chose():
+    xgboost = pytest.importorskip("xgboost", reason="the extra [xgboost]")
+    splits = splits_of(300, 150, 100)
+    tasks = {"long_stay": ["long_stay"]}
+    results = fit_baselines(splits, tasks, names=(baselines.XGBOOST,))
+    chosen = results.settings[baselines.XGBOOST]["long_stay"]["long_stay"]
+    matrices = tree_baselines.encode_faded(splits["train"], np.arange(300), splits)
+
+    def of(split):
+        counts, context, dense = matrices[split]
+        known = splits[split].weights["long_stay"][:, 0] > 0
+        return dense(counts, context), known, splits[split].targets["long_stay"][:, 0]
+
+    losses, logits = {}, {}
+    for values in itertools.product(*xgboost_baseline.SEARCH.values()):
+        settings = dict(zip(xgboost_baseline.SEARCH, values, strict=True))
+        model = xgboost.XGBClassifier(
+            n_estimators=300, early_stopping_rounds=10, tree_method="hist", random_state=0, n_jobs=1, **settings
+        )
+        (x, known, y), (x_valid, known_valid, y_valid) = of("train"), of("valid")
+        model.fit(x[known], y[known], eval_set=[(x_valid[known_valid], y_valid[known_valid])], verbose=False)
+        losses[values] = model.best_score
+        logits[values] = model.predict(of("test")[0], output_margin=True)
+    best = min(losses, key=losses.get)
+    assert tuple(chosen[name] for name in xgboost_baseline.SEARCH) == best
+    predictions = results.predictions[baselines.XGBOOST]["test"]["long_stay"]
+    np.testing.assert_allclose(predictions.logits[:, 0], logits[best], rtol=1e-4, atol=1e-5)
+    splits["train"].targets["long_stay"][:] = 0
+    constant = fit_baselines(splits, tasks, names=(baselines.XGBOOST,))
+    assert constant.reasons[baselines.XGBOOST]["long_stay"]["long_stay"].startswith("constant prediction")
+
+
+def test_xgboost_that_is_not_installed_is_refused(monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    with pytest.raises(DataError, match=r"expected the package xgboost, received none; pip install '.\[xgboost\]'"):
+        xgboost_baseline.require_xgboost()
