@@ -76,6 +76,35 @@ def _at(values, counts, last=False):
     return result
 
 
+def _context(ages, sexes, code_counts, visit_counts, stay_days, gaps_before, recencies):
+    """The columns of `CONTEXT`: float64 [N, F]; arguments as for `features_from_columns`, ages in years."""
+    stays = _per_example(stay_days, visit_counts, np.add)
+    if recencies is None:
+        last_discharge = np.zeros(len(code_counts))
+        first_admission = stays + _per_example(gaps_before, visit_counts, np.add)
+    else:
+        last_discharge = _at(recencies, visit_counts, last=True)
+        first_admission = _at(recencies, visit_counts) + _at(stay_days, visit_counts)
+    return np.stack(
+        [
+            ages,
+            ages == 0,
+            sexes == SEXES.index("F"),
+            sexes == SEXES.index("M"),
+            visit_counts,
+            code_counts,
+            last_discharge,
+            _at(gaps_before, visit_counts, last=True),
+            first_admission,
+            _per_example(stay_days, visit_counts, np.maximum),
+            stays / np.maximum(visit_counts, 1),
+            _at(stay_days, visit_counts, last=True),
+            _per_example(stay_days > LONG_STAY_DAYS, visit_counts, np.add),
+        ],
+        axis=1,
+    ).astype(np.float64)
+
+
 def features_from_columns(
     codes,
     code_counts,
@@ -130,31 +159,7 @@ def features_from_columns(
     counts.sum_duplicates()
     stay_days, sexes = np.asarray(stay_days, np.float64), np.asarray(sexes)
     ages = np.asarray(ages_at_prediction, np.float64) / 365.25
-    stays = _per_example(stay_days, visit_counts, np.add)
-    if recencies is None:
-        last_discharge = np.zeros(len(code_counts))
-        first_admission = stays + _per_example(gaps_before, visit_counts, np.add)
-    else:
-        last_discharge = _at(recencies, visit_counts, last=True)
-        first_admission = _at(recencies, visit_counts) + _at(stay_days, visit_counts)
-    context = np.stack(
-        [
-            ages,
-            ages == 0,
-            sexes == SEXES.index("F"),
-            sexes == SEXES.index("M"),
-            visit_counts,
-            code_counts,
-            last_discharge,
-            _at(gaps_before, visit_counts, last=True),
-            first_admission,
-            _per_example(stay_days, visit_counts, np.maximum),
-            stays / np.maximum(visit_counts, 1),
-            _at(stay_days, visit_counts, last=True),
-            _per_example(stay_days > LONG_STAY_DAYS, visit_counts, np.add),
-        ],
-        axis=1,
-    ).astype(np.float64)
+    context = _context(ages, sexes, code_counts, visit_counts, stay_days, gaps_before, recencies)
     history = None
     if code_recencies is not None:
         history = History(
