@@ -40,7 +40,7 @@ def expected(lr, seed):
 def test_csv_has_every_value_of_every_cell(collected):
     grid, folder = collected
     Collection(grid).write_csv(folder / "table.csv")
-    table = pd.read_csv(folder / "table.csv")
+    table = pd.read_csv(folder / "table.csv", float_precision="round_trip")
     assert list(table.columns) == [
         "cell",
         "name",
