@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from medtop.files.atomic import atomic_path
 from medtop.files.errors import DataError
 from medtop.files.sql import first_row, numbers
 from medtop.sources.ids import normal_id, settle_ids
+from medtop.sources.reading import parquet_sql
+from medtop.sources.text_files import is_parquet
 
 SPLITS = ("train", "valid", "test")
 SHARES = (0.7, 0.1, 0.2)
@@ -71,7 +74,10 @@ def read_splits(connection, path, counts=None):
     Raises:
         DataError: for another split's name, or a patient in two splits; names the line.
     """
-    read_text_table(connection, path, "given_splits", ["patient_id", "split"])
+    if Path(path).is_file() and is_parquet(path):
+        _read_meds_splits(connection, path)
+    else:
+        read_text_table(connection, path, "given_splits", ["patient_id", "split"])
     changed = settle_ids(connection, "given_splits")
     if counts is not None:
         counts |= changed
@@ -96,6 +102,20 @@ def read_splits(connection, path, counts=None):
         "LEFT JOIN given_splits USING (patient_id) GROUP BY patient_index ORDER BY patient_index"
     ).to_arrow_table()
     return numbers(places["split"], np.int8)
+
+
+def _read_meds_splits(connection, path):
+    """Reads `metadata/subject_splits.parquet` of MEDS (train, tuning, held_out) as the table `given_splits`."""
+    rows = connection.sql(f"SELECT * FROM {parquet_sql(path)}")
+    if not {"subject_id", "split"} <= set(rows.columns):
+        raise DataError(
+            f"{path}: expected the columns subject_id and split of MEDS, received {', '.join(rows.columns)}"
+        )
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE given_splits AS SELECT CAST(subject_id AS VARCHAR) AS patient_id, CASE split "
+        "WHEN 'tuning' THEN 'valid' WHEN 'held_out' THEN 'test' ELSE split END AS split, row_number() OVER () AS line "
+        f"FROM {parquet_sql(path)}"
+    )
 
 
 def read_split_file(path):

@@ -3,7 +3,20 @@
 from pathlib import Path
 
 from medtop.files.errors import DataError
-from medtop.sources import columns, medbert_tsv, mimic, omop, pcornet, synpuf, topbert_csv
+from medtop.sources import (
+    columns,
+    eicu,
+    fhir_ndjson,
+    i2b2,
+    medbert_tsv,
+    meds,
+    mimic,
+    omop,
+    pcornet,
+    synpuf,
+    synthea,
+    topbert_csv,
+)
 from medtop.sources.columns import parse_columns
 from medtop.sources.rules import Rules
 from medtop.sources.stays import PATIENTS_COLUMNS, STAYS_COLUMNS, Request, Source, StaysReport
@@ -18,6 +31,10 @@ SOURCES = {
         synpuf.SOURCE,
         pcornet.SOURCE,
         omop.SOURCE,
+        meds.SOURCE,
+        fhir_ndjson.SOURCE,
+        synthea.SOURCE,
+        i2b2.SOURCE,
         columns.SOURCE,
     )
 }
@@ -43,6 +60,8 @@ def source_named(name):
     Raises:
         DataError: listing the names that exist.
     """
+    if name == eicu.NAME:
+        raise eicu.refusal(f"--source={name}")
     if name not in SOURCES:
         raise DataError(f"--source: expected one of {', '.join(SOURCES)}, received {name}")
     return SOURCES[name]
@@ -61,6 +80,8 @@ def recognise_source(data_file):
         for file in expand_paths(data_file):
             if not is_parquet(file):
                 read_head(file)  # an empty, cut or binary file is named as such, not as an unknown layout
+    if eicu.recognise(str(data_file)):
+        raise eicu.refusal(data_file)
     recognised = [source for source in SOURCES.values() if source.recognise(str(data_file))]
     if len(recognised) == 1:
         return recognised[0]

@@ -27,6 +27,22 @@ class Choices:
     omop_codes: str = option(
         "source", "Codes of omop: those of the source, or the standard concepts.", choices=("source", "standard")
     )
+    fhir_conditions: str = option(
+        "encounter",
+        "Conditions of fhir_ndjson: those of encounters, or all, the problem list among them.",
+        choices=("encounter", "all"),
+    )
+    meds_visits: str = option(
+        "auto",
+        "Stays of meds: of the column hadm_id, or of events of admission and discharge. Default: the column, if there.",
+        choices=("auto", "hadm_id", "events"),
+        default_in_help=False,
+    )
+    meds_code_pattern: str | None = option(
+        None,
+        "Codes of meds that are diagnoses: a regular expression for the whole code with a group (?P<code>...) and, for "
+        "ICD, (?P<system>9|10). Default: DIAGNOSIS//ICD//10//E119, ICD10CM//E11.9 and the like.",
+    )
 
     @property
     def settings(self):

@@ -49,6 +49,8 @@ LOUD = {
         "patients have several observation periods: the last one ends their observation, gaps count as observed",
         "--observation_end",
     ),
+    "deaths_without_a_day": ("deaths are known by year or month only and were set to its last day", ""),
+    "deaths_without_a_date": ("people are known to have died, nobody says when: they count as alive", ""),
     "births_without_a_day": ("births are known by year or month only and were set to its first day", ""),
     "beneficiary_years_missing": ("years of claims have no beneficiary file: deaths of that time are not known", ""),
     "admissions_after_observation_end": (

@@ -5,6 +5,8 @@ kept, and one of patient, birth, sex, death. `left` counts what was dropped, by 
 for the traps of their layout.
 """
 
+import gzip
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -76,6 +78,7 @@ def join(rows, stays, kinds, link_by_date=False):
     take(rows["mark"].isna(), "code_system_unknown")
     take(rows._merge != "both", "stay_unknown")
     take(rows.still.astype(bool), "still_patient")
+    take(rows.admit.isna(), "admit_unparsable")
     take(rows.discharge.isna(), "discharge_empty")
     bare = rows.code.str.replace(".", "").str.upper()
     return rows.assign(code=rows["mark"] + bare)[[*FIELDS, *(["place"] if "place" in rows else [])]], +left
@@ -220,3 +223,208 @@ def omop(folder, link_by_date=False, codes="source", procedures=False, kinds=("9
         }
     )
     return kept, people[people.patient.isin(kept.patient)], left + more
+
+
+def meds(folder, visits="hadm_id", link_by_date=False, procedures=False, pattern=None):
+    """MEDS 0.4."""
+    shards = sorted((Path(folder) / "data").rglob("*.parquet"))
+    events = pd.concat([pd.read_parquet(path) for path in shards], ignore_index=True)
+    events["patient"] = events.subject_id.astype(str)
+    code = events.code
+    found = code.str.extract(pattern or r"^(?:DIAGNOSIS//ICD//|ICD)(?P<system>9|10)(?:CM)?//(?P<code>.+)$")
+    events["mark"] = (
+        "ICD" + found.system + "_" if "system" in found else found.code.map(lambda _: "", na_action="ignore")
+    )
+    events["bare"] = found.code
+    if procedures:
+        more = code.str.extract(r"^PROCEDURE//ICD//(9|10)//(.+)$")
+        events["mark"] = events["mark"].fillna(more[0].map({"9": "ICD9PROC_", "10": "ICD10PCS_"}))
+        events["bare"] = events.bare.fillna(more[1])
+    begins, stops = code.str.startswith("HOSPITAL_ADMISSION"), code.str.startswith("HOSPITAL_DISCHARGE")
+    if visits == "hadm_id":
+        events["stay"] = events.hadm_id.map(lambda number: None if pd.isna(number) else str(int(number)))
+        inside = events[events.stay.notna()]
+        spans = inside.groupby(["patient", "stay"]).time.agg(["min", "max"])
+        spans["admit"] = inside[begins.reindex(inside.index)].groupby(["patient", "stay"]).time.min()
+        spans["end"] = inside[stops.reindex(inside.index)].groupby(["patient", "stay"]).time.max()
+        admit, end = spans.admit.fillna(spans["min"]), spans.end.fillna(spans["max"])
+        stays = pd.DataFrame({"admit": admit, "discharge": end}).reset_index()
+    else:
+        stays = []
+        for patient, own in events.groupby("patient"):
+            admissions = sorted(set(own[begins.reindex(own.index)].time))
+            for number, admit in enumerate(admissions):
+                following = admissions[number + 1] if number + 1 < len(admissions) else pd.Timestamp.max
+                ends_within = [time for time in own[stops.reindex(own.index)].time if admit <= time <= following]
+                stays.append((patient, str(number + 1), admit, min(ends_within, default=pd.NaT)))
+        stays = pd.DataFrame(stays, columns=["patient", "stay", "admit", "discharge"])
+
+        def stay_of(event):
+            before = stays[(stays.patient == event.patient) & (stays.admit <= event.time)].sort_values("admit")
+            if not len(before):
+                return None
+            last = before.iloc[-1]
+            late = pd.notna(last.discharge) and event.time.normalize() > last.discharge.normalize()
+            return None if late else last.stay
+
+        events["stay"] = [stay_of(event) for event in events.itertuples()]
+    rows = events[events.bare.notna()].assign(code=events.bare, day=events.time.dt.normalize())
+    kept, left = join(
+        rows[["patient", "stay", "day", "mark", "code"]].reset_index(drop=True),
+        stays.assign(kind="", still=False),
+        ("",),
+        link_by_date,
+    )
+    people = pd.DataFrame({"patient": events.patient.unique()})
+    for name, event in (("birth", "MEDS_BIRTH"), ("death", "MEDS_DEATH")):
+        first = events[code == event].groupby("patient").time.min().dt.normalize()
+        people[name] = people.patient.map(first)
+    people["sex"] = people.patient.map(events[code.str.startswith("GENDER//")].set_index("patient").code.str[-1])
+    return kept, people[people.patient.isin(kept.patient)], left
+
+
+def _resources(folder, name):
+    found = []
+    for path in Path(folder).iterdir():
+        if name in path.name:
+            text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            found += [json.loads(line) for line in text.decode().splitlines()]
+    return found
+
+
+def _wall(text):
+    """FHIR's dates: (instant as written, whether a time of day is known); months alone are no instants."""
+    if text is None or len(text) < 10:
+        return pd.NaT, False
+    return pd.Timestamp(text[:19]), len(text) > 10
+
+
+def _id(reference):
+    """Last part of a reference, without its version."""
+    text = (reference or {}).get("reference")
+    return text and text.split("/_history")[0].split("/")[-1].split(":")[-1]
+
+
+URLS = {
+    "icd-10-cm": "ICD10_",
+    "6.90": "ICD10_",
+    "icd-9-cm": "ICD9_",
+    "snomed.info/sct": "SNOMED_",
+    "icd-10-pcs": "ICD10PCS_",
+}
+
+
+def fhir_ndjson(folder, everything=False, link_by_date=False, procedures=False, kinds=("IMP", "ACUTE", "NONAC")):
+    """FHIR R4 and R5."""
+    stays = []
+    for item in _resources(folder, "Encounter"):
+        if item["status"] in ("entered-in-error", "cancelled"):
+            continue
+        period = item.get("period") or item.get("actualPeriod")
+        (admit, _), (end, timed) = _wall(period.get("start")), _wall(period.get("end"))
+        kind = item["class"]["code"] if isinstance(item["class"], dict) else item["class"][0]["coding"][0]["code"]
+        still = item["status"] == "in-progress" and "end" not in period
+        stays.append((_id(item["subject"]), item["id"], kind, admit, end if timed else end + END_OF_DAY, still))
+    stays = pd.DataFrame(stays, columns=["patient", "stay", "kind", "admit", "discharge", "still"])
+    rows = []
+    for item in _resources(folder, "Condition") + (_resources(folder, "Procedure") if procedures else []):
+        status = item.get("verificationStatus", {}).get("coding", [{}])[0].get("code")
+        category = (item.get("category") or [{}])[0].get("coding", [{}])[0].get("code")
+        if status in ("entered-in-error", "refuted") or (category == "problem-list-item" and not everything):
+            continue
+        pairs = [
+            (next((mark for url, mark in URLS.items() if c["system"].endswith(url)), None), c["code"])
+            for c in item["code"]["coding"]
+        ]
+        mark, code = next((pair for pair in pairs if pair[0] and pair[0].startswith("ICD")), pairs[0])
+        rows.append((_id(item["subject"]), _id(item.get("encounter")), _wall(item.get("recordedDate"))[0], mark, code))
+    rows = pd.DataFrame(rows, columns=["patient", "stay", "day", "mark", "code"])
+    rows["day"] = pd.to_datetime(rows.day).dt.normalize()
+    kept, left = join(rows, stays, kinds, link_by_date)
+    people = []
+    for item in _resources(folder, "Patient"):
+        birth, death = item["birthDate"], item.get("deceasedDateTime")
+        birth = pd.Timestamp(birth)  # pandas takes the first day
+        death = (
+            pd.NaT
+            if death is None
+            else pd.Period(death).end_time.normalize()
+            if len(death) < 10
+            else pd.Timestamp(death)
+        )
+        people.append((item["id"], birth, {"female": "F", "male": "M"}.get(item["gender"]), death))
+    people = pd.DataFrame(people, columns=["patient", "birth", "sex", "death"])
+    return kept, people[people.patient.isin(kept.patient)], left
+
+
+def synthea(folder, link_by_date=False, kinds=("inpatient",)):
+    """Synthea's CSV."""
+    encounters, conditions, people = (read(folder, name) for name in ("encounters", "conditions", "patients"))
+    stays = pd.DataFrame(
+        {
+            "patient": encounters.patient,
+            "stay": encounters.id,
+            "kind": encounters.encounterclass,
+            "admit": pd.to_datetime(encounters.start.str[:19]),
+            "discharge": pd.to_datetime(encounters.stop.str[:19]),
+            "still": False,
+        }
+    )
+    rows = pd.DataFrame(
+        {
+            "patient": conditions.patient,
+            "stay": conditions.encounter,
+            "day": pd.to_datetime(conditions.start.str[:10]),
+            "mark": "SNOMED_",
+            "code": conditions.code,
+        }
+    )
+    kept, left = join(rows, stays, kinds, link_by_date)
+    people = pd.DataFrame(
+        {
+            "patient": people.id,
+            "birth": pd.to_datetime(people.birthdate),
+            "sex": people.gender,
+            "death": pd.to_datetime(people.deathdate),
+        }
+    )
+    return kept, people[people.patient.isin(kept.patient)], left
+
+
+def i2b2(folder, link_by_date=False, kinds=("I",)):
+    """i2b2."""
+    visits, facts, people = (
+        read(folder, name) for name in ("visit_dimension", "observation_fact", "patient_dimension")
+    )
+    stays = pd.DataFrame(
+        {
+            "patient": visits.patient_num,
+            "stay": visits.encounter_num,
+            "kind": visits.inout_cd,
+            "admit": pd.to_datetime(visits.start_date),
+            "discharge": pd.to_datetime(visits.end_date),
+            "still": False,
+        }
+    )
+    found = facts.concept_cd.str.extract(r"(?:^|\|)ICD(9|10)(?:CM)?:(.+)$")
+    rows = pd.DataFrame(
+        {
+            "patient": facts.patient_num,
+            "stay": facts.encounter_num,
+            "day": pd.to_datetime(facts.start_date).dt.normalize(),
+            "mark": "ICD" + found[0] + "_",
+            "code": found[1],
+        }
+    )[found[1].notna()]
+    once = facts[found[1].notna()].drop(columns="modifier_cd").duplicated()
+    kept, left = join(rows[~once].reset_index(drop=True), stays, kinds, link_by_date)
+    left["merged"] = int(once.sum())
+    people = pd.DataFrame(
+        {
+            "patient": people.patient_num,
+            "birth": pd.to_datetime(people.birth_date),
+            "sex": people.sex_cd.str[0],
+            "death": pd.to_datetime(people.death_date),
+        }
+    )
+    return kept, people[people.patient.isin(kept.patient)], left

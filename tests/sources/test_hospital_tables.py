@@ -1,6 +1,7 @@
 """Hospitals' layouts: hand-written tables with every trap, by hand and against pandas; open data; bad input."""
 
 import datetime
+import gzip
 import os
 import shutil
 from pathlib import Path
@@ -71,6 +72,23 @@ CASES = {
         {"procedures": True},
         {"encounter_types": ("9202",)},
     ],
+    "meds": [
+        {},
+        {"link_by_date": True},
+        {"procedures": True},
+        {"meds_visits": "events"},
+        {"meds_visits": "events", "meds_code_pattern": "ICD(?P<system>9|10)CM//(?P<code>.+)"},
+        {"meds_code_pattern": "LOCAL//(?P<code>.+)"},
+    ],
+    "fhir_ndjson": [
+        {},
+        {"link_by_date": True},
+        {"fhir_conditions": "all"},
+        {"procedures": True},
+        {"encounter_types": ("AMB",)},
+    ],
+    "synthea": [{}, {"link_by_date": True}, {"encounter_types": ("inpatient", "ambulatory")}],
+    "i2b2": [{}, {"link_by_date": True}, {"encounter_types": ("O",)}],
 }
 ALL_KINDS = {"pcornet": ("IP", "EI", "AV", None, float("nan"))}
 
@@ -79,7 +97,10 @@ ALL_KINDS = {"pcornet": ("IP", "EI", "AV", None, float("nan"))}
 def test_against_pandas(connection, tmp_path, layout, choices):
     folder = getattr(tables, layout)(tmp_path)
     report = load(connection, folder, accept=["rows"], **choices)
-    given = {name.removeprefix("omop_"): value for name, value in choices.items()}
+    names = {"omop_codes": "codes", "meds_visits": "visits", "meds_code_pattern": "pattern"}
+    given = {names.get(name, name): value for name, value in choices.items()}
+    if "fhir_conditions" in given:
+        given["everything"] = given.pop("fhir_conditions") == "all"
     kinds = given.pop("encounter_types", None)
     if kinds:
         given["kinds"] = ALL_KINDS[layout] if kinds == ("all",) else kinds
@@ -170,7 +191,7 @@ def test_omop_codes_without_a_concept_need_a_system(connection, tmp_path):
     assert connection.execute("SELECT code FROM stays WHERE stay_id = '11'").fetchall() == [("ICD10_I10",)]
 
 
-@pytest.mark.parametrize("layout", CASES)
+@pytest.mark.parametrize("layout", ["pcornet", "omop"])
 def test_parquet_gives_the_same(connection, tmp_path, layout):
     """Tables as Parquet, with ids and times in types of their own, are the texts' stays."""
     folder = getattr(tables, layout)(tmp_path / "csv")
@@ -235,6 +256,62 @@ def test_choices_without_effect_are_refused(connection, tmp_path):
         load_stays(connection, folder, rules=Rules(code_separator=";"))
 
 
+def test_meds_splits(connection, tmp_path):
+    from medtop.cohort.sorted_rows import load_patients
+    from medtop.cohort.splits import SPLITS, choose_splits
+
+    folder = tables.meds(tmp_path)
+    load(connection, folder)
+    load_patients(connection, 0)
+    places = choose_splits(connection, str(folder / "metadata" / "subject_splits.parquet"), None)
+    assert [SPLITS[place] for place in places] == ["valid", "test"]
+    path = folder / "data" / "train" / "0.parquet"
+    pd.read_parquet(path).rename(columns={"subject_id": "patient_id"}).to_parquet(path)
+    assert "expected a column subject_id (MEDS before 0.3 called it patient_id)" in refused(connection, folder)
+
+
+def test_meds_that_cannot_be_read(connection, tmp_path):
+    folder = tables.meds(tmp_path / "m", hadm=False)
+    assert "expected a column hadm_id" in refused(connection, folder, meds_visits="hadm_id")
+    assert "group (?P<code>...)" in refused(connection, folder, meds_code_pattern="ICD.*")
+    line = refused(connection, folder, meds_code_pattern="(?P<code>ZZ)")
+    assert "received none; codes begin with" in line and "DIAGNOSIS" in line
+    for path in (folder / "data").rglob("*.parquet"):
+        frame = pd.read_parquet(path)
+        frame[~frame.code.str.startswith("HOSPITAL")].to_parquet(path)
+    assert "expected events HOSPITAL_ADMISSION" in refused(connection, folder)
+
+
+def test_fhir_lines_that_are_no_resources(connection, tmp_path):
+    folder = tables.fhir_ndjson(tmp_path / "f")
+    path = folder / "Condition.ndjson"
+    with gzip.open(folder / "Condition.ndjson.gz", "rt") as file:
+        text = file.read()
+    (folder / "Condition.ndjson.gz").unlink()
+    patient = '{"resourceType": "Patient"}'
+    path.write_text("\n{not json}\n" + text + patient + "\n")
+    load_stays(connection, folder, rejects_path=tmp_path / "rejects.csv")
+    listed = [line.split(",") for line in (tmp_path / "rejects.csv").read_text().splitlines()[1:]]
+    found = [(int(line), reason) for file, line, _, reason in listed if file == str(path)]
+    assert (2, "not_json") in found and (19, "other_resource") in found
+    assert (12, "still_patient") in found  # condition 10, two lines down
+    path.write_text("")
+    assert "received an empty file" in refused(connection, folder)
+
+
+def test_fhir_ranks_give_the_order(connection, tmp_path):
+    load(connection, tables.fhir_ndjson(tmp_path))
+    assert rows(connection, "code, order_1")[:3] == [("ICD10_E119", 2), ("ICD10_I10", 1), ("SNOMED_38341003", None)]
+
+
+def test_eicu_is_refused_with_the_reason(connection, tmp_path):
+    for name in ("patient", "diagnosis", "hospital"):
+        tables.write(tmp_path, f"{name}.csv", "a,b\n1,2")
+    assert "which stay came first" in refused(connection, tmp_path)
+    with pytest.raises(DataError, match="which stay came first"):
+        load_stays(connection, tmp_path, source="eicu")
+
+
 def test_missing_deaths_are_said(connection, tmp_path):
     folder = tables.omop(tmp_path)
     (folder / "death.csv").unlink()
@@ -246,6 +323,16 @@ def test_missing_deaths_are_said(connection, tmp_path):
 
 
 # -- open data -------------------------------------------------------------------------------------------------------
+
+
+@needs_data
+def test_synthea_against_pandas(connection):
+    folder = Path(DATA) / "synthea_csv111"
+    kinds = ("inpatient", "emergency")
+    report = load(connection, folder, accept=["rows"], encounter_types=kinds)
+    kept, people, left = oracle.synthea(folder, kinds=kinds)
+    check_against(connection, report, (kept, people, left))
+    assert len(kept) == 122 or len(kept) > 33
 
 
 @needs_data

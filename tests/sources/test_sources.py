@@ -212,6 +212,10 @@ SAMPLES = {
     "synpuf": synpuf,
     "pcornet": hospital_tables.pcornet,
     "omop": hospital_tables.omop,
+    "meds": hospital_tables.meds,
+    "fhir_ndjson": hospital_tables.fhir_ndjson,
+    "synthea": hospital_tables.synthea,
+    "i2b2": hospital_tables.i2b2,
     "columns": columns,
 }
 

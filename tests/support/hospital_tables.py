@@ -1,7 +1,10 @@
 """Hand-written tables of hospital layouts; each holds every trap that its source's docstring names."""
 
 import gzip
+import json
 from pathlib import Path
+
+import pandas as pd
 
 
 def write(folder, name, text):
@@ -138,5 +141,218 @@ def omop(folder):
         """procedure_occurrence_id,person_id,procedure_concept_id,procedure_date,visit_occurrence_id,procedure_source_value,procedure_source_concept_id
         1,1,4001,2014-03-02,10,027034Z,2000001
         2,3,4002,2014-05-06,16,92928,2000002""",
+    )
+    return Path(folder)
+
+
+MEDS_EVENTS = """1,,GENDER//F,
+1,1950-02-03 00:00:00,MEDS_BIRTH,
+1,2014-03-01 09:30:00,HOSPITAL_ADMISSION//EMERGENCY,100
+1,2014-03-01 09:30:00,LAB//50912//mg/dL,100
+1,2014-03-04 16:00:00,HOSPITAL_DISCHARGE//HOME,100
+1,2014-03-04 16:00:00,DIAGNOSIS//ICD//10//E119,100
+1,2014-03-04 16:00:00,DIAGNOSIS//ICD//9//250.00,100
+1,2014-03-04 20:00:00,ICD10CM//I10,
+1,2014-03-08 20:00:00,ICD10CM//I10,
+1,2014-05-01 10:00:00,HOSPITAL_ADMISSION//URGENT,101
+1,2014-05-02 10:00:00,ICD10CM//I10,101
+1,2014-05-03 10:00:00,PROCEDURE//ICD//10//027034Z,101
+1,2014-06-01 10:00:00,HOSPITAL_ADMISSION//URGENT,102
+1,2014-06-02 10:00:00,ICD10CM//N17.9,102
+1,2014-06-03 11:00:00,HOSPITAL_DISCHARGE//HOME,102
+2,,GENDER//M,
+2,1940-01-01 00:00:00,MEDS_BIRTH,
+2,2014-07-01 10:00:00,HOSPITAL_ADMISSION//URGENT,200
+2,2014-07-01 12:00:00,ICD9CM//486,200
+2,,ICD9CM//4019,200
+2,2014-07-05 10:00:00,HOSPITAL_DISCHARGE//DIED,200
+2,2014-07-05 10:00:00,MEDS_DEATH,
+2,2014-07-05 11:00:00,LOCAL//X1,200
+2,2014-09-05 11:00:00,ICD9CM//4019,"""
+
+
+def meds(folder, hadm=True):
+    """MEDS, two shards in two folders: laboratory events; a code after the discharge on its day; one between stays; an
+    admission without a discharge; a diagnosis without a time; local codes; birth and death as events."""
+    rows = [line.split(",") for line in MEDS_EVENTS.splitlines()]
+    frame = pd.DataFrame(rows, columns=["subject_id", "time", "code", "hadm_id"])
+    frame["subject_id"] = frame.subject_id.astype("int64")
+    frame["time"] = pd.to_datetime(frame.time.where(frame.time != "")).astype("datetime64[us]")
+    frame["hadm_id"] = pd.to_numeric(frame.hadm_id)
+    frame["numeric_value"] = 1.5
+    frame = frame if hadm else frame.drop(columns="hadm_id")
+    for split, subject in (("train", 1), ("held_out", 2)):
+        path = Path(folder) / "data" / split / "0.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frame[frame.subject_id == subject].to_parquet(path, index=False)
+    splits = pd.DataFrame({"subject_id": [1, 2], "split": ["tuning", "held_out"]})
+    (Path(folder) / "metadata").mkdir(exist_ok=True)
+    splits.to_parquet(Path(folder) / "metadata" / "subject_splits.parquet", index=False)
+    return Path(folder)
+
+
+def lines(folder, name, resources):
+    """One resource a line."""
+    return write(folder, name, "\n".join(map(json.dumps, resources)))
+
+
+ICD10, ICD9, SNOMED = "http://hl7.org/fhir/sid/icd-10-cm", "http://hl7.org/fhir/sid/icd-9-cm", "http://snomed.info/sct"
+
+
+def condition(number, patient, encounter, *codings, day=None, category="encounter-diagnosis", verified=None):
+    """A Condition."""
+    found = {"resourceType": "Condition", "id": f"c{number}", "subject": {"reference": f"Patient/{patient}"}}
+    found["code"] = {"coding": [{"system": system, "code": code} for system, code in codings]}
+    found |= {"encounter": {"reference": encounter}} if encounter else {}
+    found |= {"recordedDate": day} if day else {}
+    found |= {"category": [{"coding": [{"code": category}]}]} if category else {}
+    found |= {"verificationStatus": {"coding": [{"code": verified}]}} if verified else {}
+    return found
+
+
+def fhir_ndjson(folder):
+    """FHIR, R4 and R5 mixed: offsets; classes as coding and as list; absolute, versioned and urn references; an
+    encounter in progress, one entered in error, an ambulatory one; problem list; several codings; partial dates; a line
+    that is no JSON."""
+
+    def encounter(number, patient, kind, start, end, status="finished", **more):
+        found = {"resourceType": "Encounter", "id": f"e{number}", "status": status}
+        period = {name: value for name, value in (("start", start), ("end", end)) if value}
+        r5 = isinstance(kind, list)
+        found |= {"class": kind if r5 else {"code": kind}, ("actualPeriod" if r5 else "period"): period}
+        return found | {"subject": {"reference": f"https://h/fhir/Patient/{patient}/_history/2"}} | more
+
+    ranks = [
+        {"condition": {"reference": "Condition/c2"}, "rank": 1},
+        {"condition": {"reference": "Condition/c1"}, "rank": 2},
+    ]
+    lines(
+        folder,
+        "Encounter.000.ndjson",
+        [
+            encounter(1, "a", "IMP", "2014-03-01T23:30:00+01:00", "2014-03-04T16:00:00+01:00", diagnosis=ranks),
+            encounter(2, "a", [{"coding": [{"code": "ACUTE"}]}], "2014-05-01", "2014-05-09"),
+            encounter(3, "a", "AMB", "2014-06-01", "2014-06-01"),
+            encounter(4, "b", "IMP", "2014-07-01", None, status="in-progress"),
+            encounter(5, "b", "IMP", "2014-08-01", "2014-08-03", status="entered-in-error"),
+            encounter(6, "b", "IMP", "2014-09-01T10:00:00Z", "2014-09-03T10:00:00Z"),
+            encounter(7, "b", "IMP", "2014-10", "2014-11"),
+        ],
+    )
+    lines(
+        folder,
+        "Condition.ndjson.gz",
+        [
+            condition(1, "a", "Encounter/e1", (SNOMED, "44054006"), (ICD10, "E11.9"), (ICD9, "250.00")),
+            condition(2, "a", "https://h/fhir/Encounter/e1", ("urn:oid:2.16.840.1.113883.6.90", "I10")),
+            condition(3, "a", "Encounter/e1", (SNOMED, "38341003"), category=None),
+            condition(4, "a", "Encounter/e1", (ICD10, "N18.3"), category="problem-list-item"),
+            condition(5, "a", "Encounter/e1", (ICD10, "N18.4"), verified="entered-in-error"),
+            condition(6, "a", "Encounter/e1", (ICD10, "N18.5"), verified="refuted"),
+            condition(7, "a", None, (ICD10, "N17.9"), day="2014-05-03T10:00:00+02:00"),
+            condition(8, "a", "urn:uuid:e2", (ICD10, "I21.4")),
+            condition(9, "a", "Encounter/e3", (ICD10, "I10")),
+            condition(10, "b", "Encounter/e4", (ICD10, "I10")),
+            condition(11, "b", "Encounter/e5", (ICD10, "I10")),
+            condition(12, "b", "Encounter/e6", (ICD9, "486")),
+            condition(13, "b", "Encounter/e6", ("http://local/codes", "X1")),
+            condition(14, "b", "Encounter/e7", (ICD10, "I10")),
+            condition(15, "b", "Encounter/e6", (ICD10, "J18.9")),
+            condition(16, "b", "Encounter/e6", (ICD10, "J96.0")),
+        ],
+    )
+    lines(
+        folder,
+        "1.Patient.ndjson",
+        [
+            {"resourceType": "Patient", "id": "a", "gender": "female", "birthDate": "1950-02"},
+            {
+                "resourceType": "Patient",
+                "id": "b",
+                "gender": "other",
+                "birthDate": "1940",
+                "deceasedDateTime": "2015-02",
+            },
+            {
+                "resourceType": "Patient",
+                "id": "c",
+                "gender": "male",
+                "birthDate": "1960-01-01",
+                "deceasedBoolean": True,
+            },
+        ],
+    )
+    lines(
+        folder,
+        "Procedure.ndjson",
+        [
+            {
+                "resourceType": "Procedure",
+                "id": "p1",
+                "status": "completed",
+                "subject": {"reference": "Patient/a"},
+                "encounter": {"reference": "Encounter/e1"},
+                "code": {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10-pcs", "code": "027034Z"}]},
+            }
+        ],
+    )
+    return Path(folder)
+
+
+def synthea(folder):
+    """Synthea: an ambulatory encounter, a condition without one, times in Z."""
+    write(
+        folder,
+        "encounters.csv",
+        """Id,START,STOP,PATIENT,ENCOUNTERCLASS
+        e1,2014-03-01T23:30:00Z,2014-03-04T16:00:00Z,a,inpatient
+        e2,2014-05-01T10:00:00Z,2014-05-01T10:15:00Z,a,ambulatory
+        e3,2014-07-01T10:00:00Z,2014-07-09T10:15:00Z,b,inpatient""",
+    )
+    write(
+        folder,
+        "conditions.csv",
+        """START,STOP,PATIENT,ENCOUNTER,CODE,DESCRIPTION
+        2014-03-01,,a,e1,44054006,x
+        2014-05-01,,a,e2,38341003,x
+        2014-03-02,,a,,38341003,x
+        2014-07-01,,b,e3,38341003,x
+        2014-07-01,,b,e3,,x
+        2014-07-01,,b,e3,233604007,x""",
+    )
+    write(folder, "patients.csv", "Id,BIRTHDATE,DEATHDATE,GENDER\na,1950-02-03,,F\nb,1940-01-01,2015-01-02,M")
+    return Path(folder)
+
+
+def i2b2(folder):
+    """i2b2: facts that modifiers repeat, with a site's prefix, of other kinds; outpatient and unknown visits."""
+    write(
+        folder,
+        "VISIT_DIMENSION.csv",
+        """ENCOUNTER_NUM,PATIENT_NUM,START_DATE,END_DATE,INOUT_CD
+        1,10,2014-03-01 09:30:00,2014-03-04 16:00:00,I
+        2,10,2014-05-01 09:30:00,2014-05-01 10:00:00,O
+        3,11,2014-07-01 09:30:00,2014-07-04 16:00:00,I""",
+    )
+    write(
+        folder,
+        "observation_fact.csv",
+        """ENCOUNTER_NUM,PATIENT_NUM,CONCEPT_CD,PROVIDER_ID,START_DATE,MODIFIER_CD,INSTANCE_NUM
+        1,10,ICD10:E11.9,@,2014-03-01 09:30:00,DX:PRIMARY,1
+        1,10,ICD10:E11.9,@,2014-03-01 09:30:00,@,1
+        1,10,ICD10:E11.9,@,2014-03-01 09:30:00,DX:BILL,1
+        1,10,UKY|ICD9CM:250.00,@,2014-03-01 09:30:00,@,1
+        1,10,LOINC:1234-5,@,2014-03-01 09:30:00,@,1
+        1,10,ICD10PCS:027034Z,@,2014-03-01 09:30:00,@,1
+        2,10,ICD10:I10,@,2014-05-01 09:30:00,@,1
+        3,11,ICD10:J18.9,@,2014-07-01 09:30:00,@,1
+        9,11,ICD10:I10,@,2014-07-02 09:30:00,@,1""",
+    )
+    write(
+        folder,
+        "patient_dimension.csv",
+        """PATIENT_NUM,VITAL_STATUS_CD,BIRTH_DATE,DEATH_DATE,SEX_CD
+        10,N,1950-02-03 00:00:00,,F
+        11,Y,1940-01-01 00:00:00,2015-01-02 00:00:00,Male""",
     )
     return Path(folder)
