@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from medtop.data import tfrecord
 from medtop.data.fields import sequence_fields
+from medtop.data.framing import check_frames
 from medtop.data.masking import draw_masks
 from medtop.data.packing import WindowPlan, plan_window
 from medtop.files.errors import DataError
@@ -354,6 +355,7 @@ class TrainBatches:
     """
 
     def __init__(self, info, config, tasks, options, seed, balanced=None):
+        check_frames(info)
         self.steps_per_epoch = steps_per_epoch(info.num_examples, options)
         self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._first = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -432,6 +434,7 @@ def eval_batches(info, config, tasks, options, seed, masking):
     Returns:
         tf.data.Dataset; examples int64 [B, P] are the records' numbers in file order, -1 where a place is empty.
     """
+    check_frames(info)
     maker = BatchMaker(info, config, tasks, options, masking=masking)
     windows = _windows([str(file) for file in info.files], options).enumerate()
 

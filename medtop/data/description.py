@@ -9,9 +9,10 @@ import re
 from pathlib import Path
 
 from medtop.cohort.vocabulary import Vocabulary
+from medtop.data.description_check import check_content
 from medtop.data.layouts import Layout, find_layout
 from medtop.files.bounded import read_json
-from medtop.files.errors import DataError
+from medtop.files.errors import DataError, shown
 
 FORMAT = "medtop dataset"
 VERSION = 1
@@ -155,13 +156,17 @@ def read_dataset_json(base):
         raise DataError(f"{path}: expected the description of a medtop dataset, received another content")
     if content.get("version") != VERSION:
         raise DataError(
-            f"{path}: expected version {VERSION}, received version {content.get('version')!r}; "
+            f"{path}: expected version {VERSION}, received version {shown(content.get('version'))}; "
             "run create_BERTpretrain_EHRfeatures.py of this version"
         )
     missing = [key for key in _KEYS if key not in content]
     if missing:
         raise DataError(f"{path}: expected the key {missing[0]!r}, found no such key")
-    vocabulary = Vocabulary(content["vocabulary"])
+    check_content(content, path, len(LENGTH_BINS))
+    try:
+        vocabulary = Vocabulary(content["vocabulary"])
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     if vocabulary.hash != content["vocabulary_hash"]:
         raise DataError(
             f"{path}: expected the vocabulary's hash {vocabulary.hash[:12]}, "

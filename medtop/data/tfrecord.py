@@ -31,6 +31,7 @@ from medtop.data.description import (
     read_dataset_json,
     shard_names,
 )
+from medtop.data.framing import check_frames
 from medtop.data.layouts import EACH_RECORD, EACH_TOKEN, record_field
 from medtop.data.protobuf import encode_examples
 from medtop.files.atomic import atomic_path, write_json
@@ -251,6 +252,7 @@ def read_examples(path, chunk_size=5000):
         DataError: as `read_dataset`; for a damaged file; for another number of records than was written.
     """
     info = path if isinstance(path, DatasetInfo) else read_dataset(path)
+    check_frames(info)
     for name, expected in zip(info.files, info.file_records, strict=True):
         received = 0
         with reading(name):

@@ -313,7 +313,7 @@ def change_description(path, **changes):
         (damage_vocabulary, "train.dataset.json: expected the vocabulary's hash .*the file was changed"),
         (damage_key, "train.dataset.json: expected the key 'shards'"),
         (damage_format, "train.dataset.json: expected the description of a medtop dataset"),
-        (damage_json, "train.dataset.json: expected JSON"),
+        (damage_json, "train.dataset.json: line 1: expected JSON"),
         (damage_description, r"train: expected TFRecord files with train.dataset.json beside them, found none"),
     ],
 )

@@ -390,7 +390,7 @@ def test_a_begun_run_without_its_files_is_refused_in_one_line(copied):
     later = replaced(options, do_train=False)
     for damage, message in (
         (lambda: run.tasks_file.unlink(), "tasks.json: expected a tasks file, found no such file"),
-        (lambda: run.tasks_file.write_text("{"), "tasks.json: expected JSON, received another content"),
+        (lambda: run.tasks_file.write_text("{"), "tasks.json: line 1: expected JSON, received another content"),
         (lambda: run.tasks_file.write_text('{"version": 7}'), "tasks.json: expected version 1, received version 7"),
         (lambda: run.vocabulary_file.write_text("[PAD]\n"), "vocab.txt: expected a vocabulary that holds"),
         (lambda: run.config_file.write_text("[]"), "config.json: expected a JSON object"),
