@@ -45,7 +45,10 @@ def run(main, arguments=(), *, argv=None, flag_values=None):
 
 def _exit_code(main, arguments, argv, flag_values):
     quiet_tensorflow()
+    _print_every_letter()
     try:
+        _check_backend()
+        _check_locale(argv)
         words = argv[1 : argv.index("--")] if "--" in argv else argv[1:]
         if {"--help", "-help", "-h", "--helpfull", "--helpshort"} & {*words}:
             print(help_text(main, argv[0], arguments, flag_values))
@@ -67,6 +70,33 @@ def _exit_code(main, arguments, argv, flag_values):
     except Exception:
         traceback.print_exc()
         return FAULT
+
+
+def _print_every_letter():
+    """A locale that cannot write a letter (LC_ALL=C) shows its number instead of ending the script."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_backend():
+    """Refuses another backend of Keras than TensorFlow; a `keras.json` in the home folder is not asked."""
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow") or "tensorflow"
+    if backend != "tensorflow":
+        raise DataError(f"KERAS_BACKEND: expected tensorflow, or the variable unset, received {backend[:40]!r}")
+    os.environ["KERAS_BACKEND"] = backend
+
+
+def _check_locale(argv):
+    """Refuses names that the locale cannot read (LC_ALL=C without UTF-8): files of these names could not be opened."""
+    for word in [*argv, os.getcwd()]:
+        try:
+            word.encode("utf-8")
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{ascii(word)[1:-1][:200]}: expected a name in UTF-8, received one that this locale cannot read; "
+                "set LC_ALL=C.UTF-8 or PYTHONUTF8=1, or rename it"
+            ) from None
 
 
 def _say(error, kind="error"):
@@ -157,7 +187,7 @@ def _place(files, wanted, seen=()):
     for file in files:
         if file in seen:
             continue
-        with open(file) as text:  # the locale's encoding, as absl reads it
+        with open(file, encoding="utf-8", errors="replace") as text:
             lines = text.read().splitlines()
         for number, line in enumerate(lines, 1):
             if wanted(line):

@@ -49,8 +49,8 @@ def _count(path, size, changed):
             length = _LENGTH.unpack_from(content, place)[0] if left >= 0 else 0
             if left < 0 or length > left:
                 raise DataError(
-                    f"{path}: record {records}: expected whole records, received a damaged or cut file "
-                    f"({length:,} bytes claimed, {max(left, 0):,} there)"
+                    f"{path}: expected whole records, received a damaged or cut file (record {records} claims "
+                    f"{length:,} bytes of {max(left, 0):,})"
                 )
             place += _AROUND + length
             records += 1

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from medtop.files.bounded import read_json
-from medtop.files.errors import DataError
+from medtop.files.errors import DataError, shown
 
 EMBEDDINGS = {
     # name: (key of the batch, config field that sizes its table, how the input becomes a row of the table)
@@ -45,6 +45,10 @@ SEGMENTS = ("zero", "alternating", "visit", "sentence")
 """What segment ids are: 0; the visit's number modulo 2; its number; the records' own (notes: first or second text)."""
 
 DAYS_PER_YEAR = 365.25
+
+MOST_WEIGHTS = 2_000_000_000
+"""Weights that a configuration may ask for: 8 GB in float32, six times BERT large."""
+MOST_LAYERS = 1_000
 
 WIDE_INPUTS = ("visits", "ages", "stays", "recencies", "sexes")
 """Keys of the batch that the wide part reads beside `token_ids` (`medtop.model.wide`)."""
@@ -108,7 +112,7 @@ class BertConfig:
     def __post_init__(self):
         if not (isinstance(self.embeddings, (list, tuple)) and all(isinstance(name, str) for name in self.embeddings)):
             raise DataError(
-                f"config: expected embeddings to be a list of names, received embeddings={self.embeddings!r}"
+                f"config: expected embeddings to be a list of names, received embeddings={shown(self.embeddings)}"
             )
         object.__setattr__(self, "embeddings", tuple(self.embeddings))
         days = self.wide_days
@@ -128,7 +132,7 @@ class BertConfig:
             if getattr(self, name) not in allowed:
                 raise DataError(
                     f"config: expected {name} to be one of {', '.join(allowed)}, "
-                    f"received {name}={getattr(self, name)!r}"
+                    f"received {name}={shown(getattr(self, name))}"
                 )
         unknown = [name for name in self.embeddings if name not in CHANNELS]
         if unknown or "code" not in self.embeddings or len(set(self.embeddings)) != len(self.embeddings):
@@ -142,11 +146,31 @@ class BertConfig:
                 raise DataError(f"config: expected {field.name} to be a positive whole number, received {value!r}")
             if field.type is float and not (isinstance(value, (int, float)) and 0 <= value < 1):
                 raise DataError(f"config: expected {field.name} to be a number in [0, 1), received {value!r}")
+        self._check_size()
         if self.hidden_size % self.num_attention_heads:
             raise DataError(
                 f"config: expected hidden_size to be a multiple of num_attention_heads, "
                 f"received hidden_size={self.hidden_size}, num_attention_heads={self.num_attention_heads}"
             )
+
+    def _check_size(self):
+        """Refuses a configuration that asks for more weights than any machine's memory, before anything is made."""
+        width = self.hidden_size
+        weights = {
+            f"{size}={getattr(self, size)}": getattr(self, size) * width
+            for size in dict.fromkeys(CHANNELS[name][1] for name in self.embeddings)
+        }
+        block = 4 * width * width + 2 * width * self.intermediate_size
+        weights[f"intermediate_size={self.intermediate_size}"] = self.num_hidden_layers * block
+        if sum(weights.values()) > MOST_WEIGHTS or self.num_hidden_layers > MOST_LAYERS:
+            raise DataError(
+                f"config: expected at most {MOST_WEIGHTS:,} weights and {MOST_LAYERS:,} layers, received "
+                f"{sum(weights.values()):,} (hidden_size={width}, num_hidden_layers={self.num_hidden_layers}, "
+                f"{max(weights, key=weights.get)})"
+            )
+        most = max(getattr(self, field.name) for field in dataclasses.fields(self) if field.type is int)
+        if most > MOST_WEIGHTS:
+            raise DataError(f"config: expected sizes up to {MOST_WEIGHTS:,}, received {most:,}")
 
     @classmethod
     def from_dict(cls, values, where="config"):

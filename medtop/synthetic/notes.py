@@ -136,7 +136,9 @@ def write_notes(folder, settings, overwrite=False):
     with contextlib.ExitStack() as stack:
         tables = {}
         for name, header in zip(FILES, (ADMISSIONS_HEADER, PATIENTS_HEADER, NOTES_HEADER, RISK_HEADER), strict=True):
-            file = stack.enter_context(open(stack.enter_context(atomic_path(folder / name)), "w", newline=""))
+            file = stack.enter_context(
+                open(stack.enter_context(atomic_path(folder / name)), "w", encoding="utf-8", newline="")
+            )
             tables[name] = csv.writer(file)
             tables[name].writerow(header)
         (folder / SUMMARY).unlink(missing_ok=True)

@@ -127,7 +127,7 @@ def cohort_people(prefix):
     path = next((Path(f"{prefix}.csv{end}") for end in ("", ".gz") if Path(f"{prefix}.csv{end}").is_file()), None)
     if path is None:
         raise DataError(f"--cohort: expected {prefix}.csv of make_synthetic_cohort.py, found no such file")
-    opened = gzip.open(path, "rt", newline="") if path.suffix == ".gz" else open(path, newline="")
+    opened = (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8", newline="")
     with opened as file:
         reader = csv.DictReader(file)
         needed = {"patient_id", "stay_id", "admit", "discharge", "birth", "sex", "death"}

@@ -140,3 +140,29 @@ def test_missing_file_and_folder_are_refused(tmp_path):
         BertConfig.from_file(tmp_path / "none.json")
     with pytest.raises(DataError, match="expected a model configuration"):
         BertConfig.from_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "max_position_embeddings",
+        "type_vocab_size", "visit_vocab_size", "visit_position_vocab_size", "age_vocab_size", "day_vocab_size",
+        "sex_vocab_size", "word_channel_size", "gazetteer_vocab_size", "character_width",
+    ],
+)  # fmt: skip
+def test_sizes_of_a_thousand_million_are_refused(name):
+    """Before anything of that size is made; each in the embeddings that it belongs to."""
+    codes = ["code", "position", "segment", "visit", "visit_position", "age", "gap", "sex"]
+    words = ["code", "word", "gazetteer", "first_characters"]
+    embeddings = words if name in ("word_channel_size", "gazetteer_vocab_size", "character_width") else codes
+    values = {"activation": "gelu", "embeddings": embeddings, name: 10**9}
+    with pytest.raises(DataError, match=r"c\.json: config: expected at most 2,000,000,000 weights") as error:
+        BertConfig.from_dict(values, "c.json")
+    assert str(10**9) in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(DataError, match="expected"):
+        BertConfig.from_dict(values | {"embeddings": ["code"], name: 10**30}, "c.json")
+
+
+def test_bert_large_with_a_large_vocabulary_is_none_of_them():
+    sizes = dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
+    assert BertConfig.from_dict({"activation": "gelu", "vocab_size": 200_000, **sizes}).hidden_size == 1024
