@@ -4,7 +4,8 @@ Example:
 
   python preprocessing/make_synthetic_cohort.py --output_prefix=data/cohort --num_patients=20000 --seed=1
 
-It writes <output_prefix>.csv (the raw table; .tsv for --layout=medbert; .gz with --gzip), .prediction_times.csv,
+It writes <output_prefix>.csv (the raw table; .tsv for --layout=medbert; a folder .omop, .pcornet, .meds,
+.fhir_ndjson; .gz with --gzip), .prediction_times.csv,
 .true_risk.csv (each patient's true probability of each label) and .generator.json (counts and the best AUROC that any
 model can reach). docs/synthetic_cohort.md describes the patients and the risk function.
 """
@@ -32,7 +33,8 @@ class Options:
     )
     layout: str = option(
         "stays",
-        "Columns of the stays table, Med-BERT's seven (TSV, dates only) or top-BERT's ten (dates only).",
+        "Columns of the stays table, Med-BERT's seven (TSV, dates only), top-BERT's ten (dates only), or a folder in a "
+        "hospital's data model.",
         choices=cohort.LAYOUTS,
     )
     gzip: bool = option(False, "Compress the raw table.")

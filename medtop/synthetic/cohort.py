@@ -5,8 +5,9 @@ layouts, prediction times, true risks and a summary. `synthetic_risk` holds the 
 `synthetic_patients` how patients live, `synthetic_codes` the codes. docs/synthetic_cohort.md describes the whole.
 
 The layouts: `stays` has the columns of the stays table (docs/contract.md, "Stays table") as headers and times to the
-second; `medbert` is Med-BERT's seven-column TSV and `topbert` top-BERT's ten-column CSV, both with dates only and
-without deaths and ends of observation, so that their labels follow what the source can show.
+second; `pcornet`, `omop`, `meds` and `fhir_ndjson` are folders of tables (`data_models`); `medbert` is Med-BERT's
+seven-column TSV and `topbert` top-BERT's ten-column CSV, both with dates only and without deaths and ends of
+observation, so that their labels follow what the source can show.
 """
 
 import contextlib
@@ -15,19 +16,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 
-from medtop.files.atomic import atomic_path, write_json
+from medtop.files.atomic import write_json
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
-from medtop.synthetic import risk
+from medtop.synthetic import data_models, risk
+from medtop.synthetic.block_columns import CODE_NAMES, TableWriter, dates, patient_ids, presence, stay_numbers, times
 from medtop.synthetic.blocks import LABEL_TASKS, SECONDS_PER_DAY, generate
-from medtop.synthetic.codes import CODES, ENDPOINTS, NUM_CHRONIC
+from medtop.synthetic.codes import ENDPOINTS, NUM_CHRONIC
 
-LAYOUTS = ("stays", "medbert", "topbert")
+LAYOUTS = ("stays", "medbert", "topbert", *data_models.LAYOUTS)
 RISK_DIGITS = 8
 _BINS = 1 << 16
-_CODE_NAMES = pa.array([f"ICD10_{code}" for code in CODES])
 
 
 class Tally:
@@ -103,60 +103,37 @@ class Tally:
         }
 
 
-def patient_ids(block):
-    """The block's patient ids: Arrow string array [N]."""
-    return pa.array([f"P{number:08d}" for number in range(block.first, block.first + len(block))])
-
-
-def _times(seconds):
-    return pa.array(seconds).cast(pa.timestamp("s"))
-
-
-def _dates(days):
-    return pa.array(days.astype(np.int32)).cast(pa.date32())
-
-
-def _present(block):
-    """Present on admission as Arrow strings (null unknown) and as order: 1 yes, 2 no, 3 unknown."""
-    order = np.where(block.present == "Y", 1, np.where(block.present == "N", 2, 3))
-    names = pa.array(["Y", "N", None])
-    return names.take(pa.array(order - 1)), order
-
-
 def stays_table(block, layout):
     """The block's rows as an Arrow table with the layout's headers."""
     visits, patients = block.code_visits, block.visit_patients[block.code_visits]
     people = pa.array(patients)
     ids, sexes = patient_ids(block).take(people), pa.array(block.sexes.tolist()).take(people)
-    codes, (present, order) = _CODE_NAMES.take(pa.array(block.codes)), _present(block)
+    codes, (present, order) = CODE_NAMES.take(pa.array(block.codes)), presence(block)
     nothing = np.zeros(len(visits), np.int8)
     admit_days, discharge_days = block.admits // SECONDS_PER_DAY, block.discharges // SECONDS_PER_DAY
     if layout == "stays":
-        starts = np.searchsorted(block.visit_patients, np.arange(len(block)))
-        numbers = np.arange(len(block.visit_patients)) - starts[block.visit_patients]
-        stay_ids = (block.first + block.visit_patients) * 1000 + numbers + 1
-        death = _dates(np.maximum(block.death_days, 0))
+        death = dates(np.maximum(block.death_days, 0))
         death = pc.if_else(pa.array(block.death_days >= 0), death, pa.scalar(None, pa.date32()))
         columns = {
             "patient_id": ids,
-            "stay_id": pa.array(stay_ids[visits]),
-            "admit": _times(block.admits[visits]),
-            "discharge": _times(block.discharges[visits]),
+            "stay_id": pa.array(stay_numbers(block)[visits]),
+            "admit": times(block.admits[visits]),
+            "discharge": times(block.discharges[visits]),
             "code": codes,
             "order_1": pa.array(order),
             "order_2": pa.array(nothing),
             "order_3": pa.array(block.priorities),
             "present_on_admission": present,
-            "birth": _dates(block.births[patients]),
+            "birth": dates(block.births[patients]),
             "sex": sexes,
             "death": death.take(people),
-            "observation_end": _dates(block.observation_days[patients]),
+            "observation_end": dates(block.observation_days[patients]),
         }
     elif layout == "medbert":
         columns = {
             "patient_id": ids,
-            "vadate": _dates(admit_days[visits]),
-            "vddate": _dates(discharge_days[visits]),
+            "vadate": dates(admit_days[visits]),
+            "vddate": dates(discharge_days[visits]),
             "diag": codes,
             "poa": pa.array(order),
             "diagnosis_priority": pa.array(block.priorities),
@@ -166,13 +143,13 @@ def stays_table(block, layout):
         age = np.floor((admit_days[visits] - block.births[patients]) / risk.DAYS_PER_YEAR).astype(np.int64)
         columns = {
             "patient": ids,
-            "admit": _dates(admit_days[visits]),
-            "discharge": _dates(discharge_days[visits]),
+            "admit": dates(admit_days[visits]),
+            "discharge": dates(discharge_days[visits]),
             "diagnosis": codes,
             "poa": pa.array(order),
             "third_party": pa.array(nothing),
             "priority": pa.array(block.priorities),
-            "dob": _dates(block.births[patients]),
+            "dob": dates(block.births[patients]),
             "age_at_enc": pa.array(age),
             "sex": sexes,
         }
@@ -181,14 +158,14 @@ def stays_table(block, layout):
 
 def _prediction_times(block, layout):
     seconds = block.prediction_times
-    if layout != "stays":  # dates only: the stay that ends on that day has its discharge at midnight
+    if layout in ("medbert", "topbert"):  # dates only: the stay that ends on that day has its discharge at midnight
         seconds = seconds // SECONDS_PER_DAY * SECONDS_PER_DAY
-    return _times(seconds)
+    return times(seconds)
 
 
 def times_table(block, layout):
     """patient_id, prediction_time: one row per patient."""
-    return pa.table({"patient_id": patient_ids(block), "prediction_time": _prediction_times(block, layout)})
+    return pa.table({"patient_id": patient_ids(block, layout), "prediction_time": _prediction_times(block, layout)})
 
 
 def risk_table(block, layout):
@@ -198,7 +175,7 @@ def risk_table(block, layout):
     place = pa.array(np.tile(np.arange(size), len(block)))
     return pa.table(
         {
-            "patient_id": patient_ids(block).take(people),
+            "patient_id": patient_ids(block, layout).take(people),
             "prediction_time": _prediction_times(block, layout).take(people),
             "task": pa.array([task for task, _ in LABEL_TASKS]).take(place),
             "label": pa.array([label for _, label in LABEL_TASKS]).take(place),
@@ -207,29 +184,10 @@ def risk_table(block, layout):
     )
 
 
-class _TableWriter:
-    """Appends Arrow tables to one CSV or TSV file, header once, no quotes, empty = null."""
-
-    def __init__(self, stack, path, *, delimiter=",", gzip=False):
-        stream = pa.OSFile(str(stack.enter_context(atomic_path(path))), "wb")
-        stack.callback(stream.close)
-        self._stream, self._header = stream, True
-        if gzip:
-            self._stream = pa.CompressedOutputStream(stream, "gzip")
-            stack.callback(self._stream.close)
-        self._delimiter = delimiter
-
-    def write(self, table):
-        if self._header:
-            self._stream.write((self._delimiter.join(table.column_names) + "\n").encode())
-            self._header = False
-        options = pyarrow.csv.WriteOptions(include_header=False, delimiter=self._delimiter, quoting_style="none")
-        pyarrow.csv.write_csv(table, self._stream, options)
-
-
 def cohort_paths(prefix, layout="stays", gzip=False):
     """Dict of the files that `write_cohort` writes: `stays`, `prediction_times`, `true_risk`, `generator`."""
     suffix = (".tsv" if layout == "medbert" else ".csv") + (".gz" if gzip else "")
+    suffix = f".{layout}" if layout in data_models.LAYOUTS else suffix  # a folder
     names = {
         "stays": suffix,
         "prediction_times": ".prediction_times.csv",
@@ -315,12 +273,19 @@ def write_cohort(prefix, num_patients, seed, layout="stays", gzip=False, overwri
     paths, tally = cohort_paths(prefix, layout, gzip), Tally()
     blocks = generate(num_patients, seed)
     with contextlib.ExitStack() as stack:
-        stays = _TableWriter(stack, paths["stays"], delimiter="\t" if layout == "medbert" else ",", gzip=gzip)
-        times = _TableWriter(stack, paths["prediction_times"])
-        risks = _TableWriter(stack, paths["true_risk"])
+        if layout in data_models.LAYOUTS:
+            write = data_models.open_folder(stack, paths["stays"], layout, gzip, overwrite or paths["stays"].exists())
+        else:
+            rows = TableWriter(stack, paths["stays"], delimiter="\t" if layout == "medbert" else ",", gzip=gzip)
+
+            def write(block):
+                rows.write(stays_table(block, layout))
+
+        when = TableWriter(stack, paths["prediction_times"])
+        risks = TableWriter(stack, paths["true_risk"])
         for block in blocks:
-            stays.write(stays_table(block, layout))
-            times.write(times_table(block, layout))
+            write(block)
+            when.write(times_table(block, layout))
             risks.write(risk_table(block, layout))
             tally.add(block)
             if progress:

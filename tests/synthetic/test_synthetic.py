@@ -530,7 +530,7 @@ def test_an_error_while_writing_leaves_no_file(tmp_path):
         ({"num_patients": 5, "seed": -1}, "seed: expected 0 or more, received -1"),
         (
             {"num_patients": 5, "seed": 1, "layout": "a"},
-            "layout: expected one of stays, medbert, topbert, received 'a'",
+            "layout: expected one of stays, medbert, topbert, pcornet, omop, meds, fhir_ndjson, received 'a'",
         ),
     ],
 )
