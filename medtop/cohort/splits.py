@@ -8,6 +8,7 @@ import numpy as np
 
 from medtop.cohort.given_tables import read_text_table
 from medtop.files.atomic import atomic_path
+from medtop.files.bounded import lines
 from medtop.files.errors import DataError
 from medtop.files.sql import first_row, numbers
 from medtop.sources.ids import normal_id, settle_ids
@@ -127,7 +128,7 @@ def read_split_file(path):
     found = {}
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
+            reader = csv.reader(lines(file, path))
             header = [name.strip().lower() for name in next(reader, [])]
             if not {"patient_id", "split"} <= set(header):
                 raise DataError(f"{path}: line 1: expected columns patient_id, split, received {', '.join(header):.80}")

@@ -3,6 +3,7 @@
 import csv
 
 from medtop.cohort.splits import SPLITS, assign_splits
+from medtop.files.bounded import lines
 from medtop.files.errors import DataError
 
 
@@ -89,7 +90,7 @@ def read_table(path, needed, one_of):
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(lines(file, path))
             names = [name.strip().lower() for name in reader.fieldnames or ()]
             reader.fieldnames = names
             column = next((name for name in one_of if name in names), None)

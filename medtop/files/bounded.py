@@ -4,6 +4,7 @@ A few bytes can claim gigabytes: brackets within brackets, anchors of anchors, a
 reader here holds what is claimed against what is there before anything is allocated, and says so in one line.
 """
 
+import itertools
 import json
 import re
 import zipfile
@@ -24,6 +25,8 @@ YAML_BYTES = 1 << 18
 YAML_DEPTH = 32
 YAML_VALUES = 100_000
 """Values of a YAML file when every alias is written out."""
+LINE_LENGTH = 1 << 20
+"""Characters of a line of a small table (splits, groups, codes, tables of figures)."""
 TEXT_BYTES = 1 << 27
 """Largest file that is read as one text (128 MiB), unpacked."""
 
@@ -205,6 +208,21 @@ def _array(stream, size):
     if len(content) != count * dtype.itemsize:
         raise ValueError(f"an array of {count * dtype.itemsize:,} bytes, in {len(content):,}")
     return np.frombuffer(bytearray(content), dtype).reshape(shape, order="F" if by_column else "C")
+
+
+def lines(file, path):
+    """Yields the lines of an open text file, each at most `LINE_LENGTH` long: `csv` would read one of a gigabyte.
+
+    Raises:
+        DataError: for a longer one; names the line.
+    """
+    for number in itertools.count(1):
+        line = file.readline(LINE_LENGTH + 1)
+        if len(line) > LINE_LENGTH:
+            raise DataError(f"{path}: line {number}: expected at most {LINE_LENGTH:,} characters, received more")
+        if not line:
+            return
+        yield line
 
 
 def read_bytes(path, *, most=None):

@@ -9,6 +9,7 @@ import dataclasses
 from importlib import metadata
 from pathlib import Path
 
+from medtop.files.bounded import lines
 from medtop.files.errors import DataError
 
 SYSTEMS = ("icd9", "icd10", "icd9proc", "icd10pcs", "hcpcs")
@@ -66,7 +67,7 @@ def _read(path, systems):
     codes = {}
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
+            reader = csv.reader(lines(file, path))
             header = [name.strip().lower() for name in next(reader, [])]
             if not {"system", "code"} <= set(header):
                 raise DataError(
@@ -85,4 +86,6 @@ def _read(path, systems):
                 codes.setdefault(system, set()).add(code.replace(".", "").upper())
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected UTF-8 text; byte {error.start} is not") from error
+    except csv.Error as error:
+        raise DataError(f"{path}: line {reader.line_num}: expected a CSV, received another content ({error})") from None
     return CodeTable(str(path), {system: sorted(listed) for system, listed in codes.items() if system in systems})

@@ -22,8 +22,13 @@ PARQUET_MAGIC = b"PAR1"
 BLOCK = 1 << 18
 GZIP_BLOCK = 1 << 16  # packed at most 1,032 to 1: 64 MiB unpacked
 HEAD = 1 << 16
+LONG_LINE = 2_000_000
+"""Bytes of a line from which on DuckDB passes over it."""
+LONGEST_FIELD = 1 << 25
+"""Bytes that a quoted field may have (32 MiB): DuckDB takes ten times as much for it."""
 OUTPUT_SUFFIXES = (".splits.csv", ".rejects.csv", ".labels.csv")
 COMMENTS = ("#", "--", "//", "/*", "%")
+LINE_END = re.compile(rb"[\r\n]")
 BLANK_LINE = re.compile(rb"(?<=\n)\r?\n|(?<=\r)\r(?!\n)")
 
 
@@ -40,6 +45,7 @@ class TextFile:
         multi_line: whether a line ends within quotes: a quoted field holds a line break, or a quote stands alone.
         lines: number of lines that hold something, header included; the records, too, unless `multi_line`.
         ends: number of lines, those that hold nothing included.
+        long_lines: numbers (from 1) of lines longer than `LONG_LINE`; only where there are no quotes.
     """
 
     path: Path
@@ -52,6 +58,7 @@ class TextFile:
     multi_line: bool
     lines: int
     ends: int
+    long_lines: tuple = ()
 
     @property
     def is_plain(self):
@@ -139,14 +146,14 @@ def inspect_text(path):
         TextFile.
 
     Raises:
-        DataError: for an empty file, a damaged gzip, NUL bytes (binary content), UTF-16, or a blank first line.
+        DataError: for an empty file, a damaged gzip, NUL bytes (binary content), UTF-16, a blank first line, or a
+            quoted field longer than `LONGEST_FIELD`.
     """
     path = Path(path)
     newlines = returns = pairs = blanks = place = 0
     has_quotes, has_blanks, has_tabs, multi_line, within, tail = False, False, False, False, 0, b""
-    for block in stream_bytes(path):
-        if not block:
-            continue
+    long_lines, run, quoted = [], 0, 0  # bytes since the last line end, since the quote that is open
+    for block in _small_blocks(stream_bytes(path)):
         if place == 0:
             _check_start(path, block)
         _check_binary(path, block, place)
@@ -156,6 +163,16 @@ def inspect_text(path):
         if within or b'"' in block:
             ends_within, within = _scan_quotes(block, within)
             multi_line = multi_line or ends_within
+        quoted = quoted + len(block) if within and b'"' not in block else 0
+        if quoted > LONGEST_FIELD:
+            raise DataError(
+                f"{path}: near byte {place - quoted + len(block)}: expected quoted fields of at most {LONGEST_FIELD:,} "
+                "bytes, received a longer one: is a quote not closed?"
+            )
+        first = next((match.start() for match in [LINE_END.search(block)] if match), None)
+        if first is not None and run + first > LONG_LINE:
+            long_lines.append(newlines + returns - pairs + 1)
+        run = run + len(block) if first is None else len(block) - 1 - max(block.rfind(b"\n"), block.rfind(b"\r"))
         joined = np.frombuffer(tail + block, np.uint8)  # a line end cut by the block's end is seen with the next block
         feeds = joined == ord("\n")  # counting with NumPy takes a third of the time of bytes.count
         newlines += int(np.count_nonzero(feeds[len(tail) :]))
@@ -184,7 +201,15 @@ def inspect_text(path):
         multi_line=multi_line,
         lines=ends - blanks,
         ends=ends,
+        long_lines=() if has_quotes else (*long_lines, *([ends] if run > LONG_LINE else [])),
     )
+
+
+def _small_blocks(blocks):
+    """The same bytes in blocks of at most `BLOCK`, none of them empty: what gzip unpacks to can be long."""
+    for block in blocks:
+        for start in range(0, len(block), BLOCK):
+            yield block[start : start + BLOCK]
 
 
 def _scan_quotes(block, within):
@@ -304,7 +329,7 @@ def iterate_records(text, delimiter):
             if line > 1 and content != "\n":
                 yield line, line
         return
-    csv.field_size_limit(1 << 30)
+    csv.field_size_limit(LONGEST_FIELD + BLOCK)
     reader, before = csv.reader(stream, delimiter=delimiter), 0
     for place, row in enumerate(reader, 1):
         line, before = before + 1, reader.line_num

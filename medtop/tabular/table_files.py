@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from medtop.files.bounded import lines as lines_within
 from medtop.files.errors import DataError
 from medtop.files.sql import quote
 
@@ -48,7 +49,7 @@ def _csv(path, names, separator, wanted_by):
     rows, lines, line = [], [], 0
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=separator, strict=True)
+            reader = csv.reader(lines_within(file, path), delimiter=separator, strict=True)
             header = next(reader, [])
             places = _places(path, [name.strip() for name in header], names, wanted_by)
             line = reader.line_num

@@ -154,3 +154,26 @@ def test_gzip_is_unpacked_up_to_a_bound(tmp_path, monkeypatch):
         os.truncate(file.fileno(), 1 << 40)
     with pytest.raises(DataError, match="at most 1,048,576 bytes"):
         read_bytes(tmp_path / "large.txt")
+
+
+def test_a_line_of_a_small_table_that_never_ends(tmp_path):
+    """Splits, groups, codes, tables of figures: Python's `csv` would hold the whole line."""
+    from medtop.cohort.splits import read_split_file
+    from medtop.entities.grouping import read_table
+    from medtop.sources.code_tables import _read
+    from medtop.tabular import table_files
+
+    path = tmp_path / "a.csv"
+    for header, read in (
+        ("patient_id,split", lambda: read_split_file(path)),
+        ("group,document_id", lambda: read_table(path, ("document_id",), ("group",))),
+        ("system,code", lambda: _read(path, ("icd9",))),
+        ("x", lambda: table_files._csv(path, ["x"], ",", "inputs")),
+    ):
+        path.write_text(header + "\n" + "y" * 3_000_000)
+        with pytest.raises(DataError, match="line 2: expected at most 1,048,576 characters") as error:
+            read()
+        assert str(path) in str(error.value)
+        path.write_text(header + '\n"' + "y\n" * 200_000 + '"')
+        with pytest.raises(DataError):
+            read()
