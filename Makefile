@@ -81,7 +81,7 @@ test-extras: $(STAMP)
 	$(RUN) -m pip install --quiet $(PIP_FLAGS) 'setuptools<81' 'setuptools_scm<9' wheel  # what seqeval is built with
 	$(RUN) -m pip install --quiet $(PIP_FLAGS) --no-build-isolation 'seqeval>=1.2.2,<2'
 	$(RUN) -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile tests/convert tests/text/test_notes_tokens.py tests/serve/test_onnx.py \
-	  tests/entities \
+	  tests/entities tests/reporting/test_pages_in_browser.py \
 	  tests/serve/test_serving_docs.py tests/house/test_deploy.py tests/evaluation/test_clinical_peers.py \
 	  tests/evaluation/test_meds_files.py tests/evaluation/test_baselines.py::test_xgboost_is_its_own_with_the_settings_that_validation_chose tests/runs/test_wide_run.py
 

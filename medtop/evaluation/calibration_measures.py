@@ -95,11 +95,11 @@ class CalibrationStatistics:
         targets: [E], 0 or 1.
         patients: int [E], number of each element's patient, below P.
         num_patients: P.
+        metrics: some of `CALIBRATION`; the index, which needs the curve, takes most of the time.
     """
 
-    metrics = CALIBRATION
-
-    def __init__(self, scores, targets, patients, num_patients):
+    def __init__(self, scores, targets, patients, num_patients, metrics=CALIBRATION):
+        self.metrics = tuple(metrics)
         self.scores = np.asarray(scores, np.float64)
         self.positives = np.asarray(targets) > 0
         self.patients, self.num_patients = np.asarray(patients, np.int64), num_patients
@@ -125,15 +125,18 @@ class CalibrationStatistics:
         expected = self.scores @ counts
         observed = self.positives.astype(np.float64) @ counts
         missing = np.full(counts.shape[1], np.nan)
-        smooth = sigmoid(self.smooth.columns @ self.smooth.fit(self.positives, counts, near))
-        total = counts.sum(0)
-        gap = (np.abs(smooth - self.scores[:, None]) * counts).sum(0)
-        return {
+        result = {
             "calibration_slope": slope,
             "calibration_intercept": intercept,
             "observed_expected": np.divide(observed, expected, out=missing.copy(), where=expected > 0),
-            "integrated_calibration_index": np.divide(gap, total, out=missing.copy(), where=total > 0),
         }
+        if "integrated_calibration_index" not in self.metrics:
+            return result
+        smooth = sigmoid(self.smooth.columns @ self.smooth.fit(self.positives, counts, near))
+        total = counts.sum(0)
+        gap = (np.abs(smooth - self.scores[:, None]) * counts).sum(0)
+        index = np.divide(gap, total, out=missing, where=total > 0)
+        return result | {"integrated_calibration_index": index}
 
     def point(self):
         """The measures on the data themselves: dict measure -> float (NaN where undefined)."""

@@ -96,6 +96,25 @@ def clinical_measures(
     return result
 
 
+BRIEF = ("calibration_slope", "calibration_intercept", "observed_expected")
+"""Measures of `calibration_in_brief`."""
+
+
+def calibration_in_brief(predictions, probabilities, *, num_bootstrap=200, seed=0):
+    """dict label -> {measure of `BRIEF`: {"value", "low", "high"}}: whether calibration failed, at little cost.
+
+    Args:
+        as for `clinical_measures`.
+    """
+    elements, num_patients = label_elements(predictions, probabilities)
+    items = [CalibrationStatistics(part.scores, part.targets, part.patients, num_patients, BRIEF) for part in elements]
+    drawn = resampled(items, num_patients, num_bootstrap, seed)
+    return {
+        label: {name: value_entry(item.point()[name], replicates[name], name) for name in BRIEF}
+        for label, item, replicates in zip(predictions.labels, items, drawn, strict=True)
+    }
+
+
 def _label(elements, num_patients, thresholds, alert_rates, groups, num_bootstrap, seed):
     points = operating_points(elements.scores, thresholds, alert_rates)
     parts = elements.scores, elements.targets, elements.patients, num_patients

@@ -6,6 +6,8 @@ from importlib import resources
 import medtop
 from medtop.files.atomic import write_text
 
+_MANY_COLUMNS = 12
+"""From here on a table is set smaller on paper."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -30,9 +32,22 @@ def write_page(path, title, sections, facts, notes):
     write_text(path, f"{head}<body>{''.join(body)}</body></html>\n")
 
 
+class Markup(str):
+    """HTML of our own making, whose texts are escaped: a cell of `html_table` that stands as it is."""
+
+
 def escape(value):
     """A value as text that HTML cannot run."""
     return html.escape(str(value), quote=True)
+
+
+def folded(summary, content, is_open=False):
+    """HTML that is folded away under a line of text; "" without content."""
+    return (
+        f"<details{' open' if is_open else ''}><summary>{escape(summary)}</summary>{content}</details>"
+        if content
+        else ""
+    )
 
 
 def definitions(facts):
@@ -50,17 +65,20 @@ def bullets(sentences):
 def html_table(header, rows, texts=1, pooled=(), wrap=False):
     """An HTML table; the first `texts` columns are text, the rest numbers; `pooled` rows (places) stand out.
 
-    With `wrap`, cells break into lines, so that many columns fit a page.
+    With `wrap`, cells break into lines, so that many columns fit a page. Cells are escaped, unless they are `Markup`.
     """
 
     def cells(row, tag):
         return "".join(
-            f"<{tag}{' class=text' if place < texts else ''}>{escape(cell)}</{tag}>" for place, cell in enumerate(row)
+            f"<{tag}{' class=text' if place < texts else ''}>"
+            f"{cell if isinstance(cell, Markup) else escape(cell)}</{tag}>"
+            for place, cell in enumerate(row)
         )
 
     body = "".join(
         f"<tr{' class=pooled' if place in pooled else ''}>{cells(row, 'td')}</tr>" for place, row in enumerate(rows)
     )
-    kind = " class=wrap" if wrap else ""
+    names = [name for name, holds in (("wrap", wrap), ("many", len(header) >= _MANY_COLUMNS)) if holds]
+    kind = f' class="{" ".join(names)}"' if names else ""
     head = f"<thead><tr>{cells(header, 'th')}</tr></thead>"
     return f'<div class="scroll"><table{kind}>{head}<tbody>{body}</tbody></table></div>'

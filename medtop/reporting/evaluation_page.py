@@ -134,10 +134,10 @@ def _decision(curve, prevalence):
     columns = {name: _numbers([curve[name][place] for place in kept]) for name in ("model", "low", "high", "treat_all")}
     top = max([value for value in columns["high"] + columns["model"] if value == value], default=prevalence)
     floor = -0.25 * top
-    shown = [value if value >= floor else math.nan for value in columns["treat_all"]]
+    columns = {name: [value if value >= floor else math.nan for value in column] for name, column in columns.items()}
     series = [
         Series("model", threshold, columns["model"]),
-        Series("alert all", threshold, shown, style=2),
+        Series("alert all", threshold, columns["treat_all"], style=2),
         Series("95% interval", threshold, columns["low"], style=1, faint=True),
         Series("", threshold, columns["high"], style=1, faint=True),
         Series("alert none", [0, last], [0, 0], style=5, faint=True),

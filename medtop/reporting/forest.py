@@ -6,7 +6,7 @@ from medtop.reporting.elements import escape
 from medtop.reporting.svg import is_number, nice_ticks
 
 _ROW, _TOP, _BOTTOM = 22, 34, 40
-_NAMES, _AXIS, _VALUES = 210, 380, 190
+_NAMES, _AXIS, _VALUES = 210, 340, 260
 
 
 @dataclasses.dataclass

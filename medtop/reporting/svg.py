@@ -15,6 +15,7 @@ WIDTH, HEIGHT = 330, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 18, 30, 42
 _LEGEND_ROW = 17
 _POINTS = 250
+_TITLE_LETTERS, _LEGEND_LETTERS = 34, 40
 
 
 @dataclasses.dataclass
@@ -102,7 +103,7 @@ def chart(title, series, *, x_label, y_label, x_range=None, y_range=None):
     spoken = html.escape(f"{title}: {y_label} by {x_label}; " + ", ".join(curve.name for _, curve in named))
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" aria-label="{spoken}">',
-        f'<text class="title" x="{_LEFT}" y="18">{html.escape(title)}</text>',
+        f'<text class="title" x="{_LEFT}" y="18">{html.escape(shortened(title, _TITLE_LETTERS))}</text>',
     ]
     parts += _axes(x_range, y_range, across, down, x_label, y_label)
     parts.append(f'<svg x="0" y="0" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}">')
@@ -112,6 +113,18 @@ def chart(title, series, *, x_label, y_label, x_range=None, y_range=None):
     for row, (place, curve) in enumerate(named):
         parts += _legend(curve, place if curve.style is None else curve.style, HEIGHT + 6 + _LEGEND_ROW * row)
     return "".join([*parts, "</svg>"])
+
+
+def shortened(text, most):
+    """A text of at most `most` letters, its middle left out: names differ at their ends.
+
+    >>> shortened("windowed_logistic_regression", 11)
+    'windo…ssion'
+    """
+    if len(text) <= most:
+        return text
+    half = (most - 1) // 2
+    return f"{text[: most - 1 - half]}…{text[len(text) - half :]}"
 
 
 def _finite(series):
@@ -218,4 +231,5 @@ def _legend(series, style, y):
     else:
         dash = f' stroke-dasharray="{_dash(style)}"' if _dash(style) else ""
         swatch = f'<path class="curve" style="stroke:var({colour})" d="M{_LEFT} {y - 4}h26"{dash}/>'
-    return [swatch, f'<text class="legend" x="{_LEFT + 33}" y="{y}">{html.escape(series.name)}</text>']
+    name = html.escape(shortened(series.name, _LEGEND_LETTERS))
+    return [swatch, f'<text class="legend" x="{_LEFT + 33}" y="{y}">{name}</text>']

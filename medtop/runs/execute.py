@@ -6,7 +6,9 @@ import logging
 
 import keras
 
+import medtop
 from medtop.data.checks import check_splits, first_look, patients_of
+from medtop.evaluation.clinical import calibration_in_brief
 from medtop.evaluation.patients import PatientEvaluation
 from medtop.files.errors import DataError
 from medtop.model.multitask import build_model
@@ -187,11 +189,30 @@ def _report(run, plan, results, step):
         baselines=results.baselines.get(split),
         uncalibrated={task: results.calibrations[task].uncalibrated(scores) for task, (scores, _) in models.items()},
         comparison=results.comparison[split],
+        calibration={task: calibration_in_brief(*pair, seed=plan.options.seed) for task, pair in models.items()},
         train_log=[*read_log(run.log_file), *read_log(run.eval_log_file)],
         manifest=next(iter(info.source_manifests), None),
+        model=_model_facts(plan, results),
         facts=facts,
         notes=results.baseline_reasons,
     )
+
+
+def _model_facts(plan, results):
+    """What the paragraph on methods says of the model and its evaluation."""
+    return {
+        "version": medtop.__version__,
+        "parts": {"only": "wide", "stack": "both"}.get(plan.options.wide, "encoder"),
+        "wide_days": plan.config.wide_days,
+        "layers": plan.config.num_hidden_layers,
+        "width": plan.config.hidden_size,
+        "embeddings": plan.config.embeddings,
+        "tasks": [task.name for task in plan.tasks],
+        "seed": plan.options.seed,
+        "num_bootstrap": plan.options.num_bootstrap,
+        "calibration": [calibration.method for calibration in results.calibrations.values()],
+        "baselines": list(results.baselines.get(results.split, {})),
+    }
 
 
 def _evaluate_only(plan, run, evaluation):

@@ -9,10 +9,14 @@ import pytest
 
 from medtop.evaluation import metrics as evaluation
 from medtop.evaluation.calibration import fit_calibration
+from medtop.evaluation.clinical import calibration_in_brief
+from medtop.evaluation.marks import add_marks
 from medtop.evaluation.predictions import Predictions, sigmoid
 from medtop.reporting import svg as charts
 from medtop.reporting.curves import reliability
+from medtop.reporting.methods import methods_text
 from medtop.reporting.page import write_report
+from medtop.reporting.result_table import result_table
 
 HOSTILE = '<script>alert("x")</script>&\'"'
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -148,7 +152,7 @@ def test_page_needs_nothing_from_outside(page):
 def test_page_holds_every_section_and_its_numbers(page):
     reader = read(page)
     words = " ".join(reader.words)
-    for heading in ("Results", "Plots by label", "Training", "Cohort", "What was dropped", "Labels by split"):
+    for heading in ("Results", "Calibration", "Curves by label", "Training", "Cohort", "What was dropped"):
         assert heading in words
     for text in (
         "Split valid",
@@ -157,16 +161,18 @@ def test_page_holds_every_section_and_its_numbers(page):
         "10.0%",
         "75.0%",
         "2001-01-01",
-        "No curves: one class only.",
+        "empty: no curves, one class only.",
+        "Labels by split",
+        "Methods, ready to paste",
         "complications empty: only negatives among the known labels",
         "masked_lm: n 9, loss 1.000",
     ):
         assert text in words, text
     links = {value[1:] for name, value in reader.attributes if name == "href"}
     assert links == {value for name, value in reader.attributes if name == "id"}
-    # two labels with curves, three charts each; training: loss, the hostile one, roc_auc
+    # two labels with curves and a calibration plot each; training: loss, the hostile one, roc_auc
     titles = re.findall(r'<text class="title"[^>]*>([^<]*)', page)
-    assert [titles.count(title) for title in ("ROC", "Precision and recall", "Calibration")] == [2, 2, 2]
+    assert [titles.count(title) for title in ("ROC", "Precision and recall", "MACE_365")] == [2, 2, 1]
     assert titles.count("loss") == 1 and titles.count("roc_auc") == 1 and "broken_loss" not in titles
 
 
@@ -252,3 +258,61 @@ def test_thinned_curves_keep_ends_and_jumps():
 )
 def test_ticks_are_round_numbers(low, high, ticks):
     assert charts.nice_ticks(low, high) == pytest.approx(ticks)
+
+
+def test_what_must_not_be_missed_comes_first(tmp_path):
+    """A label of few events and a calibration that is off stand before the results, and are marked in the tables."""
+    predictions = predictions_of(600, labels=("a", "b"))
+    predictions.targets[:, 1] = np.arange(600) < 5
+    probabilities = predictions.probabilities**2  # too low
+    entry = evaluation.evaluate(predictions, probabilities, num_bootstrap=20)
+    metrics = {"test": {"complications": entry}}
+    add_marks(metrics, {})
+    brief = calibration_in_brief(predictions, probabilities, num_bootstrap=100)
+    path = tmp_path / "report.html"
+    results = {"complications": (predictions, probabilities)}
+    write_report(path, title="r", metrics=metrics, split="test", results=results, calibration={"complications": brief})
+    page = path.read_text(encoding="utf-8")
+    first = page[page.index('id="attention"') : page.index('id="results"')]
+    assert "complications b: 5 positives in test" in first and "a: calibration is off: " in first
+    ratio = brief["a"]["observed_expected"]
+    expected = predictions.targets[:, 0].sum() / probabilities[:, 0].sum()
+    assert ratio["value"] == pytest.approx(expected) and ratio["low"] > 1
+    assert f"O : E {expected:.3f}" in first and "⚠ 5" in page and page.count('class="off"') >= 2
+    probabilities = np.clip(predictions.targets * 0 + predictions.targets.mean(0), 0, 1)  # right in the large
+    brief = calibration_in_brief(predictions, probabilities, num_bootstrap=100)
+    assert brief["a"]["observed_expected"]["low"] <= 1 <= brief["a"]["observed_expected"]["high"]
+
+
+def test_the_main_table_draws_where_the_numbers_are():
+    """Model and rival of one label on the scale of the axis: positions by hand."""
+    entry = {"value": 0.8, "low": 0.7, "high": 0.9}
+    rival = {"t": {"a": {"roc_auc": {"value": 0.6, "low": 0.55, "high": 0.65}}}}
+    comparison = {
+        "baselines": {"r": rival},
+        "differences": {"r": {"t": {"a": {"difference": 0.2, "low": 0.1, "high": 0.3, "p_value": 0.01}}}},
+    }
+    tasks = {"t": {"a": {"roc_auc": entry, "n": 10, "positives": 4}}}
+    page = result_table(tasks, comparison)
+    low, high = 0.49, 0.91  # 0.5 and the largest number, and a hundredth around them
+    across = lambda value: 6 + (value - low) / (high - low) * 258  # noqa: E731
+    assert f'<rect class="model" x="{across(0.8) - 3.5:.1f}"' in page
+    assert f'<circle class="rival" cx="{across(0.6):.1f}"' in page
+    assert f"M{across(0.7):.1f} 8.0H{across(0.9):.1f}" in page
+    assert "0.800 [0.700,\u00a00.900]" in page and "+0.200 [+0.100,\u00a0+0.300]" in page and "0.010" in page
+
+
+def test_methods_say_what_was_done():
+    manifest = {
+        "patients_in": 10,
+        "patients_out": 8,
+        "patients_dropped": {"outside_period": 2},
+        "source": {"name": "s"},
+    }
+    manifest |= {"prediction_times": {"index": "random_visit"}, "splits": {"train": {"patients": 8}}}
+    manifest["split_by"] = {"by": "time", "valid_from": "2011-01-01", "test_from": "2012-01-01"}
+    model = {"version": "1", "parts": "wide", "wide_days": (31, 92), "seed": 3, "tasks": ["t"], "split": "test"}
+    text = methods_text(manifest, model | {"num_bootstrap": 1000, "calibration": ["platt"]})
+    assert "8 were analysed; 2 were left out (outside period 2)" in text and "test from 2012-01-01" in text
+    assert "transformer" not in text and "within 31, 92 days" in text and "1,000 bootstrap samples" in text
+    assert "transformer" in methods_text({}, model | {"parts": "encoder", "layers": 2}) and methods_text({}, {}) == ""
