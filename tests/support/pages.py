@@ -133,7 +133,7 @@ def attribution_pages(path, patients_path):
     contributions = contributions_of(patients, tokens, 2)
     groups = {
         "sex": np.array(["F", "M", ""] * 10, object),
-        "age_band": np.array(["40-49", "50-59", "60-69"] * 10, object),
+        "age_band": np.array(["18-44", "45-64", "85+"] * 10, object),
     }
     rows = importance(contributions, groups, num_bootstrap=20)
     labels = [("complications", LONG), ("complications", HOSTILE)]
