@@ -7,6 +7,7 @@ import dataclasses
 
 import numpy as np
 
+from medtop.cohort.date_shift import shift_times
 from medtop.cohort.given_tables import read_text_table
 from medtop.cohort.meds_labels import is_meds, read_meds_labels
 from medtop.cohort.splits import uniform
@@ -309,6 +310,7 @@ def _read_times(connection, stamp, dates, labels, instants=False):
     if taken:
         connection.execute("UPDATE read_times SET bare = true")
     connection.execute(f"DELETE FROM read_times WHERE {sentinel} OR {future}")
+    shift_times(connection)
     values = "".join(f", label_{number}" for number in range(len(labels)))
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE cohort_times AS SELECT patient_index, epoch(time)::BIGINT AS time, "

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from medtop.cohort import manifest as manifests
 from medtop.cohort.build import build_cohort
+from medtop.cohort.date_shift import shift_stays
 from medtop.cohort.endpoints import SHIPPED
 from medtop.cohort.medbert_layout import build_medbert
 from medtop.cohort.meds_labels import label_files
 from medtop.cohort.splits import SPLITS
 from medtop.files import staging
+from medtop.files.errors import DataError
+from medtop.files.keys import read_key
 from medtop.files.options import at_least, compared, option
 from medtop.files.sql import open_database
 from medtop.sources import load_stays, parse_columns
@@ -26,6 +29,9 @@ OUTPUTS = (
     "manifest.json",
 )
 """Everything that may stand under a prefix; the manifest comes last."""
+SHIFTED = (
+    "dates were moved by each patient's own secret number of days; dates of the whole table are as they were before"
+)
 ON_DISK_BYTES = 1 << 30
 """Input from this size on keeps its tables in a compressed database file rather than in memory."""
 ONE_THREAD_BYTES = 1 << 28
@@ -53,6 +59,12 @@ class CohortInput:
     threads: int = option(
         0, "Threads of the database, 0 = one for small input, else one a core.", rule=at_least(0), compared=False
     )
+    shift_dates: bool = option(
+        False,
+        "Move all dates of a patient by the secret number of days of --key_file, as deidentify_notes.py does.",
+        compared=False,
+    )
+    key_file: str = option("", "With --shift_dates: the key of deidentify_notes.py, mode 0600.", compared=False)
     rules: Rules = dataclasses.field(default_factory=Rules, metadata={"compared": False})  # flags of their own
 
 
@@ -67,12 +79,27 @@ def settings_of(source, options):
     settings |= {name: full(settings[name]) for name in ("subject_ids", "vocabulary", "code_table", "sites")}
     if options.prediction_times:
         settings["prediction_times"] = ",".join(map(full, options.prediction_times.split(",")))
+    if source.shift_dates:  # named only where it is used: runs of before stay the same runs
+        settings["shift_dates"] = _key(source, ()).digest("fingerprint").hex()[:16]
     settings["splits"] = options.splits if options.splits in SPLITS else full(options.splits)
     settings |= {
         name: full(settings[name]) if Path(settings[name]).suffix else settings[name]
         for name in ("endpoints", "code_map")
     }
     return settings
+
+
+def _key(source, outputs):
+    """The key of `--shift_dates`, None without.
+
+    Raises:
+        DataError: where one flag comes without the other; see `medtop.files.keys.read_key`.
+    """
+    if source.shift_dates != bool(source.key_file):
+        raise DataError(
+            "--shift_dates needs --key_file" if source.shift_dates else "--key_file has no effect without --shift_dates"
+        )
+    return read_key(source.key_file, outputs) if source.shift_dates else None
 
 
 def preprocess(source, options, prefix, overwrite=False, dry_run=False, progress=None):
@@ -93,6 +120,7 @@ def preprocess(source, options, prefix, overwrite=False, dry_run=False, progress
     Raises:
         DataError: for bad input, options that do not fit, or outputs of another run.
     """
+    _key(source, [Path(prefix).parent])
     settings = settings_of(source, options)
 
     def make(folder, write):
@@ -117,6 +145,9 @@ def _run(source, options, settings, folder, write, progress):
         )
         if progress:
             progress("rows read", report.rows_in)
+        if (key := _key(source, ())) is not None:
+            report.counts.update(shift_stays(connection, key))
+            report.notes.append(SHIFTED)
         if options.layout == "medbert":
             result = build_medbert(
                 connection, folder, options.vocabulary, options.subset_size, options.seed, write, progress

@@ -131,7 +131,8 @@ def _changed(file, known):
     return not Path(file).is_file() or fingerprint(file, "sha256" in known) != known
 
 
-def _lock(file, prefix):
+def lock(file, prefix):
+    """Locks an open file for this process until it ends; a `DataError` where another one has it."""
     if fcntl is None:
         return
     try:
@@ -149,8 +150,8 @@ def staging(prefix):
     """
     folder = _folder(prefix)
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        _lock(lock, prefix)
+    with open(folder / "lock", "w") as lock_file:
+        lock(lock_file, prefix)
         for entry in folder.iterdir():  # what a killed run has left
             if entry.name not in ("lock", _MOVING):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -169,9 +170,9 @@ def clear_left(prefix):
     folder = _folder(prefix)
     if not folder.exists():
         return
-    with open(folder / "lock", "w") as lock:
+    with open(folder / "lock", "w") as lock_file:
         try:
-            _lock(lock, prefix)
+            lock(lock_file, prefix)
         except DataError:  # another process is at work here
             return
         shutil.rmtree(folder)

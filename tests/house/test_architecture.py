@@ -64,6 +64,9 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "convert": Room(ANY),
     "runs": Room(TENSORFLOW, light="model_card evaluate explain plan", plain="model_card"),
     "entities": Room(TENSORFLOW, light="*", plain="convert tables formats tags documents"),
+    "deidentification": Room(
+        TENSORFLOW, light="*", plain="rules dates views roster detect removal surrogates scores report generated"
+    ),
     "grid": Room(NONE),
     "cli": Room(TENSORFLOW, light="*", plain="commands quiet"),
 }

@@ -1,0 +1,129 @@
+"""Looking at an output again, as if for the first time; what is left is told by its place, never by its text."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from medtop.deidentification.notes_files import Columns, Notes
+from medtop.deidentification.roster import MISTYPED
+from medtop.files.errors import DataError
+
+AUDIT = "audit.jsonl"
+_PIECE = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Leak:
+    """An identifier that is still there.
+
+    Attributes:
+        place: file, and row of the note, line of a file, or number of a file in order.
+        start, end: code points within it.
+        type, source: as of `medtop.deidentification.detect.Finding`.
+    """
+
+    place: str
+    start: int
+    end: int
+    type: str
+    source: str
+
+    def __str__(self):
+        return f"{self.place}: characters {self.start}-{self.end}: {self.type} ({self.source})"
+
+
+def look_again(output, machine, more_files=()):
+    """The `Leak`s of an output folder.
+
+    Rules, roster and model look at each text; what they find within a replacement that the audit names is no leak,
+    unless the roster finds it. The roster also looks at ids, kept columns, names of files, and `more_files`, rules too.
+
+    Args:
+        output: the folder.
+        machine: `medtop.deidentification.run.Parts`.
+        more_files: paths of text files.
+
+    Raises:
+        DataError: for an output without its audit, or with another number of notes.
+    """
+    output, leaks = Path(output), []
+    notes = _notes_of(output, machine)
+    places = _audit_places(output / AUDIT)
+    for row, document, values in notes.rows():
+        expected = next(places, None)
+        if expected is None:
+            raise DataError(f"{output / AUDIT}: expected a line for each note, found none for row {row}")
+        marked = machine.model([document])[0]
+        for item in machine.detector.find(document.text, document.patient_id, marked):
+            if machine.remover.policy.removes(item.type, machine.remover.replace) and _left(
+                document.text, item, expected
+            ):
+                leaks.append(Leak(f"note {row}", item.start, item.end, item.type, item.source))
+        texts = (
+            [document.document_id, *(str(value) for name, value in values.items() if name != notes.names["text"])]
+            if values
+            else [document.document_id]
+        )
+        for text in texts:
+            leaks += [
+                Leak(f"note {row}: id or kept column", start, end, kind, source)
+                for start, end, kind, source in machine.detector.roster.find(text)
+            ]
+    if next(places, None) is not None:
+        raise DataError(f"{output / AUDIT}: expected as many notes as in the output, found more")
+    for path in more_files:
+        leaks += _look_at_file(Path(path), machine)
+    return leaks
+
+
+def _notes_of(output, machine):
+    name = {"parquet": "notes.parquet", "csv": "notes.csv", "folder": "notes"}[machine.notes.kind]
+    if machine.notes.kind == "folder":
+        return Notes(output / name)
+    used = {what: header or "" for what, header in machine.notes.names.items()}
+    return Notes(output / name, Columns(used["text"], used["document"], used["patient"], machine.notes.columns.keep))
+
+
+def _audit_places(path):
+    """Yields for each note the list of (start, end) of what was put in."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            places = None
+            for line in file:
+                entry = json.loads(line)
+                if "removed" in entry:
+                    if places is not None:
+                        yield places
+                    places = []
+                else:
+                    places.append((entry["new_start"], entry["new_end"]))
+            if places is not None:
+                yield places
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected the audit of a run, found none") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(f"{path}: expected the audit of a run, received another content") from None
+
+
+def _left(text, item, places):
+    """Whether a finding reaches a letter or digit that is no replacement, or is a value of the roster."""
+    if item.source.startswith("roster") and item.source != MISTYPED:
+        return True
+    covered = [False] * (item.end - item.start)
+    for start, end in places:
+        if start < item.end and end > item.start:
+            for place in range(max(start, item.start), min(end, item.end)):
+                covered[place - item.start] = True
+    return any(letter.isalnum() and not done for letter, done in zip(text[item.start : item.end], covered, strict=True))
+
+
+def _look_at_file(path, machine):
+    """Leaks of a text file, line by line; each line of a vocabulary is a word."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for number, line in enumerate(file, 1):
+                for item in machine.detector.find(line[:_PIECE]):
+                    if item.type not in ("YEAR", "DATE") or item.source.startswith("roster"):
+                        yield Leak(f"{path}: line {number}", item.start, item.end, item.type, item.source)
+    except FileNotFoundError:
+        raise DataError(f"--verify_files: {path}: expected a file, found none") from None
