@@ -109,7 +109,11 @@ def deduplicate(settings, prefix, overwrite=False, progress=None):
     def make(folder, write):
         inputs = {str(Path(file).resolve()): staging.fingerprint(file) for file in files}
         work = _work_folder(prefix, plain, inputs)
-        manifest = _Run(settings, sources, work, folder, progress or (lambda *_: None)).run()
+        try:
+            manifest = _Run(settings, sources, work, folder, progress or (lambda *_: None)).run()
+        except DataError:  # the same input would end here again
+            shutil.rmtree(work)
+            raise
         if inputs != {str(Path(file).resolve()): staging.fingerprint(file) for file in files}:
             raise DataError(
                 "--input: expected files that stay as they are, received one that changed while it was read"

@@ -139,7 +139,7 @@ def read_batches(source, dropped, encoding="utf-8"):
     batch, characters = [], 0
     for path in source.files:
         for document in _read(path, source.name, dropped, encoding):
-            if (reason := _unusable(document.text)) is not None:
+            if (reason := _unusable(document)) is not None:
                 dropped[reason] += 1
                 continue
             batch.append(document)
@@ -151,7 +151,16 @@ def read_batches(source, dropped, encoding="utf-8"):
         yield batch
 
 
-def _unusable(text):
+def _unusable(document):
+    """One of `REASONS` for a document that was read, or None."""
+    text = document.text
+    names = f"{document.source}{document.document_id}{document.patient_id}{document.admission_id}{document.kind}"
+    try:  # JSON can hold halves of characters, which no file can
+        for said in (text, names):
+            if not said.isascii():
+                said.encode()
+    except UnicodeEncodeError:
+        return "not_utf8"
     if len(text) > LONGEST_DOCUMENT:
         return "too_long"
     if "\0" in text:

@@ -34,6 +34,9 @@ class VocabularySettings:
     lower_case: bool = option(True, "Lower-case and take accents off; --nolower_case for a cased vocabulary.")
     min_count: int = option(2, "Pieces that stand together less often are not joined.", rule=at_least(1))
     alphabet: int = option(1000, "Most characters; words with rarer ones take no part.", rule=at_least(1))
+    most_words: int = option(
+        400_000, "Distinct words that pieces are learned from, the most frequent ones; 2.5 kB each.", rule=at_least(1)
+    )
 
 
 def learn(settings):
@@ -55,10 +58,23 @@ def learn(settings):
     counts, number = count_words(texts, settings.lower_case)
     if not counts:
         raise DataError(f"--input_file: expected texts with words, received {number} without any")
+    number_of_words = len(counts)
+    counts = most_frequent(counts, settings.most_words)
     pieces = learn_pieces(counts, settings.vocab_size - len(SPECIAL_TOKENS), settings.min_count, settings.alphabet)
     vocabulary = Vocabulary((*SPECIAL_TOKENS, *pieces))
     vocabulary.write_text(settings.output_file)
-    return vocabulary, number, len(counts)
+    return vocabulary, number, number_of_words
+
+
+def most_frequent(counts, number):
+    """The `number` most frequent words of a dict word -> count, of equals the first ones by their letters.
+
+    >>> most_frequent({"b": 1, "a": 1, "c": 2}, 2)
+    {'c': 2, 'a': 1}
+    """
+    if len(counts) <= number:
+        return counts
+    return dict(heapq.nsmallest(number, counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def count_words(batches, lower_case, most_words=MOST_WORDS):

@@ -229,7 +229,7 @@ def test_bad_input(tmp_path, run_script, monkeypatch):
     (tmp_path / "c.csv").write_text("ROW_ID,NOTE\n1,a\n")
     result = run_script(script, f"--input={tmp_path / 'c.csv'}", f"--output_prefix={tmp_path / 'x'}")
     assert result.returncode == 1 and "expected a column of texts" in result.stderr
-    assert not list(tmp_path.glob("x*"))
+    assert not list(tmp_path.glob("x*")) and not list(tmp_path.glob(".x*"))
 
 
 def test_what_is_no_document_is_counted(tmp_path, run_script, monkeypatch):
@@ -249,7 +249,7 @@ def test_what_is_no_document_is_counted(tmp_path, run_script, monkeypatch):
         b"5,18,6,someday,,Radiology,,second note\n"
     )
     (tmp_path / "j.jsonl").write_text(
-        '{"text": "from json"}\nnot json\n{"text": "' + "x" * 2000 + '"}\n{"text": null}\n'
+        '{"text": "from json"}\nnot json\n{"text": "' + "x" * 2000 + '"}\n{"text": null}\n{"text": "\\ud800"}\n'
     )
     inputs = f"--input=notes={tmp_path / 'n.csv'},papers={folder},web={tmp_path / 'j.jsonl'}"
     result = run_script("preprocessing/deduplicate_notes.py", inputs, f"--output_prefix={tmp_path / 'o'}")
@@ -258,7 +258,7 @@ def test_what_is_no_document_is_counted(tmp_path, run_script, monkeypatch):
     assert manifest["left_out"] == {
         "notes": {"marked_as_error": 1, "no_patient": 1, "not_utf8": 1, "time_unreadable": 1},
         "papers": {"no_text": 1, "not_utf8": 1, "too_long": 1},
-        "web": {"no_text": 1, "not_json": 1, "too_long": 1},
+        "web": {"no_text": 1, "not_json": 1, "not_utf8": 1, "too_long": 1},
     }
     rows = pq.read_table(tmp_path / "o.notes.train.parquet")
     assert rows["text"].to_pylist() == [

@@ -540,3 +540,13 @@ def test_all_of_unicode_against_huggingface(lower_case):
     ]
     assert len(differing) < 800 and not [letter for letter in differing if ord(letter) < 0x600]
     assert {unicodedata.category(letter)[0] for letter in differing} <= set("CPMS"), "no letter and no digit"
+
+
+def test_rare_words_beyond_a_number_take_no_part(tmp_path):
+    path = tmp_path / "n.notes.train.parquet"
+    texts = ["fever fever fever cough cough zzzz"] * 3
+    table = {"patient_id": ["a"] * 3, "admission_id": list("123"), "prediction_time": [0] * 3, "text": texts}
+    pq.write_table(pa.table(table), path)
+    settings = VocabularySettings(str(path), str(tmp_path / "v.txt"), vocab_size=200, most_words=2)
+    vocabulary, _, words = learn(settings)
+    assert words == 3 and "fever" in vocabulary.ids and "cough" in vocabulary.ids and "z" not in vocabulary.ids
