@@ -13,7 +13,7 @@ import numpy as np
 
 from medtop.cohort import labels as labelling
 from medtop.cohort import prediction_times as timing
-from medtop.cohort.codes import roll_up
+from medtop.cohort.codes import MANY, MISSING, roll_up
 from medtop.cohort.division import divide
 from medtop.cohort.endpoint_codes import match_endpoints
 from medtop.cohort.endpoints import read_endpoints
@@ -104,6 +104,12 @@ class Options(SplitOptions):
     )
     long_stay_within_days: int = option(365, "How far away the next stay may begin.", rule=at_least(1))
     code_map: str = option("none", "Roll codes up: none, first3 (categories), or a file of two columns from,to.")
+    code_map_many: str = option(
+        "refuse", "A code with several targets in --code_map: refused, all of them, or the file's first.", choices=MANY
+    )
+    code_map_missing: str = option(
+        "keep", "A code without a target in --code_map: kept as it is, or no token.", choices=MISSING
+    )
     vocabulary: str | None = None  # file of a frozen vocabulary; None fits one. Not a flag, like the next one
     min_code_count: int = option(2, "Codes rarer than this in the training split become [UNK].", rule=at_least(1))
     subset_size: int = 0  # patients to keep, 0 for all
@@ -195,7 +201,9 @@ class _Builder:
         self.tasks = self._tasks()
         codes, code_rows = load_codes(connection)
         self.found = match_endpoints(self.endpoints, codes, code_rows, options.code_table) if self.endpoints else None
-        self.rolled = roll_up(connection, codes, code_rows, options.code_map)
+        self.rolled = roll_up(
+            connection, codes, code_rows, options.code_map, options.code_map_many, options.code_map_missing
+        )
         self.tally = Tally(self.tasks, len(self.rolled.names), options.horizons)
         fixed = Vocabulary.read(options.vocabulary) if options.vocabulary else None
         if fixed is not None and fixed.is_medbert:
@@ -250,7 +258,9 @@ class _Builder:
     def _first_pass(self):
         self.after_death = rows_after_death(self.connection)
         for rows in sorted_rows(self.connection, self.options.visit, self.acquired, living=self.after_death[0] > 0):
-            visits = build_visits(rows, self.options.visit, self.rolled.places, len(self.rolled.names), self.found)
+            visits = build_visits(
+                rows, self.options.visit, self.rolled.places, len(self.rolled.names), self.found, self.rolled.starts
+            )
             choice = self._choose(visits)
             splits = self.splits[visits.patients]
             self.tally.add_patients(visits, choice, splits)

@@ -99,7 +99,10 @@ def default_manifest(report, cohort, options, settings):
             "given": options.vocabulary,
             "share_of_codes_known": cohort.known_codes,
         },
-        "roll_up": cohort.roll_up,
+        "roll_up": {
+            **cohort.roll_up,
+            **({"tokens_added": tally.tokens_added} if cohort.roll_up.get("many") == "all" else {}),
+        },
         **({"endpoints": cohort.endpoint_codes.to_dict()} if cohort.endpoint_codes else {}),
         "statements": _statements(report, cohort, options),
     }

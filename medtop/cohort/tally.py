@@ -28,7 +28,7 @@ class Tally:
         self.rows = self.rows_out = self.rows_merged = self.overlaps = self.births_later = 0
         self.patient_rows = np.zeros(len(PATIENT_REASONS), np.int64)
         self.patients = np.zeros(len(PATIENT_REASONS), np.int64)
-        self.rows_later = 0
+        self.rows_later = self.tokens_added = self.rows_without_codes = 0
         self.time_reasons = np.zeros(len(PATIENT_REASONS), np.int64)
         size = (len(SPLITS), len(LABEL_REASONS))
         self.states = {task: np.zeros((len(names), *size), np.int64) for task, names in self.tasks.items()}
@@ -60,8 +60,13 @@ class Tally:
         np.maximum.at(until, choice.slots, choice.known_until)
         known = (visits.discharges <= until[visits.slots]) & (choice.reasons == 0)[visits.slots]
         codes = int(np.diff(visits.code_starts)[known].sum())
-        self.rows_out += codes
-        self.rows_merged += int(visits.row_counts[known].sum()) - codes
+        given, without = codes, 0
+        if visits.rows_with_new_codes is not None:  # a map gave rows several codes, or none
+            given, without = (int(v[known].sum()) for v in (visits.rows_with_new_codes, visits.rows_without_codes))
+        self.rows_out += given
+        self.tokens_added += codes - given
+        self.rows_without_codes += without
+        self.rows_merged += int(visits.row_counts[known].sum()) - given - without
         self.rows_later += int(visits.row_counts[~known & (choice.reasons == 0)[visits.slots]].sum())
         if choice.time_reasons is not None:
             self.time_reasons += np.bincount(choice.time_reasons, minlength=len(PATIENT_REASONS))
@@ -116,7 +121,8 @@ class Tally:
         dropped = {
             reason: int(rows) for reason, rows in zip(PATIENT_REASONS[1:], self.patient_rows[1:], strict=True) if rows
         }
-        return dropped | ({"after_prediction_time": self.rows_later} if self.rows_later else {})
+        others = {"after_prediction_time": self.rows_later, "code_not_in_map": self.rows_without_codes}
+        return dropped | {reason: rows for reason, rows in others.items() if rows}
 
     def patients_dropped(self):
         """Dict reason -> patients."""

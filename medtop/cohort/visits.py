@@ -101,6 +101,8 @@ class Visits:
         endpoint_codes: uint64 [S], bit k is set where the visit carries a code of endpoint k or of its history.
         endpoint_events: uint64 [S], the same for codes that count as a new event: no history, and hospital-acquired
             ones if asked.
+        rows_with_new_codes, rows_without_codes: int64 [S], rows that gave the visit a code, and that have none; None
+            where each row has one code.
     """
 
     patients: np.ndarray
@@ -112,6 +114,8 @@ class Visits:
     row_counts: np.ndarray
     endpoint_codes: np.ndarray
     endpoint_events: np.ndarray
+    rows_with_new_codes: np.ndarray | None = None
+    rows_without_codes: np.ndarray | None = None
 
     def __post_init__(self):
         self.admission_days = self.admissions // DAY
@@ -162,7 +166,7 @@ class Visits:
         return np.searchsorted(keys, asked, side="right") - self.starts[slots]
 
 
-def build_visits(rows, visit, code_places, num_codes, endpoints=None):
+def build_visits(rows, visit, code_places, num_codes, endpoints=None, code_starts=None):
     """Groups sorted rows into visits and merges codes repeated within one.
 
     Args:
@@ -171,6 +175,7 @@ def build_visits(rows, visit, code_places, num_codes, endpoints=None):
             it begins with the earliest admission and ends with the latest discharge).
         code_places: int32 [raw codes], place of each raw code in the list of rolled-up codes.
         num_codes: length of that list.
+        code_starts: int64 [raw codes + 1], where each raw code's places begin in `code_places`; None: one each.
         endpoints: `medtop.cohort.endpoint_codes.EndpointCodes` of the raw codes, or None: no code belongs to one.
 
     Returns:
@@ -186,8 +191,13 @@ def build_visits(rows, visit, code_places, num_codes, endpoints=None):
         admissions, discharges = rows.admissions[begins], rows.discharges[begins]
     row_counts = np.diff(np.append(begins, len(rows.codes)))
     visit_of_row = np.repeat(np.arange(len(begins)), row_counts)
-    codes = code_places[rows.codes]
-    first = first_places(visit_of_row, codes, num_codes)
+    if code_starts is None:
+        codes, visit_of_code = code_places[rows.codes], visit_of_row
+    else:
+        targets = np.diff(code_starts)[rows.codes]
+        codes = code_places[ranges(code_starts[rows.codes], targets)]
+        visit_of_code = np.repeat(visit_of_row, targets)
+    first = first_places(visit_of_code, codes, num_codes)
     visit_bits = visit_events = np.zeros(len(begins), np.uint64)
     if endpoints is not None:
         events = endpoints.event_bits[rows.codes]
@@ -202,12 +212,27 @@ def build_visits(rows, visit, code_places, num_codes, endpoints=None):
         starts=np.append(starts, len(begins)),
         admissions=admissions // MICROSECONDS,
         discharges=discharges // MICROSECONDS,
-        code_starts=offsets(np.bincount(visit_of_row[first], minlength=len(begins))),
+        code_starts=offsets(np.bincount(visit_of_code[first], minlength=len(begins))),
         codes=codes[first],
         row_counts=row_counts,
         endpoint_codes=visit_bits,
         endpoint_events=visit_events,
+        **({} if code_starts is None else _rows_by_code(targets, first, visit_of_row, len(begins))),
     )
+
+
+def _rows_by_code(targets, first, visit_of_row, visits):
+    """Rows of each visit that gave a new code, and that have no code: dict of int64 [S].
+
+    Args:
+        targets: int64 [R], codes of each row.
+        first: bool [sum(targets)], whether each is new in its visit.
+    """
+    gave = np.bincount(np.repeat(np.arange(len(targets)), targets)[first], minlength=len(targets)) > 0
+    return {
+        "rows_with_new_codes": np.bincount(visit_of_row[gave], minlength=visits),
+        "rows_without_codes": np.bincount(visit_of_row[targets == 0], minlength=visits),
+    }
 
 
 def _reduce(operation, values, begins):
