@@ -25,6 +25,9 @@ DONE, BAD_INPUT, FAULT, STOPPED, INTERRUPTED, BROKEN_PIPE = 0, 1, 70, 75, 130, 1
 _FULL_OR_LOCKED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EIO}
 """Refusals of the operating system that are the user's to repair even where no file is named."""
 
+_OUT_OF_MEMORY = {"OutOfMemoryException", "ResourceExhaustedError"}
+"""What DuckDB and TensorFlow raise where Python raises MemoryError; known by name, for neither is loaded here."""
+
 _MISSING = "must have a value other than None"
 """What absl says of a required flag."""
 
@@ -67,7 +70,10 @@ def _exit_code(main, arguments, argv, flag_values):
         return INTERRUPTED
     except OSError as error:
         return _refused(error)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, MemoryError) or type(error).__name__ in _OUT_OF_MEMORY:
+            about = " ".join(str(error).splitlines()[:1])[:200] or type(error).__name__
+            return _say(f"memory: expected more than this process may have, received: {about} (docs/scaling.md)")
         traceback.print_exc()
         return FAULT
 

@@ -38,6 +38,8 @@ def read_text_table(connection, path, name, required=()):
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {columns}, row_number() OVER () + 1 AS line FROM {source}"
         )
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         first = next((line.strip() for line in str(error).splitlines() if "Line:" in line), "")
         raise DataError(

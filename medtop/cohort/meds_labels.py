@@ -106,6 +106,8 @@ def _read_label(connection, files, label, place):
     try:
         relation = connection.sql(f"SELECT * FROM read_parquet({listed}, union_by_name = true) LIMIT 0")
         types = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         raise DataError(f"{files[0]}: expected a Parquet file of MEDS labels, received another content") from error
     has_values = "boolean_value" in types

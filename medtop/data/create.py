@@ -4,8 +4,10 @@ What differs from input to input is a `medtop.data.record_maker.RecordMaker`. Ch
 writing (`write`) does.
 """
 
+import contextlib
 import dataclasses
 import glob
+import os
 from pathlib import Path
 
 from medtop.data.description import SUFFIX, read_dataset, read_dataset_json, shard_names
@@ -13,6 +15,11 @@ from medtop.data.record_maker import RecordMaker
 from medtop.files.atomic import sha256
 from medtop.files.errors import DataError
 from medtop.files.options import check, compared
+
+try:
+    import fcntl
+except ImportError:  # Windows: two runs on one output are not noticed there
+    fcntl = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +73,45 @@ def write(dataset_plan):
     if not dataset_plan.done:
         from medtop.data.tfrecord import DatasetWriter  # loads TensorFlow
 
-        with DatasetWriter(maker.settings.output_file, maker.settings.num_shards, about) as writer:
+        output = maker.settings.output_file
+        with _alone(output), DatasetWriter(output, maker.settings.num_shards, about) as writer:
             writer.dropped = dict.fromkeys(maker.reasons, 0)
             writer.more_counts = dict.fromkeys(maker.counts, 0)
             for examples in maker.examples(dataset_plan.inputs, about):
                 writer.write(examples)
     return read_dataset(maker.settings.output_file)
+
+
+@contextlib.contextmanager
+def _alone(output_file):
+    """Holds `.<output_file>.lock` while a data set is written: two runs at once would mix their files.
+
+    Raises:
+        DataError: where another process is at work on the same output.
+    """
+    path = Path(output_file)
+    path = path.with_name(f".{path.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        try:
+            if fcntl is None:
+                break
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.lexists(path) and os.path.samestat(os.fstat(lock), os.lstat(path)):
+                break  # else another process has just ended and removed it
+        except BlockingIOError:
+            os.close(lock)
+            raise DataError(
+                f"{output_file}: expected no other run on this output, found one that is still writing"
+            ) from None
+        os.close(lock)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        os.close(lock)
 
 
 def find_inputs(pattern, what):

@@ -61,16 +61,20 @@ class DatasetWriter:
         with contextlib.ExitStack() as stack:
             self._temporary = [stack.enter_context(atomic_path(name)) for name in self.names]
             stack.callback(self._remove_earlier)  # runs before the renames above, because exits run backwards
-            self._writers = [tf.io.TFRecordWriter(str(name)) for name in self._temporary]
+            with self._writing():
+                self._writers = [tf.io.TFRecordWriter(str(name)) for name in self._temporary]
             self._stack = stack.pop_all()
         return self
 
     def write(self, examples):
         """Appends `medtop.data.record_maker.Examples`."""
         writers, lengths = self._writers, examples.lengths
-        for place, record in enumerate(encode_examples(examples.columns) if len(lengths) else (), sum(self.records)):
-            writers[place % len(writers)].write(record)
-            self.records[place % len(writers)] += 1
+        with self._writing():
+            for place, record in enumerate(
+                encode_examples(examples.columns) if len(lengths) else (), sum(self.records)
+            ):
+                writers[place % len(writers)].write(record)
+                self.records[place % len(writers)] += 1
         self.examples_in += len(lengths) if examples.examples_in is None else examples.examples_in
         for counted, more in ((self.dropped, examples.dropped), (self.more_counts, examples.counts)):
             for name, count in more.items():
@@ -83,6 +87,16 @@ class DatasetWriter:
         for task, counted in self.labels.items():
             known = examples.weights[task] > 0
             counted += [known.sum(axis=0), ((examples.labels[task] > 0.5) & known).sum(axis=0)]
+
+    @contextlib.contextmanager
+    def _writing(self):
+        """Turns TensorFlow's refusal to write (disk full, file too large, too many open files) into one line."""
+        try:
+            yield
+        except (tf.errors.OpError, OSError) as error:
+            about = str(getattr(error, "message", None) or error).rpartition("; ")[2].splitlines()[0]
+            hint = "; --num_shards asks for too many files" if "open files" in about else ""
+            raise DataError(f"{self.output_file}: expected room to write, received: {about:.200}{hint}") from error
 
     def _remove_earlier(self):
         """Makes way for the new files: an earlier description must never stand beside another dataset's files."""
@@ -99,8 +113,15 @@ class DatasetWriter:
 
     def __exit__(self, kind, value, trace):
         self._failed = kind is not None
-        for writer in self._writers:
-            writer.close()
+        try:
+            with self._writing():
+                for writer in self._writers:
+                    writer.close()
+        except DataError as error:
+            if kind is None:  # the disk is full: nothing of this appears
+                self._failed = True
+                self._stack.__exit__(type(error), error, error.__traceback__)
+                raise
         if kind is None:
             for name in self._temporary:  # before an earlier dataset goes, the new one is on the disk
                 with open(name, "rb+") as file:

@@ -26,6 +26,8 @@ def open_database(folder, memory_limit="2GB", threads=0, on_disk=False):
     try:
         try:
             connection.execute(f"SET memory_limit = {quote(memory_limit)}")
+        except duckdb.OutOfMemoryException:
+            raise
         except duckdb.Error as error:
             raise DataError(f"--memory_limit: expected a size such as 2GB, received {memory_limit!r}") from error
         connection.execute(f"SET temp_directory = {quote(folder / 'spill')}")

@@ -82,6 +82,8 @@ def _parquet(path, names, wanted_by):
             places = _places(path, [name.strip() for name in header], names, wanted_by)
             chosen = ", ".join(f'CAST("{header[place].replace(chr(34), chr(34) * 2)}" AS VARCHAR)' for place in places)
             rows = connection.execute(f"SELECT {chosen} FROM {source}").fetchmany(MOST_ROWS + 1)
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         raise DataError(
             f"{path}: expected a Parquet file, received another content ({str(error).splitlines()[0]})"

@@ -43,6 +43,8 @@ def write_table(folder, path, patients_file=None):
     try:
         with duckdb.connect() as connection:
             return _write(connection, files, Path(path), patients_file)
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         raise DataError(f"{folder}: expected YAIB's columns, received others ({str(error).splitlines()[0]})") from error
 

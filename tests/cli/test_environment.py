@@ -40,3 +40,36 @@ def test_the_c_locale(tmp_path):
     done = run(script, ["b.csv", "NA", "out", "0"], C_LOCALE, tmp_path)
     assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and done.stderr.isascii() and b"\\xe9" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b.csv"]
+
+
+class OutOfMemoryException(Exception):
+    """Named as DuckDB's."""
+
+
+class ResourceExhaustedError(Exception):
+    """Named as TensorFlow's."""
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OutOfMemoryException("a\nb"), ResourceExhaustedError("OOM")])
+def test_too_little_memory_is_one_line(capsys, error):
+    from absl import flags
+
+    from medtop.cli import commands
+
+    def main(_):
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        commands.run(main, argv=["script"], flag_values=flags.FlagValues())
+    printed = capsys.readouterr().err
+    assert end.value.code == 1 and printed.count("\n") == 1
+    assert printed.startswith("error: memory: expected more than this process may have, received: ")
+
+
+def test_preprocessing_with_too_little_memory(run_script, tmp_path):
+    (tmp_path / "a.csv").write_text("patient_id,admit,discharge,code\n" + "P1,2010-01-01,2010-01-03,I10\n" * 2000)
+    (tmp_path / "t.csv").write_text("patient_id,prediction_time\n" + "P1,2010-02-01\n" * 2000)
+    arguments = ["a.csv", "NA", "out", "0", "--prediction_times=t.csv", "--memory_limit=1MB"]
+    done = run_script("preprocessing/preprocess_pretrain_data.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "memory" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "t.csv"]
