@@ -64,7 +64,8 @@ class DedupSettings:
     unlisted_patients: str = option("refuse", "Patients who are not in the split file.", choices=("refuse", "use"))
     boilerplate: float = option(
         0.05,
-        f"Shingles in more than this share of the documents (and in {LEAST_BOILERPLATE}) weigh nothing; 1: all weigh.",
+        f"Shingles in more than this share of the documents (exact copies aside, and in {LEAST_BOILERPLATE}) weigh "
+        "nothing; 1: all weigh.",
         rule=Rule("a share above 0", lambda value: 0 < value <= 1),
     )
     boilerplate_lines: float = option(
@@ -181,14 +182,19 @@ class _Run:
         left_out, reused = self._store()
         table = read_table(self.work)
         sets = Sets(self.work, table.sizes)
-        boilerplate = frequent(sets, settings.boilerplate, LEAST_BOILERPLATE)
-        self.progress("frequent shingles", len(boilerplate))
         order = near_copies.order_of(table, settings.keep)
-        copies = near_copies.near_copies(table, sets, boilerplate, order, settings, self.folder)
+        exact = near_copies.exact_copies(table, order)
+        alone = np.ones(len(table), bool)
+        alone[exact[0]] = False
+        boilerplate = frequent(sets, settings.boilerplate, LEAST_BOILERPLATE, alone)
+        self.progress("frequent shingles", len(boilerplate))
+        copies = near_copies.near_copies(table, sets, boilerplate, order, exact, settings, self.folder)
         self.progress("copies", len(copies.dropped))
         lines = np.zeros(0, np.uint64)
         if settings.boilerplate_lines < 1:
-            lines = frequent(Sets(self.work, table.line_sizes, ".lines"), settings.boilerplate_lines, LEAST_BOILERPLATE)
+            lines = frequent(
+                Sets(self.work, table.line_sizes, ".lines"), settings.boilerplate_lines, LEAST_BOILERPLATE, alone
+            )
         kept = np.ones(len(table), bool)
         kept[copies.dropped] = False
         removed = self._write(kept, lines)
@@ -346,6 +352,10 @@ def summary_lines(manifest):
     )
     lines.append(f"weigh nothing: {manifest['boilerplate_shingles']:,} shingles of boilerplate")
     for name, said in (
+        (
+            "all_boilerplate",
+            "documents that are boilerplate throughout, of which only exact copies went (--boilerplate)",
+        ),
         ("cluster_full", "near copies kept because their cluster was full (--largest_cluster)"),
         ("buckets_capped", "places in crowded buckets, compared with the first 32 of the bucket only"),
     ):

@@ -29,7 +29,7 @@ class Copies:
     Attributes:
         dropped: int64 [D], document that goes; kept: int64 [D], the one whose copy it is.
         similarities: float64 [D]; exact: bool [D], whether the normal forms are equal.
-        counts: dict of `candidates`, `compared`, `buckets_capped`, `cluster_full`, `bands`, `rows`.
+        counts: dict of `candidates`, `compared`, `buckets_capped`, `cluster_full`, `all_boilerplate`, `bands`, `rows`.
     """
 
     dropped: np.ndarray
@@ -62,24 +62,25 @@ def exact_copies(table, order):
     return order[by_digest[same]], order[heads[same]]
 
 
-def near_copies(table, sets, boilerplate, order, settings, folder):
+def near_copies(table, sets, boilerplate, order, exact, settings, folder):
     """The `Copies` among all documents.
 
     Args:
+        exact: see `exact_copies`.
         table: `Table`; sets: `medtop.corpus.parts.Sets` of shingles.
         boilerplate: sorted uint64, shingles that weigh nothing.
         order: see `order_of`.
         settings: has `near`, `seed`, `largest_cluster`, `memory_limit`, `threads`.
         folder: for the database.
     """
-    gone, of = exact_copies(table, order)
+    gone, of = exact
     alone = np.ones(len(table), bool)
     alone[gone] = False
     rank = np.empty(len(table), np.int64)
     rank[order] = np.arange(len(table))
     bands, rows = choose_bands(settings.near)
     with open_database(folder, settings.memory_limit, settings.threads, on_disk=True) as connection:
-        _fill(connection, sets, boilerplate, alone, rank, MinHash(bands, rows, settings.seed))
+        nothing_left = _fill(connection, sets, boilerplate, alone, rank, MinHash(bands, rows, settings.seed))
         capped = _candidates(connection, bands)
         found, counts = _verify(connection, sets, boilerplate, order, settings, np.bincount(of, minlength=len(table)))
     near = np.array(found, np.float64).reshape(-1, 3)
@@ -93,7 +94,7 @@ def near_copies(table, sets, boilerplate, order, settings, folder):
         kept,
         similarities,
         np.append(final[of] == of, np.zeros(len(near), bool)),
-        {"bands": bands, "rows": rows, "buckets_capped": capped, **counts},
+        {"bands": bands, "rows": rows, "all_boilerplate": nothing_left, "buckets_capped": capped, **counts},
     )
 
 
@@ -104,7 +105,8 @@ def _through(gone, of, near):
 
 
 def _fill(connection, sets, boilerplate, alone, rank, minhash):
-    """Makes the table `bands` (band, bucket, rank of the document), band by band on disk."""
+    """Makes the table `bands` (band, bucket, rank of the document); returns how many documents are boilerplate only."""
+    nothing_left = 0
     connection.execute("CREATE TABLE bands (band UTINYINT, bucket UBIGINT, rank INTEGER)")
     for first, sizes, values in sets.parts():
         weighs = ~is_among(values, boilerplate)
@@ -112,6 +114,7 @@ def _fill(connection, sets, boilerplate, alone, rank, minhash):
         owners = np.repeat(np.arange(len(sizes)), sizes)[weighs]
         counts = np.bincount(owners, minlength=len(sizes))
         filled = np.flatnonzero(counts)
+        nothing_left += int(((counts == 0) & (sizes > 0) & alone[first : first + len(sizes)]).sum())
         if not len(filled):
             continue
         buckets = minhash.buckets(values[weighs], counts[filled])
@@ -121,6 +124,7 @@ def _fill(connection, sets, boilerplate, alone, rank, minhash):
         connection.register("rows", rows)
         connection.execute("INSERT INTO bands SELECT * FROM rows")
         connection.unregister("rows")
+    return nothing_left
 
 
 def _candidates(connection, bands):

@@ -163,30 +163,39 @@ class Sets:
         self._files = {}
 
 
-def frequent(sets, share, least):
+def frequent(sets, share, least, counted):
     """The values that stand in more than `share` of the sets, and in at least `least`: sorted uint64.
 
     Candidates come from a sample of documents spread evenly over all, of about `_SAMPLE` values, or as many as it takes
     to see a value of the wanted share `_SEEN` times; those seen half as often are counted in all documents, so that
     what is returned is exact.
+
+    Args:
+        sets: `Sets`.
+        share, least: see above.
+        counted: bool [N], which documents count: not exact copies, for a note that was copied is no boilerplate.
     """
-    total, number = int(sets.sizes.sum()), len(sets.sizes)
+    total, number = int(sets.sizes[counted].sum()), int(counted.sum())
     limit = max(share * number, least - 1)
     if number <= limit:
         return np.zeros(0, np.uint64)
     step = max(min(total // _SAMPLE, int(limit) // _SEEN), 1)
-    sample = [
-        values[np.repeat((np.arange(len(sizes)) + first) % step == 0, sizes)] for first, sizes, values in sets.parts()
-    ]
-    values = np.sort(np.concatenate(sample))
+    sampled = counted & (np.cumsum(counted) % step == 0)
+    values = np.sort(np.concatenate([values for values in _values_of(sets, sampled)]))
     starts = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, np.int64)
     candidates = values[starts[np.diff(starts, append=len(values)) > limit / step / 2]]
     counts = np.zeros(len(candidates), np.int64)
-    for _, _, part in sets.parts() if len(candidates) else ():
+    for part in _values_of(sets, counted) if len(candidates) else ():
         places = np.searchsorted(candidates, part)
         places = places[candidates[np.minimum(places, len(candidates) - 1)] == part]
         counts += np.bincount(places, minlength=len(candidates))
     return candidates[counts > limit]
+
+
+def _values_of(sets, wanted):
+    """Yields the values of the wanted documents (bool [N]) of each part."""
+    for first, sizes, values in sets.parts():
+        yield values[np.repeat(wanted[first : first + len(sizes)], sizes)]
 
 
 _SAMPLE, _SEEN = 1_000_000, 100

@@ -98,6 +98,13 @@ def test_a_filled_template_stays(tmp_path):
     texts = [written([*head, *(f"v{n}" for n in rng.integers(0, 10**6, 12))], rng) for _ in range(300)]
     path = write_jsonl(tmp_path / "t.jsonl", texts)
     assert run(tmp_path, path)[0]["kept"] == 300
+    copied = write_jsonl(tmp_path / "c.jsonl", [written(head, rng) + f" x{number}" for number in range(60)] + ["other"])
+    assert run(tmp_path, copied, "copied")[0]["hashes"]["all_boilerplate"] == 0
+    cuts = [head[n:] for n in range(60)]  # 60 texts that share a tail, each many times: the tail alone is boilerplate
+    same = write_jsonl(tmp_path / "s.jsonl", [" ".join(words) for words in cuts * 3])
+    manifest, _ = run(tmp_path, same, "same")
+    assert manifest["boilerplate_shingles"] == len(head[49:]) - 4
+    assert manifest["hashes"]["all_boilerplate"] == 11
     assert run(tmp_path, path, "all", boilerplate=1.0)[0]["kept"] == 1
     capped, _ = run(tmp_path, path, "capped", boilerplate=1.0, largest_cluster=100)
     assert (capped["hashes"]["cluster_full"], capped["kept"], capped["largest_cluster"]) == (199, 200, 100)
