@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags
 from medtop.cli.progress import progress_lines
-from medtop.corpus.deduplicate import DedupSettings, deduplicate, summary_lines
+from medtop.corpus.copies_report import summary_lines
+from medtop.corpus.deduplicate import DedupSettings, deduplicate
 from medtop.files.options import REQUIRED, option
 
 

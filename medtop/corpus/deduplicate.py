@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from medtop.cohort.splits import SPLITS, read_split_file
 from medtop.corpus import near_copies, parts
+from medtop.corpus.copies_report import manifest_of
 from medtop.corpus.documents import NO_TIME, find_sources, read_batches
-from medtop.corpus.minhash import chance_to_meet
 from medtop.corpus.parts import PartWriter, Sets, frequent, is_among, read_table
 from medtop.corpus.shingles import MOST_SHINGLE, line_codes
 from medtop.files import staging
@@ -199,7 +199,7 @@ class _Run:
         kept[copies.dropped] = False
         removed = self._write(kept, lines)
         self._write_pairs(copies, table)
-        return _manifest(settings, table, copies, left_out, reused, len(boilerplate), len(lines), removed)
+        return manifest_of(settings, table, copies, left_out, reused, len(boilerplate), len(lines), removed)
 
     def _store(self):
         """Makes the parts; (dict source -> dict reason -> documents left out, parts of an earlier run)."""
@@ -282,87 +282,3 @@ def to_arrow(documents):
         "text": [document.text for document in documents],
     }
     return pa.table(rows, schema=SCHEMA)
-
-
-def _manifest(settings, table, copies, left_out, reused, shingles, lines, lines_removed):
-    near = np.zeros(len(table), np.int64)
-    exact = near.copy()
-    exact[copies.dropped[copies.exact]] = 1
-    near[copies.dropped[~copies.exact]] = 1
-    entries = []
-    for number, (source, kind) in enumerate(table.names):
-        for place, split in enumerate(SPLITS):
-            here = (table.groups == number) & (table.splits == place)
-            if here.any():
-                counts = {"documents": here.sum(), "exact": exact[here].sum(), "near": near[here].sum()}
-                entries.append(
-                    {"source": source, "kind": kind, "split": split} | {n: int(c) for n, c in counts.items()}
-                )
-    clusters = np.bincount(copies.kept, minlength=1)
-    train = SPLITS.index("train")
-    leaks = (table.splits[copies.dropped] == train) & (table.splits[copies.kept] != train)
-    bands, rows = copies.counts["bands"], copies.counts["rows"]
-    return {
-        "documents": len(table),
-        "words": int(table.words.sum()),
-        "left_out": left_out,
-        "kept": len(table) - len(copies.dropped),
-        "exact": int(exact.sum()),
-        "near": int(near.sum()),
-        "training_copies_of_held_out": int(leaks.sum()),
-        "largest_cluster": int(clusters.max(initial=0)),
-        "boilerplate_shingles": shingles,
-        "boilerplate_lines": lines,
-        "lines_removed": lines_removed,
-        "parts_reused": reused,
-        "hashes": {**copies.counts, "chance_to_meet_at_near": chance_to_meet(settings.near, bands, rows)},
-        "groups": entries,
-    }
-
-
-def summary_lines(manifest):
-    """The manifest as lines for a reader."""
-    total = manifest["documents"]
-    lines = [
-        f"documents: {total:,} in = {manifest['kept']:,} kept + {manifest['exact']:,} exact copies "
-        f"+ {manifest['near']:,} near copies (similarity {manifest['settings']['near']} or more)"
-    ]
-    for source, reasons in manifest["left_out"].items():
-        lines += [f"  {source}: left out while reading: {reason} {number:,}" for reason, number in reasons.items()]
-    by_kind = collections.defaultdict(collections.Counter)
-    for entry in manifest["groups"]:
-        by_kind[(entry["source"], entry["kind"])].update({n: entry[n] for n in ("documents", "exact", "near")})
-    for (source, kind), counts in sorted(by_kind.items(), key=lambda item: -item[1]["documents"])[:_MOST_KINDS]:
-        gone = counts["exact"] + counts["near"]
-        lines.append(
-            f"  {source}{f' / {kind}' if kind else ''}: {gone / counts['documents']:.1%} of {counts['documents']:,} "
-            f"dropped (exact {counts['exact']:,}, near {counts['near']:,})"
-        )
-    if len(by_kind) > _MOST_KINDS:
-        lines.append(f"  and {len(by_kind) - _MOST_KINDS} more kinds in the manifest")
-    lines.append(
-        f"training copies of validation and test notes removed: {manifest['training_copies_of_held_out']:,}"
-        + ("" if manifest["settings"]["splits"] else " (no --splits: all is training but what file names say)")
-    )
-    hashes = manifest["hashes"]
-    lines.append(
-        f"compared: {hashes['compared']:,} pairs exactly, of {hashes['candidates']:,} candidates "
-        f"({hashes['bands']} bands of {hashes['rows']}; a pair at the threshold is a candidate with probability "
-        f"{hashes['chance_to_meet_at_near']:.4f}); largest cluster {manifest['largest_cluster']:,}"
-    )
-    lines.append(f"weigh nothing: {manifest['boilerplate_shingles']:,} shingles of boilerplate")
-    for name, said in (
-        (
-            "all_boilerplate",
-            "documents that are boilerplate throughout, of which only exact copies went (--boilerplate)",
-        ),
-        ("cluster_full", "near copies kept because their cluster was full (--largest_cluster)"),
-        ("buckets_capped", "places in crowded buckets, compared with the first 32 of the bucket only"),
-    ):
-        lines += [f"{said}: {hashes[name]:,}"] if hashes[name] else []
-    if manifest["boilerplate_lines"]:
-        lines.append(f"lines removed: {manifest['lines_removed']:,} ({manifest['boilerplate_lines']:,} different ones)")
-    return lines
-
-
-_MOST_KINDS = 12

@@ -55,7 +55,7 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "corpus": Room(
         TENSORFLOW,
         light="*",
-        plain="documents shingles minhash parts near_copies deduplicate filters mixture make card",
+        plain="documents shingles minhash parts near_copies copies_report deduplicate filters mixture make card",
     ),
     "readmission": Room(TENSORFLOW, light="prepare files", plain="files tfidf"),
     "tabular": Room(TENSORFLOW, light="schema rows table_data options encoding yaib", plain="schema rows yaib"),
