@@ -11,20 +11,21 @@ import dataclasses
 
 import numpy as np
 
-from medtop.cohort import labels as labelling
 from medtop.cohort import prediction_times as timing
 from medtop.cohort.codes import MANY, MISSING, roll_up
 from medtop.cohort.division import divide
 from medtop.cohort.endpoint_codes import match_endpoints
 from medtop.cohort.endpoints import read_endpoints
-from medtop.cohort.example_columns import CODE_COLUMNS, EXAMPLE_COLUMNS, VISIT_COLUMNS, example_columns, example_groups
+from medtop.cohort.engines.parts import run_parts
+from medtop.cohort.example_columns import CODE_COLUMNS, EXAMPLE_COLUMNS, VISIT_COLUMNS
+from medtop.cohort.first_pass import FirstPass
 from medtop.cohort.pickled_lists import Chunk, SequenceWriter
 from medtop.cohort.sorted_rows import load_codes, load_patients, rows_after_death, sorted_rows, table_sizes
-from medtop.cohort.spill import ColumnFiles
+from medtop.cohort.spill import open_columns
 from medtop.cohort.split_options import SplitOptions, check_split_options
 from medtop.cohort.splits import SPLITS, write_splits
 from medtop.cohort.tally import Tally
-from medtop.cohort.visits import UNKNOWN_DAY, build_visits, ranges
+from medtop.cohort.visits import UNKNOWN_DAY, ranges
 from medtop.cohort.vocabulary import UNK_ID, Vocabulary
 from medtop.files.errors import DataError
 from medtop.files.options import at_least, option
@@ -112,6 +113,12 @@ class Options(SplitOptions):
     )
     vocabulary: str | None = None  # file of a frozen vocabulary; None fits one. Not a flag, like the next one
     min_code_count: int = option(2, "Codes rarer than this in the training split become [UNK].", rule=at_least(1))
+    num_parts: int = option(
+        1,
+        "Contiguous ranges of patients that are sorted and built one after another; the outputs are the same.",
+        rule=at_least(1),
+        compared=False,
+    )
     subset_size: int = 0  # patients to keep, 0 for all
     seed: int = option(0, "Seed of the split, of random visits and of the subset.", rule=at_least(0))
 
@@ -250,93 +257,27 @@ class _Builder:
         columns = {**EXAMPLE_COLUMNS, **VISIT_COLUMNS, **CODE_COLUMNS}
         for task in self.tasks:
             columns |= {f"labels_{task}": np.float32, f"weights_{task}": np.float32}
-        files = [ColumnFiles(self.folder, split, columns) for split in SPLITS]
-        for file in files:
-            stack.callback(file.close)
-        return files
+        return open_columns(stack, self.folder, columns)
 
     def _first_pass(self):
         self.after_death = rows_after_death(self.connection)
-        for rows in sorted_rows(self.connection, self.options.visit, self.acquired, living=self.after_death[0] > 0):
-            visits = build_visits(
-                rows, self.options.visit, self.rolled.places, len(self.rolled.names), self.found, self.rolled.starts
-            )
-            choice = self._choose(visits)
-            splits = self.splits[visits.patients]
-            self.tally.add_patients(visits, choice, splits)
-            order = np.argsort(splits[choice.slots], kind="stable")  # one split after another, patients in order
-            choice = dataclasses.replace(
-                choice,
-                slots=choice.slots[order],
-                times=choice.times[order],
-                known_until=choice.known_until[order],
-                given=None if choice.given is None else choice.given[order],
-            )
-            for split in range(len(SPLITS)):
-                low, high = np.searchsorted(splits[choice.slots], [split, split + 1])
-                for group in example_groups(visits, choice.slots[low:high]):
-                    self._add(visits, choice, split, slice(group.start + low, group.stop + low))
-            self.progress("rows", self.tally.rows)
+        first = FirstPass(
+            self.options,
+            self.tasks,
+            self.endpoints and len(self.endpoints.names),
+            self.found,
+            self.rolled,
+            self.patients,
+            self.division,
+            self.given,
+            self.latest_end,
+        )
+        run_parts(self.options.num_parts, first, self._rows, self.spilled, self.tally, self.folder, self.progress)
 
-    def _choose(self, visits):
-        options, deaths = self.options, self.patients.deaths[visits.patients]
-        splits, periods = self.splits[visits.patients], self.division.periods
-        inside = periods.inside(visits.discharge_days, splits[visits.slots]) if periods else None
-        if self.given:
-            in_period = (lambda days, slots: periods.inside(days, splits[slots])) if periods else None
-            choice = timing.given_times(visits, self.given, deaths, in_period)
-        elif options.index == "none":
-            choice = timing.last_visits(visits, inside)
-        elif options.index == "lineage":
-            choice = timing.lineage_visits(visits)
-        else:
-            hashes = self.patients.hashes[visits.patients, 1]
-            choice = timing.random_visits(visits, hashes, deaths, options.min_visits, inside)
-        for reason, patients in self.division.left_out.items():
-            choice = timing.leave_out(choice, patients[visits.patients], reason)
-        return choice
-
-    def _add(self, visits, choice, split, part):
-        slots, times, known_until = choice.slots[part], choice.times[part], choice.known_until[part]
-        columns = example_columns(visits, self.patients.births[visits.patients], slots, times, known_until)
-        labels = self._labels(visits, choice, part)
-        self.tally.add_examples(split, columns, labels)
-        if self.spilled:
-            for task, values in labels.items():
-                columns |= {f"labels_{task}": values.values, f"weights_{task}": values.weights}
-            self.spilled[split].append(columns)
-
-    def _labels(self, visits, choice, part):
-        options, slots = self.options, choice.slots[part]
-        ends, deaths = self.patients.observation_ends[visits.patients], self.patients.deaths[visits.patients]
-        boundaries = None
-        if self.division.periods:
-            known = self.division.periods.at_boundary(visits, self.splits[visits.patients], ends, deaths)
-            visits, ends, deaths, boundaries = (
-                known.visits,
-                known.observation_ends,
-                known.deaths,
-                known.boundaries[slots],
-            )
-        pairs = labelling.pair_up(visits, slots, choice.times[part], choice.known_until[part], boundaries)
-        result = {}
-        for task in self.tasks:
-            if self.given and task in self.given.tasks:
-                result[task] = labelling.given_labels(self.given.labels[task][choice.given[part]])
-            elif task == "complications":
-                result[task] = labelling.complications(
-                    pairs,
-                    len(self.endpoints.names),
-                    options.horizons,
-                    ends[slots],
-                    deaths[slots],
-                    self.latest_end,
-                )
-            elif options.long_stay_label == "any":
-                result[task] = labelling.long_stay_any(pairs)
-            else:
-                result[task] = labelling.long_stay_next(pairs, options.long_stay_within_days)
-        return result
+    def _rows(self, span):
+        """Sorted rows of the patients `span` (first, after), or of all for None."""
+        living = self.after_death[0] > 0
+        return sorted_rows(self.connection, self.options.visit, self.acquired, living=living, span=span)
 
     def _fit_vocabulary(self):
         counts = self.tally.code_counts[SPLITS.index("train")]

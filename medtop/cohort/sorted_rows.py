@@ -203,7 +203,7 @@ class Rows:
         return Rows(*(None if column[0] is None else np.concatenate(column) for column in columns))
 
 
-def sorted_rows(connection, visit="stay", acquired=False, living=False):
+def sorted_rows(connection, visit="stay", acquired=False, living=False, span=None):
     """Yields `Rows` of whole patients, in order of patient, visit and clinical order; ties within a visit by code, in
     Med-BERT's order by place in the input.
 
@@ -213,12 +213,16 @@ def sorted_rows(connection, visit="stay", acquired=False, living=False):
         visit: "stay", "discharge_date", or "medbert" (by discharge date, Med-BERT's order).
         acquired: also say which diagnoses were marked as not present on admission.
         living: leave out what `rows_after_death` counts.
+        span: (first, after): only patients of these places; None: all.
     """
     with_stays = first_row(connection, "SELECT count(stay_id) > 0 FROM stays")[0]
     extra = ", hash(stay_id) AS stay" * with_stays
     extra += ", coalesce(present_on_admission = 'N', false)::UTINYINT AS acquired" * acquired
     order = _ORDERS[visit].format(stay_id="stay_id," * with_stays)
-    kept = f"WHERE coalesce(NOT ({_AFTER_DEATH}), true)" if living else ""
+    tests = [f"coalesce(NOT ({_AFTER_DEATH}), true)"] * living
+    if span is not None:
+        tests.append(f"patient_index >= {int(span[0])} AND patient_index < {int(span[1])}")
+    kept = f"WHERE {' AND '.join(tests)}" if tests else ""
     reader = connection.sql(_SORTED_ROWS.format(extra=extra, order=order, living=kept)).to_arrow_reader(BATCH_ROWS)
     return whole_patients(_batch(batch, with_stays, acquired) for batch in reader if batch.num_rows)
 

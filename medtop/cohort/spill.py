@@ -1,6 +1,10 @@
 """Columns on disk between the two passes: appended batch by batch, read back in order. Memory holds no column."""
 
+import shutil
+
 import numpy as np
+
+from medtop.cohort.splits import SPLITS
 
 
 class ColumnFiles:
@@ -32,8 +36,29 @@ class ColumnFiles:
         dtype = self.dtypes[column]
         return np.frombuffer(self._files[column].read(count * dtype.itemsize), dtype)
 
+    def append_file(self, other):
+        """Appends what another `ColumnFiles` of the same columns holds."""
+        for column, file in self._files.items():
+            other._files[column].flush()
+            with open(other.paths[column], "rb") as source:
+                shutil.copyfileobj(source, file, 1 << 20)
+
     def close(self):
         """Closes the files and removes them."""
         for column, file in self._files.items():
             file.close()
             self.paths[column].unlink()
+
+
+def open_columns(stack, folder, columns):
+    """One `ColumnFiles` a split, closed and removed with the stack.
+
+    Args:
+        stack: contextlib.ExitStack.
+        folder: existing folder.
+        columns: dict column -> dtype.
+    """
+    files = [ColumnFiles(folder, split, columns) for split in SPLITS]
+    for file in files:
+        stack.callback(file.close)
+    return files

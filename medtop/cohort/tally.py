@@ -8,6 +8,19 @@ from medtop.cohort.labels import REASONS as LABEL_REASONS
 from medtop.cohort.prediction_times import REASONS as PATIENT_REASONS
 from medtop.cohort.splits import SPLITS
 
+SUMS = (
+    "rows",
+    "rows_out",
+    "rows_merged",
+    "overlaps",
+    "births_later",
+    "rows_later",
+    "tokens_added",
+    "rows_without_codes",
+)
+SUMS += ("patient_rows", "patients", "time_reasons", "code_counts", "examples", "split_patients", "lengths")
+"""Attributes of a `Tally` that add up over parts."""
+
 LENGTH_BINS = (0, 1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
@@ -39,6 +52,19 @@ class Tally:
         self.lengths = np.zeros((len(SPLITS), len(LENGTH_BINS)), np.int64)
         self.longest = np.zeros(len(SPLITS), np.int64)
         self._times = [[] for _ in SPLITS]
+
+    def add(self, other):
+        """Adds the sums of another `Tally` of the same tasks, codes and horizons (a part of the same cohort)."""
+        for name in SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("states", "positives"):
+            for task, values in getattr(other, name).items():
+                getattr(self, name)[task] += values
+        for task, values in other.ends.items():
+            self.ends[task] = self.ends[task] + values if task in self.ends else values
+        self.longest = np.maximum(self.longest, other.longest)
+        both = [[*own, *theirs] for own, theirs in zip(self._times, other._times, strict=True)]
+        self._times = [[min(times), max(times)] if times else [] for times in both]
 
     def add_patients(self, visits, choice, splits):
         """Counts a batch: what becomes of each patient and each row.
