@@ -18,7 +18,7 @@ ifneq ($(WHEELHOUSE),)
 PIP_FLAGS += --no-index --find-links=$(abspath $(WHEELHOUSE))
 endif
 
-.PHONY: help setup demo test test-slow test-extras lint wheelhouse clean
+.PHONY: help setup demo test test-slow test-extras mutation lint wheelhouse clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make test       the tests, under ten minutes on two cores"
 	@echo "make test-slow  kill loops, many processes, larger cohorts, under forty minutes"
 	@echo "make test-extras  what needs the extras [torch] and [onnx], which it installs"
+	@echo "make mutation   single-line changes of the core rooms, each against its room's tests; hours, resumable"
 	@echo "make lint       style"
 	@echo "make wheelhouse WHEELHOUSE=folder   collects every package, for a machine without internet"
 	@echo "make clean      removes .venv, caches and checkpoints/demo"
@@ -84,6 +85,11 @@ test-extras: $(STAMP)
 	  tests/entities tests/reporting/test_pages_in_browser.py \
 	  tests/serve/test_serving_docs.py tests/house/test_deploy.py tests/evaluation/test_clinical_peers.py \
 	  tests/evaluation/test_meds_files.py tests/evaluation/test_baselines.py::test_xgboost_is_its_own_with_the_settings_that_validation_chose tests/runs/test_wide_run.py
+
+# Not in CI. ROOM=splits,labels runs some of it; a second call goes on where the first one stopped (docs/mutation.md).
+mutation: $(STAMP)
+	nice -n 19 $(RUN) benchmarks/mutation.py $(if $(ROOM),--room=$(ROOM))
+	$(RUN) benchmarks/mutation.py --table
 
 lint: $(STAMP)
 	$(RUN) -m ruff check
