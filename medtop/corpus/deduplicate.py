@@ -20,6 +20,7 @@ from medtop.files import staging
 from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
 from medtop.files.options import REQUIRED, SEED, Rule, at_least, check, compared, option
+from medtop.files.sql import open_database
 from medtop.notes.options import ENCODINGS
 
 OUTPUTS = (*(f"notes.{split}.parquet" for split in SPLITS), "pairs.parquet", "manifest.json")
@@ -179,6 +180,8 @@ class _Run:
     def run(self):
         """The manifest, without `settings` and `inputs`."""
         settings = self.settings
+        with open_database(self.folder, settings.memory_limit, settings.threads):
+            pass  # a wrong limit is refused before hours of reading
         left_out, reused = self._store()
         table = read_table(self.work)
         sets = Sets(self.work, table.sizes)

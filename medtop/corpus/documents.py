@@ -30,7 +30,18 @@ LONGEST_DOCUMENT = 10_000_000
 NO_TIME = -(2**62)
 """Seconds of a document without a readable time."""
 
-REASONS = ("not_utf8", "nul_character", "marked_as_error", "no_text", "too_long", "not_json", "no_patient")
+REASONS = (
+    "not_utf8",
+    "not_in_encoding",
+    "nul_character",
+    "marked_as_error",
+    "no_text",
+    "too_long",
+    "not_json",
+    "no_patient",
+    "too_few_columns",
+    "too_many_columns",
+)
 """Why a document is left out while it is read."""
 
 COLUMNS = {

@@ -233,6 +233,10 @@ def test_bad_input(tmp_path, run_script, monkeypatch):
     assert result.returncode == 1 and "expected documents (notes), received none" in result.stderr
     result = run_script(script, f"--input={tmp_path / 'none.csv'}", f"--output_prefix={tmp_path / 'x'}")
     assert result.returncode == 1 and "found none" in result.stderr
+    (tmp_path / "one.jsonl").write_text('{"text": "a"}')
+    read = [f"--input={tmp_path / 'one.jsonl'}", f"--output_prefix={tmp_path / 'x'}"]
+    result = run_script(script, *read, "--memory_limit=much")
+    assert result.returncode == 1 and "--memory_limit: expected a size" in result.stderr
     (tmp_path / "c.csv").write_text("ROW_ID,NOTE\n1,a\n")
     result = run_script(script, f"--input={tmp_path / 'c.csv'}", f"--output_prefix={tmp_path / 'x'}")
     assert result.returncode == 1 and "expected a column of texts" in result.stderr
