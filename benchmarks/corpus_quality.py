@@ -1,8 +1,8 @@
 """What a near-copy of a held-out note in training does to the held-out numbers, and whether sentence order is learned.
 
-    python benchmarks/corpus_quality.py --work_dir=checkpoints/corpus_quality [--num_train_steps=1500]
+    python benchmarks/corpus_quality.py --work_dir=checkpoints/corpus_quality [--num_train_steps=500]
 
-Notes are generated: twelve sentences each, of words drawn at random from the fifty of their stage of the stay (six
+Notes are generated: twelve sentences each, of words drawn at random from the twenty of their stage of the stay (six
 stages, two sentences each), so that nothing but the order of the stages and which words belong to which stage can be
 learned. Each held-out note has a near-copy in training (2% of the words changed). Once only exact copies are removed
 (--near=1), once near ones (deduplicate_notes.py's default); the rest is the same: vocabulary, pairs by
@@ -26,7 +26,7 @@ from medtop.cli import commands, flags  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
 from medtop.files.options import REQUIRED, at_least, option  # noqa: E402
 
-STAGES, STAGE_WORDS, SENTENCES, WORDS = 6, 50, 12, 5
+STAGES, STAGE_WORDS, SENTENCES, WORDS = 6, 20, 12, 5
 ARMS = {"copies left in": "1", "copies removed": "0.8"}
 
 
@@ -35,9 +35,9 @@ class Options:
     """Sizes."""
 
     work_dir: str = option(REQUIRED, "Folder that keeps every step.")
-    num_notes: int = option(400, "Training notes.", rule=at_least(10))
-    num_held_out: int = option(60, "Held-out notes, each with a near-copy in training.", rule=at_least(10))
-    num_train_steps: int = option(1500, "Steps of each training.", rule=at_least(1))
+    num_notes: int = option(60, "Training notes, copies aside.", rule=at_least(10))
+    num_held_out: int = option(40, "Held-out notes, each with a near-copy in training.", rule=at_least(10))
+    num_train_steps: int = option(500, "Steps of each training.", rule=at_least(1))
 
 
 flags.define(Options)
@@ -106,7 +106,7 @@ def train(folder, near, options):
         "run_scripts/run_EHRpretraining.py",
         *("--do_train", "--do_eval", "--tasks=masked_lm,sentence_order", f"--output_dir={folder / 'run'}"),
         *(f"--input_file={folder / 'train.tfrecord'}", f"--valid_file={folder / 'valid.tfrecord'}", "--nobaselines"),
-        *(f"--num_train_steps={options.num_train_steps}", "--learning_rate=2e-3", "--train_batch_size=32"),
+        *(f"--num_train_steps={options.num_train_steps}", "--learning_rate=3e-3", "--train_batch_size=16"),
         *("--bert_config_file=" + str(ROOT / "medtop/configs/notes_small.json"), "--noplot", "--num_bootstrap=200"),
     )
     return folder / "run"

@@ -282,3 +282,40 @@ def test_what_is_no_document_is_counted(tmp_path, run_script, monkeypatch):
     assert rows["kind"].to_pylist() == ["Nursing", "Radiology", "", ""]
     assert rows["prediction_time"].cast(pa.timestamp("s")).cast(pa.int64()).to_pylist() == [4134067200, 0, 0, 0]
     assert "papers: left out while reading: not_utf8 1" in result.stdout
+
+
+def neighbours_accuracy(train, held_out):
+    """Masked accuracy of the simplest model there is: the commonest word between the same two words in training."""
+    seen, right, total = {}, 0, 0
+    for text in train:
+        words = text.split()
+        for left, word, following in zip(words, words[1:], words[2:], strict=False):
+            counts = seen.setdefault((left, following), {})
+            counts[word] = counts.get(word, 0) + 1
+    for text in held_out:
+        words = text.split()
+        for left, word, following in zip(words, words[1:], words[2:], strict=False):
+            counts = seen.get((left, following))
+            right += bool(counts) and max(counts, key=counts.get) == word
+            total += 1
+    return right / total
+
+
+def test_a_copied_held_out_note_would_inflate_what_is_measured(tmp_path):
+    """Fault: words that nothing predicts are predicted, for a copy was trained on; without copies by chance only."""
+    rng = np.random.default_rng(11)
+    notes = [[f"w{n}" for n in rng.integers(0, 400, 100)] for _ in range(60)]
+    copies = [[*words[:50], "changed", *words[51:]] for words in notes[:20]]
+    texts = [" ".join(words) for words in notes + copies]
+    patients = ["v"] * 20 + ["t"] * 60
+    (tmp_path / "s.csv").write_text("patient_id,split\nt,train\nv,valid\n")
+    path, accuracy = write_jsonl(tmp_path / "n.jsonl", texts, patient_id=patients), {}
+    for near in (1.0, 0.8):
+        manifest, _ = run(tmp_path, path, f"o{near}", near=near, splits=str(tmp_path / "s.csv"))
+        read = [
+            pq.read_table(tmp_path / f"o{near}.notes.{split}.parquet")["text"].to_pylist()
+            for split in ("train", "valid")
+        ]
+        assert len(read[1]) == 20 and manifest["training_copies_of_held_out"] == (20 if near < 1 else 0)
+        accuracy[near] = neighbours_accuracy(*read)
+    assert accuracy[1.0] > 0.9 and accuracy[0.8] < 0.05, accuracy  # 4,000 places of 160,000 pairs of neighbours
