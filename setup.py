@@ -43,6 +43,7 @@ setup(
         # with an older setuptools_scm.
         "test-extras": [
             "accelerate>=1.1,<2",
+            "captum>=0.7,<1",
             "dcurves>=1.1,<2",
             "kubernetes>=37,<38",
             "meds-evaluation>=0.0.6,<0.1",
