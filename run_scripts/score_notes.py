@@ -4,6 +4,7 @@ Example:
   python run_scripts/score_notes.py --run_dir=checkpoints/discharge --text_file=note.txt
   cat note.txt | python run_scripts/score_notes.py --run_dir=checkpoints/discharge --text_file=-
   python run_scripts/score_notes.py --run_dir=checkpoints/discharge --input_file=notes.csv --output_file=risks.csv
+  python run_scripts/score_notes.py --run_dir=checkpoints/discharge --text_file=note.txt --explain=note.html
   python run_scripts/score_notes.py --run_dir=checkpoints/early --input_file=notes.csv --timeline \\
     --output_file=timeline.csv
 
@@ -41,6 +42,8 @@ class Options:
     admission_id: tuple = option((), "Admissions of --input_file to score; default: all.")
     timeline: bool = option(False, "The risk after each new note of an admission.")
     plot_file: str = option("", "PNG of --timeline; default: the name of --output_file with .png.")
+    explain: str = option("", "HTML page to write: each note with its words shaded by what the risk rests on.")
+    explain_steps: int = option(32, "Places at which gradients are taken for --explain.", rule=at_least(2))
     top_windows: int = option(3, "Windows shown or listed for each text.", rule=at_least(1))
     batch_size: int = option(32, "Windows in a batch.", rule=at_least(1))
     overwrite: bool = option(False, "Replace existing outputs.")
@@ -50,6 +53,7 @@ flags.define(Options)
 
 
 _TEXTS = 64  # scored at a time
+_EXPLAINED = 50  # notes on the page of --explain
 _SHOWN = 160  # characters of a window on the screen
 
 
@@ -64,6 +68,10 @@ def _check(options):
             raise DataError(f"--{name} has no effect with --text_file: leave it out, or give --input_file")
     if options.plot_file and not options.timeline:
         raise DataError("--plot_file needs --timeline")
+    if options.explain and options.timeline:
+        raise DataError("--explain has no effect with --timeline: leave one of them out")
+    if options.explain and Path(options.explain).exists() and not options.overwrite:
+        raise DataError(f"{options.explain}: expected a new file, found one; --overwrite replaces it")
     out = Path(options.output_file or "-")
     beside = Path(options.plot_file or out.with_suffix(".png")) if options.timeline else out.with_suffix(".windows.csv")
     for path in (out, beside) if options.output_file else ():
@@ -105,6 +113,24 @@ def _show(scorer, text, top_windows):
             )
 
 
+def _explain(scorer, options, notes):
+    """Writes the page of --explain.
+
+    Args:
+        scorer: `NoteScorer`.
+        options: `Options`.
+        notes: list of (name, cleaned text).
+    """
+    from medtop.readmission.explain import WordExplainer
+    from medtop.reporting.words_page import write_words_page
+
+    explainer, shown = WordExplainer(scorer, options.explain_steps), []
+    for name, text in notes:
+        shown.append((name, text, scorer.score([text]).probabilities[0], explainer.explain(text)))
+    write_words_page(options.explain, shown, scorer.task.labels)
+    print(f"words of {len(shown)} note{'s' * (len(shown) != 1)}: {options.explain} (it holds the notes' texts)")
+
+
 def main(_):
     """Checks, scores, says where the files lie."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -121,11 +147,17 @@ def main(_):
     scorer = NoteScorer(options.run_dir, options.batch_size)
     if options.text_file:
         _show(scorer, text, options.top_windows)
+        if options.explain:
+            _explain(scorer, options, [(Path(options.text_file).name, *scorer.clean([text]))])
         return
     if notes is None:
         stays = input.read_stays(options.input_file, Stay, options.admission_id)
     else:
         stays = iter(input.stays_of_notes(notes, scorer.clean, Stay))
+    if options.explain:
+        first = list(itertools.islice(stays, _EXPLAINED))
+        _explain(scorer, options, [(f"admission {stay.admission_id}", stay.text) for stay in first])
+        stays = itertools.chain(first, stays)
     blocks = iter(lambda: list(itertools.islice(stays, _TEXTS)), [])
     if options.timeline:
         moments = [moment for block in blocks for moment in scorer.timeline(block)]

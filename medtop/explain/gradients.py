@@ -11,13 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from medtop.cohort.vocabulary import MASK_ID, MEDBERT_PAD, UNK_ID
+from medtop.cohort.vocabulary import MEDBERT_PAD, UNK
 from medtop.files.errors import DataError
 from medtop.model.config import EMBEDDINGS
 from medtop.model.encoder import table_rows
 
-BASELINES = {"mask": MASK_ID, "unk": UNK_ID}
-"""Name of a baseline -> the code that stands where nothing is known."""
+BASELINES = ("mask", "unk")
+"""What stands where nothing is known: [MASK] or [UNK], wherever the vocabulary has them."""
 
 CONTEXT = ("age", "gap", "stay", "recency", "sex")
 """Channels that are attributed as well; positions, visit numbers and segments only say where a code stands."""
@@ -58,7 +58,8 @@ class Attributor:
             raise DataError(f"--baseline: expected one of {', '.join(BASELINES)}, received {baseline!r}")
         self.labels, self.config = list(labels), config
         self.special = tf.constant(vocabulary.special_ids, tf.int32)
-        self.baseline = vocabulary.ids[MEDBERT_PAD] if vocabulary.is_medbert else BASELINES[baseline]
+        unknown = MEDBERT_PAD if vocabulary.is_medbert else UNK
+        self.baseline = vocabulary.mask_id if baseline == "mask" else vocabulary.ids[unknown]
         self.tables = model.encoder.get_layer("embeddings").tables
         self.channels = ["code", *(name for name in CONTEXT if name in config.embeddings)]
         self._rest = model_from_embeddings(model, tasks)

@@ -77,9 +77,9 @@ class NoteScorer:
         else:
             weights = self.task.positive_weights
             self.calibration = Calibration.identity(self.task.name, self.task.labels, class_weights=weights)
-        model = build_model(config, tasks)
-        load_best(model, run)
-        self._model = patient_model(model, patient)
+        self.config, self.model = config, build_model(config, tasks)
+        load_best(self.model, run)
+        self._model = patient_model(self.model, patient)
         # one signature for all lengths: a trace for each would take longer than the scoring
         inputs = self._model.input.items()
         signature = {name: tf.TensorSpec([None, *value.shape[1:]], tf.int32) for name, value in inputs}
@@ -103,6 +103,10 @@ class NoteScorer:
         Raises:
             DataError: for a text without a word; names its number, never its content.
         """
+        return self.score_windows(texts)[0]
+
+    def score_windows(self, texts):
+        """(`ScoredTexts`, `medtop.text.windows.Windows`) of some texts; as `score`."""
         pieces = self.tokenizer.tokenize(texts)
         if len(texts) == 0 or not pieces.counts.all():
             bad = f"text {int(np.argmin(pieces.counts)) + 1} of {len(texts)} without any" if len(texts) else "no text"
@@ -120,7 +124,7 @@ class NoteScorer:
         joint = admissions.aggregate(of_windows, self.aggregation)
         parts = self.aggregation.shares(sigmoid(logits), admissions.groups, len(admissions))
         whole = self.aggregation.combine(sigmoid(logits), admissions.groups, len(admissions))
-        return ScoredTexts(
+        scored = ScoredTexts(
             tuple(self.task.labels),
             self.calibration.apply(joint),
             windows.texts,
@@ -130,11 +134,25 @@ class NoteScorer:
             sigmoid(logits),
             parts / whole[admissions.groups],
         )
+        return scored, windows
 
     def _window_logits(self, token_ids, counts):
-        """Logits of windows laid end to end: float32 [S, K]. Windows of like length share a batch."""
-        starts, order = np.cumsum(counts) - counts, np.argsort(counts, kind="stable")
+        """Logits of windows laid end to end: float32 [S, K]."""
         logits = np.empty((len(counts), len(self.task.labels)), np.float32)
+        for rows, x in self.batches(token_ids, counts):
+            outputs = self._logits({name: x[name] for name in self._model.input})
+            logits[rows] = outputs.numpy()[:, 0]
+        return logits
+
+    def batches(self, token_ids, counts):
+        """Yields (places of up to `batch_size` windows, dict of int32 tensors [B, T]); windows of like length share a
+        batch.
+
+        Args:
+            token_ids: int [sum of counts], windows laid end to end.
+            counts: int [S].
+        """
+        starts, order = np.cumsum(counts) - counts, np.argsort(counts, kind="stable")
         for first in range(0, len(order), self.batch_size):
             rows = order[first : first + self.batch_size]
             width = int(counts[rows].max())
@@ -149,9 +167,7 @@ class NoteScorer:
                 "segments": np.zeros_like(tokens),
                 "cls_positions": np.zeros((len(rows), 1), np.int32),
             }
-            outputs = self._logits({name: tf.constant(x[name]) for name in self._model.input})
-            logits[rows] = outputs.numpy()[:, 0]
-        return logits
+            yield rows, {name: tf.constant(values) for name, values in x.items()}
 
     def timeline(self, stays):
         """The risk after each note of some stays, from all notes until then.
