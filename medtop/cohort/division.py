@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from medtop.cohort.given_tables import read_text_table
-from medtop.cohort.periods import Periods, day_number
+from medtop.cohort.periods import NO_BOUNDARY, Known, Periods, day_number
 from medtop.cohort.splits import SHARES, SPLITS, choose_splits, uniform
 from medtop.cohort.visits import DAY
 from medtop.files.errors import DataError
@@ -33,6 +33,18 @@ class Division:
     periods: Periods | None
     report: dict
     sentences: list
+
+    def known(self, visits, patients):
+        """`medtop.cohort.periods.Known` of a batch: all there is, or, over time, what the patients' periods show.
+
+        Args:
+            visits: `Visits`.
+            patients: `medtop.cohort.sorted_rows.Patients`.
+        """
+        ends, deaths = patients.observation_ends[visits.patients], patients.deaths[visits.patients]
+        if self.periods:
+            return self.periods.at_boundary(visits, self.places[visits.patients], ends, deaths)
+        return Known(visits, np.full(len(ends), NO_BOUNDARY), ends, deaths)
 
 
 def divide(connection, options, hashes, given=None):

@@ -101,26 +101,19 @@ class FirstPass:
     def _add(self, spilled, tally, visits, choice, split, part):
         slots, times, known_until = choice.slots[part], choice.times[part], choice.known_until[part]
         columns = example_columns(visits, self.patients.births[visits.patients], slots, times, known_until)
-        labels = self._labels(visits, choice, part)
+        known = self.division.known(visits, self.patients)
+        labels = self._labels(visits, known, choice, part)
         tally.add_examples(split, columns, labels)
+        tally.add_observation(split, times, known.observation_ends[slots])
         if spilled:
             for task, values in labels.items():
                 columns |= {f"labels_{task}": values.values, f"weights_{task}": values.weights}
             spilled[split].append(columns)
 
-    def _labels(self, visits, choice, part):
+    def _labels(self, visits, known, choice, part):
         options, slots = self.options, choice.slots[part]
-        ends, deaths = self.patients.observation_ends[visits.patients], self.patients.deaths[visits.patients]
-        boundaries = None
-        if self.division.periods:
-            known = self.division.periods.at_boundary(visits, self.splits[visits.patients], ends, deaths)
-            visits, ends, deaths, boundaries = (
-                known.visits,
-                known.observation_ends,
-                known.deaths,
-                known.boundaries[slots],
-            )
-        pairs = labelling.pair_up(visits, slots, choice.times[part], choice.known_until[part], boundaries)
+        boundaries = known.boundaries[slots]
+        pairs = labelling.pair_up(known.visits, slots, choice.times[part], choice.known_until[part], boundaries)
         result = {}
         for task in self.tasks:
             if self.given and task in self.given.tasks:
@@ -130,8 +123,8 @@ class FirstPass:
                     pairs,
                     self.num_endpoints,
                     options.horizons,
-                    ends[slots],
-                    deaths[slots],
+                    known.observation_ends[slots],
+                    known.deaths[slots],
                     self.latest_end,
                 )
             elif options.long_stay_label == "any":

@@ -93,6 +93,7 @@ def default_manifest(report, cohort, options, settings):
         "splits_file": {"counts": cohort.division.report["counts"]},
         "split_by": {name: value for name, value in cohort.division.report.items() if name != "counts"},
         "labels": tally.labels(),
+        "days_observed_after_prediction": tally.observation(),
         "vocabulary": {
             "size": len(cohort.vocabulary),
             "hash": cohort.vocabulary.hash,

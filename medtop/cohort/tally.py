@@ -1,5 +1,7 @@
 """Counts over the whole cohort: rows, patients, labels, codes, lengths. In = out + a reason for everything else."""
 
+import math
+
 import numpy as np
 
 from medtop.cohort.followup import cumulative_incidence
@@ -7,6 +9,7 @@ from medtop.cohort.labels import KNOWN_REASONS
 from medtop.cohort.labels import REASONS as LABEL_REASONS
 from medtop.cohort.prediction_times import REASONS as PATIENT_REASONS
 from medtop.cohort.splits import SPLITS
+from medtop.cohort.visits import DAY, UNKNOWN_DAY
 
 SUMS = (
     "rows",
@@ -19,8 +22,11 @@ SUMS = (
     "rows_without_codes",
 )
 SUMS += ("patient_rows", "patients", "time_reasons", "code_counts", "examples", "split_patients", "lengths")
+SUMS += ("observed_days",)
 """Attributes of a `Tally` that add up over parts."""
 
+MOST_DAYS = 36_525
+"""Days of observation after a prediction that are told apart, a century."""
 LENGTH_BINS = (0, 1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
@@ -52,6 +58,7 @@ class Tally:
         self.lengths = np.zeros((len(SPLITS), len(LENGTH_BINS)), np.int64)
         self.longest = np.zeros(len(SPLITS), np.int64)
         self._times = [[] for _ in SPLITS]
+        self.observed_days = np.zeros((len(SPLITS), MOST_DAYS + 1), np.int64)
 
     def add(self, other):
         """Adds the sums of another `Tally` of the same tasks, codes and horizons (a part of the same cohort)."""
@@ -124,6 +131,29 @@ class Tally:
                 self.states[task][label, split] += np.bincount(values.reasons[:, label], minlength=len(LABEL_REASONS))
             if values.follow_up is not None:
                 self._add_follow_up(task, split, values.follow_up)
+
+    def add_observation(self, split, times, ends):
+        """Counts for how many days after its prediction each example of one split is observed.
+
+        Args:
+            split: place in `SPLITS`.
+            times: int64 [E], prediction times, seconds.
+            ends: int32 [E], last day of observation, `UNKNOWN_DAY` where unknown.
+        """
+        known = ends != UNKNOWN_DAY
+        days = np.clip(ends[known] - times[known] // DAY, 0, MOST_DAYS)
+        self.observed_days[split] += np.bincount(days, minlength=MOST_DAYS + 1)
+
+    def observation(self):
+        """Dict split -> n, median, low, high: quartiles of the days of observation after the prediction; {} without."""
+        found = {}
+        for split, counts in zip(SPLITS, self.observed_days, strict=True):
+            total = int(counts.sum())
+            if total:
+                places = np.searchsorted(np.cumsum(counts), [math.ceil(share * total) for share in (0.25, 0.5, 0.75)])
+                low, middle, high = places.tolist()
+                found[split] = {"n": total, "median": middle, "low": low, "high": high}
+        return found
 
     def _add_follow_up(self, task, split, follow_up):
         shape = (follow_up.days.shape[1], max(self.horizons) + 2, 3)

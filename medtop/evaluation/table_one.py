@@ -93,11 +93,13 @@ def _of_part(part, tasks):
     )
 
 
-def table_one(by_split):
+def table_one(by_split, observed=None):
     """The table's rows.
 
     Args:
         by_split: dict split -> `Characteristics`.
+        observed: dict split -> n, median, low, high of the days of observation after the prediction, as the manifest
+            has them, or None.
 
     Returns:
         list of dicts with the keys `COLUMNS`: each split; then, for each label over all splits together, those with
@@ -106,6 +108,9 @@ def table_one(by_split):
     rows = []
     for split, people in by_split.items():
         rows += _rows(people, split, "")
+        if days := (observed or {}).get(split):
+            values = {"n": days["n"], "value": days["median"], "low": days["low"], "high": days["high"]}
+            rows.append({"group": split, "label": "", "characteristic": "follow_up_days"} | values)
     everybody = Characteristics.join(list(by_split.values()))
     for label, values in everybody.labels.items():
         for name, chosen in (("with", values == 1), ("without", values == 0), ("unknown", np.isnan(values))):

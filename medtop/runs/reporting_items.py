@@ -39,4 +39,5 @@ def write_reporting_items(run, plan, results, command=""):
         for split, part in (("train", plan.train), ("valid", plan.valid), ("test", plan.test))
         if part is not None
     }
-    write_table_one(run.table_one_file, table_one(by_split))
+    observed = (facts["manifest"] or {}).get("days_observed_after_prediction")
+    write_table_one(run.table_one_file, table_one(by_split, observed))

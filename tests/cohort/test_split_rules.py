@@ -317,5 +317,19 @@ def test_through_the_script(tmp_path, run_script):
         )
 
 
+def test_days_of_observation_stand_in_the_manifest(tmp_path):
+    """Until the end of observation, or the boundary where that comes first: by hand."""
+    times = [("a", "2011-12-22"), ("b", "2011-12-12"), ("c", "2012-12-31"), ("d", "2013-06-01")]
+    (tmp_path / "times.csv").write_text("patient_id,prediction_time\n" + "".join(f"{p},{t}\n" for p, t in times))
+    rows = [row(patient, "2010-01-01", "2010-01-05", "X") for patient in "abcd"]
+    people = {patient: {"observation_end": dt.date(2013, 6, 11)} for patient in "acd"} | {
+        "b": {"observation_end": None}
+    }
+    given = {"prediction_times": str(tmp_path / "times.csv"), "tasks": ("long_stay",)}
+    _, manifest, _ = build(tmp_path, rows, people, **given)
+    one = lambda days: {"n": 1, "median": days, "low": days, "high": days}  # noqa: E731
+    assert manifest["days_observed_after_prediction"] == {"train": one(9), "valid": one(0), "test": one(10)}
+
+
 def test_day_number():
     assert day_number("1969-12-31") == -1

@@ -31,10 +31,13 @@ def test_characteristics_by_hand():
 
 
 def test_the_table(tmp_path):
-    rows = table_one({"train": characteristics([PART, PART], TASKS), "test": characteristics([PART], TASKS)})
+    observed = {"train": {"n": 4, "median": 300, "low": 20, "high": 800}}
+    by_split = {"train": characteristics([PART, PART], TASKS), "test": characteristics([PART], TASKS)}
+    rows = table_one(by_split, observed)
     chosen = {(row["group"], row["label"], row["characteristic"]): row for row in rows}
     assert chosen["train", "", "codes"]["value"] == 2 and chosen["train", "", "codes"]["n"] == 4
     assert chosen["train", "", "sex F"]["share"] == 0.5
+    assert chosen["train", "", "follow_up_days"]["value"] == 300 and ("test", "", "follow_up_days") not in chosen
     label = "long_stay long_stay"
     assert chosen["with", label, "examples"]["value"] == 3 and chosen["unknown", label, "examples"]["value"] == 3
     assert chosen["without", label, "examples"]["value"] == 0 and "value" not in chosen["without", label, "visits"]
