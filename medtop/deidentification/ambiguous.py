@@ -63,6 +63,6 @@ _ORDINARY = """
     hypertension asthma stroke if when where what how why because due very more most less other another same
     such only just than too so but once twice three two one four five first second third last new old laboratory
     request protocol routine orders order insulin aspirin heparin lisinopril metoprolol ct mri ekg ecg icu er ed
-    pacu nicu ccu dr drs mr mrs ms miss mister prof professor""".split()
+    pacu nicu ccu dr drs mr mrs ms miss mister year years month months week weeks day days prof professor""".split()
 NO_NAME = frozenset([*_ORDINARY, *_DEGREES.split()])
 """Lower case. Words that are never a name, whatever stands around them."""

@@ -61,7 +61,7 @@ _MONTH_ALONE = re.compile(
     rf"from|to|before|after)[\s-]+{_M}(?![\s,]*\d)",
     re.I,
 )
-_SHORT = re.compile(rf"(?<![\w/.+-]){_MN}(?P<s>[/]){_D}(?![\w/%]|[.]\d)")
+_SHORT = re.compile(rf"(?:(?<![\w/.+-])|(?<=\d/\d-)|(?<=\d/\d\d-)){_MN}(?P<s>[/]){_D}(?![\w/%]|[.]\d)")
 _SHORT_DASH = re.compile(rf"(?<![\w/.-]){_MN}(?P<s>-){_D}(?![\w/-]|[.]\d)")
 _DATE_WORDS = re.compile(
     r"(?:\b(?:on|since|from|until|till|thru|through|by|dated?|before|after|between|and|of|to|admit(?:ted)?|admission|"
@@ -77,15 +77,17 @@ _NOT_DATE = re.compile(
     r"blasts|positive|bottles|sets|strips|mmt|throughout|in (?:all|both|upper|lower)|"
     r"bilat|scale|words?|objects?|items?|lobes?|of the|"
     r"ppd|pack|ounce|oz|inch|mg|ml|ns\b|normal saline|dose|strong|edema|crackles|"
-    r"points?|criteria|nodes?|stenosis)",
+    r"points?|criteria|nodes?|stenosis|"
+    r"days?|weeks?|months?|hours?|hrs?|times|years?|minutes?|cm\b|mm\b|inches|episodes?|beers?|drinks?|cigarettes?|units?)",
     re.I,
 )
 _YEAR = re.compile(
-    r"(?<![\w/.$#:-])(?P<y>19[2-9]\d|20[0-4]\d)(?:s\b)?(?![\w/:%]|[-.]\d|\s?(?:mg|"
+    r"(?:(?<![\w/.$#:-])|(?<=(?<!\d)(?:19|20)\d\d-))(?P<y>19[2-9]\d|20[0-4]\d)(?:s\b)?"
+    r"(?!-(?!(?:19|20)\d\d(?![\d-]))\d|[\w/:%]|\.\d|\s?(?:mg|"
     r"mcg|ml|cc|kcal|cal|units?|hours?|hrs?|grams?|g\b|meq|iu\b|steps|copies|cells|"
     r"h\b|mm|x\d))"
 )
-_CLOCK = re.compile(r"(?:\bat|@|~|\btime:?|\d-)\s*(?:\d{4}\s*(?:,|and|to|&|-)\s*)*$", re.I)
+_CLOCK = re.compile(r"(?:\bat|@|~|\btime:?|\b0\d{3}\s?-)\s*(?:\d{4}\s*(?:,|and|to|&|-)\s*)*$", re.I)
 _HOLIDAY = re.compile(
     r"\b(?:Christmas(?: Eve| Day)?|Thanksgiving|New Year'?s(?: Eve| Day)?|Fourth "
     r"of July|4th of July|Memorial Day|Labor Day|"

@@ -84,7 +84,7 @@ NAMES = (
         rf"?|(?:primary\s+care\s+)?(?:physician|provider|surgeon|doctor|nurse|therapist|"
         rf"resident|fellow|consultant|assistant|anesthesiologist|cardiologist|radiologist|"
         rf"pathologist|pharmacist|pcp)(?:\s+name)?|dictated\s+by|transcribed\s+by|signed"
-        rf"(?:\s+by)?|referr(?:ing|ed)\s+(?:physician|by|provider|md)|re|cc|next\s+of\s+kin|"
+        rf"(?:\s+by)?|referr(?:ing|ed)\s+(?:physician|by|provider|md)|re|next\s+of\s+kin|"
         rf"emergency\s+contact|contact(?:\s+person)?|guardian|proxy|health\s+care\s+proxy|"
         rf"hcp|spouse|insured|guarantor|author|reviewed\s+by|ordered\s+by|ordering\s+"
         rf"(?:md|provider|physician)|interpreter)\s*:\s*(?:Dr\.?\s+|Mrs?\.?\s+|Ms\.?\s+)?"
@@ -98,7 +98,7 @@ NAMES = (
         "behind signature words",
         rf"\b(?:(?:electronically\s+)?signed\s+by|dictated\s+by|transcribed\s+by|seen\s+"
         rf"(?:on\s+\S+(?:\s+\S+){{0,3}}\s+)?by|referred\s+by|reviewed\s+by|accompanied\s+by|"
-        rf"discussed\s+with|spoke\s+with|spoke\s+to|d/w|per|named?|called|dear|attn:?)\s+:?\s*"
+        rf"discussed\s+with|spoke\s+with|spoke\s+to|d/w|named?|dear|attn:?)\s+:?\s*"
         rf"(?:Dr\.?\s+|Mrs?\.?\s+|Ms\.?\s+)?(?P<v>{CAPS}(?:\s+[A-Z]\.?)?(?:\s+{CAPS}){{0,2}})"
         rf"(?![\w])",
         flags=0,

@@ -11,6 +11,8 @@ _ANY_PHONE = (
     rf"(?:{_LONG_PHONE}|{_PHONE}|\(?\d{{3}}\)?[-.\s]?\d{{7}}|\d{{3}}[-.\s]\d{{4}}"
     rf"(?:\s*(?:x|ext\.?)\s?\d{{1,6}})?|\d{{10}})"
 )
+_LOOSE_PHONE = r"[+(]{0,2}\d(?:[-.\s()/]{0,2}\d){6,14}"
+"""Digits in any groups: a phone where the words around say so."""
 _FAX_WORD = (
     r"\b(?:fax|facsimile|telefax)(?:\s*(?:no|num|number|#|records?|to|at|it|is|was|"
     r"the|results?|them|sent|:|\.|-))*\s*"
@@ -78,6 +80,30 @@ NUMBERS = (
     ),
     pattern_rule("PHONE", "behind its label", rf"{_PHONE_WORD}(?P<v>{_ANY_PHONE})(?![\d])"),
     pattern_rule(
+        "FAX",
+        "any groups, behind its label",
+        rf"\b(?:fax|facsimile)(?:\s*(?:no|num|number|#|:|\.))*\s*(?P<v>{_LOOSE_PHONE})(?!\d)",
+        ("fax", "facsimile"),
+    ),
+    pattern_rule(
+        "PHONE",
+        "any groups, behind its label",
+        rf"\b(?:tel(?:ephone)?|phone|cell(?:phone)?|mobile|call\w*|dial|text|reach\w*|contact|office|home|work)"
+        rf"(?:\s*(?:no|num|number|phone|#|at|is|on|me|him|her|them|:|\.))*\s*(?P<v>{_LOOSE_PHONE})(?!\d)",
+    ),
+    pattern_rule(
+        "PHONE",
+        "any groups, before its label",
+        rf"(?<![\w.])(?P<v>{_LOOSE_PHONE})[-\s]{{0,2}}\(?(?:office|home|work|mobile|cell|phone|tel|fax)\b",
+        ("office", "home", "work", "mobile", "cell", "phone", "tel", "fax"),
+    ),
+    pattern_rule(
+        "PHONE",
+        "national form with a zero",
+        r"(?<![\w./,-])\(?0\d{1,4}\)?(?:[-. ]\d{2,4}){2,4}(?![\w/]|[.,]\d)",
+        accepts=lambda text: 9 <= sum(sign.isdigit() for sign in text) <= 11,
+    ),
+    pattern_rule(
         "PHONE",
         "pager or extension",
         r"\b(?:pager|beeper|bpr|pgr|ext(?:ension|\.)?|x)\s*(?:no\.?|number|#|:|is)*\s*" r"(?P<v>\d{3,6})\b",
@@ -131,7 +157,7 @@ NUMBERS = (
     pattern_rule(
         "VEHICLE",
         "plate",
-        rf"\b(?:licen[sc]e\s+plate|plate|tag(?=\s*(?:no\b|num|#)))(?:\s+(?:of\s+\w+\s+\w+|"
+        rf"\b(?:licen[sc]e\s+plate|plate\b|tag(?=\s*(?:no\b|num|#)))(?:\s+(?:of\s+\w+\s+\w+|"
         rf"registered))?{NO}*(?:\s+of\s+\w+\s+\w+)?{SEP}(?P<v>[A-Z0-9]{{1,4}}[- ]?[A-Z0-9]{{2,5}}"
         rf")\b",
         ("plate", "tag"),
@@ -237,7 +263,8 @@ OTHER_NUMBERS = (
     pattern_rule(
         "OTHER_ID",
         "number in groups",
-        r"(?<![\w.,/+-])(?:\d{3,}-){1,4}\d{2,}(?:-\d+)*(?![\w]|[.,/]\d)(?!\s*(?:mg|mcg|" r"ml|units?|cc|kcal|g\b|cal))",
+        r"(?<![\w.,/+-])(?!\d{4}-\d{4}(?!-?\d))(?:\d{3,}-){1,4}\d{2,}(?:-\d+)*(?![\w]|[.,/]\d)(?!\s*(?:mg|mcg|"
+        r"ml|units?|cc|kcal|g\b|cal))",
         accepts=lambda text: sum(c.isdigit() for c in text) >= 7,
     ),
 )

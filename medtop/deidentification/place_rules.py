@@ -32,12 +32,13 @@ _PLACE_KIND = (
     r"Elementary\s+School|Infirmary)"
 )
 
+_IS_STATE = re.compile(_STATE)
 _NO_STREET = re.compile(
     r"\b(?:mg|ml|mcg|days?|weeks?|hours?|hrs?|years?|months?|tabs?|po|bid|tid|qid|" r"daily|times|lbs?|kg|cm|mm)\b",
     re.I,
 )
 _NO_INSTITUTION = re.compile(
-    r"^(?:the|a|an|our|this|another|outside|local|his|her|pain|eye|heart|diabetes|"
+    r"^(?:the|a|an|our|this|another|nearest|outlying|day|endocrine|outside|local|his|her|pain|eye|heart|diabetes|"
     r"renal|follow(?:ed)?|discharge|state|admitted|"
     r"acute|inpatient|outpatient|surgery|surgical|cardiology|neurology|oncology|"
     r"orthopedic|urgent|wound|memory|coumadin|"
@@ -54,7 +55,12 @@ def _institution(text):
 
 
 PLACES = (
-    pattern_rule("ZIP", "behind a state", rf"\b{_STATE}\.?,?\s+(?P<v>\d{{5}}(?:\s?-\s?\d{{4}})?)(?![\w-])"),
+    pattern_rule(
+        "ZIP",
+        "behind a state",
+        rf"(?:,\s*|\b(?!(?-i:in|me|hi|oh|ok)\b)){_STATE}\.?,?\s+(?P<v>\d{{5}}(?:\s?-\s?\d{{4}})?)"
+        rf"(?![\w-]|\s*(?:units?|m?c?g|ml|cells|copies|iu)\b|,\d)",
+    ),
     pattern_rule(
         "ZIP", "behind its label", rf"\bzip(?:\s*code)?{SEP}(?P<v>\d{{5}}(?:\s?-\s?\d{{4}})?)(?!\w)", ("zip",)
     ),
@@ -62,7 +68,7 @@ PLACES = (
     pattern_rule(
         "LOCATION",
         "street",
-        rf"(?<![\w/.-])\d{{1,6}}[A-Z]?\s+(?:[NSEW]\.?\s+)?(?:[A-Z][\w'’-]*\.?\s+){{0,3}}?[A-Z][\w'’"
+        rf"(?<![\w/.-])\d{{1,6}}[A-Z]?\s+(?:[NSEW]\.?\s+)?(?:(?:[A-Z]\.|St\.|[A-Z][\w'’-]*)\s+){{0,3}}?[A-Z][\w'’"
         rf"-]*\s+(?i:{_STREET_KIND})\b\.?(?i:{_FLAT})(?![\w])",
         flags=0,
         accepts=lambda text: not _NO_STREET.search(text),
@@ -128,6 +134,6 @@ PLACES = (
         rf"grew up|comes|originally|emigrated|travel(?:l?ed|s)?|visiting|trip|returned)\s+"
         rf"(?:in|from|of|to)\s+(?P<v>{CAPS}(?:[ ]{CAPS}){{0,2}})",
         flags=0,
-        accepts=is_name,
+        accepts=lambda text: is_name(text) and not _IS_STATE.fullmatch(text),
     ),
 )
