@@ -17,10 +17,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags
-from medtop.deidentification import report, run
+from medtop.deidentification import report, run, thresholds
 from medtop.files.errors import DataError
 from medtop.files.keys import make_key
-from medtop.files.options import option
+from medtop.files.options import option, share
 
 LEAK = 3
 """Exit code where --verify finds an identifier that is left."""
@@ -33,6 +33,10 @@ class ScriptOptions:
 
     make_key: bool = option(False, "Write a new key to --key_file and nothing else.")
     overwrite: bool = option(False, "Replace an earlier output of other flags or other input.")
+    choose_thresholds: str = option(
+        "", "Choose --model's thresholds on --gold, write them to this JSON file, and nothing else."
+    )
+    recall: float = option(0.99, "With --choose_thresholds: lower bound of recall of each type.", rule=share())
 
 
 flags.define(run.DeidentifyOptions, ScriptOptions, input="", output="")
@@ -50,6 +54,11 @@ def main(_):
             raise DataError("--make_key needs --key_file")
         make_key(options.key_file)
         print(f"{options.key_file}: written; keep it apart from the notes: who has it can undo the shift of dates")
+        return commands.DONE
+    if script.choose_thresholds:
+        chosen = run.choose_thresholds(options, script.recall, script.choose_thresholds)
+        print("\n".join(thresholds.lines(chosen)))
+        print(f"written: {script.choose_thresholds}")
         return commands.DONE
     for name in ("input", "output"):
         if not getattr(options, name):

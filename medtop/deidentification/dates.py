@@ -95,11 +95,12 @@ _HOLIDAY = re.compile(
     r"Day|Presidents'? Day|Easter Sunday)\b",
     re.I,
 )
-_ANY = re.compile(
-    r"\d[-/.]\s?\d|(?:19|20)\d\d|jan|feb|mar|apr|may|ju[nl]|aug|sep|oct|nov|dec|"
-    r"day|eve\b|christmas|halloween|thanksgiving|of july",
-    re.I,
-)
+_ANY = re.compile(r"\d[-/.]\s?\d|(?:19|20)\d\d|\d{6}")
+_MONTH_WORD = re.compile(r"(?<![a-z])(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.I)
+_OF_HOLIDAYS = ("christmas", "thanksgiving", "new year", "of july", " day", "halloween", "easter")
+_WITH_MONTH_FIRST = tuple(form for form in FORMS if form.pattern.startswith(rf"(?<![a-z]){_M}"))
+_WITH_MONTH_BEHIND = tuple(form for form in FORMS if "(?P<M>" in form.pattern and form not in _WITH_MONTH_FIRST)
+_OF_NUMBERS = tuple(form for form in FORMS if "(?P<M>" not in form.pattern)
 
 
 def _valid(found):
@@ -116,31 +117,45 @@ def find(text):
     Args:
         text: a view's text.
     """
+    lower = text.lower()
+    if months := [found.start() for found in _MONTH_WORD.finditer(text)]:
+        yield from _with_months(text, months)
+    if any(word in lower for word in _OF_HOLIDAYS):
+        for found in _HOLIDAY.finditer(text):
+            yield found.start(), found.end(), "DATE", found
     if not _ANY.search(text):
         return
-    for form in FORMS:
+    for form in _OF_NUMBERS:
+        for found in form.finditer(text):
+            yield found.start(), found.end(), "DATE", found
+    for form, sign in ((_SHORT, "/"), (_SHORT_DASH, "-")):
+        for found in form.finditer(text) if sign in text else ():
+            before = text[max(0, found.start() - 20) : found.start()]
+            if _valid(found) and _DATE_WORDS.search(before) and not _NOT_DATE.match(text, found.end()):
+                yield found.start(), found.end(), "DATE", found
+    for found in _YEAR.finditer(text):
+        if not _CLOCK.search(text[max(0, found.start() - 24) : found.start()]):
+            yield found.start("y"), found.end("y"), "YEAR", found
+
+
+def _with_months(text, places):
+    """Forms that name a month; `places`: where a month's name begins."""
+    for place in places:
+        for form in _WITH_MONTH_FIRST:
+            if found := form.match(text, place):
+                yield found.start(), found.end(), "DATE", found
+        if (found := _MONTH_DAY.match(text, place)) and _is_month(found):
+            yield found.start(), found.end(), "DATE", found
+    for form in _WITH_MONTH_BEHIND:
         for found in form.finditer(text):
             if found["y"] or found.groupdict().get("y2"):
                 yield found.start(), found.end(), "DATE", found
-    for found in _MONTH_DAY.finditer(text):
-        if _is_month(found):
-            yield found.start(), found.end(), "DATE", found
     for found in _DAY_MONTH.finditer(text):
         if _is_month(found):
             yield found.start(), found.end(), "DATE", found
     for found in _MONTH_ALONE.finditer(text):
         if found["M"] != "may" or found[0].startswith(("in ", "since ")):
             yield found.start("M"), found.end("M"), "DATE", found
-    for form in (_SHORT, _SHORT_DASH):
-        for found in form.finditer(text):
-            before = text[max(0, found.start() - 20) : found.start()]
-            if _valid(found) and _DATE_WORDS.search(before) and not _NOT_DATE.match(text, found.end()):
-                yield found.start(), found.end(), "DATE", found
-    for found in _HOLIDAY.finditer(text):
-        yield found.start(), found.end(), "DATE", found
-    for found in _YEAR.finditer(text):
-        if not _CLOCK.search(text[max(0, found.start() - 24) : found.start()]):
-            yield found.start("y"), found.end("y"), "YEAR", found
 
 
 def _is_month(found):

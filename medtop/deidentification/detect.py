@@ -13,6 +13,7 @@ TYPES = (
     "NAME", "LOCATION", "ZIP", "DATE", "YEAR", "AGE", "PHONE", "FAX", "EMAIL", "SSN", "MRN", "HEALTH_PLAN", "ACCOUNT",
     "LICENSE", "VEHICLE", "DEVICE", "URL", "IP", "BIOMETRIC", "OTHER_ID",
 )  # fmt: skip
+_BEFORE = 24
 _BIRTH_YEAR = re.compile(r"\b(?:born(?:\s+(?:in|on))?|dob:?|birth\s*year:?|year\s+of\s+birth:?|b\.)\s*$", re.I)
 
 
@@ -80,6 +81,8 @@ class Detector:
                 if rule.type == "NAME":
                     first, after = trimmed_name(match[group])
                     start, end = start + first, start + after
+                if rule.before and not rule.before.search(view.text[max(0, match.start() - _BEFORE) : match.start()]):
+                    continue
                 if end > start and (rule.accepts is None or rule.accepts(view.text[start:end])):
                     yield Finding(*view.edges(start, end), rule.type, rule.name)
         if self.dates:

@@ -1,18 +1,28 @@
 """A trained tagger of entities as one of the finders, and the score from which each of its types counts."""
 
+import dataclasses
 import json
 from pathlib import Path
 
+from medtop.entities.documents import Span
+from medtop.entities.words import document_words
 from medtop.files.atomic import sha256
 from medtop.files.errors import DataError
+
+_FLOOR = 0.01
+"""Words that are less probable than this are not looked at."""
+_USUAL = 0.5
 
 
 def load_model(folder, thresholds_path=""):
     """A run of `run_entities.py` as a function of documents.
 
+    A CRF gives each word a probability for each type, whatever its best sequence says, so that a threshold can be lower
+    than what that sequence would find; the encoder gives its spans with their scores.
+
     Args:
         folder: the run's folder, "" for no model.
-        thresholds_path: JSON of `thresholds.choose`; "": every span of the model counts.
+        thresholds_path: JSON of `thresholds.choose`; "": from 0.5 on.
 
     Returns:
         (function list of `Document` -> list of lists of `Span`, dict type -> (type, lowest score), plain settings).
@@ -27,8 +37,8 @@ def load_model(folder, thresholds_path=""):
     about = run.read_settings(folder)
     name = "encoder" if (Path(folder) / "encoder").is_dir() else "crf"
     settings, thresholds = (
-        [name, sha256(Path(folder) / "entities.json")],
-        {kind: (kind, 0.0) for kind in about["types"]},
+        [name, sha256(Path(folder) / run.SETTINGS)],
+        {kind: (kind, _USUAL) for kind in about["types"]},
     )
     if thresholds_path:
         chosen = read_thresholds(thresholds_path)
@@ -36,8 +46,24 @@ def load_model(folder, thresholds_path=""):
             raise DataError(f"{thresholds_path}: expected the thresholds of {folder}, received another run's")
         thresholds = {kind: (kind, entry["threshold"]) for kind, entry in chosen["types"].items()}
         settings.append(sha256(thresholds_path))
-    system = run.load(folder, name)
-    return (lambda documents: [document.spans for document in system(documents)]), thresholds, settings
+    if name == "encoder":
+        system = run.load(folder, name)
+        return (lambda documents: [document.spans for document in system(documents)]), thresholds, settings
+    from medtop.entities.crf_tagger import CrfTagger
+
+    tagger = CrfTagger(Path(folder) / "crf.bin", about["tag_scheme"])
+    return (lambda documents: [_probable_words(document, tagger) for document in documents]), thresholds, settings
+
+
+def _probable_words(document, tagger):
+    """Each word with each type that it may be of: list of `Span`."""
+    found, spans = document_words(dataclasses.replace(document, spans=[])), []
+    for part in found.sentences():
+        for kind, scores in tagger.type_scores(found.words[part]).items():
+            for place, score in enumerate(scores, part.start):
+                if score >= _FLOOR:
+                    spans.append(Span("", kind, ((found.starts[place], found.ends[place]),), {}, score))
+    return spans
 
 
 def read_thresholds(path):

@@ -58,8 +58,8 @@ PLACES = (
     pattern_rule(
         "ZIP",
         "behind a state",
-        rf"(?:,\s*|\b(?!(?-i:in|me|hi|oh|ok)\b)){_STATE}\.?,?\s+(?P<v>\d{{5}}(?:\s?-\s?\d{{4}})?)"
-        rf"(?![\w-]|\s*(?:units?|m?c?g|ml|cells|copies|iu)\b|,\d)",
+        r"\d{5}(?:\s?-\s?\d{4})?(?![\w-]|\s*(?:units?|m?c?g|ml|cells|copies|iu)\b|,\d)",
+        before=re.compile(rf"(?:,\s*|\b(?!(?-i:in|me|hi|oh|ok)\b)){_STATE}\.?,?\s+$", re.I),
     ),
     pattern_rule(
         "ZIP", "behind its label", rf"\bzip(?:\s*code)?{SEP}(?P<v>\d{{5}}(?:\s?-\s?\d{{4}})?)(?!\w)", ("zip",)

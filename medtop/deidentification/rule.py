@@ -14,6 +14,8 @@ class Rule:
         pattern: compiled; the group `v` is the identifier, the whole match where there is none.
         hint: function of a lower-cased text: False where the pattern cannot match, told quickly; None for always.
         accepts: function of the identifier's text, or None.
+        before: what must stand before the match, within 24 characters; quicker than as a part of a pattern that begins
+            at many places.
     """
 
     type: str
@@ -21,16 +23,16 @@ class Rule:
     pattern: re.Pattern
     hint: object = None
     accepts: object = None
+    before: re.Pattern | None = None
 
 
 def _hint(*words):
-    finder = re.compile("|".join(map(re.escape, words)))
-    return lambda lower: finder.search(lower) is not None
+    return lambda lower: any(word in lower for word in words)
 
 
-def pattern_rule(kind, name, text, hints=(), flags=re.I, accepts=None):
+def pattern_rule(kind, name, text, hints=(), flags=re.I, accepts=None, before=None):
     """A `Rule` of a pattern as text and of words one of which it holds."""
-    return Rule(kind, name, re.compile(text, flags), _hint(*hints) if hints else None, accepts)
+    return Rule(kind, name, re.compile(text, flags), _hint(*hints) if hints else None, accepts, before)
 
 
 def has_digit(text):

@@ -12,7 +12,8 @@ import shutil
 from pathlib import Path
 
 import medtop
-from medtop.deidentification import report, verify
+from medtop.cohort.splits import SPLITS
+from medtop.deidentification import report, thresholds, verify
 from medtop.deidentification.detect import TYPES, Detector
 from medtop.deidentification.model import load_model
 from medtop.deidentification.notes_files import Columns, Notes
@@ -40,9 +41,9 @@ class DeidentifyOptions:
     input: str = option(REQUIRED, "Notes: a .parquet or .csv file, or a folder of .txt files.")
     output: str = option(REQUIRED, "New folder: the notes, audit.jsonl, deidentification.json and .html.")
     rules: str = option("default", "default: all that ship; none: roster and model only.", choices=("default", "none"))
-    model: str = option("", "Run of run_entities.py whose spans are added; its thresholds are chosen by --recall.")
+    model: str = option("", "Run of run_entities.py whose spans are added.")
     model_thresholds: str = option(
-        "", "With --model: thresholds.json of deidentify_notes.py --choose_thresholds; default: every span counts."
+        "", "With --model: thresholds.json of deidentify_notes.py --choose_thresholds; default: from a score of 0.5."
     )
     roster: str = option("", "CSV or Parquet of the hospital's people: names, record numbers, phones.")
     policy: str = option("safe_harbor", f"{', '.join(POLICIES)}, or a JSON file of the types that stay.")
@@ -53,6 +54,7 @@ class DeidentifyOptions:
         (), "With --verify: more files to look at, such as a vocab.txt or a log.", compared=False
     )
     gold: str = option("", "Notes with true spans, in any format of docs/entities.md: recall and leaks are measured.")
+    gold_split: str = option("test", "Of --gold tables, which split.", choices=SPLITS)
     term_types: tuple = option(("CLINICAL_TERM",), "Types of --gold that are no identifiers: how many are lost.")
     text_column: str = option("", "Header of the texts, where it is none of text, note_text.")
     document_column: str = option("", "Header of the notes' ids, where it is none of document_id, note_id, row_id, id.")
@@ -108,11 +110,12 @@ def prepare(options):
     notes = Notes(options.input, options.columns)
     roster = read_roster(options.roster) if options.roster else Roster()
     policy = read_policy(options.policy)
-    model, thresholds, model_settings = load_model(options.model, options.model_thresholds)
+    model, least, model_settings = load_model(options.model, options.model_thresholds)
+    least = {kind: entry for kind, entry in least.items() if kind not in options.term_types}
     rules = RULES if options.rules == "default" else ()
-    detector = Detector(rules, roster, options.rules == "default", thresholds)
+    detector = Detector(rules, roster, options.rules == "default", least)
     surrogates = Surrogates(key, roster) if options.replace == "surrogate" else None
-    truth = Truth(options.gold, options.term_types) if options.gold else None
+    truth = Truth(options.gold, options.term_types, options.gold_split) if options.gold else None
     known = _own_texts(notes) if options.replace == "surrogate" else frozenset()
     settings = {
         "input": notes.fingerprint(),
@@ -123,10 +126,36 @@ def prepare(options):
         "policy": [policy.name, sorted(policy.keep)],
         "replace": options.replace,
         "key": key.digest("fingerprint").hex()[:16] if key else None,
-        "gold": options.gold,
+        "gold": [options.gold, options.gold_split] if options.gold else None,
         "version": medtop.__version__,
     }
     return Parts(notes, detector, Remover(policy, options.replace, surrogates), model, key, truth, known), settings
+
+
+def choose_thresholds(options, recall, path):
+    """Chooses the model's thresholds on notes with true spans (`--gold`, whose texts are read) and writes them.
+
+    Args:
+        options: `DeidentifyOptions`; `input` and `output` are not looked at.
+        recall: what the lower bound of recall must reach for each type.
+        path: JSON file.
+
+    Returns:
+        dict of `medtop.deidentification.thresholds.choose`.
+
+    Raises:
+        DataError: without model or gold, or as `prepare`.
+    """
+    if not options.model or not options.gold:
+        raise DataError("--choose_thresholds needs --model and --gold")
+    model, _, settings = load_model(options.model)
+    roster = read_roster(options.roster) if options.roster else Roster()
+    rules = RULES if options.rules == "default" else ()
+    documents = list(Truth(options.gold, options.term_types, options.gold_split).documents.values())
+    detector = Detector(rules, roster, options.rules == "default")
+    chosen = thresholds.choose(documents, detector, model, recall, frozenset(options.term_types), settings[1])
+    write_json(path, chosen)
+    return chosen
 
 
 def _own_texts(notes):

@@ -72,6 +72,19 @@ class CrfTagger:
         trainer.train(str(path))
         return cls(path, scheme)
 
+    def type_scores(self, words):
+        """For each type how probable it is that a word belongs to one: dict type -> list of floats, one a word."""
+        scores = {}
+        if not words:
+            return scores
+        self._tagger.set(sentence_features(words))
+        for label in self._labels:
+            if label != "O":
+                marginals = [self._tagger.marginal(label, place) for place in range(len(words))]
+                before = scores.get(label.partition("-")[2], [0.0] * len(words))
+                scores[label.partition("-")[2]] = [a + b for a, b in zip(before, marginals, strict=True)]
+        return scores
+
     def tag(self, words):
         """Ranges of a sentence: list of (first, after, type, score); the score is the lowest marginal of its tags."""
         if not words:

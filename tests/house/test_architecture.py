@@ -65,7 +65,9 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "runs": Room(TENSORFLOW, light="model_card evaluate explain plan", plain="model_card"),
     "entities": Room(TENSORFLOW, light="*", plain="convert tables formats tags documents"),
     "deidentification": Room(
-        TENSORFLOW, light="*", plain="rules dates views roster detect removal surrogates scores report generated"
+        TENSORFLOW,
+        light="*",
+        plain="rules dates views roster detect removal surrogates scores report generated thresholds",
     ),
     "grid": Room(NONE),
     "cli": Room(TENSORFLOW, light="*", plain="commands quiet"),
