@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags
-from medtop.deidentification import report, run, thresholds
+from medtop.deidentification import plan, report, run, thresholds
 from medtop.files.errors import DataError
 from medtop.files.keys import make_key
 from medtop.files.options import option, share
@@ -39,7 +39,7 @@ class ScriptOptions:
     recall: float = option(0.99, "With --choose_thresholds: lower bound of recall of each type.", rule=share())
 
 
-flags.define(run.DeidentifyOptions, ScriptOptions, input="", output="")
+flags.define(plan.DeidentifyOptions, ScriptOptions, input="", output="")
 
 
 def _progress(what, count):
@@ -48,7 +48,7 @@ def _progress(what, count):
 
 def main(_):
     """Flags in, library calls, a table out; exit code 3 where something is left."""
-    script, options = flags.read(ScriptOptions), flags.read(run.DeidentifyOptions)
+    script, options = flags.read(ScriptOptions), flags.read(plan.DeidentifyOptions)
     if script.make_key:
         if not options.key_file:
             raise DataError("--make_key needs --key_file")
@@ -56,7 +56,7 @@ def main(_):
         print(f"{options.key_file}: written; keep it apart from the notes: who has it can undo the shift of dates")
         return commands.DONE
     if script.choose_thresholds:
-        chosen = run.choose_thresholds(options, script.recall, script.choose_thresholds)
+        chosen = plan.choose_thresholds(options, script.recall, script.choose_thresholds)
         print("\n".join(thresholds.lines(chosen)))
         print(f"written: {script.choose_thresholds}")
         return commands.DONE

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import datetime
 import hashlib
 import shutil
 from pathlib import Path
@@ -28,12 +29,14 @@ class Columns:
     Attributes:
         text, document, patient: header or "".
         keep: tuple of headers that are copied as they are.
+        dates: tuple of headers of dates that are moved as the texts' dates are.
     """
 
     text: str = ""
     document: str = ""
     patient: str = ""
     keep: tuple = ()
+    dates: tuple = ()
 
 
 class Notes:
@@ -82,10 +85,11 @@ class Notes:
             chosen[what] = given or next((lower[name] for name in usual if name in lower), None)
         if chosen["text"] is None:
             raise DataError(f"{self.path}: expected a column {' or '.join(TEXT)} (--text_column), found none")
-        if missing := [name for name in self.columns.keep if name not in headers]:
-            raise DataError(f"--keep_columns: expected headers of {self.path}, received {missing[0]!r}")
+        for flag, names in (("keep_columns", self.columns.keep), ("date_columns", self.columns.dates)):
+            if missing := [name for name in names if name not in headers]:
+                raise DataError(f"--{flag}: expected headers of {self.path}, received {missing[0]!r}")
         self.names = chosen
-        wanted = {*chosen.values(), *self.columns.keep}
+        wanted = {*chosen.values(), *self.columns.keep, *self.columns.dates}
         self.kept = [name for name in headers if name in wanted]
         self.dropped = [name for name in headers if name not in wanted]
 
@@ -171,6 +175,25 @@ class Notes:
                     with open(part, "rb") as piece:
                         shutil.copyfileobj(piece, file)
         return target
+
+
+def moved(value, days):
+    """A date of a column moved by days, in its own form: a date, a time, or a text that begins with 2014-03-26.
+
+    Raises:
+        ValueError: for a text of another form.
+
+    >>> moved("2014-03-26 17:15:00", -7), moved("", -7), moved(None, -7)
+    ('2014-03-19 17:15:00', '', None)
+    """
+    if value is None or value == "":
+        return value
+    step = datetime.timedelta(days=days)
+    if isinstance(value, (datetime.date, datetime.datetime)):
+        return value + step
+    if not isinstance(value, str):
+        raise ValueError("expected a date")
+    return (datetime.date.fromisoformat(value[:10]) + step).isoformat() + value[10:]
 
 
 def write_exactly_as_read(path, text):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from medtop.deidentification.notes_files import Columns, Notes
 from medtop.deidentification.roster import MISTYPED
+from medtop.deidentification.views import plain
 from medtop.files.errors import DataError
 
 AUDIT = "audit.jsonl"
@@ -36,7 +37,8 @@ def look_again(output, machine, more_files=()):
     """The `Leak`s of an output folder.
 
     Rules, roster and model look at each text; what they find within a replacement that the audit names is no leak,
-    unless the roster finds it. The roster also looks at ids, kept columns, names of files, and `more_files`, rules too.
+    unless the roster finds it. The roster also looks at ids and names of files, rules and roster at kept columns and
+    `more_files`.
 
     Args:
         output: the folder.
@@ -55,20 +57,10 @@ def look_again(output, machine, more_files=()):
             raise DataError(f"{output / AUDIT}: expected a line for each note, found none for row {row}")
         marked = machine.model([document])[0]
         for item in machine.detector.find(document.text, document.patient_id, marked):
-            if machine.remover.policy.removes(item.type, machine.remover.replace) and _left(
-                document.text, item, expected
-            ):
+            removed = machine.remover.policy.removes(item.type, machine.remover.replace)
+            if removed and _left(document.text, item, expected):
                 leaks.append(Leak(f"note {row}", item.start, item.end, item.type, item.source))
-        texts = (
-            [document.document_id, *(str(value) for name, value in values.items() if name != notes.names["text"])]
-            if values
-            else [document.document_id]
-        )
-        for text in texts:
-            leaks += [
-                Leak(f"note {row}: id or kept column", start, end, kind, source)
-                for start, end, kind, source in machine.detector.roster.find(text)
-            ]
+        leaks += _look_at_columns(row, document, values, notes, machine)
     if next(places, None) is not None:
         raise DataError(f"{output / AUDIT}: expected as many notes as in the output, found more")
     for path in more_files:
@@ -76,12 +68,25 @@ def look_again(output, machine, more_files=()):
     return leaks
 
 
+def _look_at_columns(row, document, values, notes, machine):
+    """Leaks of a note's ids (roster only: a study's number looks like any other) and of its further columns."""
+    for name, text in (("document", document.document_id), ("patient", document.patient_id)):
+        for start, end, kind, source in machine.detector.roster.find(plain(text)):
+            yield Leak(f"note {row}: id of the {name}", start, end, kind, source)
+    used = {*notes.names.values(), *machine.notes.columns.dates} if values else ()
+    for name, value in values.items():
+        if name not in used and value is not None:
+            for item in machine.detector.find(str(value)):
+                if machine.remover.policy.removes(item.type, machine.remover.replace):
+                    yield Leak(f"note {row}: column {name}", item.start, item.end, item.type, item.source)
+
+
 def _notes_of(output, machine):
     name = {"parquet": "notes.parquet", "csv": "notes.csv", "folder": "notes"}[machine.notes.kind]
     if machine.notes.kind == "folder":
         return Notes(output / name)
-    used = {what: header or "" for what, header in machine.notes.names.items()}
-    return Notes(output / name, Columns(used["text"], used["document"], used["patient"], machine.notes.columns.keep))
+    used, more = {what: header or "" for what, header in machine.notes.names.items()}, machine.notes.columns
+    return Notes(output / name, Columns(used["text"], used["document"], used["patient"], more.keep, more.dates))
 
 
 def _audit_places(path):

@@ -9,8 +9,9 @@ import pytest
 from notes_with_identifiers import NOTES, SECRETS, read_notes, write_notes, write_roster
 
 from medtop.deidentification.detect import Detector
+from medtop.deidentification.plan import DeidentifyOptions
 from medtop.deidentification.roster import Roster, read_roster
-from medtop.deidentification.run import DeidentifyOptions, deidentify
+from medtop.deidentification.run import deidentify
 from medtop.files.errors import DataError
 from medtop.files.keys import make_key
 

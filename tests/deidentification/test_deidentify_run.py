@@ -7,7 +7,8 @@ import pytest
 from notes_with_identifiers import NOTES, SECRETS, read_notes, write_notes, write_roster
 
 from medtop.deidentification import run
-from medtop.deidentification.run import DeidentifyOptions, deidentify
+from medtop.deidentification.plan import DeidentifyOptions
+from medtop.deidentification.run import deidentify
 from medtop.files.keys import make_key
 
 SCRIPT = "run_scripts/deidentify_notes.py"
@@ -174,3 +175,56 @@ def test_policies(site):
     deidentify(options(site, output=str(site / "own"), policy=str(site / "own.json")))
     text = read_notes(site / "own/notes.parquet")["n1"]
     assert "617-555-0101" in text and "March 28, 2014" in text and "[EMAIL]" in text
+
+
+def test_columns_of_dates_move_and_kept_columns_are_looked_at(site, run_script):
+    """CHARTDATE moves by the patient's days; a true date or a name in a kept column ends with exit code 3."""
+    import csv
+    import datetime as dt
+
+    from medtop.files.keys import read_key
+
+    with open(site / "n.csv", "w", newline="") as file:
+        rows = [(name, patient, "2014-03-14", "2014-03-14 10:00:00", "ward 7", text) for name, patient, text in NOTES]
+        csv.writer(file).writerows([("ROW_ID", "SUBJECT_ID", "CHARTDATE", "CHARTTIME", "WARD", "TEXT"), *rows])
+    flags = [f"--input={site}/n.csv", f"--roster={site}/roster.csv", f"--key_file={site}/key", "--verify"]
+    columns = ["--date_columns=CHARTDATE,CHARTTIME", "--keep_columns=WARD"]
+    done = run_script(SCRIPT, *flags, f"--output={site}/a", "--replace=surrogate", *columns)
+    assert done.returncode == 0, done.stderr
+    key = read_key(site / "key")
+    with open(site / "a/notes.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            day = dt.date(2014, 3, 14) + dt.timedelta(days=key.shift_days(row["SUBJECT_ID"]))
+            assert (row["CHARTDATE"], row["CHARTTIME"], row["WARD"]) == (str(day), f"{day} 10:00:00", "ward 7")
+    done = run_script(SCRIPT, *flags, f"--output={site}/b", "--replace=surrogate", "--keep_columns=CHARTDATE")
+    assert done.returncode == 3 and "note 1: column CHARTDATE: characters 0-10: DATE" in done.stderr
+    assert "2014" not in done.stdout + done.stderr
+    done = run_script(SCRIPT, *flags, f"--output={site}/c", "--date_columns=CHARTDATE")
+    assert done.returncode == 1 and "needs --replace=surrogate" in done.stderr
+    done = run_script(SCRIPT, *flags, f"--output={site}/d", "--replace=surrogate", "--date_columns=WARD")
+    assert done.returncode == 1 and "row 1: WARD: expected a date" in done.stderr and not (site / "d").exists()
+
+
+def test_generated_notes_are_the_same_for_a_seed_and_their_names_are_apart(tmp_path, run_script):
+    """Spans lie on their texts; names of the test split are in no other; another seed gives other notes."""
+    from medtop.entities.documents import Tally
+    from medtop.entities.tables import read_tables
+
+    script = "preprocessing/make_synthetic_notes.py"
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        flags = ["--identifiers", "--num_patients=40", f"--seed={seed}", f"--output_dir={tmp_path / name}"]
+        done = run_script(script, *flags)
+        assert done.returncode == 0, done.stderr
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
+    assert (tmp_path / "a/roster.csv").read_bytes() != (tmp_path / "c/roster.csv").read_bytes()
+    names, kinds = {}, set()
+    for split in ("train", "test"):
+        for document in read_tables(tmp_path / "a/identifiers", split, Tally(strict=True)):
+            if document.columns["damage"] == "[]":
+                words = (document.text[s.start : s.end] for s in document.spans if s.type == "NAME")
+                names.setdefault(split, set()).update(word for name in words for word in name.replace(",", "").split())
+            kinds |= {span.type for span in document.spans}
+    assert not names["train"] & names["test"] and len(kinds) == 20
+    done = run_script(script, "--identifiers", "--min_words=5", f"--output_dir={tmp_path}/d")
+    assert done.returncode == 1 and "--min_words has no effect" in done.stderr
