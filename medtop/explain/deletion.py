@@ -21,6 +21,13 @@ class Deleter:
     def __init__(self, logits_of):
         self.logits_of = logits_of
 
+    def after(self, x, row):
+        """(logits float32 [S, L] after each of a row's stays, int [S] their numbers); see `after_stays`."""
+        variants, numbers = after_stays(x, row)
+        blocks = [slice(start, start + MOST_ROWS) for start in range(0, len(numbers), MOST_ROWS)]
+        parts = [np.asarray(self.logits_of({name: v[block] for name, v in variants.items()})) for block in blocks]
+        return (np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)), numbers
+
     def without(self, x, row, removed):
         """Logits of variants of one row.
 
@@ -39,6 +46,33 @@ class Deleter:
             variants["patient_slots"] = np.where(block, 0, variants["patient_slots"])
             parts.append(np.asarray(self.logits_of(variants)))
         return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
+
+def after_stays(x, row):
+    """One row as it would have been after each of its stays, as far as the batch tells.
+
+    Later stays are taken out, days to the prediction time count from the stay's discharge, and the age of [CLS] is that
+    of the day. Without `recencies` the days stay as they are.
+
+    Args:
+        x: dict of a batch of unpacked rows, with `visits`.
+        row: which of its rows.
+
+    Returns:
+        (dict of arrays [S, ...], int [S] numbers of the stays, in order).
+    """
+    own = {name: np.asarray(values[row]) for name, values in x.items()}
+    visits, standing = own["visits"], own["patient_slots"] > 0
+    numbers = np.unique(visits[standing & (visits > 0)])
+    variants = {name: np.repeat(values[None], len(numbers), 0) for name, values in own.items()}
+    variants["patient_slots"] = np.where(visits[None] > numbers[:, None], 0, own["patient_slots"])
+    if "recencies" in own and len(numbers):
+        days = np.array([own["recencies"][standing & (visits == number)].min() for number in numbers])[:, None]
+        variants["recencies"] = np.where(visits > 0, np.maximum(own["recencies"] - days, 0), own["recencies"])
+        if "ages" in own:
+            shifted = np.where(own["ages"] > 0, np.maximum(own["ages"] - days, 1), 0)
+            variants["ages"] = np.where(standing & (visits == 0), shifted, own["ages"])
+    return {name: values.astype(own[name].dtype) for name, values in variants.items()}, numbers
 
 
 def codes_of_row(x, row, special_ids):

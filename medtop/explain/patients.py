@@ -18,7 +18,9 @@ class Patient:
         logits, baseline: float [L].
         curves: dict name -> float [F, L]: logits with the given shares of codes taken out, by falling attribution or at
             random; `... kept`: with all others taken out instead.
-        tokens: dict of int [T]: `token_ids`, `visits`, and `recencies` where the model reads them.
+        tokens: dict of int [T]: `token_ids`, `visits`, and `recencies` and `stays` where the model reads them.
+        after: float [S, L], logits after each stay (`explain.deletion.after_stays`), where somebody asked; else None.
+        stays: int [S], numbers of these stays.
     """
 
     patient_id: str
@@ -30,3 +32,5 @@ class Patient:
     baseline: np.ndarray
     curves: dict
     tokens: dict
+    after: np.ndarray | None = None
+    stays: np.ndarray | None = None

@@ -7,6 +7,7 @@ import numpy as np
 from medtop.reporting.elements import bullets, escape, html_table, write_page
 from medtop.reporting.forest import ForestRow, forest
 from medtop.reporting.svg import Series, chart
+from medtop.reporting.timeline import timeline
 
 WARNING = (
     "What the model used, not what causes anything: a code may stand for a disease, for a habit of coding, or for care "
@@ -145,7 +146,9 @@ def write_patients_page(path, patients, tokens, labels):
         tokens: the vocabulary's tokens.
         labels: list of (task, label).
     """
-    notes = [WARNING, "This page holds patients' data.", f"Shades: attribution for {' '.join(labels[0])}."]
+    shades = f"Shades: attribution for {' '.join(labels[0])}; a code's title says what taking it out would change."
+    notes = [WARNING, "This page holds patients' data.", shades]
+    notes.append("The line is the logit after each stay: later stays taken out, days counted from that discharge.")
     if len(patients) > MOST_PATIENTS:
         notes.append(f"The first {MOST_PATIENTS} of {len(patients)} patients are shown.")
     sections = [
@@ -168,7 +171,18 @@ def _timeline(patient, tokens, labels):
         codes = " ".join(_code(patient, place[int(ids[spot])], tokens[int(ids[spot])], largest) for spot in here)
         rows.append(f"<dt>{escape(when)}</dt><dd>{codes}</dd>")
     shown = ", ".join(f"{'.'.join(label)} {value:+.2f}" for label, value in zip(labels, patient.logits, strict=True))
-    return f"<p>Logits: {escape(shown)}</p><dl>{''.join(rows)}</dl>"
+    return f"<p>Logits: {escape(shown)}</p>{_stays(patient, labels)}<dl>{''.join(rows)}</dl>"
+
+
+def _stays(patient, labels):
+    """The stays to scale with the first label's logit after each; "" where the model reads no days or nobody asked."""
+    recencies, lengths = patient.tokens.get("recencies"), patient.tokens.get("stays")
+    if patient.after is None or recencies is None or not len(patient.stays):
+        return ""
+    places = [int(np.flatnonzero(patient.tokens["visits"] == number)[0]) for number in patient.stays]
+    days = np.zeros(len(places)) if lengths is None else lengths[places]
+    drawing = timeline(labels[0][1], recencies[places], days, patient.after[:, 0])
+    return f'<div class="plots">{drawing}</div>'
 
 
 def _code(patient, number, name, largest):

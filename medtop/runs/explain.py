@@ -20,6 +20,7 @@ from medtop.sources.code_titles import code_titles
 logger = logging.getLogger(__name__)
 
 MAIN_FILE = "faithfulness.json"
+KEPT_TOKENS = ("token_ids", "visits", "recencies", "stays")
 AGREEMENT_PATIENTS = 50
 """Patients whose attributions are computed again with randomised weights."""
 
@@ -185,6 +186,9 @@ class Explainer:
             ):
                 curves[name] = self.deleter.without(x, row, removal_masks(order, standing))
                 curves[f"{name} kept"] = self.deleter.without(x, row, kept_masks(order, standing))
+        after, stays = None, None
+        if self.settings.write_patients and "visits" in x:
+            after, stays = self.deleter.after(x, row)
         return Patient(
             patient_id=patient_id,
             codes=codes,
@@ -194,7 +198,9 @@ class Explainer:
             logits=logits,
             baseline=baseline,
             curves=curves,
-            tokens={name: np.asarray(x[name][row]) for name in ("token_ids", "visits", "recencies") if name in x},
+            tokens={name: np.asarray(x[name][row]) for name in KEPT_TOKENS if name in x},
+            after=after,
+            stays=stays,
         )
 
     def groups(self, count):

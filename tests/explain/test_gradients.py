@@ -94,6 +94,36 @@ def test_taking_a_code_out_is_scoring_the_patient_without_it(model, batch):
     assert np.abs(without[1] - again[0]).max() > 1e-4
 
 
+def test_the_logit_after_each_stay_is_that_of_the_record_then(batch):
+    """Records built by hand: later stays gone, days counted from that discharge, the age of that day."""
+    config = small_config(
+        embeddings=("code", "visit", "age", "recency"), initializer_range=0.5, hidden_dropout_prob=0.0
+    )
+    tasks = all_tasks(["long_stay", "complications"])
+    attributor = Attributor(build_model(config, tasks), config, tasks, LABELS, VOCABULARY, steps=2)
+    x = {name: values for name, values in batch.items() if name != "sexes"}
+    x["recencies"] = tf.constant([[0, 100, 100, 7, 7, 0], [0, 4, 4, 0, 0, 0]])
+    found, numbers = Deleter(attributor.logits).after(x, 0)
+    assert numbers.tolist() == [1, 2] and found.shape == (2, 2)
+    first = {
+        "token_ids": [[2, 7, 8]],
+        "patient_slots": [[1, 1, 1]],
+        "visits": [[0, 1, 1]],
+        "ages": [[22000 - 100, 21000, 21000]],
+        "recencies": [[0, 0, 0]],
+        "cls_positions": [[0]],
+    }
+    expected = attributor.logits({name: tf.constant(values, tf.int32) for name, values in first.items()})
+    assert np.allclose(found[0], expected[0], atol=1e-5)
+    second = {name: np.asarray(values)[:1].copy() for name, values in x.items()}
+    second["recencies"] = np.array([[0, 93, 93, 0, 0, 0]], np.int32)
+    second["ages"][0, 0] = 22000 - 7
+    expected = attributor.logits({name: tf.constant(values, tf.int32) for name, values in second.items()})
+    assert np.allclose(found[1], expected[0], atol=1e-5)
+    now = attributor.logits(x)
+    assert not np.allclose(found[1], now[0], atol=1e-4), "days count"
+
+
 def test_an_unknown_baseline_is_refused(model):
     with pytest.raises(DataError, match="--baseline: expected one of mask, unk, received 'zero'"):
         attributor_of(model, baseline="zero")

@@ -1,6 +1,7 @@
 """Every HTML page that medtop writes, made of small data with long and hostile names: for a browser to open."""
 
 import json
+import re
 
 import numpy as np
 
@@ -13,10 +14,12 @@ from medtop.evaluation.marks import add_marks
 from medtop.evaluation.predictions import Predictions, sigmoid
 from medtop.explain.importance import importance
 from medtop.explain.patients import Patient
+from medtop.readmission.explain import Words
 from medtop.reporting.attribution_page import write_attribution_page, write_patients_page
 from medtop.reporting.data_report import write_data_report
 from medtop.reporting.evaluation_page import write_evaluation_page
 from medtop.reporting.page import write_report, write_training_page
+from medtop.reporting.words_page import write_words_page
 from medtop.runs.explain import checks_of, contributions_of
 
 LONG = "a_name_of_a_label_that_goes_on_and_on_without_any_blank_1095"
@@ -121,7 +124,9 @@ def _patients():
         tokens = {"token_ids": np.array([2, *codes]), "visits": np.array([0, 1, 1, 1, 2, 2, 3, 3, 3])}
         tokens["recencies"] = np.array([0, 300, 300, 300, 100, 100, 4, 4, 4])
         context = {"age": rng.normal(size=2), "sex": rng.normal(size=2)}
+        tokens["stays"] = np.array([0, 5, 5, 5, 30, 30, 2, 2, 2])
         parts = codes, values, values * 0.5, context, rng.normal(size=2), np.zeros(2), curves, tokens
+        parts += (rng.normal(size=(3, 2)), np.array([1, 2, 3]))
         patients.append(Patient(f"<b>p{number}</b>", *parts))
     return patients
 
@@ -156,11 +161,21 @@ def data_report(path, run_script):
     write_data_report(path, json.loads((folder / "t.data_report.json").read_text()))
 
 
+def words_page(path):
+    """score_notes.py --explain's page."""
+    text = f"Chest pain, {HOSTILE} and {LONG * 3}\nno   edema." * 3
+    edges = [match.span() for match in re.finditer(r"\w+|[^\w\s]", text)]
+    starts, ends = np.array(edges).T
+    values = np.random.default_rng(0).normal(size=(len(starts), 1))
+    words = Words(starts, ends, values, values.sum(0), np.zeros(1))
+    write_words_page(path, [(f"admission {LONG}", text, np.array([0.3]), words)], ("readmission",))
+
+
 def every_page(folder, run_script):
     """Writes them all: list of paths."""
     paths = {
         name: folder / f"{name}.html"
-        for name in ("report", "evaluation", "attribution", "patients", "data", "training", "entities")
+        for name in ("report", "evaluation", "attribution", "patients", "data", "training", "entities", "words")
     }
     report(paths["report"])
     evaluation_page(paths["evaluation"])
@@ -171,4 +186,5 @@ def every_page(folder, run_script):
     text = f"Chest pain and {LONG * 3}."
     document = Document("one", text, [Span("1", "problem", ((0, 10),))])
     write_reader(paths["entities"], [(document, [Span("1", "drug", ((0, 5),))])])
+    words_page(paths["words"])
     return list(paths.values())
