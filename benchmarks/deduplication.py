@@ -5,10 +5,10 @@
 
 10% of the texts are near-copies of an earlier one (2 to 10% of the words changed, an addendum, a moved paragraph). Each
 way reads the same lines of JSON, cuts the same shingles of five words, and says which texts are copies at 0.8; each
-round is a process of its own, and the ways take turns. datasketch and rensa (pip install datasketch
-rensa) are used as their pages show: MinHash of 128 functions, LSH at the threshold, and what the index returns counts as a copy; ours verifies each pair.
-Recall and false pairs are against exact Jaccard. CPU-seconds are those of whole processes, less the same process's
-imports and reading alone. --growth: ours alone on more and more generated notes, with the peak memory.
+round is a process of its own, and the ways take turns. datasketch and rensa (`pip install datasketch rensa`) are used
+as their pages show: MinHash of 128 functions, LSH at the threshold, and what the index returns counts as a copy; ours
+verifies each pair. Recall and false pairs are against exact Jaccard. CPU-seconds are those of whole processes, less the
+same process's imports and reading alone. --growth: ours alone on more and more generated notes, with the peak memory.
 """
 
 import argparse
