@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from medtop.files.atomic import write_text
-from medtop.files.bounded import parse_json
+from medtop.files.bounded import parse_json, read_bytes
 from medtop.files.errors import DataError
 
 
@@ -19,7 +19,10 @@ def read_log(path):
     path = Path(path)
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    try:
+        lines = read_bytes(path).decode("utf-8").split("\n")[:-1]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start}: expected a log in UTF-8, received another content") from None
     rows = []
     for number, line in enumerate(lines):
         try:

@@ -36,5 +36,5 @@ def test_every_mutation_still_applies(mutation):
 
 def test_every_room_has_tests(mutation):
     for entry in mutation.read_list():
-        words = (entry.get("tests") or mutation.ROOMS[entry["room"]][2]).split()
-        assert any((ROOT / "tests" / word).exists() for word in words if not word.startswith("-")), entry["room"]
+        words = (entry.get("tests") or mutation.ROOMS[entry["room"]][2]).partition(" -k=")[0].split()
+        assert any((ROOT / "tests" / word).exists() for word in words), entry["room"]

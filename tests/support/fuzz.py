@@ -1,0 +1,169 @@
+"""Damages at random each kind of file that we read: random bytes, cuts, swaps, claims of size, words of the format.
+
+    PYTHONPATH=.:tests/support python tests/support/fuzz.py <seconds> <seed> <folder> [kind ...]
+
+A process of its own, so that a crash is seen by who started it: `<folder>/now` holds the case in progress, and the
+damaged files of a case that went wrong stay in the folder.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+
+from medtop.files.errors import LONGEST_MESSAGE, DataError
+
+MOST_MEGABYTES, MOST_SECONDS = 1024, 20
+WORDS = [
+    b"[", b"{", b'"', b"]", b"}", b",", b":", b"null", b"true", b"1e999", b"NaN", b"-1", b"1000000000", b"\xff\xfe",
+    b"\x00", b"\n", b"\r", b"../", b"/etc/passwd", b"&a ", b"*a ", b"!!python/object:os.system", b"\x80\x04", b".",
+    b"<!ENTITY a 'b'>", b"&a;", b"2100-01-01", b"0000-00-00", b"99999999999999999999",
+]  # fmt: skip
+SIZES = [0, 1, 255, 1 << 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 40, (1 << 63) - 1, (1 << 64) - 1]
+
+
+def damaged(content, random):
+    """One to four damages of some bytes."""
+    data = bytearray(content)
+    for _ in range(int(random.integers(1, 5))):
+        place = int(random.integers(0, len(data) + 1))
+        kind = int(random.integers(0, 8))
+        if kind == 0 and data:
+            data[min(place, len(data) - 1)] = int(random.integers(256))
+        elif kind == 1:
+            del data[place:]
+        elif kind == 2:
+            del data[place : place + int(random.integers(1, 40))]
+        elif kind == 3:  # a claim of size, of 1, 4 or 8 bytes
+            width = int(random.choice([1, 4, 8]))
+            value = SIZES[int(random.integers(len(SIZES)))] % (1 << 8 * width)
+            data[place : place + width] = value.to_bytes(width, str(random.choice(["little", "big"])))
+        elif kind == 4:
+            data[place:place] = WORDS[int(random.integers(len(WORDS)))] * int(random.choice([1, 1, 2, 5_000]))
+        elif kind == 5:  # two pieces change places
+            other, size = int(random.integers(0, len(data) + 1)), int(random.integers(1, 30))
+            data[place : place + size], data[other : other + size] = (
+                data[other : other + size],
+                data[place : place + size],
+            )
+        elif kind == 6:  # a piece again
+            data[place:place] = data[place : place + int(random.integers(1, 60))] * int(random.choice([1, 3, 1_000]))
+        else:
+            data[place:place] = random.integers(0, 256, int(random.integers(1, 20)), np.uint8).tobytes()
+    return bytes(data)
+
+
+def other_json(content, random):
+    """JSON with one value, anywhere, of another type."""
+    value = json.loads(content)
+    places = []
+
+    def walk(part):
+        for key in part if isinstance(part, dict) else range(len(part)):
+            places.append((part, key))
+            if isinstance(part[key], dict | list):
+                walk(part[key])
+
+    walk(value)
+    part, key = places[int(random.integers(len(places)))]
+    others = [None, True, -1, 10**12, 1.5, "", "x", "../x", [], {}, [[1]], {"a": None}, "\u2028", [None] * 3]
+    part[key] = others[int(random.integers(len(others)))]
+    return json.dumps(value).encode()
+
+
+def kinds(folder):
+    """dict kind -> (dict name of a file -> bytes, function of a folder that reads them)."""
+    from fuzz_files import make_kinds
+
+    return make_kinds(folder)
+
+
+class Late(BaseException):
+    """More than `MOST_SECONDS`."""
+
+
+def _memory(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(name)) // 1024
+
+
+def case(files, read, folder, random):
+    """Writes the files, one of them damaged, and reads them; None, or what went wrong."""
+    for old in folder.iterdir():
+        old.unlink()
+    victim = str(random.choice(sorted(files)))
+    written = {}
+    for name, content in files.items():
+        if name == victim:
+            try:
+                content = other_json(content, random) if random.random() < 0.5 else damaged(content, random)
+            except ValueError:
+                content = damaged(content, random)
+        (folder / name).write_bytes(content)
+        written[name] = content
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the peak of the resident memory begins anew
+    before, start = _memory("VmRSS"), time.monotonic()
+    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
+    try:
+        read(folder)
+    except DataError as error:
+        message = str(error)
+        if "\n" in message or len(message) > LONGEST_MESSAGE + 40:
+            return f"a message of several lines or too long: {message[:300]!r}"
+    except OSError as error:
+        if error.filename is None:
+            return f"an OSError that names no file: {error!r}"
+    except Late:
+        return f"more than {MOST_SECONDS} seconds"
+    except Exception:
+        return traceback.format_exc()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    grown = _memory("VmHWM") - before
+    if grown > MOST_MEGABYTES:
+        return f"{grown} MB more, {time.monotonic() - start:.1f} s"
+    changed = [name for name, content in written.items() if (folder / name).read_bytes() != content]
+    return f"{changed[0]} was changed" if changed else None
+
+
+def main(seconds, seed, folder, wanted):
+    """Runs cases until the time is over, kinds in turn; exit code 1 for the first that goes wrong."""
+
+    def late(*_):
+        raise Late
+
+    signal.signal(signal.SIGALRM, late)
+    folder = Path(folder)
+    chosen = {name: kind for name, kind in kinds(folder / "good").items() if not wanted or name in wanted}
+    place = folder / "case"
+    place.mkdir(exist_ok=True)
+    counts, failures, end = dict.fromkeys(chosen, 0), [], time.monotonic() + seconds
+    number = 0
+    while time.monotonic() < end or number == 0:
+        for name, (files, read) in chosen.items():
+            for _ in range(10):
+                random = np.random.default_rng([seed, number, *name.encode()])
+                (folder / "now").write_text(f"{name} {number}")
+                wrong = case(files, read, place, random)
+                counts[name] += 1
+                number += 1
+                if wrong and name not in {failed for failed, _, _ in failures}:
+                    failures.append((name, number, wrong))
+                    kept = folder / f"kept-{name}"
+                    kept.mkdir(exist_ok=True)
+                    for file in place.iterdir():
+                        (kept / file.name).write_bytes(file.read_bytes())
+    for name, at, wrong in failures:
+        print(f"== {name}, case {at}: {wrong}")
+    print("cases:", ", ".join(f"{name} {count}" for name, count in counts.items()), flush=True)
+    os._exit(1 if failures else 0)  # some libraries would take their time
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:])
