@@ -6,7 +6,7 @@ Letters: B rows in a batch, T tokens in a row, P patients in a row, M masked pos
 import dataclasses
 import math
 
-from medtop.files.errors import DataError
+from medtop.files.errors import DataError, shown
 
 LEVELS = ("masked", "patient", "token")
 """Where a task's targets live: "masked" [B, M], "patient" [B, P, K], "token" [B, T]."""
@@ -97,8 +97,21 @@ class Task:
 
     @classmethod
     def from_dict(cls, values):
-        """The inverse of `to_dict`, of the class that `TASKS` names."""
-        return TASKS.get(values["name"], cls)(**values)
+        """The inverse of `to_dict`, of the class that `TASKS` names.
+
+        Raises:
+            DataError: for what is no task.
+        """
+        good = isinstance(values, dict) and isinstance(values.get("name"), str)
+        labels = values.get("labels", ()) if good else None
+        if not (isinstance(labels, list | tuple) and all(isinstance(label, str) for label in labels)):
+            raise DataError(f"tasks: expected name, level and labels of a task, received {shown(values)}")
+        try:
+            return TASKS.get(values["name"], cls)(**values)
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"task {values['name'][:80]}: expected its own entries, received others") from error
 
 
 TASKS = {}

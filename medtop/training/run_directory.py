@@ -97,7 +97,10 @@ class RunDirectory:
 
     def settings(self):
         """The settings that the run was started with."""
-        return _read_json(self.run_file, "run")["settings"]
+        settings = _read_json(self.run_file, "run").get("settings")
+        if not isinstance(settings, dict):
+            raise DataError(f"{self.run_file}: expected the settings of a run, received none")
+        return settings
 
     def differences(self, settings):
         """Lines that say which settings differ from those that the run was started with."""
@@ -149,7 +152,12 @@ class RunDirectory:
         config = BertConfig.from_file(self.config_file)
         vocabulary = Vocabulary.read(self.vocabulary_file, text_model=True)
         content = _read_json(self.tasks_file, "tasks")
-        tasks = [Task.from_dict(values) for values in content["tasks"]]
+        if not isinstance(content.get("tasks"), list):
+            raise DataError(f"{self.tasks_file}: expected a list of tasks, received none")
+        try:
+            tasks = [Task.from_dict(values) for values in content["tasks"]]
+        except DataError as error:
+            raise DataError(f"{self.tasks_file}: {error}") from None
         if len(vocabulary) != config.vocab_size:
             raise DataError(
                 f"{self.vocabulary_file}: expected {config.vocab_size} tokens ({self.config_file.name}), "
