@@ -38,7 +38,9 @@ class CorpusSettings(FilterSettings):
     words: int | None = option(
         None, "Words of the training split. Default: until the first source runs dry.", rule=at_least(1)
     )
-    repeat: float = option(1.0, "How often a document may be taken at most.", rule=at_least(1))
+    repeat: float = option(
+        1.0, "How often a training document may be taken at most, to use up every source.", rule=at_least(1)
+    )
     splits: str | None = option(None, "patient_id,split; default: as the files' names say, else training.")
     unlisted_patients: str = option("refuse", "Patients who are not in the split file.", choices=("refuse", "use"))
     seed: int = option(0, "Seed of the choice and of the order.", rule=SEED)
@@ -160,7 +162,7 @@ class _Reader:
 
 
 def _plans(settings, weights, counted):
-    """dict split -> `Plan`; beside the training split, the sources that are there, as much as their shares allow."""
+    """dict split -> `Plan`; beside the training split, the sources that are there, each document at most once."""
     plans = {}
     for split in SPLITS:
         available = {source: words for (source, where), words in counted.words.items() if where == split}
@@ -169,7 +171,9 @@ def _plans(settings, weights, counted):
         some = weights if split == "train" else {name: weights[name] for name in available if name in weights}
         total = sum(some.values())
         some = {name: weight / total for name, weight in some.items()}
-        plans[split] = make_plan(available, some, settings.words if split == "train" else None, settings.repeat)
+        plans[split] = make_plan(
+            available, some, settings.words if split == "train" else None, settings.repeat if split == "train" else 1
+        )
     return plans
 
 

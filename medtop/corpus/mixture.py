@@ -1,8 +1,9 @@
 """How often each document of a mixture is taken: by weights of sources, seeded, without any state.
 
 The weights are shares of the words. A source that has fewer words than its share of the whole runs dry, and the whole
-becomes as small as it allows. A document is taken by a hash of the seed, its source and its number there, so that the
-choice needs no memory, is the same in whatever order and however often it is made, and leaves other sources alone.
+becomes as small as it allows, unless its documents may be taken again. A document is taken by a hash of the seed, its
+source and its number there, so that the choice needs no memory, is the same in whatever order and however often it is
+made, and leaves other sources alone.
 """
 
 import dataclasses
@@ -57,7 +58,8 @@ def make_plan(available, weights, wanted=None, repeat=1):
         available: dict source -> words.
         weights: dict source -> share, or {}: everything as it is.
         wanted: words of the whole, or None for as many as there are.
-        repeat: how often a document may be taken at most.
+        repeat: how often a document may be taken at most. Without `wanted` none is taken again once every source has
+            been used up.
 
     Raises:
         DataError: for sources that do not agree, or fewer words than wanted.
@@ -70,16 +72,17 @@ def make_plan(available, weights, wanted=None, repeat=1):
             raise DataError(f"--mixture: expected sources of the input ({', '.join(available)}), received {name}")
         if name not in weights:
             raise DataError(f"--mixture: expected a weight for each source of the input, received none for {name}")
-    most = {name: repeat * available[name] / weight for name, weight in weights.items()}
-    dry = min(most, key=most.get)
-    if wanted is not None and wanted > most[dry]:
+    once = {name: available[name] / weight for name, weight in weights.items()}
+    dry = min(once, key=once.get)
+    most, enough = repeat * once[dry], max(once.values())
+    if wanted is not None and wanted > most:
         raise DataError(
-            f"--words: expected at most {int(most[dry]):,} ({dry} has {available[dry]:,} words and runs dry), "
+            f"--words: expected at most {int(most):,} ({dry} has {available[dry]:,} words and runs dry), "
             f"received {wanted:,}; --repeat takes documents more often"
         )
-    words = most[dry] if wanted is None else wanted
+    words = min(most, enough) if wanted is None else wanted
     rates = {name: words * weight / available[name] for name, weight in weights.items()}
-    limited = wanted is None and max(most.values()) > most[dry] * (1 + 1e-9)
+    limited = wanted is None and most < enough * (1 - 1e-9)
     return Plan(rates, int(round(words)), dry if limited else None)
 
 

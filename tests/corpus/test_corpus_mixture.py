@@ -69,10 +69,15 @@ def test_the_choice_is_the_same_again_and_in_any_order(tmp_path):
 def test_a_source_may_be_repeated(tmp_path):
     write_sources(tmp_path, papers=30)
     rows, manifest = run(tmp_path, mixture="notes:0.9,papers:0.1", repeat=2.5)
-    assert manifest["dry"] == {"train": "papers"} and 60 <= rows[("papers", "train")]["documents"] <= 90
+    assert manifest["dry"] == {} and rows[("notes", "train")]["documents"] == 2000, (
+        "all is used up: no more is repeated"
+    )
+    assert 60 < rows[("papers", "train")]["documents"] < 90  # 66,667 words of which a tenth is papers: 2.2 times 3,000
     assert rows[("papers", "train")]["repeats"] == rows[("papers", "train")]["documents"] - 30
     counts = np.unique([text for text in texts(tmp_path) if text.startswith("papers")], return_counts=True)[1]
     assert set(counts.tolist()) == {2, 3}
+    rows, manifest = run(tmp_path, "twice", mixture="notes:0.9,papers:0.1", repeat=2)
+    assert manifest["dry"] == {"train": "papers"} and rows[("papers", "train")]["documents"] == 60
 
 
 def test_plan_and_chances():
