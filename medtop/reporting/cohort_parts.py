@@ -1,6 +1,7 @@
 """What a report says of the cohort: source and splits, the flow of rows and patients, labels by split."""
 
 from medtop.reporting.elements import bullets, definitions, html_table
+from medtop.reporting.flow import flow_chart
 from medtop.reporting.svg import is_number
 
 
@@ -59,7 +60,9 @@ def flow(manifest):
             if number is not None
         ]
         parts.append(html_table([what, "number", "share"], rows))
-    return f'<div class="plots">{"".join(parts)}</div>' if parts else ""
+    chart = flow_chart(manifest)
+    parts = [f'<div class="plots">{"".join(part)}</div>' for part in ([chart] if chart else [], parts) if part]
+    return "".join(parts)
 
 
 def labels_by_split(manifest):

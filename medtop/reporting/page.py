@@ -69,7 +69,7 @@ def write_report(
         ("plots", "Curves by label", _curves(results, baselines or {}, tasks)),
         ("training", "Training", _training(list(train_log))),
         ("cohort", "Cohort", cohort_parts.cohort(manifest)),
-        ("dropped", "What was dropped", cohort_parts.flow(manifest)),
+        ("dropped", "Flow of patients and rows", cohort_parts.flow(manifest)),
         ("labels", "Labels by split", cohort_parts.labels_by_split(manifest)),
         ("methods", "Methods, ready to paste", f'<p class="paste">{escape(methods)}</p>' if methods else ""),
     ]

@@ -14,6 +14,7 @@ from medtop.evaluation.marks import add_marks
 from medtop.evaluation.predictions import Predictions, sigmoid
 from medtop.reporting import svg as charts
 from medtop.reporting.curves import reliability
+from medtop.reporting.flow import flow_chart
 from medtop.reporting.methods import methods_text
 from medtop.reporting.page import write_report
 from medtop.reporting.result_table import result_table
@@ -152,7 +153,7 @@ def test_page_needs_nothing_from_outside(page):
 def test_page_holds_every_section_and_its_numbers(page):
     reader = read(page)
     words = " ".join(reader.words)
-    for heading in ("Results", "Calibration", "Curves by label", "Training", "Cohort", "What was dropped"):
+    for heading in ("Results", "Calibration", "Curves by label", "Training", "Cohort", "Flow of patients and rows"):
         assert heading in words
     for text in (
         "Split valid",
@@ -179,7 +180,7 @@ def test_page_holds_every_section_and_its_numbers(page):
 def test_svg_is_well_formed_xml(page):
     plots = re.findall(r'<div class="plots">(<svg.*?</svg>)</div>', page)
     drawings = [drawing for plot in plots for drawing in ElementTree.fromstring(f"<all>{plot}</all>")]
-    assert len(drawings) == 2 * 3 + 3
+    assert len(drawings) == 2 * 3 + 3 + 1  # labels, training, flow chart
     for drawing in drawings:
         assert drawing.get("role") == "img" and drawing.get("aria-label")
 
@@ -316,3 +317,19 @@ def test_methods_say_what_was_done():
     assert "8 were analysed; 2 were left out (outside period 2)" in text and "test from 2012-01-01" in text
     assert "transformer" not in text and "within 31, 92 days" in text and "1,000 bootstrap samples" in text
     assert "transformer" in methods_text({}, model | {"parts": "encoder", "layers": 2}) and methods_text({}, {}) == ""
+
+
+def test_the_flow_chart_adds_up():
+    """In = analysed + left out, each reason with its number; without counts there is no chart."""
+    manifest = {"patients_in": 1310, "patients_out": 1200, "patients_dropped": {"no_stay": 100, HOSTILE: 10, "none": 0}}
+    manifest["splits"] = {
+        "train": {"patients": 900, "examples": 950},
+        "valid": {"patients": 0},
+        "test": {"patients": 300},
+    }
+    chart = flow_chart(manifest)
+    ElementTree.fromstring(chart)
+    words = re.findall(r"<text[^>]*>([^<]*)", chart)
+    assert words[:3] == ["In the source: 1,310", "Left out: 110", "no stay: 100"] and "none: 0" not in words
+    assert words[-4:] == ["Analysed: 1,200", "train: 900", "950 examples", "test: 300"] and "<script" not in chart
+    assert flow_chart({}) == "" and "Left out" not in flow_chart({"patients_in": 2, "patients_out": 2})
