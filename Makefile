@@ -10,6 +10,9 @@ EXTRAS := test
 TEST_WORKERS ?= 2
 # Slow tests start processes of their own: with less than 8 GiB, SLOW_WORKERS=1.
 SLOW_WORKERS ?= 2
+# Seconds of the fuzz run in `make test-slow`; ten minutes: make test-slow FUZZ_SECONDS=600. FUZZ_SEED is another run.
+FUZZ_SECONDS ?= 60
+FUZZ_SEED ?= 19
 # Which PyTorch `make test-extras` installs; name a CPU build where the default brings CUDA: TORCH='torch==2.13.0'.
 TORCH ?= torch
 WHEELHOUSE ?=
@@ -74,7 +77,7 @@ test: $(STAMP)
 	$(RUN) -m pytest -m "not slow" --numprocesses=$(TEST_WORKERS) --dist=loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP)
-	$(RUN) -m pytest -m slow --numprocesses=$(SLOW_WORKERS) --dist=loadfile --no-loadscope-reorder
+	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) $(RUN) -m pytest -m slow --numprocesses=$(SLOW_WORKERS) --dist=loadfile --no-loadscope-reorder
 
 test-extras: $(STAMP)
 	$(RUN) -m pip install --quiet $(PIP_FLAGS) '$(TORCH)'
