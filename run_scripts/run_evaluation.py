@@ -3,10 +3,11 @@
 Examples:
   python run_scripts/run_evaluation.py --run_dir=runs/first --input_file=data/other_hospital.test.tfrecord \\
     --subgroups=sex,age_band,year --alert_rates=0.05,0.1 --recalibrate=platt --output_dir=evaluation/other_hospital
-  python run_scripts/run_evaluation.py --predictions=runs/first/predictions.csv --thresholds=0.1,0.2 \\
+  python run_scripts/run_evaluation.py --predictions=runs/first/restricted/predictions.csv --thresholds=0.1,0.2 \\
     --groups_file=sites.csv --subgroups=site --min_cell=11 --output_dir=evaluation/sites
 
-Writes evaluation.html, evaluation.json, clinical.csv and predictions.csv into a new folder; the run is not touched.
+Writes evaluation.html, evaluation.json, clinical.csv and restricted/predictions.csv into a new folder; the run is not
+touched.
 """
 
 import logging

@@ -93,7 +93,7 @@ def main(_):
         print("\n" + compared)
     folder = script.output_dir
     print(
-        f"\nresults: {folder}/metrics.json, predictions.csv, train_log.jsonl"
+        f"\nresults: {folder}/metrics.json, restricted/predictions.csv, train_log.jsonl"
         + (f"; curves: {folder}/training-*.html" if script.plot else "")
     )
     print(f"next: tensorboard --logdir={folder}/tensorboard")

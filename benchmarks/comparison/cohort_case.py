@@ -80,7 +80,9 @@ class CohortCase:
                 losses = [one[MASKED][MASKED]["loss"]["value"] for one in (metrics, other)]
                 found["masked_lm loss"] = {"value": losses[0] - losses[1], "low": None, "high": None}
             else:
-                pair = [read_predictions(run / "predictions.csv")[task] for run in (runs[task], others[task])]
+                pair = [
+                    read_predictions(run / "restricted" / "predictions.csv")[task] for run in (runs[task], others[task])
+                ]
                 one = paired_bootstrap(*pair[0], *pair[1], seed=int(seed))[PATIENT_TASKS[task]]
                 found |= _difference(task, one, comparison)
         return found

@@ -1,7 +1,6 @@
 """A whole preprocessing run: earlier outputs, source, cohort, manifest, files under their names."""
 
 import dataclasses
-import tempfile
 from pathlib import Path
 
 from medtop.cohort import manifest as manifests
@@ -16,6 +15,7 @@ from medtop.files.errors import DataError
 from medtop.files.keys import read_key
 from medtop.files.options import at_least, compared, option
 from medtop.files.sql import open_database
+from medtop.files.temporary import temporary_folder
 from medtop.sources import load_stays, parse_columns
 from medtop.sources.rules import Rules
 from medtop.sources.text_files import expand_paths
@@ -171,8 +171,8 @@ def check_input(source, options):
 
     size = _size(source.data_file)
     threads = source.threads or int(size < ONE_THREAD_BYTES)
-    with tempfile.TemporaryDirectory(prefix="medtop-") as folder:
-        with open_database(Path(folder), source.memory_limit, threads, size >= ON_DISK_BYTES) as connection:
+    with temporary_folder() as folder:
+        with open_database(folder, source.memory_limit, threads, size >= ON_DISK_BYTES) as connection:
             return check_data(
                 connection, source.data_file, source.source, source.columns, _rules(source.rules, options)
             )

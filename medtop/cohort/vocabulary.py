@@ -129,9 +129,9 @@ class Vocabulary:
             pickle.dump(self.ids, file, protocol=4)
         self.write_text(f"{prefix}.vocab.txt")
 
-    def write_text(self, path):
-        """Writes one token a line."""
-        write_text(path, "\n".join(self.tokens) + "\n")
+    def write_text(self, path, *, shared=False):
+        """Writes one token a line; `shared` as in `medtop.files.atomic.atomic_path`."""
+        write_text(path, "\n".join(self.tokens) + "\n", shared=shared)
 
     @classmethod
     def read(cls, path, *, text_model=False):

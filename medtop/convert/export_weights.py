@@ -215,7 +215,7 @@ def export(plan):
         theirs |= _wide_arrays(model.wide, plan.heads)
     numbers = sum(array.size for array in theirs.values())
     done = Exported(plan, config, len(theirs), numbers, left_out, cost, notes=_notes(plan, config, table))
-    with whole_folder(plan.output_dir, _is_export(plan.layout), plan.overwrite) as folder:
+    with whole_folder(plan.output_dir, _is_export(plan.layout), plan.overwrite, shared=True) as folder:
         _write(folder, plan, config, theirs, order)
         done.parity, done.parity_value = _compare(folder, done, model, x, order, table, arrays)
         write_weights_card(folder, done)

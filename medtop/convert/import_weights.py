@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from medtop.convert import huggingface, names, parity, tokenizer, weight_files
 from medtop.convert.run_folders import is_imported, write_run
 from medtop.files.errors import DataError
 from medtop.files.folders import check_target
+from medtop.files.temporary import temporary_folder
 from medtop.model.tasks import MASKED_LM, Task
 
 POOLER = {"pooler/kernel", "pooler/bias"}
@@ -365,7 +365,7 @@ def _compare(plan, model, ours, x):
             plan.source, name, model.heads, model.config, x, plan.order if plan.reordered else None, strict=False
         )  # not strict: old names, and heads that were left out
         return parity.compare(f"transformers {name}", ours, theirs, x["patient_slots"])
-    with tempfile.TemporaryDirectory() as folder:  # the same weights by HuggingFace's names
+    with temporary_folder() as folder:  # the same weights by HuggingFace's names
         table = names.build_table("bert", model.config, model.heads, pooler=True)
         arrays = names.to_theirs(table, model.arrays)
         huggingface.write_config(Path(folder) / "config.json", model.config, head, model.heads, {})

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import tempfile
 from importlib import resources
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from medtop.entities.words import document_words
 from medtop.files.atomic import write_json
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
+from medtop.files.temporary import temporary_folder
 from medtop.model.config import BertConfig
 
 RUN, RECORDS, WORDS, WINDOWS = "encoder", "records", "words.txt", "windows.json"
@@ -186,7 +186,7 @@ class EncoderTagger:
         numbers = [len(self._windows(document)) for document in bare]
         logits = []
         if sum(numbers):
-            with tempfile.TemporaryDirectory(prefix="medtop-") as folder:
+            with temporary_folder() as folder:
                 path = make_records(folder, bare, self.tagset, "test", self.windows)
                 options = BatchOptions(batch_size=self.batch_size, max_seq_length=self.windows.max_seq_length)
                 scorer = Scorer(self.model, read_dataset(str(path)), self.config, self.tasks, options, 0)

@@ -135,7 +135,7 @@ class Calibration:
 
 def write_calibrations(path, calibrations):
     """Writes dict task -> `Calibration` as calibration.json, whole or not at all."""
-    write_json(path, {task: calibration.to_dict() for task, calibration in calibrations.items()})
+    write_json(path, {task: calibration.to_dict() for task, calibration in calibrations.items()}, shared=True)
 
 
 def read_calibrations(path):

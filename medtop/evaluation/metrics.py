@@ -239,7 +239,7 @@ def masked_metrics(n, *, loss=None, accuracy=None, top10_accuracy=None):
 
 def write_metrics(path, metrics):
     """Writes `{split: {task: {label: entry}}}` as metrics.json, whole or not at all."""
-    write_json(path, metrics)
+    write_json(path, metrics, shared=True)
 
 
 def paired_bootstrap(

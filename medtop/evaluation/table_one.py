@@ -137,7 +137,7 @@ def _rows(people, group, label):
 
 def write_table_one(path, rows, min_cell=0):
     """Writes the rows as CSV, whole or not at all; groups of 1 to `min_cell` - 1 examples keep their name only."""
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+    with atomic_path(path, shared=True) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
         for row in rows:

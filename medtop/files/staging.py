@@ -7,18 +7,14 @@ whole, the manifest is missing, and the hidden folder's list tells the next run 
 import contextlib
 import os
 import shutil
-import tempfile
 import typing
 from pathlib import Path
 
 from medtop.files.atomic import sha256, write_json
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
-
-try:
-    import fcntl
-except ImportError:  # Windows: runs on one prefix at the same time are not noticed there
-    fcntl = None
+from medtop.files.locks import PRIVATE_FILE, PRIVATE_FOLDER, hold, is_at, make_own_folder, open_own
+from medtop.files.temporary import temporary_folder
 
 _MOVING = "moving.json"
 
@@ -55,8 +51,8 @@ def run_once(prefix, settings, outputs, make, *, overwrite=False, dry_run=False)
         DataError: for outputs of another run, or another process at work on the same prefix.
     """
     if dry_run:
-        with tempfile.TemporaryDirectory(prefix="medtop-") as folder:
-            return Outcome(make(Path(folder), False))
+        with temporary_folder() as folder:
+            return Outcome(make(folder, False))
     manifest, differences = earlier_run(prefix, settings)
     if manifest is not None and not differences and not overwrite:
         clear_left(prefix)
@@ -133,12 +129,8 @@ def _changed(file, known):
 
 def lock(file, prefix):
     """Locks an open file for this process until it ends; a `DataError` where another one has it."""
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however it ends
-    except BlockingIOError as error:
-        raise DataError(f"{prefix}: expected no other run on this prefix, found one that is still writing") from error
+    if not hold(file):
+        raise DataError(f"{prefix}: expected no other run on this prefix, found one that is still writing")
 
 
 @contextlib.contextmanager
@@ -146,17 +138,19 @@ def staging(prefix):
     """Yields an empty hidden folder beside the outputs, for this process alone; it is removed at the end.
 
     Raises:
-        DataError: when another running process is writing this prefix.
+        DataError: when another running process is writing this prefix, or the folder is not ours.
     """
     folder = _folder(prefix)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock_file:
+    make_own_folder(folder, "lock")
+    with open_own(folder / "lock") as lock_file:
         lock(lock_file, prefix)
+        if not is_at(lock_file.fileno(), folder / "lock"):  # the one that held it has just ended and removed it
+            raise DataError(f"{prefix}: expected no other run on this prefix, found one that has just ended")
         for entry in folder.iterdir():  # what a killed run has left
             if entry.name not in ("lock", _MOVING):
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         work = folder / "work"
-        work.mkdir()
+        work.mkdir(PRIVATE_FOLDER)
         try:
             yield work
         finally:
@@ -168,14 +162,12 @@ def staging(prefix):
 def clear_left(prefix):
     """Removes what a run left that was killed after its outputs stood whole; a run still going keeps its folder."""
     folder = _folder(prefix)
-    if not folder.exists():
+    if not folder.exists() and not folder.is_symlink():
         return
-    with open(folder / "lock", "w") as lock_file:
-        try:
-            lock(lock_file, prefix)
-        except DataError:  # another process is at work here
-            return
-        shutil.rmtree(folder)
+    make_own_folder(folder, "lock")
+    with open_own(folder / "lock") as lock_file:
+        if hold(lock_file):  # otherwise another process is at work here
+            shutil.rmtree(folder)
 
 
 def check_free(prefix, overwrite, outputs):
@@ -202,7 +194,9 @@ def publish(prefix, work, outputs):
     for name in outputs:
         path = output_path(prefix, name)
         if name in made:
-            path.parent.mkdir(exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                path.parent.mkdir(PRIVATE_FOLDER)
+            made_path(work, name).chmod(PRIVATE_FILE)  # patients are in it
             os.replace(made_path(work, name), path)
         else:
             path.unlink(missing_ok=True)

@@ -54,7 +54,7 @@ class Collection:
 
     def write_csv(self, path):
         """Writes every value of every cell: one row per cell, split, task, label and metric; one for a missing cell."""
-        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        with atomic_path(path, shared=True) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, ["cell", "name", *self.grid.axes, "state", *VALUES], lineterminator="\n")
             writer.writeheader()
             for cell, status, metrics in zip(self.grid.cells, self.states, self.metrics, strict=True):

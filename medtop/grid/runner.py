@@ -7,7 +7,6 @@ so that several of these commands may share a grid, and one that was killed leav
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ import time
 from medtop.files.atomic import write_json
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError, Stopped
+from medtop.files.locks import check_own_folder, hold, open_own
 
 VERSION = 1
 STOPPED = 75  # the exit code of a script that saved and stopped on SIGTERM
@@ -88,29 +88,25 @@ def _read(cell):
 @contextlib.contextmanager
 def _lock(cell):
     """Yields a file that holds the cell, or None while another process does."""
+    check_own_folder(cell.folder)
     cell.folder.mkdir(parents=True, exist_ok=True)
-    with open(cell.folder / ".lock", "a") as file:
+    with open_own(cell.folder / ".lock") as file:
         yield file if any(_locked(file) for _ in range(LOCK_ATTEMPTS)) else None
 
 
 def _locked(file):
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if hold(file):
         return True
-    except BlockingIOError:
-        time.sleep(POLL_SECONDS / 4)  # it may be `status_of`, which looks for a moment
-        return False
+    time.sleep(POLL_SECONDS / 4)  # it may be `status_of`, which looks for a moment
+    return False
 
 
 def _is_locked(cell):
     try:
-        with open(cell.folder / ".lock") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with open_own(cell.folder / ".lock", os.O_RDWR) as file:
+            return not hold(file, shared=True)
     except FileNotFoundError:
         return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def offered_flags(script):
@@ -266,7 +262,8 @@ class Runner:
 
     def _process(self, command, log_file, lock, echo):
         """(exit code, line that tells how it ended) of a command whose output goes to the end of a log file."""
-        with open(log_file, "ab") as log, open(log_file, "rb") as reader:
+        appended = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        with open_own(log_file, appended, 0o666) as log, open(log_file, "rb") as reader:
             log.write(f"$ {' '.join(command)}\n".encode())
             log.flush()
             reader.seek(0, os.SEEK_END)

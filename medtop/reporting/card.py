@@ -74,8 +74,8 @@ def provenance(manifest):
 
 def write_card(folder, card):
     """Writes `card.json` and the `README.md` that is rendered from it."""
-    write_json(folder / CARD_FILE, {"version": VERSION, **dataclasses.asdict(card)})
-    write_text(folder / TEXT_FILE, "\n".join(render(card)) + "\n")
+    write_json(folder / CARD_FILE, {"version": VERSION, **dataclasses.asdict(card)}, shared=True)
+    write_text(folder / TEXT_FILE, "\n".join(render(card)) + "\n", shared=True)
 
 
 def read_card(folder):

@@ -26,7 +26,7 @@ def write_reports(prefix, report):
     """
     paths = [Path(f"{prefix}.data_report.{kind}") for kind in ("json", "html")]
     paths[0].parent.mkdir(parents=True, exist_ok=True)
-    write_json(paths[0], report)
+    write_json(paths[0], report, shared=True)
     write_data_report(paths[1], report)
     rows, patients = report["rows"], report["patients"]
     lines = [

@@ -29,7 +29,7 @@ def write_page(path, title, sections, facts, notes):
         bullets(notes),
     ]
     body += [f'<section id="{name}"><h2>{heading}</h2>{content}</section>' for name, heading, content in sections]
-    write_text(path, f"{head}<body>{''.join(body)}</body></html>\n")
+    write_text(path, f"{head}<body>{''.join(body)}</body></html>\n", shared=True)
 
 
 class Markup(str):

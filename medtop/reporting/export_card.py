@@ -50,7 +50,7 @@ def write_export_card(folder, run, *, title, summary, usage, tasks, config=None,
 def _data(run):
     """Where the data of a run without card.json came from: the description of its records, else its splits."""
     settings = run.settings()
-    splits = run.read_splits() if run.splits_file.is_file() else {}
+    splits = run.read_splits() if run.has_splits() else {}
     sentences = [f"{split}: {len(ids)} patients" for split, ids in splits.items()]
     try:
         manifest = next(iter(read_dataset(settings["input_file"]).source_manifests), {})

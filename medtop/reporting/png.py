@@ -27,7 +27,7 @@ def write_plot(path, panels, columns=3):
     figure = Figure(figsize=(5.2 * columns, 4.6 * rows), layout="constrained")
     for place, panel in enumerate(panels):
         _draw(figure.add_subplot(rows, columns, place + 1), panel)
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+    with atomic_path(path, shared=True) as temporary, open(temporary, "wb") as file:
         FigureCanvasAgg(figure).print_figure(file, format="png", dpi=_DPI)
 
 

@@ -63,7 +63,7 @@ def write_tripod(path, facts):
             *([f"- {text(sentence)}" for sentence in sentences] or [f"- {PEOPLE}"]),
             "",
         ]
-    write_text(path, "\n".join(lines))
+    write_text(path, "\n".join(lines), shared=True)
 
 
 def _data(facts):

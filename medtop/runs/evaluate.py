@@ -19,7 +19,7 @@ from medtop.evaluation.recalibration import METHODS, fitting_part, recalibrate
 from medtop.evaluation.small_cells import suppress
 from medtop.files.atomic import atomic_path, sha256, write_json
 from medtop.files.errors import DataError
-from medtop.files.folders import has_json_key, whole_folder
+from medtop.files.folders import RESTRICTED, has_json_key, whole_folder
 from medtop.files.options import REQUIRED, SEED, Rule, at_least, option, share
 from medtop.reporting.evaluation_page import write_evaluation_page
 
@@ -89,7 +89,8 @@ def check_settings(settings):
 
 
 def evaluate_model(settings):
-    """Evaluates and writes the folder: evaluation.json, clinical.csv, predictions.csv, evaluation.html.
+    """Evaluates and writes the folder: evaluation.json, clinical.csv, evaluation.html and, readable by the owner
+    only, restricted/predictions.csv.
 
     Returns:
         dict task -> label -> entry, as `clinical_measures` gives, small cells hidden.
@@ -98,7 +99,8 @@ def evaluate_model(settings):
         DataError: as `check_settings`; for predictions without known labels; for examples that two files disagree on.
     """
     check_settings(settings)
-    with whole_folder(settings.output_dir, has_json_key(MAIN_FILE, "clinical"), settings.overwrite) as folder:
+    earlier = has_json_key(MAIN_FILE, "clinical")
+    with whole_folder(settings.output_dir, earlier, settings.overwrite, shared=True) as folder:
         results, of_records = _results(settings)
         notes = []
         groups = _groups(settings, results, of_records, notes)
@@ -140,9 +142,9 @@ def evaluate_model(settings):
             },
         )
         _write_csv(folder / "clinical.csv", shown)
-        write_predictions(folder / "predictions.csv", list(results.values()))
+        write_predictions(folder / RESTRICTED / "predictions.csv", list(results.values()))
         if settings.meds:
-            write_meds_predictions(folder / "meds", results)
+            write_meds_predictions(folder / RESTRICTED / "meds", results)
         write_evaluation_page(
             folder / "evaluation.html", "Evaluation", shown, _facts(settings, results), notes, comparison
         )

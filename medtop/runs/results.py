@@ -139,8 +139,8 @@ def evaluate_run(model, plan, run, step, evaluation=PatientEvaluation, scorers=N
         run.predictions_file,
         [(scored, results.probabilities[reported][task]) for task, scored in results.predictions[reported].items()],
     )
-    write_json(run.comparison_file, results.comparison)
-    write_text(run.eval_results_file, eval_results(results, step))
+    write_json(run.comparison_file, results.comparison, shared=True)
+    write_text(run.eval_results_file, eval_results(results, step), shared=True)
     made.write_files(results)
     write_metrics(run.metrics_file, results.metrics)
     return results

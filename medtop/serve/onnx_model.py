@@ -114,10 +114,10 @@ def export_onnx(run_dir, output_dir, overwrite=False, command=""):
     Raises:
         DataError: for a run that cannot be served, an existing folder, or probabilities that differ.
     """
-    check_target(output_dir, is_export, overwrite)
+    check_target(output_dir, is_export, overwrite, shared=True)
     served = ServedRun.read(run_dir)
     model = load_patient_model(served)
-    with whole_folder(output_dir, is_export, overwrite) as folder:
+    with whole_folder(output_dir, is_export, overwrite, shared=True) as folder:
         (folder / MODEL_FILE).write_bytes(convert(served, model).SerializeToString())
         session = onnxruntime.InferenceSession(str(folder / MODEL_FILE), providers=["CPUExecutionProvider"])
         result = parity.check(served, model, lambda people: call(session, served, people), f"{output_dir}")

@@ -71,10 +71,10 @@ def export_saved_model(run_dir, output_dir, overwrite=False, command=""):
     Raises:
         DataError: for a run that cannot be served, an existing folder, or probabilities that differ.
     """
-    check_target(output_dir, is_export, overwrite)
+    check_target(output_dir, is_export, overwrite, shared=True)
     served = ServedRun.read(run_dir)
     model = load_patient_model(served)
-    with whole_folder(output_dir, is_export, overwrite) as folder:
+    with whole_folder(output_dir, is_export, overwrite, shared=True) as folder:
         description = served.describe(KIND, served.client_inputs(), _outputs(served))
         write_json(folder / DESCRIPTION_FILE, description)
         served.vocabulary.write_text(folder / VOCABULARY_FILE)

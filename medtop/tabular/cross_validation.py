@@ -173,5 +173,5 @@ def open_folder(path, schema, data_file, options, folds, overwrite=False):
         return cells
     for cell in cells.glob("*.npz"):
         cell.unlink()
-    write_json(run_file, {"medtop": medtop.__version__, "settings": settings})
+    write_json(run_file, {"medtop": medtop.__version__, "settings": settings}, shared=True)
     return cells

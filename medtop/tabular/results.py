@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from medtop.files.atomic import atomic_path, write_json, write_text
+from medtop.files.folders import RESTRICTED
 from medtop.reporting.page import write_training_page
 from medtop.tabular.cross_validation import SINGLE_TASK
 from medtop.tabular.measures import measures_of
@@ -39,7 +40,7 @@ def write_results(folder, data, folds, predictions, histories, measured, plot=Fa
             },
         },
     )
-    _write_predictions(folder / "predictions.csv", data, folds, predictions)
+    _write_predictions(folder / RESTRICTED / "predictions.csv", data, folds, predictions)
     rows = [
         {"method": method, "fold": fold["fold"], "targets": fold["targets"], "step": row["epoch"], **row}
         for method, folds_of in histories.items()

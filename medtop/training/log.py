@@ -8,6 +8,7 @@ from pathlib import Path
 from medtop.files.atomic import write_text
 from medtop.files.bounded import parse_json, read_bytes
 from medtop.files.errors import DataError
+from medtop.files.locks import open_own
 
 
 def read_log(path):
@@ -45,7 +46,7 @@ class TrainingLog:
     def rewind(self, step):
         """Removes the rows of steps after `step`: they were done after the checkpoint that the run goes on from."""
         rows = [row for row in read_log(self.path) if row["step"] <= step]
-        write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows), shared=True)
 
     def append(self, row):
         """Keeps a row until `flush`. Numbers that JSON has no word for (NaN, infinity) become null."""
@@ -57,8 +58,7 @@ class TrainingLog:
     def flush(self):
         """Writes the kept rows to disk; called before a checkpoint, so that no checkpoint is ahead of the log."""
         if self._waiting:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write("".join(self._waiting))
-                file.flush()
+            with open_own(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666) as file:
+                file.write("".join(self._waiting).encode())
                 os.fsync(file.fileno())
             self._waiting.clear()

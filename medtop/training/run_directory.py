@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import fcntl
 import os
 from pathlib import Path
 
@@ -11,6 +10,9 @@ from medtop.cohort.vocabulary import Vocabulary
 from medtop.files.atomic import write_json, write_text
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
+from medtop.files.folders import RESTRICTED
+from medtop.files.locks import PRIVATE_FILE, PRIVATE_FOLDER, check_own_folder, hold, open_own
+from medtop.files.temporary import clear_left
 from medtop.model.config import BertConfig
 from medtop.model.tasks import Task
 
@@ -29,7 +31,8 @@ class RunDirectory:
         self.config_file = self.path / "config.json"
         self.vocabulary_file = self.path / "vocab.txt"
         self.tasks_file = self.path / "tasks.json"
-        self.splits_file = self.path / "splits.csv"
+        self.restricted = self.path / RESTRICTED
+        self.splits_file = self.restricted / "splits.csv"
         self.run_file = self.path / "run.json"
         self.checkpoints = self.path / "checkpoints"
         self.best_weights = self.path / "best" / "weights.npz"
@@ -43,8 +46,8 @@ class RunDirectory:
         self.calibration_file = self.path / "calibration.json"
         self.metrics_file = self.path / "metrics.json"
         self.comparison_file = self.path / "comparison.json"
-        self.predictions_file = self.path / "predictions.csv"
-        self.readmission_predictions_file = self.path / "readmission_predictions.csv"
+        self.predictions_file = self.restricted / "predictions.csv"
+        self.readmission_predictions_file = self.restricted / "readmission_predictions.csv"
         self.roc_plot = self.path / "roc.png"
         self.precision_recall_plot = self.path / "precision_recall.png"
         self.calibration_plot = self.path / "calibration.png"
@@ -61,24 +64,36 @@ class RunDirectory:
     def locked(self):
         """Holds the folder for one process; the lock ends with the process, however it ends.
 
+        Folders inside it that others cannot read are made, and what a killed process left is removed.
+
         Raises:
-            DataError: when another process holds it.
+            DataError: when another process holds it, or the lock or a folder inside is a link.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
+        with open_own(self.path / ".lock") as file:
+            if not hold(file):
+                holder = file.read().decode(errors="replace").strip()
                 raise DataError(
-                    f"{self.path}: expected to be the only run here, found another one "
-                    f"(process {file.read().strip() or 'unknown'})"
-                ) from None
-            file.seek(0)
+                    f"{self.path}: expected to be the only run here, found another one (process {holder or 'unknown'})"
+                )
             file.truncate()
-            file.write(str(os.getpid()))
-            file.flush()
+            file.write(str(os.getpid()).encode())
+            inside = (self.restricted, self.checkpoints, self.best_weights.parent)
+            for folder in inside:
+                check_own_folder(folder)
+            self.restricted.mkdir(PRIVATE_FOLDER, exist_ok=True)
+            for folder in (self.path, *inside):
+                clear_left(folder)
+            self._move_older()
             yield self
+
+    def _move_older(self):
+        """Files that name patients, of runs from before December 2026, to where nobody else reads them."""
+        for file in (self.splits_file, self.predictions_file, self.readmission_predictions_file):
+            older = self.path / file.name
+            if older.is_file() and not older.is_symlink():
+                older.chmod(PRIVATE_FILE)
+                older.unlink() if file.exists() else older.rename(file)
 
     def exists(self):
         """Whether a run was begun here."""
@@ -86,10 +101,12 @@ class RunDirectory:
 
     def start(self, settings, config, vocabulary, tasks):
         """Writes what describes the run, `run.json` last."""
-        write_json(self.config_file, config.to_dict())
-        vocabulary.write_text(self.vocabulary_file)
-        write_json(self.tasks_file, {"version": VERSION, "tasks": [task.to_dict() for task in tasks]})
-        write_json(self.run_file, {"version": VERSION, "medtop": medtop.__version__, "settings": settings})
+        write_json(self.config_file, config.to_dict(), shared=True)
+        vocabulary.write_text(self.vocabulary_file, shared=True)
+        content = {"version": VERSION, "tasks": [task.to_dict() for task in tasks]}
+        write_json(self.tasks_file, content, shared=True)
+        content = {"version": VERSION, "medtop": medtop.__version__, "settings": settings}
+        write_json(self.run_file, content, shared=True)
 
     def has_weights(self):
         """Whether a model can be read: the encoder's best weights, or a wide part that stands alone."""
@@ -130,7 +147,7 @@ class RunDirectory:
         mine = [
             value
             for value in vars(self).values()
-            if isinstance(value, Path) and value not in (self.path, self.checkpoints)
+            if isinstance(value, Path) and value not in (self.path, self.restricted, self.checkpoints)
         ]
         # Checkpoints first, then what makes it a run: a kill between must not leave checkpoints to the next run.
         for file in [
@@ -176,10 +193,15 @@ class RunDirectory:
             lines += [f"{_csv(name)},{split}\n" for name in ids]
         write_text(self.splits_file, "".join(lines))
 
+    def has_splits(self):
+        """Whether the run says which patients took part; exports do not."""
+        return self.splits_file.is_file() or (self.path / self.splits_file.name).is_file()
+
     def read_splits(self):
         """dict split -> list of patient ids, as written; empty for Med-BERT's layout, which names no patients."""
         splits = {}
-        with open(self.splits_file, encoding="utf-8", newline="") as file:
+        older = self.path / self.splits_file.name  # before December 2026
+        with open(self.splits_file if self.splits_file.is_file() else older, encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 splits.setdefault(row["split"], []).append(row["patient_id"])
         return splits

@@ -66,4 +66,4 @@ def write_coefficients(run, vocabulary):
         ]
         for name, window, value in sorted(rows, key=lambda row: (-abs(row[2]), row[:2])):
             writer.writerow([task, label, name, window, f"{value:.6f}", titles.get(name, "")])
-    write_text(run.coefficients_file, lines.getvalue())
+    write_text(run.coefficients_file, lines.getvalue(), shared=True)

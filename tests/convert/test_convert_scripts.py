@@ -249,7 +249,7 @@ def test_the_card_says_what_a_reader_must_know(tmp_path):
     ):
         assert wanted in card, wanted
     assert "| long_stay |" not in card
-    ids = (finished.folder / "run" / "splits.csv").read_text().splitlines()[1:]
+    ids = (finished.folder / "run" / "restricted" / "splits.csv").read_text().splitlines()[1:]
     everything = card + (tmp_path / "out" / "config.json").read_text()
     assert not any(line.split(",")[0] in everything for line in ids), "no patient's id travels"
 

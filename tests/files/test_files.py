@@ -53,13 +53,18 @@ def test_missing_folders_are_made(tmp_path):
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o027])
-def test_permissions_follow_the_umask(tmp_path, mask):
-    """A cohort under umask 077 must not become readable to others, and one under 022 not private."""
+def test_what_is_not_shared_is_its_owners_alone_and_what_is_shared_follows_the_umask(tmp_path, mask):
     earlier = os.umask(mask)
     try:
-        with atomic_path(tmp_path / "a.txt") as temporary:
-            assert stat.S_IMODE(temporary.stat().st_mode) == 0o666 & ~mask  # while it is written, too
-        assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o666 & ~mask
+        for name, shared, wanted, of_folder in (
+            ("private/a.txt", False, 0o600, 0o700),
+            ("shared/a.txt", True, 0o666 & ~mask, 0o777 & ~mask),
+        ):
+            path = tmp_path / name
+            with atomic_path(path, shared=shared) as temporary:
+                assert stat.S_IMODE(temporary.stat().st_mode) == wanted  # while it is written, too
+            assert stat.S_IMODE(path.stat().st_mode) == wanted
+            assert stat.S_IMODE(path.parent.stat().st_mode) == of_folder
     finally:
         os.umask(earlier)
 
@@ -153,8 +158,8 @@ def test_kill_9_never_leaves_half_a_file_under_the_final_name(tmp_path, repo_roo
         assert writer.wait() == -signal.SIGKILL
         lines = target.read_text().split("\n")
         assert len(lines) == 2001 and len({*lines[:-1]}) == 1, f"attempt {attempt}"
-        left = [path for path in tmp_path.iterdir() if path != target]
-        interrupted += len(left)
-        for path in [target, *left]:
-            path.unlink()
+        interrupted += len(names(tmp_path)) - 1
+        write_text(target, "the next one")
+        assert names(tmp_path) == ["a.txt"], f"attempt {attempt}: left by the killed writer"
+        target.unlink()
     assert interrupted, "no writer was killed while it wrote: this test showed nothing"

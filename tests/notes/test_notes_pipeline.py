@@ -236,7 +236,7 @@ def test_a_run_learns_the_planted_word_and_keeps_patients_apart(tmp_path):
     )
     results = execute.execute(options)
     assert results.metrics["test"]["readmission"]["readmission"]["roc_auc"]["value"] > 0.9
-    splits = (tmp_path / "run" / "splits.csv").read_text().split("\n")[1:-1]
+    splits = (tmp_path / "run" / "restricted" / "splits.csv").read_text().split("\n")[1:-1]
     assert len({line.split(",")[0] for line in splits}) == len(splits) == 80 + 30 + 30
     info = tfrecord.read_dataset(files["test_file"])
     changed = dataclasses.replace(info, tokenizer={"kind": "wordpiece", "lower_case": False})

@@ -43,7 +43,7 @@ def rounding(folder):
 
 
 def test_the_risk_is_that_of_the_evaluation(folder, scorer, rounding):
-    evaluated = {row["admission_id"]: row for row in rows_of(folder / "run/readmission_predictions.csv")}
+    evaluated = {row["admission_id"]: row for row in rows_of(folder / "run/restricted/readmission_predictions.csv")}
     stays = list(read_stays(folder / "n.notes.test.parquet", Stay))
     scored = scorer.score([stay.text for stay in stays])
     assert len(stays) == len(evaluated) > 15 and np.ptp(scored.probabilities) > 0
@@ -257,7 +257,7 @@ def test_the_script_scores_a_text_a_table_and_a_stay(folder, tmp_path, run_scrip
     (tmp_path / "note.txt").write_text(stay.text)
     script = ("run_scripts/score_notes.py", f"--run_dir={folder / 'run'}")
     process = run_script(*script, "--text_file=note.txt", cwd=tmp_path)
-    evaluated = {row["admission_id"]: row for row in rows_of(folder / "run/readmission_predictions.csv")}
+    evaluated = {row["admission_id"]: row for row in rows_of(folder / "run/restricted/readmission_predictions.csv")}
     risk = float(evaluated[stay.admission_id]["probability"])
     assert process.returncode == 0 and f"risk {risk:.4f}" in process.stdout, process.stderr
     assert "% of the risk" in process.stdout

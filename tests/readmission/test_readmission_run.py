@@ -50,7 +50,7 @@ def admissions_of(folder):
 
 def test_one_risk_for_each_admission_of_the_test_split(trained):
     folder, said = trained
-    rows, wanted = rows_of(folder / "run/readmission_predictions.csv"), admissions_of(folder)
+    rows, wanted = rows_of(folder / "run/restricted/readmission_predictions.csv"), admissions_of(folder)
     assert list(rows[0]) == [
         "patient_id",
         "admission_id",
@@ -75,7 +75,7 @@ def test_one_risk_for_each_admission_of_the_test_split(trained):
 
 def test_measures_are_scikit_learns_on_the_file(trained):
     folder, said = trained
-    rows = [row for row in rows_of(folder / "run/readmission_predictions.csv") if row["target"]]
+    rows = [row for row in rows_of(folder / "run/restricted/readmission_predictions.csv") if row["target"]]
     targets = np.array([int(row["target"]) for row in rows])
     scores = np.array([float(row["probability"]) for row in rows])
     precision, recall, _ = precision_recall_curve(targets, scores)
@@ -128,7 +128,7 @@ def test_no_patient_is_in_two_splits_at_any_step(trained):
         (columns,) = tfrecord.read_examples(tfrecord.read_dataset(folder / f"run/records/{split}.tfrecord"))
         run = set(RunDirectory(folder / "run").read_splits()[split])
         assert texts == set(columns["patient_id"]) == run and texts <= mine and len(texts) >= 4
-    assert {row["patient_id"] for row in rows_of(folder / "run/readmission_predictions.csv")} == texts
+    assert {row["patient_id"] for row in rows_of(folder / "run/restricted/readmission_predictions.csv")} == texts
 
 
 def test_a_patient_in_two_splits_is_refused(tmp_path):
@@ -141,7 +141,7 @@ def test_a_patient_in_two_splits_is_refused(tmp_path):
     assert not RunDirectory(tmp_path / "run").exists()
 
 
-RESULTS = ("metrics.json", "readmission_predictions.csv", "notes.json", "best/weights.npz")
+RESULTS = ("metrics.json", "restricted/readmission_predictions.csv", "notes.json", "best/weights.npz")
 
 
 @pytest.mark.slow
@@ -255,7 +255,7 @@ def test_a_huggingface_folder_is_imported_once(trained, tmp_path):
 def test_codes_alone_stand_beside_the_notes(trained, tmp_path):
     """Predictions of another run for some of the admissions: the difference is over those."""
     folder, _ = trained
-    rows = rows_of(folder / "run/predictions.csv")
+    rows = rows_of(folder / "run/restricted/predictions.csv")
     some = [row | {"probability": "0.9" if row["target"] == "1" else "0.1"} for row in rows[::2]]
     with open(tmp_path / "codes.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))

@@ -85,7 +85,7 @@ def test_new_patients_get_what_the_runs_own_test_patients_got(predicted):
     """The same people scored at the end of training, with their labels: the probabilities do not know of labels."""
     own = {
         (row["patient_id"], row["task"], row["label"]): row
-        for row in rows_of(finished_run().folder / "run" / "predictions.csv")
+        for row in rows_of(finished_run().folder / "run" / "restricted" / "predictions.csv")
     }
     assert len(own) == len(predicted)
     for row in predicted:
@@ -106,7 +106,7 @@ def test_rows_are_the_contracts(predicted):
 
 def test_runs_predictions_have_the_tables_targets():
     people = {person["patient_id"]: person for person in finished_run().people["test"]}
-    for row in rows_of(finished_run().folder / "run" / "predictions.csv"):
+    for row in rows_of(finished_run().folder / "run" / "restricted" / "predictions.csv"):
         person = people[row["patient_id"]]
         place = ["MACE_365", "CKD_365"].index(row["label"]) if row["task"] == "complications" else 0
         assert float(row["target"]) == person["labels"][row["task"]][place]

@@ -79,12 +79,12 @@ def test_a_run_directory_holds_the_contracts_files():
         "config.json",
         "vocab.txt",
         "tasks.json",
-        "splits.csv",
+        "restricted/splits.csv",
         "best/weights.npz",
         "train_log.jsonl",
         "eval_results.txt",
         "metrics.json",
-        "predictions.csv",
+        "restricted/predictions.csv",
         "report.html",
         "README.md",
         "card.json",
@@ -185,7 +185,7 @@ def test_overwrite_starts_anew_and_keeps_what_is_not_the_runs(copied, no_trainin
         "config.json",
         "vocab.txt",
         "tasks.json",
-        "splits.csv",
+        "restricted/splits.csv",
         "run.json",
         ".lock",
     }
@@ -413,7 +413,7 @@ def test_evaluation_alone_repeats_the_runs_numbers(copied):
     """--do_eval without --do_train, with flags left at their defaults: the run's own lengths, not the data's."""
     options, run = copied
     before = contents(run.path)
-    for name in ("metrics.json", "predictions.csv", "eval_results.txt"):
+    for name in ("metrics.json", "restricted/predictions.csv", "eval_results.txt"):
         (run.path / name).unlink()
     results = execute(
         replaced(options, do_train=False, input_file="", bert_config_file="", max_seq_length=None, tasks=None)

@@ -40,7 +40,7 @@ def test_the_folder(folder, run_script):
     assert process.returncode == 0, process.stderr
     assert "task a: AUROC 0." in process.stdout and process.stdout.endswith(f"report: {out}/evaluation.html\n")
     content = json.loads((out / "evaluation.json").read_text())
-    judged, probabilities = read_predictions(out / "predictions.csv")["task"]
+    judged, probabilities = read_predictions(out / "restricted" / "predictions.csv")["task"]
     assert 0.3 < len(judged) / 1600 < 0.7
     again = evaluate(judged, probabilities, num_bootstrap=0)
     entry = content["clinical"]["task"]["a"]

@@ -147,7 +147,7 @@ def test_new_patients_without_labels_end_to_end(run_either, tmp_path):
     assert process.returncode == 0, process.stderr
     assert "5 examples scored: out.csv" in process.stdout
     tables = []
-    for path in (tmp_path / "out.csv", run.folder / "run" / "predictions.csv"):
+    for path in (tmp_path / "out.csv", run.folder / "run" / "restricted" / "predictions.csv"):
         with open(path, newline="") as file:
             tables.append({(row["patient_id"], row["label"]): row for row in csv.DictReader(file)})
     mine, own = tables

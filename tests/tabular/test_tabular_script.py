@@ -70,7 +70,7 @@ def test_the_files(finished):
     _, run, _ = finished
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["rows"] == {"used": 60, "dropped": {}}
-    with open(run / "predictions.csv", newline="") as file:
+    with open(run / "restricted" / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     for method, entries in metrics["held_out"].items():
         found = [row for row in rows if row["method"] == method and row["target"] == "mode"]
