@@ -23,8 +23,11 @@ flags.define(VocabularySettings)
 def main(_):
     """Flags in, library calls, files out."""
     settings = flags.read(VocabularySettings)
-    vocabulary, texts, words = learn(settings)
-    print(f"{settings.output_file}: {len(vocabulary)} pieces from {texts} texts with {words} distinct words")
+    vocabulary, counted = learn(settings)
+    print(
+        f"{settings.output_file}: {len(vocabulary)} pieces from {counted.texts} texts with {len(counted.counts)} "
+        f"distinct words; {counted.of_few_patients} of fewer than {settings.min_word_patients} patients are left out"
+    )
     print(
         "next: python preprocessing/create_notes_features.py --input_file=<texts> --output_file=<TFRecord> "
         f"--vocab_file={settings.output_file}"

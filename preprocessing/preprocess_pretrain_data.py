@@ -60,8 +60,8 @@ def _check(options):
         raise DataError("--index and --prediction_times exclude each other: give one of them")
     if options.subject_ids and not (options.prediction_times and is_meds(options.prediction_times)):
         raise DataError("--subject_ids has no effect without MEDS labels in --prediction_times: leave it out")
-    if options.vocabulary and flags.given("min_code_count"):
-        raise DataError("--min_code_count has no effect with a given vocabulary, which stays as it is: leave it out")
+    for name in flags.given("min_code_count", "min_code_patients") if options.vocabulary else ():
+        raise DataError(f"--{name} has no effect with a given vocabulary, which stays as it is: leave it out")
 
 
 def _options(vocabulary, subset_size):

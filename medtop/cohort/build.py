@@ -26,7 +26,7 @@ from medtop.cohort.split_options import SplitOptions, check_split_options
 from medtop.cohort.splits import SPLITS, write_splits
 from medtop.cohort.tally import Tally
 from medtop.cohort.visits import UNKNOWN_DAY, ranges
-from medtop.cohort.vocabulary import UNK_ID, Vocabulary
+from medtop.cohort.vocabulary import FEW_CODES, FEW_PATIENTS, UNK_ID, Vocabulary
 from medtop.files.errors import DataError
 from medtop.files.options import at_least, option
 
@@ -113,6 +113,11 @@ class Options(SplitOptions):
     )
     vocabulary: str | None = None  # file of a frozen vocabulary; None fits one. Not a flag, like the next one
     min_code_count: int = option(2, "Codes rarer than this in the training split become [UNK].", rule=at_least(1))
+    min_code_patients: int = option(
+        FEW_PATIENTS,
+        "Codes of fewer patients of the training split become [UNK]: they may say who it is.",
+        rule=at_least(1),
+    )
     num_parts: int = option(
         1,
         "Contiguous ranges of patients that are sorted and built one after another; the outputs are the same.",
@@ -136,6 +141,7 @@ class Cohort:
         tally: `Tally`.
         tasks: dict task -> label names.
         vocabulary: `Vocabulary`.
+        code_patients: dict, how many patients must share a code and how many codes they did not; {} for a given one.
         patients, rows: in the stays table.
         rows_not_in_subset, patients_not_in_subset: left out by `subset_size`.
         after_death: (rows of stays that begin after the patient's death, patients who have some, who have no others).
@@ -151,6 +157,7 @@ class Cohort:
     tally: Tally
     tasks: dict
     vocabulary: Vocabulary
+    code_patients: dict
     patients: int
     rows: int
     rows_not_in_subset: int
@@ -198,6 +205,7 @@ class _Builder:
         self.patients = load_patients(connection, options.seed, options.subset_size)
         ends = self.patients.observation_ends
         self.latest_end = int(ends.max(initial=UNKNOWN_DAY)) if options.labels == "complete_followup" else None
+        self.code_patients = {}
         self.given = None
         if options.prediction_times:
             self.given = timing.read_given_times(
@@ -286,7 +294,17 @@ class _Builder:
                 "vocabulary: expected a training split with codes to fit it on, received none; give a vocabulary file, "
                 "such as a run's vocab.txt, instead of NA"
             )
-        return Vocabulary.from_counts(self.rolled.names, counts, self.options.min_code_count)
+        options, patients = self.options, self.tally.code_patients
+        vocabulary = Vocabulary.from_counts(
+            self.rolled.names, counts, options.min_code_count, patients, options.min_code_patients
+        )
+        kept = np.array([name in vocabulary.ids for name in self.rolled.names], bool)
+        self.code_patients = {
+            "min_code_patients": options.min_code_patients,
+            "left_out_for_few_patients": int(((patients > 0) & (patients < options.min_code_patients)).sum()),
+            FEW_CODES: int((kept & (patients < FEW_PATIENTS)).sum()),
+        }
+        return vocabulary
 
     def _second_pass(self, vocabulary):
         ids = np.array([vocabulary.ids.get(name, UNK_ID) for name in self.rolled.names], np.int32)
@@ -348,6 +366,7 @@ class _Builder:
             tally=self.tally,
             tasks=self.tasks,
             vocabulary=vocabulary,
+            code_patients=self.code_patients,
             patients=patients,
             rows=rows,
             rows_not_in_subset=rows - joined,

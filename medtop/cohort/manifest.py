@@ -13,6 +13,7 @@ import pyarrow
 import medtop
 from medtop.cohort.division import empty_splits
 from medtop.cohort.endpoint_codes import match_lines
+from medtop.cohort.vocabulary import FEW_CODES, FEW_PATIENTS
 from medtop.sources.findings import findings_of
 
 FORMAT = "medtop preprocessing"
@@ -99,6 +100,7 @@ def default_manifest(report, cohort, options, settings):
             "hash": cohort.vocabulary.hash,
             "given": options.vocabulary,
             "share_of_codes_known": cohort.known_codes,
+            **cohort.code_patients,
         },
         "roll_up": {
             **cohort.roll_up,
@@ -247,7 +249,9 @@ def medbert_manifest(report, result, settings):
         },
         "statements": [
             "Med-BERT's layout: ids are numbered over all patients before the split, and long_stay says whether "
-            "any stay of the record, also those in the input, lasts more than 7 days."
+            "any stay of the record, also those in the input, lasts more than 7 days.",
+            "Every code of every patient enters a vocabulary of Med-BERT's layout, also what one patient has alone: "
+            "read vocab.txt before it is given away.",
         ],
     }
 
@@ -311,6 +315,13 @@ def _code_lines(manifest):
             f"{split} {share:.1%}" for split, share in shares.items() if share is not None
         )
     lines = [line]
+    if vocabulary.get("left_out_for_few_patients"):
+        lines.append(
+            f"  {vocabulary['left_out_for_few_patients']:,} codes of fewer than {vocabulary['min_code_patients']} "
+            "training patients are [UNK] (--min_code_patients)"
+        )
+    if few := vocabulary.get(FEW_CODES):
+        lines.append(f"warning: the vocabulary holds {few:,} codes of fewer than {FEW_PATIENTS} training patients")
     if roll.get("kind", "none") != "none":
         covered = (
             f", map covers {roll['share_of_rows_covered']:.1%} of the rows" if "share_of_rows_covered" in roll else ""

@@ -22,7 +22,7 @@ SUMS = (
     "rows_without_codes",
 )
 SUMS += ("patient_rows", "patients", "time_reasons", "code_counts", "examples", "split_patients", "lengths")
-SUMS += ("observed_days",)
+SUMS += ("observed_days", "code_patients")
 """Attributes of a `Tally` that add up over parts."""
 
 MOST_DAYS = 36_525
@@ -53,6 +53,9 @@ class Tally:
         self.states = {task: np.zeros((len(names), *size), np.int64) for task, names in self.tasks.items()}
         self.positives = {task: np.zeros((len(names), len(SPLITS)), np.int64) for task, names in self.tasks.items()}
         self.code_counts = np.zeros((len(SPLITS), num_codes), np.int64)
+        self.code_patients = np.zeros(num_codes, np.int64)
+        """Patients of the training split who have each code in an example."""
+        self._latest_patients = np.full(num_codes, -1, np.int64)
         self.examples = np.zeros(len(SPLITS), np.int64)
         self.split_patients = np.zeros(len(SPLITS), np.int64)
         self.lengths = np.zeros((len(SPLITS), len(LENGTH_BINS)), np.int64)
@@ -105,7 +108,7 @@ class Tally:
             self.time_reasons += np.bincount(choice.time_reasons, minlength=len(PATIENT_REASONS))
 
     def add_examples(self, split, columns, labels):
-        """Counts examples of one split.
+        """Counts examples of one split; those of a patient come one after another, over calls too.
 
         Args:
             split: place in `SPLITS`.
@@ -117,6 +120,8 @@ class Tally:
             return
         self.examples[split] += count
         self.code_counts[split] += np.bincount(columns["codes"], minlength=self.code_counts.shape[1])
+        if SPLITS[split] == "train":
+            self._count_patients(columns)
         lengths = columns["code_counts"]
         self.lengths[split] += np.bincount(
             np.searchsorted(LENGTH_BINS, lengths, side="right") - 1, minlength=len(LENGTH_BINS)
@@ -154,6 +159,14 @@ class Tally:
                 low, middle, high = places.tolist()
                 found[split] = {"n": total, "median": middle, "low": low, "high": high}
         return found
+
+    def _count_patients(self, columns):
+        size = len(self.code_patients)
+        places = np.repeat(columns["patients"].astype(np.int64), columns["code_counts"])
+        patients, codes = np.divmod(np.unique(places * size + columns["codes"]), size)  # in the order of patients
+        patients, codes = (each[self._latest_patients[codes] != patients] for each in (patients, codes))
+        self.code_patients += np.bincount(codes, minlength=size)
+        np.maximum.at(self._latest_patients, codes, patients)
 
     def _add_follow_up(self, task, split, follow_up):
         shape = (follow_up.days.shape[1], max(self.horizons) + 2, 3)

@@ -16,6 +16,10 @@ PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]",
 PAD_ID, UNK_ID, CLS_ID, SEP_ID, MASK_ID = range(5)
 MEDBERT_PAD = "empty_pad"
 """Med-BERT's only special token, with id 0, which also served as its mask."""
+FEW_PATIENTS = 5
+"""A code or word that fewer patients have may say who one of them is."""
+FEW_CODES = f"codes_of_fewer_than_{FEW_PATIENTS}_patients"
+"""Key of a manifest's `vocabulary`: how many of its codes are such."""
 
 _UNUSED = re.compile(r"\[unused\d+\]|\[no token \d+\]")
 """Rows that no text reaches: BERT's spare tokens, and rows of a table beyond its vocabulary."""
@@ -105,19 +109,26 @@ class Vocabulary:
         return hashlib.sha256("\n".join(self.tokens).encode()).hexdigest()
 
     @classmethod
-    def from_counts(cls, codes, counts, min_count=2):
-        """Fits our layout: codes by falling count, ties by code; rarer than `min_count` become [UNK].
+    def from_counts(cls, codes, counts, min_count=2, patients=None, min_patients=1):
+        """Fits our layout: codes by falling count, ties by code; rare ones become [UNK].
 
         Args:
             codes: sequence of strings.
             counts: int [len(codes)], how often each occurs in the training split.
             min_count: codes with fewer occurrences are left out.
+            patients: int [len(codes)], how many patients of the training split have each; None: not counted.
+            min_patients: codes of fewer patients are left out: what one patient has alone may say who it is.
 
         >>> Vocabulary.from_counts(["b", "a", "c", "d"], [3, 3, 9, 1]).tokens[5:]
         ('c', 'a', 'b')
         """
         counts = np.asarray(counts)
-        kept = [(-int(count), code) for code, count in zip(codes, counts, strict=True) if count >= max(min_count, 1)]
+        enough = np.asarray(counts if patients is None else patients) >= (1 if patients is None else min_patients)
+        kept = [
+            (-int(count), code)
+            for code, count, shared in zip(codes, counts, enough, strict=True)
+            if count >= max(min_count, 1) and shared
+        ]
         reserved = sorted({code for _, code in kept} & {*SPECIAL_TOKENS})
         if reserved:
             raise DataError(f"vocabulary: expected codes, received the special token {reserved[0]!r} as a code")

@@ -67,12 +67,12 @@ def check_own_folder(path):
         raise DataError(f"{path}: expected a folder of our own, found {_kind(path)}; remove it")
 
 
-def make_own_folder(path, mark):
+def make_own_folder(path, names):
     """Makes a working folder that nobody else may read, unless there is an earlier one of ours.
 
     Args:
         path: the folder; its parents are made too.
-        mark: name of a file that stands in every such folder: without it a filled folder is not ours to empty.
+        names: what may stand in such a folder: one that holds something else is not ours to empty.
 
     Raises:
         DataError: for a link, another user's folder, or one that holds something else.
@@ -85,7 +85,7 @@ def make_own_folder(path, mark):
     check_own_folder(path)
     if hasattr(os, "geteuid") and os.lstat(path).st_uid != os.geteuid():
         raise DataError(f"{path}: expected a working folder of our own, found another user's; remove it")
-    if any(path.iterdir()) and not (path / mark).exists():
+    if {entry.name for entry in path.iterdir()} - {*names}:
         raise DataError(f"{path}: expected a working folder of our own, found other files in it; move them away")
     with contextlib.suppress(FileNotFoundError):  # another process has just ended and removed it
         os.chmod(path, PRIVATE_FOLDER)

@@ -17,6 +17,7 @@ from medtop.files.locks import PRIVATE_FILE, PRIVATE_FOLDER, hold, is_at, make_o
 from medtop.files.temporary import temporary_folder
 
 _MOVING = "moving.json"
+_NAMES = ("lock", "work", _MOVING)
 
 
 class Outcome(typing.NamedTuple):
@@ -141,7 +142,7 @@ def staging(prefix):
         DataError: when another running process is writing this prefix, or the folder is not ours.
     """
     folder = _folder(prefix)
-    make_own_folder(folder, "lock")
+    make_own_folder(folder, _NAMES)
     with open_own(folder / "lock") as lock_file:
         lock(lock_file, prefix)
         if not is_at(lock_file.fileno(), folder / "lock"):  # the one that held it has just ended and removed it
@@ -164,7 +165,7 @@ def clear_left(prefix):
     folder = _folder(prefix)
     if not folder.exists() and not folder.is_symlink():
         return
-    make_own_folder(folder, "lock")
+    make_own_folder(folder, _NAMES)
     with open_own(folder / "lock") as lock_file:
         if hold(lock_file):  # otherwise another process is at work here
             shutil.rmtree(folder)

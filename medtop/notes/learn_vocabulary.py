@@ -9,6 +9,8 @@ import collections
 import dataclasses
 import heapq
 
+import numpy as np
+
 from medtop.cohort.vocabulary import SPECIAL_TOKENS, Vocabulary
 from medtop.data.create import find_inputs
 from medtop.files.errors import DataError
@@ -32,6 +34,9 @@ class VocabularySettings:
         30000, "Most pieces, the five special tokens included.", rule=at_least(len(SPECIAL_TOKENS) + 1)
     )
     lower_case: bool = option(True, "Lower-case and take accents off; --nolower_case for a cased vocabulary.")
+    min_word_patients: int = option(
+        5, "Words of fewer patients take no part: names and numbers of one patient make no pieces.", rule=at_least(1)
+    )
     min_count: int = option(2, "Pieces that stand together less often are not joined.", rule=at_least(1))
     alphabet: int = option(1000, "Most characters; words with rarer ones take no part.", rule=at_least(1))
     most_words: int = option(
@@ -43,7 +48,7 @@ def learn(settings):
     """Counts words, learns pieces and writes the vocabulary.
 
     Returns:
-        (`Vocabulary`, number of texts, number of distinct words).
+        (`Vocabulary`, `WordCounts`).
 
     Raises:
         DataError: for missing files, texts of the validation or test split, or texts without words.
@@ -54,16 +59,18 @@ def learn(settings):
         if split_of(path) in ("valid", "test"):
             raise DataError(f"{path}: expected texts of the training split, received the {split_of(path)} split's")
         check_texts(path)
-    texts = (batch.texts for path in paths for batch in read_texts(path))
-    counts, number = count_words(texts, settings.lower_case)
-    if not counts:
-        raise DataError(f"--input_file: expected texts with words, received {number} without any")
-    number_of_words = len(counts)
-    counts = most_frequent(counts, settings.most_words)
+    texts = ((batch.texts, batch.patient_ids) for path in paths for batch in read_texts(path))
+    counted = count_words(texts, settings.lower_case, settings.min_word_patients)
+    if not counted.counts:
+        raise DataError(
+            f"--input_file: expected texts with words of at least {settings.min_word_patients} patients "
+            f"(--min_word_patients), received {counted.texts} texts without any"
+        )
+    counts = most_frequent(counted.counts, settings.most_words)
     pieces = learn_pieces(counts, settings.vocab_size - len(SPECIAL_TOKENS), settings.min_count, settings.alphabet)
     vocabulary = Vocabulary((*SPECIAL_TOKENS, *pieces))
     vocabulary.write_text(settings.output_file)
-    return vocabulary, number, number_of_words
+    return vocabulary, counted
 
 
 def most_frequent(counts, number):
@@ -77,24 +84,53 @@ def most_frequent(counts, number):
     return dict(heapq.nsmallest(number, counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def count_words(batches, lower_case, most_words=MOST_WORDS):
-    """How often each word occurs.
+@dataclasses.dataclass(frozen=True)
+class WordCounts:
+    """Words of enough patients.
+
+    Attributes:
+        counts: dict word -> how often it occurs.
+        texts: number of texts.
+        of_few_patients: number of distinct words that too few patients have, and that are left out.
+    """
+
+    counts: dict
+    texts: int
+    of_few_patients: int
+
+
+def count_words(batches, lower_case, min_patients=1, most_words=MOST_WORDS):
+    """How often each word occurs, of those that enough distinct patients have.
 
     Args:
-        batches: iterable of lists of str.
+        batches: iterable of (list of N str, list of N patient ids).
         lower_case: as the tokenizer will be.
+        min_patients: words of fewer patients are left out; patients are counted no further than that.
         most_words: distinct words held in memory, see `MOST_WORDS`.
 
     Returns:
-        (dict word -> count, number of texts).
+        `WordCounts`.
     """
     splitter, counts, texts = WordSplitter(lower_case), collections.Counter(), 0
-    for batch in batches:
-        counts.update(splitter.split(batch).words)
+    numbers, patients = {}, {}  # patient id -> number; word -> tuple of numbers
+    for batch, ids in batches:
+        found = splitter.split(batch)
+        counts.update(found.words)
         texts += len(batch)
+        ends = np.searchsorted(found.texts, np.arange(len(batch) + 1))
+        for patient, first, after in zip(ids, ends, ends[1:], strict=False) if min_patients > 1 else ():
+            number = numbers.setdefault(patient, len(numbers))
+            for word in set(found.words[first:after]):
+                known = patients.get(word, ())
+                if len(known) < min_patients and number not in known:
+                    patients[word] = (*known, number)
         if len(counts) > most_words:
             counts = collections.Counter({word: count for word, count in counts.items() if count > 1})
-    return counts, texts
+            patients = {word: known for word, known in patients.items() if word in counts}
+    if min_patients <= 1:
+        return WordCounts(counts, texts, 0)
+    kept = {word: count for word, count in counts.items() if len(patients[word]) >= min_patients}
+    return WordCounts(kept, texts, len(counts) - len(kept))
 
 
 def learn_pieces(counts, size, min_count=2, alphabet=1000):

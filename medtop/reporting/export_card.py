@@ -3,10 +3,15 @@
 Tasks and labels, where the data came from, who may have the weights, metrics with intervals, configuration, commands.
 """
 
+import logging
+
+from medtop.cohort.vocabulary import FEW_CODES, FEW_PATIENTS
 from medtop.data.description import read_dataset
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.reporting.card import RESTRICTIONS, Card, provenance, read_card, write_card
+
+logger = logging.getLogger(__name__)
 
 
 def write_export_card(folder, run, *, title, summary, usage, tasks, config=None, notes=(), tags=(), command=""):
@@ -28,6 +33,7 @@ def write_export_card(folder, run, *, title, summary, usage, tasks, config=None,
     commands = dict(known.commands) if known else {}
     if not commands:
         notes.append("the command that trained the run is not recorded in the run directory")
+    notes.append(_vocabulary_note(run))
     split, metrics = _results(run, tasks)
     card = Card(
         title=title,
@@ -45,6 +51,23 @@ def write_export_card(folder, run, *, title, summary, usage, tasks, config=None,
         tags=list(tags),
     )
     write_card(folder, card)
+
+
+def _vocabulary_note(run):
+    """What the exported vocabulary may give away, also as a warning on the screen."""
+    about = run.vocabulary_origin()
+    few = about.get(FEW_CODES)
+    if few == 0:
+        least = max(FEW_PATIENTS, about["min_code_patients"])
+        return f"each code of the vocabulary was seen in at least {least} patients of the training split"
+    sentence = "how many patients share each entry of the vocabulary is not recorded: read it before it is given away"
+    if few:
+        sentence = (
+            f"{few} codes of the vocabulary were seen in fewer than {FEW_PATIENTS} patients of the training split and "
+            "may say who one of them is: read it before it is given away (--min_code_patients)"
+        )
+    logger.warning("%s", sentence)
+    return sentence
 
 
 def _data(run):

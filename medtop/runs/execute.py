@@ -122,7 +122,9 @@ def _open(run, plan, resume, overwrite):
     if run.exists():
         run.clear()  # only now: a refused command leaves the earlier run whole
     run.write_splits(look.patients)
-    run.start(settings, plan.config, plan.vocabulary, plan.tasks)
+    manifest = next(iter(plan.train.source_manifests), None)
+    origin = manifest.get("vocabulary") if isinstance(manifest, dict) else None
+    run.start(settings, plan.config, plan.vocabulary, plan.tasks, origin)
 
 
 def _fingerprint(info):

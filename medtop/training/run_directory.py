@@ -99,13 +99,22 @@ class RunDirectory:
         """Whether a run was begun here."""
         return self.run_file.is_file()
 
-    def start(self, settings, config, vocabulary, tasks):
-        """Writes what describes the run, `run.json` last."""
+    def start(self, settings, config, vocabulary, tasks, vocabulary_origin=None):
+        """Writes what describes the run, `run.json` last.
+
+        Args:
+            settings: dict, compared when the run is continued.
+            config: `BertConfig`.
+            vocabulary: `Vocabulary`.
+            tasks: list of `Task`.
+            vocabulary_origin: what the preprocessing manifest says of the vocabulary, a dict; None where unknown.
+        """
         write_json(self.config_file, config.to_dict(), shared=True)
         vocabulary.write_text(self.vocabulary_file, shared=True)
         content = {"version": VERSION, "tasks": [task.to_dict() for task in tasks]}
         write_json(self.tasks_file, content, shared=True)
         content = {"version": VERSION, "medtop": medtop.__version__, "settings": settings}
+        content |= {"vocabulary": vocabulary_origin or {}}
         write_json(self.run_file, content, shared=True)
 
     def has_weights(self):
@@ -118,6 +127,10 @@ class RunDirectory:
         if not isinstance(settings, dict):
             raise DataError(f"{self.run_file}: expected the settings of a run, received none")
         return settings
+
+    def vocabulary_origin(self):
+        """dict of what preprocessing said of the vocabulary; {} for a given one, word pieces and older runs."""
+        return _read_json(self.run_file, "run").get("vocabulary") or {}
 
     def differences(self, settings):
         """Lines that say which settings differ from those that the run was started with."""

@@ -123,7 +123,7 @@ def assert_same(examples_found, wanted, codes=True):
 @pytest.mark.parametrize("with_times, with_stays", [(True, True), (False, False)])
 def test_equals_slow_reading(tmp_path, seed, options, with_times, with_stays):
     rows, people = slow.random_rows(seed, 60, with_times, with_stays)
-    options = {"min_code_count": 1, "seed": seed, **options}
+    options = {"min_code_count": 1, "min_code_patients": 1, "seed": seed, **options}
     result, found = build(rows, people, tmp_path, **options)
     wanted, patients, dropped = expected(rows, people, Options(**options))
     known = set(result.vocabulary.tokens)
@@ -193,7 +193,7 @@ def test_given_times_equal_slow_reading(tmp_path, monkeypatch, most_values):
     monkeypatch.setattr(example_columns, "MOST_VALUES", most_values)
     rows, people = slow.random_rows(5, 80)
     times, counts = given_file(tmp_path / "times.csv", rows, people)
-    options = {"prediction_times": str(tmp_path / "times.csv"), "min_code_count": 1}
+    options = {"prediction_times": str(tmp_path / "times.csv"), "min_code_count": 1, "min_code_patients": 1}
     result, found = build(rows, people, tmp_path / "out", **options)
     wanted, _, _ = expected(rows, people, Options(**options), times)
     assert max(Counter(patient for patient, _ in wanted).values()) > 1
@@ -461,3 +461,34 @@ def test_short_observation_is_named(tmp_path):
         ]
         assert bool(sentences) is said
         assert not said or "MACE_365, CKD_365, RET_365, NEUR_365" in sentences[0]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_codes_of_few_patients_are_unknown_however_often_they_occur(tmp_path, monkeypatch, several):
+    """Against sets of patients, who have several examples, over several batches, and codes again and again."""
+    monkeypatch.setattr(sorted_rows, "BATCH_ROWS", 50)
+    rows, people = slow.random_rows(10, 120)
+    rows = [
+        entry | {"code": f"OWN{int(entry['patient_id'][1:]) % 45}"} if place % 3 == 0 else entry
+        for place, entry in enumerate(rows)
+    ]
+    shared = {"min_code_count": 1, "tasks": (), "index": "none", "splits": "train"}
+    if several:
+        lines = [f"{entry['patient_id']},{entry['discharge']:%Y-%m-%dT%H:%M:%S}" for entry in rows]
+        (tmp_path / "times.csv").write_text("patient_id,prediction_time\n" + "\n".join(dict.fromkeys(lines)) + "\n")
+        shared |= {"prediction_times": str(tmp_path / "times.csv"), "index": "random"}
+    _, found = build(rows, people, tmp_path / "all", min_code_patients=1, **shared)
+    whose = {}
+    for example in found["train"]:
+        for code in example["codes"]:
+            whose.setdefault(code, set()).add(example["patient"])
+    assert (len(found["train"]) > 1.5 * len({example["patient"] for example in found["train"]})) == several
+    for least in (2, 3, 5):
+        result, _ = build(rows, people, tmp_path / str(least), min_code_patients=least, **shared)
+        few = {code for code, patients in whose.items() if len(patients) < least}
+        assert set(result.vocabulary.tokens[FIRST_CODE:]) == set(whose) - few and few
+        assert result.code_patients == {
+            "min_code_patients": least,
+            "left_out_for_few_patients": len(few),
+            "codes_of_fewer_than_5_patients": sum(least <= len(patients) < 5 for patients in whose.values()),
+        }

@@ -269,6 +269,7 @@ def one_chunk(folder, rows, people=None, **options):
         "index": "none",
         "tasks": ("long_stay",),
         "min_code_count": 1,
+        "min_code_patients": 1,
         "splits": str(folder / "splits.csv"),
         **options,
     }
@@ -461,7 +462,7 @@ def test_no_example_from_a_stay_after_death(tmp_path, index):
     tasks = ("long_stay",)
     times, reasons = choose(tmp_path, rows, people, index=index, tasks=tasks)
     assert times == {"a": "2010-01-05"} and reasons == {}
-    options = Options(index=index, tasks=tasks, min_code_count=1)
+    options = Options(index=index, tasks=tasks, min_code_count=1, min_code_patients=1)
     connection, report = slow.make_tables(rows, people)
     manifest = default_manifest(report, build_cohort(connection, report, options, tmp_path), options, {})
     assert manifest["rows_dropped"] == {"stay_after_death": 2}

@@ -207,6 +207,7 @@ def test_each_flag_reaches_the_run(tmp_path, run_script, monkeypatch):
         code_map="first3",
         splits="train",
         min_code_count=3,
+        min_code_patients=4,
         subset_size=25,
         seed=4,
     )

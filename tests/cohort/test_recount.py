@@ -44,7 +44,7 @@ def examples_of(prefix):
 
 def compare(folder, data, tables, rows=None, **options):
     """Runs preprocessing on `data`, recounts `tables`, holds everything together; (examples, manifest)."""
-    chosen = Options(endpoints=ENDPOINTS, min_code_count=1, **options)
+    chosen = Options(endpoints=ENDPOINTS, min_code_count=1, min_code_patients=1, **options)
     manifest = preprocess(CohortInput(str(data)), chosen, str(folder / "out")).manifest
     lists = rules.endpoint_lists(SHIPPED / f"{ENDPOINTS}.json")
     wanted, left_out = rules.cohort(

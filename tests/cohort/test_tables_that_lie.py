@@ -27,7 +27,7 @@ def run(run_script, tmp_path):
             pyarrow.parquet.write_table(table, path)
         else:
             path.write_text("\n".join(table) + "\n", encoding="utf-8")
-        basic = ["--min_code_count=1", *([f"--index={index}"] if index else [])]
+        basic = ["--min_code_count=1", "--min_code_patients=1", *([f"--index={index}"] if index else [])]
         done = run_script(SCRIPT, path, "NA", prefix, 0, *basic, *flags)
         files = {file.name.removeprefix(f"{name}."): file.read_bytes() for file in prefix.parent.glob(f"{name}.*")}
         manifest = json.loads(files["manifest.json"]) if "manifest.json" in files else None
@@ -74,7 +74,9 @@ def reference(run_script, tmp_path_factory):
     """The outputs of the clean table."""
     folder = tmp_path_factory.mktemp("clean")
     (folder / "t.csv").write_text("\n".join(lines(clean())) + "\n")
-    done = run_script(SCRIPT, folder / "t.csv", "NA", folder / "t", 0, "--min_code_count=1", "--index=none")
+    done = run_script(
+        SCRIPT, folder / "t.csv", "NA", folder / "t", 0, "--min_code_count=1", "--min_code_patients=1", "--index=none"
+    )
     assert done.returncode == 0 and "warning" not in done.stdout and "counted" not in done.stdout, done
     return {file.name.removeprefix("t."): file.read_bytes() for file in folder.glob("t.*")}
 
@@ -450,7 +452,7 @@ def test_outputs_beside_the_input_are_no_input(run_script, tmp_path):
     for number, part in enumerate((clean()[:90], clean()[90:])):
         (tmp_path / f"part{number}.csv").write_text("\n".join(lines(part)) + "\n")
     (tmp_path / "part1.csv").open("a").write("P000,never,2012-01-01,ICD9_4019\n")
-    command = (SCRIPT, tmp_path / "*.csv", "NA", tmp_path / "out", 0, "--min_code_count=1")
+    command = (SCRIPT, tmp_path / "*.csv", "NA", tmp_path / "out", 0, "--min_code_count=1", "--min_code_patients=1")
     first = run_script(*command)
     assert first.returncode == 0 and {"out.splits.csv", "out.rejects.csv"} <= {path.name for path in tmp_path.iterdir()}
     second = run_script(*command)
@@ -491,7 +493,9 @@ def mimic_folder(folder):
 
 def test_the_rules_hold_for_mimic(run_script, tmp_path):
     folder = mimic_folder(tmp_path / "m")
-    done = run_script(SCRIPT, folder, "NA", tmp_path / "out", 0, "--min_code_count=1", "--index=none")
+    done = run_script(
+        SCRIPT, folder, "NA", tmp_path / "out", 0, "--min_code_count=1", "--min_code_patients=1", "--index=none"
+    )
     assert done.returncode == 0, done.stderr
     manifest = json.loads((tmp_path / "out.manifest.json").read_text())
     for name, number in (
@@ -521,7 +525,16 @@ def test_a_missing_year_of_beneficiaries_is_refused(run_script, tmp_path):
     (tmp_path / "s/x_2008_to_2009_Inpatient_Claims.csv").write_text("\n".join(claims) + "\n")
     people = ["DESYNPUF_ID,BENE_BIRTH_DT,BENE_DEATH_DT,BENE_SEX_IDENT_CD", *(f"B{n},19300101,,1" for n in range(20))]
     (tmp_path / "s/x_2008_Beneficiary_Summary.csv").write_text("\n".join(people) + "\n")
-    command = (SCRIPT, tmp_path / "s", "NA", tmp_path / "out", 0, "--min_code_count=1", "--index=none")
+    command = (
+        SCRIPT,
+        tmp_path / "s",
+        "NA",
+        tmp_path / "out",
+        0,
+        "--min_code_count=1",
+        "--min_code_patients=1",
+        "--index=none",
+    )
     refused(
         run_script(*command), "a beneficiary file for each year", "none for 2009", "--accept_unusable=beneficiary_years"
     )

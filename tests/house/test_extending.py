@@ -89,7 +89,11 @@ def visit_log(folder, patients=60):
 def test_source_task_head_and_balancer_from_raw_table_to_results(tmp_path, outside):
     visit_log(tmp_path)
     options = Options(
-        prediction_times=str(tmp_path / "times.csv"), splits=str(tmp_path / "splits.csv"), tasks=(), min_code_count=1
+        prediction_times=str(tmp_path / "times.csv"),
+        splits=str(tmp_path / "splits.csv"),
+        tasks=(),
+        min_code_count=1,
+        min_code_patients=1,
     )
     source = CohortInput(str(tmp_path / "log.jsonl"))  # no --source: it recognises its file
     outcome = preprocess(source, options, tmp_path / "c")

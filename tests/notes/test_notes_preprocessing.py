@@ -227,7 +227,11 @@ def test_labels_serve_the_codes_path(tables, tmp_path):
         lines += [f"{subject}\t{admit}\t{discharge}\tI10\t1\t{n}\t0" for n in (1, 2)]
     codes.write_text("\n".join(lines) + "\n")
     options = Options(
-        tasks=(), prediction_times=f"{tmp_path}/out.labels.csv", splits=f"{tmp_path}/out.splits.csv", min_code_count=1
+        tasks=(),
+        prediction_times=f"{tmp_path}/out.labels.csv",
+        splits=f"{tmp_path}/out.splits.csv",
+        min_code_count=1,
+        min_code_patients=1,
     )
     manifest = preprocess(
         CohortInput(str(codes), rules=Rules(DateRules(shifted_dates=True))), options, str(tmp_path / "codes")

@@ -119,7 +119,7 @@ def clean_table(seed=0, patients=60):
                         "death": death.isoformat() if death else "",
                     }
                 )
-    return Table(rows, options={"min_code_count": 1, "horizons": (180, 365)})
+    return Table(rows, options={"min_code_count": 1, "min_code_patients": 1, "horizons": (180, 365)})
 
 
 def one(rng, values):

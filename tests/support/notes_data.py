@@ -104,7 +104,8 @@ def generated_texts(folder, patients=40, seed=3):
     splits = [f"{name},{('train', 'train', 'valid', 'test')[place % 4]}" for place, name in enumerate(names)]
     (folder / "given.csv").write_text("\n".join(["patient_id,split", *splits]) + "\n")
     preprocess_notes(NotesInput(str(folder / "raw")), NotesOptions(splits=str(folder / "given.csv")), folder / "n")
-    learn(VocabularySettings(str(folder / "n.notes.train.parquet"), str(folder / "vocab.txt"), 600))
+    texts = str(folder / "n.notes.train.parquet")
+    learn(VocabularySettings(texts, str(folder / "vocab.txt"), 600, min_word_patients=1))  # a handful of patients
     (folder / "config.json").write_text(json.dumps(note_config()))
 
 

@@ -239,10 +239,30 @@ def test_rare_letters_and_endless_words_take_no_part():
 
 
 def test_words_are_counted_as_they_are_tokenized_and_rare_ones_forgotten():
-    counts, number = count_words([["Fever, fever", "x"], ["FEVER \u00e9"]], lower_case=True)
-    assert number == 3 and counts == {"fever": 3, ",": 1, "x": 1, "e": 1}
-    counts, _ = count_words([["a a b"], ["c"]], lower_case=True, most_words=1)
-    assert counts == {"a": 2}
+    found = count_words([(["Fever, fever", "x"], "ab"), (["FEVER \u00e9"], "c")], lower_case=True)
+    assert found.texts == 3 and found.counts == {"fever": 3, ",": 1, "x": 1, "e": 1}
+    found = count_words([(["a a b"], "a"), (["c"], "b")], lower_case=True, most_words=1)
+    assert found.counts == {"a": 2}
+
+
+@pytest.mark.parametrize("least", [1, 2, 3, 5])
+def test_words_of_too_few_patients_take_no_part(least):
+    """Against sets: patients whose notes lie apart count once, repetitions in one note or in many do not."""
+    rng = np.random.default_rng(least)
+    notes = [(f"p{rng.integers(6)}", " ".join(rng.choice(list("abcdefgh"), 4))) for _ in range(12)]
+    notes += [("p1", "smith smith 778899")] * 9
+    batches = [
+        ([text for _, text in notes[start : start + 5]], [who for who, _ in notes[start : start + 5]])
+        for start in range(0, len(notes), 5)
+    ]
+    found = count_words(batches, lower_case=True, min_patients=least)
+    whose = {}
+    for who, text in notes:
+        for word in text.split():
+            whose.setdefault(word, set()).add(who)
+    assert set(found.counts) == {word for word, patients in whose.items() if len(patients) >= least}
+    assert found.of_few_patients == len(whose) - len(found.counts)
+    assert least == 1 or "smith" not in found.counts
 
 
 def write_parquet(path, **columns):
@@ -265,8 +285,8 @@ def admissions(texts, **changes):
 def test_a_learned_vocabulary_is_written_and_knows_its_words(tmp_path):
     texts = ["Pneumonia of the left lung.", "pneumonia, fever and cough"] * 40
     path = write_parquet(tmp_path / "n.notes.train.parquet", **admissions(texts))
-    vocabulary, number, _ = learn(VocabularySettings(str(path), str(tmp_path / "vocab.txt"), vocab_size=200))
-    assert number == 80 and len(vocabulary) <= 200 and read_vocabulary(tmp_path / "vocab.txt") == vocabulary
+    vocabulary, counted = learn(VocabularySettings(str(path), str(tmp_path / "vocab.txt"), vocab_size=200))
+    assert counted.texts == 80 and len(vocabulary) <= 200 and read_vocabulary(tmp_path / "vocab.txt") == vocabulary
     assert not vocabulary.is_wordpiece and choose_case(tmp_path / "vocab.txt", vocabulary)
     pieces = WordPiece(vocabulary, True).tokenize(["PNEUMONIA"])
     assert [vocabulary.tokens[i] for i in pieces.ids] == ["pneumonia"]
@@ -507,7 +527,7 @@ def test_open_notes_against_huggingface(test_data, tmp_path, lower_case):
     transformers = pytest.importorskip("transformers", reason="part of make test-extras")
     texts = open_texts(test_data)
     assert len(texts) > 3000
-    counts, _ = count_words([texts], lower_case)
+    counts = count_words([(texts, texts)], lower_case).counts
     vocabulary = Vocabulary((*SPECIAL_TOKENS, *learn_pieces(counts, 6000)))
     file = tmp_path / "vocab.txt"
     vocabulary.write_text(file)
