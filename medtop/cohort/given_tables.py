@@ -6,6 +6,7 @@ import duckdb
 
 from medtop.files.errors import DataError
 from medtop.files.sql import quote
+from medtop.files.staging import check_whole
 
 
 def read_text_table(connection, path, name, required=()):
@@ -25,6 +26,7 @@ def read_text_table(connection, path, name, required=()):
         raise DataError(f"{path}: expected a table with a header line, found no such file")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: expected a table with a header line, received an empty file")
+    check_whole(path)
     source = f"read_csv({quote(path)}, all_varchar = true, header = true, null_padding = false)"
     try:
         raw = connection.sql(f"SELECT * FROM {source} LIMIT 0").columns

@@ -11,6 +11,7 @@ import numpy as np
 from medtop.files.atomic import atomic_path, write_text
 from medtop.files.errors import DataError
 from medtop.files.pickles import load_pickle
+from medtop.files.staging import check_whole
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD_ID, UNK_ID, CLS_ID, SEP_ID, MASK_ID = range(5)
@@ -158,6 +159,7 @@ class Vocabulary:
         path = Path(path)
         if not path.is_file():
             raise DataError(f"{path}: expected a vocabulary (.types or .txt), found no such file")
+        check_whole(path)
         if path.suffix == ".types":
             types = load_pickle(path)
             if not (isinstance(types, dict) and all(isinstance(k, str) and type(v) is int for k, v in types.items())):

@@ -15,6 +15,7 @@ from medtop.data.record_maker import RecordMaker
 from medtop.files.atomic import sha256
 from medtop.files.errors import DataError
 from medtop.files.options import check, compared
+from medtop.files.staging import check_whole
 
 try:
     import fcntl
@@ -55,9 +56,12 @@ def plan(maker):
     check(settings)
     maker.check()
     inputs = find_inputs(settings.input_file, maker.expects)
+    digests = {path: sha256(path) for path in inputs}
+    for path, digest in digests.items():
+        check_whole(path, digest)
     about = maker.open(inputs)
     about["flags"] = {
-        "inputs": [{"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)} for path in inputs],
+        "inputs": [{"file": path.name, "bytes": path.stat().st_size, "sha256": digests[path]} for path in inputs],
         **compared(settings),
         **about["flags"],
     }

@@ -25,6 +25,7 @@ from medtop.cohort.splits import SPLITS
 from medtop.entities.documents import Document, Span, Stated, check_spans
 from medtop.files.bounded import parse_json
 from medtop.files.errors import DataError
+from medtop.files.staging import check_whole
 
 DOCUMENTS = pa.schema(
     [(name, pa.string()) for name in ("document_id", "patient_id", "source", "text", "sha256", "columns", "kept")]
@@ -160,6 +161,7 @@ def _named(text, path):
 
 def _open(path, schema):
     try:
+        check_whole(path)
         file = pq.ParquetFile(path)
     except FileNotFoundError:
         raise DataError(f"{path}: expected a Parquet file, found none") from None

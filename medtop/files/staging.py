@@ -41,7 +41,8 @@ def run_once(prefix, settings, outputs, make, *, overwrite=False, dry_run=False)
         outputs: names of everything that may stand under the prefix (see `output_path`), manifest.json last.
         make: function (folder, write) -> manifest. It makes the outputs at their `made_path` in the folder; without
             `write` it makes none. Its manifest has `settings`, and `inputs`: dict path -> `fingerprint` of every file
-            that was read. `outputs` (name -> bytes) is added here, and the manifest is written here.
+            that was read. `outputs` (name -> bytes) and `sha256` (name -> checksum) are added here, and the manifest is
+            written here.
         overwrite: replace outputs of other settings, other inputs, or unknown origin.
         dry_run: write nothing.
 
@@ -69,6 +70,7 @@ def run_once(prefix, settings, outputs, make, *, overwrite=False, dry_run=False)
         manifest = make(work, True)
         made = [name for name in outputs if made_path(work, name).exists()]
         manifest["outputs"] = {name: made_path(work, name).stat().st_size for name in made}
+        manifest["sha256"] = {name: sha256(made_path(work, name)) for name in made}
         write_json(made_path(work, "manifest.json"), manifest)
         publish(prefix, work, outputs)
     return Outcome(manifest)
@@ -95,6 +97,38 @@ def fingerprint(path, by_content=False):
     return {"size": status.st_size, **({"sha256": sha256(path)} if by_content else {"changed": status.st_mtime_ns})}
 
 
+def check_whole(path, digest=None):
+    """Refuses an output whose content is not the one that the manifest beside it tells of.
+
+    Args:
+        path: an output of a preprocessing run, or any other file: without a manifest beside it nothing is checked.
+        digest: its SHA-256, if known already.
+
+    Raises:
+        DataError.
+    """
+    expected = _recorded(Path(path))
+    if expected is not None and (digest or sha256(path)) != expected:
+        raise DataError(
+            f"{path}: expected the content that its manifest tells of (SHA-256 {expected[:12]}...), received another: "
+            "the file was damaged or changed; make it again, or move it away from the manifest"
+        )
+
+
+def _recorded(path):
+    """The checksum that a manifest beside `path`, or beside its folder, holds for it; None without one."""
+    pieces = path.name.split(".")
+    places = [(f"{path.parent}.manifest.json", f"/{path.name}")]
+    for number in range(1, len(pieces)):
+        prefix = path.with_name(".".join(pieces[:number]))
+        places.append((f"{prefix}.manifest.json", ".".join(pieces[number:])))
+    for manifest, name in places:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # no manifest, or another program's
+            if recorded := json.loads(Path(manifest).read_text(encoding="utf-8")).get("sha256", {}).get(name):
+                return recorded
+    return None
+
+
 def earlier_run(prefix, settings):
     """Compares the manifest under `prefix`, if there is one, with this run's settings.
 
@@ -117,11 +151,15 @@ def earlier_run(prefix, settings):
         differences += [
             f"{name} is missing or has changed"
             for name, size in manifest["outputs"].items()
-            if not output_path(prefix, name).is_file() or output_path(prefix, name).stat().st_size != size
+            if _differs(output_path(prefix, name), size, manifest.get("sha256", {}).get(name))
         ]
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}, ["its manifest is damaged or from another version"]
     return manifest, differences
+
+
+def _differs(path, size, digest):
+    return not path.is_file() or path.stat().st_size != size or (digest is not None and sha256(path) != digest)
 
 
 def _changed(file, known):

@@ -15,6 +15,7 @@ from medtop.cohort.vocabulary import SPECIAL_TOKENS, Vocabulary
 from medtop.data.create import find_inputs
 from medtop.files.errors import DataError
 from medtop.files.options import REQUIRED, at_least, check, option
+from medtop.files.staging import check_whole
 from medtop.notes.texts import check_texts, read_texts, split_of
 from medtop.text.wordpiece import LONGEST_WORD
 from medtop.text.words import WordSplitter
@@ -59,6 +60,7 @@ def learn(settings):
         if split_of(path) in ("valid", "test"):
             raise DataError(f"{path}: expected texts of the training split, received the {split_of(path)} split's")
         check_texts(path)
+        check_whole(path)
     texts = ((batch.texts, batch.patient_ids) for path in paths for batch in read_texts(path))
     counted = count_words(texts, settings.lower_case, settings.min_word_patients)
     if not counted.counts:
