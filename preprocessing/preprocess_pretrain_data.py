@@ -41,7 +41,7 @@ class ScriptOptions:
 
 flags.define(Options, CohortInput, Rules, Choices, DateRules, ScriptOptions)
 
-KEPT_BY_MEDBERT = ("layout", "seed")
+KEPT_BY_MEDBERT = ("layout", "seed", "exact_dates")
 """Flags of the cohort that have an effect with --layout=medbert."""
 
 

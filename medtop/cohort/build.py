@@ -124,6 +124,9 @@ class Options(SplitOptions):
         rule=at_least(1),
         compared=False,
     )
+    exact_dates: bool = option(
+        False, "Keep first and last dates in manifest and report; else their months, as a date is an identifier."
+    )
     subset_size: int = 0  # patients to keep, 0 for all
     seed: int = option(0, "Seed of the split, of random visits and of the subset.", rule=at_least(0))
 

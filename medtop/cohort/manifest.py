@@ -80,14 +80,17 @@ def default_manifest(report, cohort, options, settings):
         "patients_out": int(tally.patients[0]),
         "patients_dropped": patients_dropped,
         "overlapping_visits": tally.overlaps,
-        "dates": {
-            "first_admission": cohort.dates[0],
-            "last_discharge": cohort.dates[1],
-            "prediction_times": [_iso(time) for time in tally.times],
-            "prediction_times_of_splits": {
-                split: [_iso(t) for t in times] for split, times in tally.split_times().items()
+        "dates": shown_dates(
+            {
+                "first_admission": cohort.dates[0],
+                "last_discharge": cohort.dates[1],
+                "prediction_times": [_iso(time) for time in tally.times],
+                "prediction_times_of_splits": {
+                    split: [_iso(t) for t in times] for split, times in tally.split_times().items()
+                },
             },
-        },
+            options.exact_dates,
+        ),
         "prediction_times": _prediction_times(cohort, options),
         "tasks": cohort.tasks,
         "splits": tally.splits(),
@@ -118,6 +121,23 @@ def _prediction_times(cohort, options):
         dropped = {**cohort.given_times["rows_dropped"], **cohort.tally.times_dropped()}
         entry |= {**cohort.given_times, "rows_dropped": {reason: rows for reason, rows in dropped.items() if rows}}
     return entry
+
+
+def shown_dates(dates, exact):
+    """First and last dates as a manifest holds them: months, because a date is an identifier.
+
+    Args:
+        dates: ISO date or time, None, or lists and dicts of such.
+        exact: keep them as they are.
+
+    >>> shown_dates({"first_admission": "2010-03-26", "prediction_times": [None, "2011-01-02T10:00:00"]}, False)
+    {'first_admission': '2010-03', 'prediction_times': [None, '2011-01']}
+    """
+    if exact or dates is None:
+        return dates
+    if isinstance(dates, dict):
+        return {name: shown_dates(value, exact) for name, value in dates.items()}
+    return [shown_dates(value, exact) for value in dates] if isinstance(dates, list) else dates[:7]
 
 
 def _iso(seconds):
@@ -220,7 +240,9 @@ def medbert_manifest(report, result, settings):
         "patients_in": result.patients + sum(report.patients_dropped.values()),
         "patients_out": result.subset_patients,
         "patients_dropped": report.patients_dropped | ({"not_in_subset": left_out} if left_out else {}),
-        "dates": {"first_admission": result.dates[0], "last_discharge": result.dates[1]},
+        "dates": shown_dates(
+            {"first_admission": result.dates[0], "last_discharge": result.dates[1]}, settings["exact_dates"]
+        ),
         "tasks": {"long_stay": ["long_stay"]},
         "splits": {
             split: {"patients": count["patients"], "codes": count["codes"], "longest": count["longest"]}

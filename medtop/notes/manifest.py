@@ -11,7 +11,7 @@ import numpy
 import pyarrow
 
 import medtop
-from medtop.cohort.manifest import label_lines
+from medtop.cohort.manifest import label_lines, shown_dates
 from medtop.cohort.splits import SPLITS
 from medtop.files.sql import numbers
 
@@ -73,15 +73,7 @@ def build(connection, settings, options, layout, admissions, notes, unusable, ch
         "patients_in": len(patients),
         "patients_out": int((patients >= 0).sum()),
         "patients_dropped": {"not_in_splits_file": int((patients < 0).sum())} if (patients < 0).any() else {},
-        "dates": dict(
-            zip(
-                ("first_admission", "last_discharge"),
-                connection.execute(
-                    "SELECT min(admit)::DATE::VARCHAR, max(discharge)::DATE::VARCHAR FROM admissions"
-                ).fetchone(),
-                strict=True,
-            )
-        ),
+        "dates": shown_dates(_dates(connection), options.exact_dates),
         "prediction_times": {
             "index": "discharge of the admission"
             if options.mode == "discharge"
@@ -92,6 +84,11 @@ def build(connection, settings, options, layout, admissions, notes, unusable, ch
         "labels": _labels(connection),
         "statements": _statements(options, layout, chosen, all("kind" in header for header in notes.headers)),
     }
+
+
+def _dates(connection):
+    query = "SELECT min(admit)::DATE::VARCHAR, max(discharge)::DATE::VARCHAR FROM admissions"
+    return dict(zip(("first_admission", "last_discharge"), connection.execute(query).fetchone(), strict=True))
 
 
 def _splits(connection, chosen, written):

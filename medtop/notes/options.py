@@ -42,6 +42,9 @@ class NotesOptions:
         "Last day of the data, YYYY-MM-DD: what could not be seen is unknown.",
         rule=Rule("a day such as 2019-12-31", _is_day),
     )
+    exact_dates: bool = option(
+        False, "Keep first and last dates in the manifest; else their months, as a date is an identifier."
+    )
     max_summary_days: int = option(
         7,
         "Leave out discharge summaries and addenda charted more than so many days after the discharge; those charted "

@@ -26,7 +26,7 @@ def write_reports(prefix, report):
     """
     paths = [Path(f"{prefix}.data_report.{kind}") for kind in ("json", "html")]
     paths[0].parent.mkdir(parents=True, exist_ok=True)
-    write_json(paths[0], report, shared=True)
+    write_json(paths[0], report)
     write_data_report(paths[1], report)
     rows, patients = report["rows"], report["patients"]
     lines = [
@@ -68,7 +68,7 @@ def write_data_report(path, report):
         ("counts", "Everything that was counted", _dropped(report["counts"])),
     ]
     notes = [*report["notes"], "No value of a patient stands here: a form shows each digit as 9, each letter as A."]
-    write_page(path, "Data report", sections, facts, notes)
+    write_page(path, "Data report", sections, facts, notes, shared=False)
 
 
 def light_words(light):

@@ -11,7 +11,7 @@ _MANY_COLUMNS = 12
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def write_page(path, title, sections, facts, notes):
+def write_page(path, title, sections, facts, notes, *, shared=True):
     """Writes one self-contained page of sections (name, heading, HTML); empty ones are left out."""
     sections = [section for section in sections if section[2]]
     links = "".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in sections)
@@ -29,7 +29,7 @@ def write_page(path, title, sections, facts, notes):
         bullets(notes),
     ]
     body += [f'<section id="{name}"><h2>{heading}</h2>{content}</section>' for name, heading, content in sections]
-    write_text(path, f"{head}<body>{''.join(body)}</body></html>\n", shared=True)
+    write_text(path, f"{head}<body>{''.join(body)}</body></html>\n", shared=shared)
 
 
 class Markup(str):

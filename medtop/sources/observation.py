@@ -38,7 +38,10 @@ class UsualEnd:
     @property
     def sentence(self):
         """What the rule found, for the manifest."""
-        text = f"{self.end} is the end of the last month with a usual number of admissions (from {self.least:g} on)"
+        # The last discharge is somebody's date, and an identifier: its month says enough.
+        whole = self.end == last_day(self.end.year, self.end.month)
+        end = str(self.end) if whole else f"the last discharge, in {self.end:%Y-%m},"
+        text = f"{end} is the end of the last month with a usual number of admissions (from {self.least:g} on)"
         if self.later:
             text += f"; {sum(self.later.values()):,} admissions lie after it ({list_months(self.later)})"
         return text

@@ -36,7 +36,9 @@ def examples(folder, rows, **options):
     """((patient, time, codes, {label: value or None}) of all splits, in order; the manifest's entry of the times)."""
     folder.mkdir(exist_ok=True)
     connection, report = slow.make_tables(rows)
-    cohort = build_cohort(connection, report, Options(tasks=(), min_code_count=1, **options), folder)
+    cohort = build_cohort(
+        connection, report, Options(tasks=(), min_code_count=1, min_code_patients=1, **options), folder
+    )
     entries = []
     for chunk in (chunk for split in SPLITS for chunk in read_chunks(folder / f"out.bencs.{split}")):
         for place, patient in enumerate(chunk.patient_ids):

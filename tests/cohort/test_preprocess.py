@@ -208,6 +208,7 @@ def test_each_flag_reaches_the_run(tmp_path, run_script, monkeypatch):
         splits="train",
         min_code_count=3,
         min_code_patients=4,
+        exact_dates=True,
         subset_size=25,
         seed=4,
     )

@@ -25,7 +25,16 @@ def build(folder, rows, people=None, **options):
     """(`Cohort`, its manifest, dict split -> list of (patient, day, {label: value or None}))."""
     folder.mkdir(exist_ok=True)
     connection, report = slow.make_tables(rows, people)
-    options = Options(**{"split_by": "time", "valid_from": VALID, "test_from": TEST, "min_code_count": 1, **options})
+    options = Options(
+        **{
+            "split_by": "time",
+            "valid_from": VALID,
+            "test_from": TEST,
+            "min_code_count": 1,
+            "min_code_patients": 1,
+            **options,
+        }
+    )
     cohort = build_cohort(connection, report, options, folder)
     examples = {split: list(_examples(folder / f"out.bencs.{split}", cohort.tasks)) for split in SPLITS}
     return cohort, default_manifest(report, cohort, options, {"vocabulary": None}), examples
@@ -108,7 +117,7 @@ def test_a_patient_is_in_its_own_split_and_period(tmp_path, index, visit):
     for split, entries in examples.items():
         low, high = BOUNDS[split]
         assert entries and all(low <= day < high and usual[patient] == split for patient, day, _ in entries)
-        assert manifest["dates"]["prediction_times_of_splits"][split][0][:10] == min(day for _, day, _ in entries)
+        assert manifest["dates"]["prediction_times_of_splits"][split][0] == min(day for _, day, _ in entries)[:7]
     assert manifest["patients_dropped"]["outside_period"] > 10
     assert manifest["patients_in"] == manifest["patients_out"] + sum(manifest["patients_dropped"].values())
     dropped = sum(manifest["rows_dropped"].values())
@@ -297,7 +306,15 @@ def test_through_the_script(tmp_path, run_script):
         for k in range(60):
             for year in (2010, 2012, 2014):
                 file.write(f"p{k},{year}-02-01,{year}-02-05,ICD10_I10,{'NSW'[k % 3]}\n")
-    basic = [tmp_path / "t.csv", "NA", tmp_path / "out", 0, "--tasks=long_stay", "--min_code_count=1"]
+    basic = [
+        tmp_path / "t.csv",
+        "NA",
+        tmp_path / "out",
+        0,
+        "--tasks=long_stay",
+        "--min_code_count=1",
+        "--min_code_patients=1",
+    ]
     times = ["--split_by=time", "--valid_from=2011-01-01", "--test_from=2013-06-01"]
     done = run_script(SCRIPT, *basic, *times)
     assert done.returncode == 0 and "Splits over time: training before 2011-01-01" in done.stdout, done
