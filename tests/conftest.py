@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import leaks
 import pytest
 from script_runner import run_in_process
 from shared import VARIABLE
@@ -23,6 +24,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one thread pool per core, not one per
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, lambda *_: None)):
     if signal.getsignal(number) == signal.SIG_IGN:  # as under `nohup ... &`: the scripts that tests start would too
         signal.signal(number, handler)
+
+
+leaks.watch()
 
 
 def pytest_configure(config):
@@ -117,3 +121,14 @@ def run_process():
 def run_either(request, run_script, run_process):
     """`run_script`, and in the slow tests `run_process` too: a script end to end, quickly and as users run it."""
     return run_script if request.param == "here" else run_process
+
+
+@pytest.fixture(autouse=True)
+def no_identifier_in_a_message(request):
+    """No `DataError` of any test shows an id or a date of the tables in its `tmp_path`."""
+    leaks.texts.clear()
+    folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    if folder is not None:
+        told = {message: leaks.shown(message, folder) for message in leaks.texts}
+        assert not (told := {message: values for message, values in told.items() if values}), f"identifiers: {told}"

@@ -1,10 +1,12 @@
 """Small tables that a user hands us (splits, prediction times, code maps): read as text, checked, in one SQL table."""
 
+import re
 from pathlib import Path
 
 import duckdb
 
 from medtop.files.errors import DataError
+from medtop.files.shown import shown_headers
 from medtop.files.sql import quote
 from medtop.files.staging import check_whole
 
@@ -43,7 +45,8 @@ def read_text_table(connection, path, name, required=()):
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
-        first = next((line.strip() for line in str(error).splitlines() if "Line:" in line), "")
+        number = re.search(r"CSV Error on Line: (\d+)", str(error))
+        first = number and f"line {number[1]}"
         raise DataError(
             f"{path}: expected a delimited table with as many fields in each line as in its header, "
             f"received another content {f'({first})' if first else ''}".rstrip()
@@ -58,12 +61,10 @@ def _named(raw, required, path):
     if missing:
         raise DataError(
             f"{path}: line 1: expected the column{'s' * (len(missing) > 1)} {', '.join(missing)}, "
-            f"received {', '.join(names)[:200]}"
+            f"received {shown_headers(names)}"
         )
     if len(set(names)) < len(names) or "line" in names:
-        raise DataError(
-            f"{path}: line 1: expected distinct columns, none called line; received {', '.join(names)[:200]}"
-        )
+        raise DataError(f"{path}: line 1: expected distinct columns, none called line; received {shown_headers(names)}")
     return names
 
 

@@ -10,6 +10,7 @@ from medtop.cohort.given_tables import read_text_table
 from medtop.files.atomic import atomic_path
 from medtop.files.bounded import lines
 from medtop.files.errors import DataError
+from medtop.files.shown import shown_headers
 from medtop.files.sql import first_row, numbers
 from medtop.sources.ids import normal_id, settle_ids
 from medtop.sources.reading import parquet_sql
@@ -131,7 +132,9 @@ def read_split_file(path):
             reader = csv.reader(lines(file, path))
             header = [name.strip().lower() for name in next(reader, [])]
             if not {"patient_id", "split"} <= set(header):
-                raise DataError(f"{path}: line 1: expected columns patient_id, split, received {', '.join(header):.80}")
+                raise DataError(
+                    f"{path}: line 1: expected columns patient_id, split, received {shown_headers(header, 80)}"
+                )
             patient, split = header.index("patient_id"), header.index("split")
             for row in filter(None, reader):
                 if len(row) <= max(patient, split) or not row[patient] or row[split] not in SPLITS:

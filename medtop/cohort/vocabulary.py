@@ -45,10 +45,11 @@ class Vocabulary:
         if len(self.ids) != len(self.tokens):
             seen = set()
             double = next(token for token in self.tokens if token in seen or seen.add(token))
-            raise DataError(f"vocabulary: expected distinct tokens, received {double!r} twice")
+            raise DataError(f"vocabulary: expected distinct tokens, received the token of id {self.ids[double]} twice")
         for number, token in enumerate(self.tokens):
             if not token or "\n" in token or "\r" in token:
-                raise DataError(f"vocabulary: expected a token on one line at id {number}, received {token!r}")
+                received = "a line break in it" if token else "nothing"
+                raise DataError(f"vocabulary: expected a token on one line at id {number}, received {received}")
 
     def __len__(self):
         return len(self.tokens)

@@ -166,7 +166,7 @@ class SplitOf:
         split = self.known.get(document.patient_id)
         if split is None and self.unlisted == "refuse":
             raise DataError(
-                f"{document.source}: document {document.document_id}: expected notes of the patients in {self.path}, "
+                f"{document.source}: expected notes of the patients in {self.path}, "
                 "received one of a patient who is not in that file (--unlisted_patients=use takes those for training)"
             )
         return split or "train"

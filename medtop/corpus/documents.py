@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medtop.files.errors import DataError
+from medtop.files.shown import shown_error, shown_headers
 from medtop.notes.quoted_csv import iterate_blocks, table_header
 from medtop.notes.texts import split_of
 from medtop.sources.ids import normal_id
@@ -194,7 +195,7 @@ def _places(path, headers):
     places = {what: [known[name] for name in names if name in known] for what, names in COLUMNS.items()}
     if not places["text"]:
         raise DataError(
-            f"{path}: expected a column of texts ({', '.join(COLUMNS['text'])}), received {', '.join(headers)[:200]}"
+            f"{path}: expected a column of texts ({', '.join(COLUMNS['text'])}), received {shown_headers(headers)}"
         )
     return places
 
@@ -280,7 +281,7 @@ def _read_parquet(path, name, dropped):
                 if document is not None:
                     yield document
     except pa.ArrowInvalid as error:
-        line = " ".join(str(error).split())
+        line = shown_error(error)
         raise DataError(f"{path}: expected a Parquet file, received another content ({line:.100})") from error
 
 

@@ -89,17 +89,18 @@ class Tally:
         self.rejects = []
         self.counts, self.unwritten, self.unwritten_documents = collections.Counter(), collections.Counter(), 0
 
-    def reject(self, file, line, column, reason, what="spans"):
+    def reject(self, file, line, column, reason, what="spans", shown=None):
         """Notes one thing that is left out; the reason never holds the file's content.
 
         Args:
             file, line, column: its place.
             reason: str.
+            shown: what stands for `file` in a message, where that may be a patient's.
             what: "spans" or "documents", which are counted as `<what>_left_out`, or None.
         """
         if self.strict:
             place = f"line {line}: " if line != "" else ""
-            raise DataError(f"{file}: {place}{column}: {reason}")
+            raise DataError(f"{shown or file}: {place}{column}: {reason}")
         self.rejects.append((str(file), line, column, reason))
         if what:
             self.counts[f"{what}_left_out"] += 1
@@ -107,7 +108,7 @@ class Tally:
     def no_place(self, document, span, reason):
         """Notes a span, or with None the whole document, that the format being written has no place for."""
         what, column = ("documents", "document") if span is None else ("spans", f"span {span.span_id}")
-        self.reject(document.document_id[:60], "", column, reason, what)
+        self.reject(document.document_id[:60], "", column, reason, what, document.source or "document")
         spans = document.spans if span is None else [span]
         self.unwritten.update(each.type for each in spans)
         self.unwritten_documents += span is None

@@ -5,6 +5,7 @@ import csv
 from medtop.cohort.splits import SPLITS, assign_splits
 from medtop.files.bounded import lines
 from medtop.files.errors import DataError
+from medtop.files.shown import shown_headers
 
 
 class Groups:
@@ -96,7 +97,7 @@ def read_table(path, needed, one_of):
             column = next((name for name in one_of if name in names), None)
             if column is None or not set(needed) <= set(names):
                 expected = ", ".join([" or ".join(one_of), *needed])
-                raise DataError(f"{path}: line 1: expected columns {expected}, received {', '.join(names):.80}")
+                raise DataError(f"{path}: line 1: expected columns {expected}, received {shown_headers(names, 80)}")
             rows = []
             for row in reader:
                 if None in row or None in row.values():

@@ -103,7 +103,7 @@ def output_file(folder, document_id, suffix):
         or "" in document_id.split("/")
         or any(ord(letter) < 32 or letter == "\\" for letter in document_id)
     ):
-        raise DataError(f"document id: expected one that can name a file, received {document_id[:60]!r}")
+        raise DataError("document id: expected one that can name a file, received another")
     path = Path(folder) / f"{document_id}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

@@ -37,6 +37,11 @@ class Counts:
     unit: str
 
 
+def _file(document):
+    """Where a document stands, for a message: its id may be a patient's."""
+    return f" ({document.source})" if document.source else ""
+
+
 def paired(gold, system, *, missing="refuse"):
     """Gold documents with the system's spans.
 
@@ -53,22 +58,16 @@ def paired(gold, system, *, missing="refuse"):
     """
     found = {document.document_id: document for document in system}
     pairs = []
-    for document in gold:
+    for number, document in enumerate(gold, 1):
         other = found.pop(document.document_id, None)
+        place = f"document {number} of gold{_file(document)}"
         if other is None and missing == "refuse":
-            raise DataError(
-                f"system: expected document {document.document_id}, found none; --missing=empty counts its spans as "
-                "missed"
-            )
+            raise DataError(f"system: expected {place}, found none; --missing=empty counts its spans as missed")
         if other is not None and blanked(other.text) != blanked(document.text):
-            raise DataError(
-                f"system: document {document.document_id}: expected the gold document's text, received another"
-            )
+            raise DataError(f"system: {place}: expected the gold document's text, received another")
         pairs.append((document, other.spans if other else []))
     if found:
-        raise DataError(
-            f"system: expected documents of gold only, received {len(found)} more, first {next(iter(found))}"
-        )
+        raise DataError(f"system: expected documents of gold only, received {len(found)} more")
     if not pairs:
         raise DataError("gold: expected documents, found none")
     return pairs

@@ -25,6 +25,7 @@ from medtop.cohort.splits import SPLITS
 from medtop.entities.documents import Document, Span, Stated, check_spans
 from medtop.files.bounded import parse_json
 from medtop.files.errors import DataError
+from medtop.files.shown import shown_error
 from medtop.files.staging import check_whole
 
 DOCUMENTS = pa.schema(
@@ -129,9 +130,10 @@ def read_tables(prefix, split, tally):
     paths = table_paths(prefix, split)
     files = [_open(path, schema) for path, schema in zip(paths, (DOCUMENTS, SPANS), strict=True)]
     spans = _span_groups(files[1], paths[1])
-    waiting = next(spans, None)
+    waiting, number = next(spans, None), 0
     for batch in files[0].iter_batches(_BATCH):
         for row in batch.to_pylist():
+            number += 1
             document = Document(
                 row["document_id"],
                 row["text"],
@@ -142,7 +144,7 @@ def read_tables(prefix, split, tally):
                 columns=_named(row["columns"], paths[0]),
             )
             if document.sha256 != row["sha256"]:
-                raise DataError(f"{paths[0]}: document {document.document_id}: expected the text of its sha256")
+                raise DataError(f"{paths[0]}: row {number}: expected the text of its sha256")
             if waiting is not None and waiting[0] == document.document_id:
                 check_spans(document, waiting[1], paths[1], tally)
                 waiting = next(spans, None)
@@ -166,7 +168,9 @@ def _open(path, schema):
     except FileNotFoundError:
         raise DataError(f"{path}: expected a Parquet file, found none") from None
     except pa.ArrowException as error:
-        raise DataError(f"{path}: expected a Parquet file, received another content ({str(error):.100})") from None
+        raise DataError(
+            f"{path}: expected a Parquet file, received another content ({shown_error(error, 100)})"
+        ) from None
     missing = [name for name in schema.names if name not in file.schema_arrow.names]
     if missing:
         raise DataError(f"{path}: expected columns {', '.join(schema.names)}, received none named {missing[0]}")
@@ -194,7 +198,7 @@ def _span_groups(file, path):
                         yield document_id, stated
                     document_id, stated = row["document_id"], []
             if row["fragment"] != len(fragments) or row["document_id"] != document_id:
-                raise DataError(f"{path}: span {row['span_id']}: expected fragments 0, 1, ... in order")
+                raise DataError(f"{path}: expected fragments 0, 1, ... of each span in order")
             fragments.append((row["start"], row["end"]))
             last = row
     finish()

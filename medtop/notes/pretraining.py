@@ -128,7 +128,7 @@ def check_patients(inputs, splits, settings):
     """Refuses notes of patients who are not of the split: what is pretrained on must not be tested on.
 
     Raises:
-        DataError: naming file, row and patient.
+        DataError: naming file and row.
     """
     for path in inputs:
         for batch in read_texts(path):
@@ -144,9 +144,9 @@ def check_patient(path, row, patient, splits, settings):
     where = f"{path}: row {row}: expected notes of patients of the {settings.split} split ({settings.splits})"
     if split is None:
         raise DataError(
-            f"{where}, received one of patient {patient}, who is not in that file (--unlisted_patients=use takes those)"
+            f"{where}, received one of a patient who is not in that file (--unlisted_patients=use takes those)"
         )
-    raise DataError(f"{where}, received one of patient {patient} of the {split} split")
+    raise DataError(f"{where}, received one of a patient of the {split} split")
 
 
 class _Windows:

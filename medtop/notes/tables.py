@@ -8,6 +8,7 @@ import dataclasses
 from pathlib import Path
 
 from medtop.files.errors import DataError
+from medtop.files.shown import shown_headers
 from medtop.notes.quoted_csv import table_header
 from medtop.sources.tables import find_tables, headers_of
 
@@ -132,7 +133,9 @@ def note_places(path, version):
         if header in folded:
             places[name] = folded.index(header)
         elif name in REQUIRED_OF[version]:
-            raise DataError(f"{path}: line 1: expected a column {header}, received columns {', '.join(headers)[:400]}")
+            raise DataError(
+                f"{path}: line 1: expected a column {header}, received columns {shown_headers(headers, 400)}"
+            )
     return places
 
 

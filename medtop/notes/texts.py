@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
+from medtop.files.shown import shown_error, shown_headers
 from medtop.notes.quoted_csv import iterate_rows, table_header
 
 ROWS = 256
@@ -93,12 +94,12 @@ def _open_parquet(path):
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, pa.ArrowException) as error:
-        line = " ".join(str(error).split())
-        raise DataError(f"{path}: expected a Parquet file, received another content ({line:.100})") from error
+        line = shown_error(error, 100)
+        raise DataError(f"{path}: expected a Parquet file, received another content ({line})") from error
     missing = [name for name in _COLUMNS if name not in file.schema_arrow.names]
     if missing:
         raise DataError(
-            f"{path}: expected columns {', '.join(_COLUMNS)}, received {', '.join(file.schema_arrow.names)[:200]}"
+            f"{path}: expected columns {', '.join(_COLUMNS)}, received {shown_headers(file.schema_arrow.names)}"
         )
     return file
 
@@ -142,7 +143,7 @@ def _csv_columns(path, header):
     places = {name.strip().lower(): place for place, name in enumerate(header)}
     missing = [name for name in ("TEXT", "ID", "Label") if name.lower() not in places]
     if missing:
-        raise DataError(f"{path}: line 1: expected columns TEXT, ID, Label, received {', '.join(header)[:200]!r}")
+        raise DataError(f"{path}: line 1: expected columns TEXT, ID, Label, received {shown_headers(header)}")
     columns = {"text": places["text"], "admission": places["id"], "label": places["label"]}
     for name in ("patient_id", "subject_id"):
         if name in places:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from medtop.files.errors import DataError
+from medtop.files.shown import shown_headers
 from medtop.notes.quoted_csv import iterate_rows, table_header
 from medtop.notes.texts import ROWS, plain_number, read_texts
 
@@ -90,11 +91,11 @@ def _places(path, header, need_times):
                 raise DataError(f"{path}: line 1: expected one column {present[0]}, received several")
             places[name] = folded.index(present[0])
     if "text" not in places:
-        raise DataError(f"{path}: line 1: expected a column text, received {', '.join(header)[:200]!r}")
+        raise DataError(f"{path}: line 1: expected a column text, received {shown_headers(header)}")
     if need_times and not {"time", "day"} & set(places):
         raise DataError(
             f"{path}: line 1: expected a column note_time (or CHARTTIME, CHARTDATE) for a timeline, "
-            f"received {', '.join(header)[:200]!r}"
+            f"received {shown_headers(header)}"
         )
     return places
 

@@ -114,7 +114,7 @@ def export_onnx(run_dir, output_dir, overwrite=False, command=""):
     Raises:
         DataError: for a run that cannot be served, an existing folder, or probabilities that differ.
     """
-    check_target(output_dir, is_export, overwrite, shared=True)
+    check_target(output_dir, is_export, overwrite)
     served = ServedRun.read(run_dir)
     model = load_patient_model(served)
     with whole_folder(output_dir, is_export, overwrite, shared=True) as folder:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from medtop.files.errors import DataError
+from medtop.files.shown import shown_headers
 from medtop.sources import (
     columns,
     eicu,
@@ -106,7 +107,7 @@ def _describe(path, data_file):
     if delimiter is None:
         return "a text file with no comma, tab, semicolon or bar in its header"
     headers = header_line(lines, delimiter)
-    return f"a {DELIMITERS[delimiter]}-separated file with {len(headers)} columns: {', '.join(headers)[:200]}"
+    return f"a {DELIMITERS[delimiter]}-separated file with {len(headers)} columns: {shown_headers(headers)}"
 
 
 def load_stays(connection, data_file, *, source=None, columns=None, strict=False, rejects_path=None, rules=None):

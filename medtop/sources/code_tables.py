@@ -11,6 +11,7 @@ from pathlib import Path
 
 from medtop.files.bounded import lines
 from medtop.files.errors import DataError
+from medtop.files.shown import shown_headers
 
 SYSTEMS = ("icd9", "icd10", "icd9proc", "icd10pcs", "hcpcs")
 
@@ -71,7 +72,7 @@ def _read(path, systems):
             header = [name.strip().lower() for name in next(reader, [])]
             if not {"system", "code"} <= set(header):
                 raise DataError(
-                    f"{path}: line 1: expected the columns system and code, received {', '.join(header)[:200]}"
+                    f"{path}: line 1: expected the columns system and code, received {shown_headers(header)}"
                 )
             places = header.index("system"), header.index("code")
             for row in reader:

@@ -7,6 +7,7 @@ without regard to case; columns that are not mapped are found under their standa
 import duckdb
 
 from medtop.files.errors import DataError
+from medtop.files.shown import shown_headers
 from medtop.sources.parquet import parquet_layout
 from medtop.sources.reading import column_types
 from medtop.sources.row_sql import text_layout
@@ -65,8 +66,7 @@ def match_headers(path, headers, columns):
 
 
 def _list_headers(headers):
-    shown = ", ".join(headers[:40])[:400]
-    return shown if len(headers) <= 40 else f"{shown}, ... ({len(headers)} in all)"
+    return shown_headers(headers, 400)
 
 
 def _fitting_delimiter(lines, wanted):
@@ -83,7 +83,7 @@ def _text_layout(path, columns):
     delimiter = _fitting_delimiter(lines, wanted) or sniff_delimiter(lines)
     if delimiter is None:
         raise DataError(
-            f"{path}: expected columns separated by comma, tab, semicolon or bar, received the header {lines[0][:80]!r}"
+            f"{path}: expected columns separated by comma, tab, semicolon or bar, received another first line"
         )
     headers = header_line(lines, delimiter)
     matched = match_headers(path, headers, columns)

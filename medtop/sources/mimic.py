@@ -10,6 +10,7 @@ import dataclasses
 from pathlib import Path
 
 from medtop.files.errors import DataError
+from medtop.files.shown import shown_headers
 from medtop.sources.dates import discharge_sql, settle_midnights, timestamp_sql
 from medtop.sources.day_columns import day_sql, judge_values
 from medtop.sources.ids import count_alike, settle_ids
@@ -67,7 +68,7 @@ def _version(diagnoses):
         return 4
     raise DataError(
         f"{diagnoses}: expected a column icd9_code (MIMIC-III) or icd_code and icd_version (MIMIC-IV), "
-        f"received columns {', '.join(headers)[:400]}"
+        f"received columns {shown_headers(headers, 400)}"
     )
 
 

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow
 
 from medtop.files.errors import DataError
+from medtop.files.shown import shown_error
 from medtop.sources.plain_text import open_plain
 from medtop.sources.text_files import inspect_text, is_parquet, iterate_records
 from medtop.sources.words import quote_text
@@ -259,13 +260,9 @@ def _data_error(path, text, error):
     """One line out of DuckDB's several."""
     message = str(error)
     if isinstance(error, duckdb.OutOfMemoryException):
-        return DataError(f"{path}: expected more memory or temporary space, received: {_first_line(message)}")
+        return DataError(f"{path}: expected more memory or temporary space, received: {shown_error(message)}")
     if "invalid state" in message and text is not None:
         ends = "mixed line ends" if text.mixed_line_ends else "quotes or line ends that cannot be parsed"
         return DataError(f"{path}: expected one kind of line end and closed quotes, received {ends}")
     kind = "a Parquet file" if text is None and is_parquet(path) else "a readable table"
-    return DataError(f"{path}: expected {kind}, received: {_first_line(message)}")
-
-
-def _first_line(message):
-    return " ".join(message.split("\n")[0].split())[:200]
+    return DataError(f"{path}: expected {kind}, received: {shown_error(message)}")

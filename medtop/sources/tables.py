@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from medtop.files.errors import DataError
+from medtop.files.shown import shown_headers
 from medtop.sources.dates import as_written_sql
 from medtop.sources.parquet import parquet_text
 from medtop.sources.reading import column_types
@@ -85,7 +86,7 @@ def read_table(reader, path, target, columns, optional=(), known_as=str.lower, m
     wanted = {column: header.lower() for column, header in columns.items()}
     missing = [columns[name] for name, header in wanted.items() if header not in folded and name not in optional]
     if missing:
-        raise DataError(f"{path}: expected a column {missing[0]}, received columns {', '.join(headers)[:400]}")
+        raise DataError(f"{path}: expected a column {missing[0]}, received columns {shown_headers(headers, 400)}")
     if twice := [header for header in wanted.values() if folded.count(header) > 1]:
         raise DataError(f"{path}: expected a column {twice[0]} once, received it twice")
     names = headers if parquet else [f"c{place}" for place in range(len(headers))]

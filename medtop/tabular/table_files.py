@@ -13,6 +13,7 @@ import duckdb
 
 from medtop.files.bounded import lines as lines_within
 from medtop.files.errors import DataError
+from medtop.files.shown import shown_error, shown_headers
 from medtop.files.sql import quote
 
 MOST_ROWS = 2_000_000  # a table is held in memory
@@ -85,9 +86,7 @@ def _parquet(path, names, wanted_by):
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
-        raise DataError(
-            f"{path}: expected a Parquet file, received another content ({str(error).splitlines()[0]})"
-        ) from error
+        raise DataError(f"{path}: expected a Parquet file, received another content ({shown_error(error)})") from error
     return rows, list(range(2, len(rows) + 2))
 
 
@@ -101,7 +100,7 @@ def _places(path, header, names, wanted_by):
         )
     if unknown:
         raise DataError(
-            f"{path}: line 1: expected the column {unknown[0]} ({wanted_by}), received {', '.join(header)[:200]}"
+            f"{path}: line 1: expected the column {unknown[0]} ({wanted_by}), received {shown_headers(header)}"
         )
     doubled = [name for name in names if header.count(name) > 1]
     if doubled:

@@ -10,6 +10,7 @@ import duckdb
 
 from medtop.files.atomic import atomic_path
 from medtop.files.errors import DataError
+from medtop.files.shown import shown_error
 from medtop.files.sql import quote
 
 DAY = 24 * 3600
@@ -46,7 +47,7 @@ def write_table(folder, path, patients_file=None):
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
-        raise DataError(f"{folder}: expected YAIB's columns, received others ({str(error).splitlines()[0]})") from error
+        raise DataError(f"{folder}: expected YAIB's columns, received others ({shown_error(error)})") from error
 
 
 def _write(connection, files, path, patients_file):
