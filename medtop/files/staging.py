@@ -124,7 +124,7 @@ def _recorded(path):
         places.append((f"{prefix}.manifest.json", ".".join(pieces[number:])))
     for manifest, name in places:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # no manifest, or another program's
-            if recorded := json.loads(Path(manifest).read_text(encoding="utf-8")).get("sha256", {}).get(name):
+            if recorded := read_json(manifest).get("sha256", {}).get(name):
                 return recorded
     return None
 

@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 
 from medtop.files.errors import DataError
+from medtop.files.shown import shown_headers
 from medtop.sources.ids import settle_ids
 from medtop.sources.joined import Joined, load_joined
 from medtop.sources.parquet import parquet_text
@@ -96,7 +97,9 @@ def _types(connection, path):
     types = column_types(connection, path)
     if missing := [name for name in NEEDED if name not in types]:
         hint = " (MEDS before 0.3 called it patient_id)" if missing[0] == "subject_id" and "patient_id" in types else ""
-        raise DataError(f"{path}: expected a column {missing[0]}{hint}, received columns {', '.join(types)[:400]}")
+        raise DataError(
+            f"{path}: expected a column {missing[0]}{hint}, received columns {shown_headers([*types], 400)}"
+        )
     if not types["time"].startswith(("TIMESTAMP", "DATE")):
         raise DataError(f"{path}: column time: expected timestamps, received {types['time']}")
     return types
