@@ -14,13 +14,9 @@ from medtop.data.description import SUFFIX, read_dataset, read_dataset_json, sha
 from medtop.data.record_maker import RecordMaker
 from medtop.files.atomic import sha256
 from medtop.files.errors import DataError
+from medtop.files.locks import hold, is_at, open_own
 from medtop.files.options import check, compared
 from medtop.files.staging import check_whole
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs on one output are not noticed there
-    fcntl = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,26 +92,14 @@ def _alone(output_file):
     path = Path(output_file)
     path = path.with_name(f".{path.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    with open_own(path) as lock:
+        if not hold(lock) or not is_at(lock.fileno(), path):  # or another process has just ended and removed it
+            raise DataError(f"{output_file}: expected no other run on this output, found one that is still writing")
         try:
-            if fcntl is None:
-                break
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.lexists(path) and os.path.samestat(os.fstat(lock), os.lstat(path)):
-                break  # else another process has just ended and removed it
-        except BlockingIOError:
-            os.close(lock)
-            raise DataError(
-                f"{output_file}: expected no other run on this output, found one that is still writing"
-            ) from None
-        os.close(lock)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-        os.close(lock)
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
 
 
 def find_inputs(pattern, what):

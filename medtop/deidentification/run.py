@@ -18,6 +18,7 @@ from medtop.deidentification.plan import AUDIT, REPORT, prepare
 from medtop.files.atomic import atomic_path, write_json
 from medtop.files.errors import DataError
 from medtop.files.folders import check_target, has_json_key, whole_folder
+from medtop.files.locks import PRIVATE_FOLDER, check_own_folder, open_own
 from medtop.files.staging import lock
 
 PART = 500
@@ -43,8 +44,9 @@ def deidentify(options, overwrite=False, progress=None):
     if about is None or overwrite:
         check_target(output, earlier, overwrite)
         work = output.resolve().parent / f".{output.resolve().name}.deidentify"
-        work.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(work / "lock", "w") as lock_file:
+        check_own_folder(work)
+        work.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        with open_own(work / "lock") as lock_file:
             lock(lock_file, options.output)
             _start(work, settings)
             parts = _make_parts(machine, work, progress)

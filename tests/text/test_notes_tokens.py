@@ -567,6 +567,11 @@ def test_rare_words_beyond_a_number_take_no_part(tmp_path):
     texts = ["fever fever fever cough cough zzzz"] * 3
     table = {"patient_id": ["a"] * 3, "admission_id": list("123"), "prediction_time": [0] * 3, "text": texts}
     pq.write_table(pa.table(table), path)
-    settings = VocabularySettings(str(path), str(tmp_path / "v.txt"), vocab_size=200, most_words=2)
-    vocabulary, _, words = learn(settings)
-    assert words == 3 and "fever" in vocabulary.ids and "cough" in vocabulary.ids and "z" not in vocabulary.ids
+    settings = VocabularySettings(str(path), str(tmp_path / "v.txt"), vocab_size=200, min_word_patients=1, most_words=2)
+    vocabulary, counted = learn(settings)
+    assert (
+        len(counted.counts) == 3
+        and "fever" in vocabulary.ids
+        and "cough" in vocabulary.ids
+        and "z" not in vocabulary.ids
+    )
