@@ -218,10 +218,10 @@ def test_kinds_of_misses_and_confusion():
 
 def test_documents_that_do_not_fit():
     one, other = document("a"), document("b")
-    with pytest.raises(DataError, match="expected document a, found none"):
+    with pytest.raises(DataError, match="expected document 1 of gold, found none"):
         paired([one], [])
     assert paired([one], [], missing="empty") == [(one, [])]
-    with pytest.raises(DataError, match="received 1 more, first b"):
+    with pytest.raises(DataError, match="received 1 more"):
         paired([one], [one, other])
     with pytest.raises(DataError, match="expected the gold document's text"):
         paired([one], [Document("a", "other")])
