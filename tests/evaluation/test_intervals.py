@@ -60,3 +60,30 @@ def test_a_class_that_a_resample_lost_is_left_out_of_its_macro_f1():
     models = {"model": [predicted], "constant": [constant]}
     entry = measure([target], models, np.arange(42), 300, 0)["model"]["t"]["macro_f1"]
     assert entry["low"] <= entry["value"] <= entry["high"]
+
+
+def test_intervals_of_classes_and_values_contain_their_estimate():
+    """Accuracy, macro-F1, skill, MAE and R2 on random targets, rare classes and grouped rows among them."""
+    outside, seen = [], 0
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        count, classes = int(generator.integers(60, 200)), int(generator.integers(2, 6))
+        shares = generator.dirichlet(np.full(classes, 0.7))
+        truth = generator.choice(classes, count, p=shares)
+        predicted = np.eye(classes)[truth] * generator.uniform(0.2, 2) + generator.dirichlet(np.ones(classes), count)
+        predicted /= predicted.sum(1, keepdims=True)
+        constant = np.full((count, classes), 1 / classes)
+        groups = generator.integers(0, count // 2, count)
+        values = generator.normal(size=count)
+        numbers = types.SimpleNamespace(
+            name="v", values=values, known=generator.random(count) < 0.9, is_classification=False, classes=None
+        )
+        models = {"model": [predicted, values + generator.normal(size=count)], "constant": [constant, np.zeros(count)]}
+        entries = measure([target_values(truth, classes), numbers], models, groups, 200, seed)["model"]
+        for target in ("t", "v"):
+            for name, entry in entries[target].items():
+                if name != "n" and entry["low"] is not None:
+                    seen += 1
+                    inside = entry["low"] - 1e-12 <= entry["value"] <= entry["high"] + 1e-12
+                    outside += [] if inside else [(seed, name, entry)]
+    assert seen > 200 and outside == []
