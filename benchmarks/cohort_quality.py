@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 from comparison import cohort_runs  # noqa: E402
 
 from medtop.cli import commands, flags  # noqa: E402
-from medtop.evaluation.metrics import share_of_way, strongest_rival  # noqa: E402
+from medtop.evaluation.tables import share_of_way, strongest_rival  # noqa: E402
 from medtop.files.options import REQUIRED, option  # noqa: E402
 
 VARIANTS = {

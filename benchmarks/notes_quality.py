@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from medtop.cli import commands, flags  # noqa: E402
-from medtop.evaluation.metrics import share_of_way  # noqa: E402
+from medtop.evaluation.tables import share_of_way  # noqa: E402
 from medtop.files.atomic import write_json, write_text  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
 from medtop.files.options import REQUIRED, option  # noqa: E402

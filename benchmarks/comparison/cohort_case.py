@@ -6,7 +6,8 @@ three networks of one training each, and pretraining with fine-tuning makes one 
 """
 
 from comparison import cohort_runs
-from medtop.evaluation.metrics import paired_bootstrap, read_predictions, share_of_way
+from medtop.evaluation.metrics import paired_bootstrap, read_predictions
+from medtop.evaluation.tables import share_of_way
 
 MASKED, PATIENT_TASKS = "masked_lm", {"long_stay": "long_stay", "complications": "macro"}
 """Task -> the label whose ROC AUC counts."""

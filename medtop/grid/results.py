@@ -3,7 +3,7 @@
 import csv
 import statistics
 
-from medtop.evaluation.metrics import masked_lines, result_rows
+from medtop.evaluation.tables import masked_lines, result_rows
 from medtop.files.atomic import atomic_path
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError

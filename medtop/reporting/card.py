@@ -8,7 +8,7 @@ import dataclasses
 import json
 
 from medtop.evaluation.marks import MARK, mark_lines, marked_name
-from medtop.evaluation.metrics import reading_order
+from medtop.evaluation.tables import reading_order
 from medtop.files.atomic import write_json, write_text
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError

@@ -6,8 +6,8 @@ away; nothing is wider than a page.
 """
 
 from medtop.evaluation.marks import mark_lines
-from medtop.evaluation.metrics import masked_lines, reading_order, result_rows
 from medtop.evaluation.predictions import POOLED
+from medtop.evaluation.tables import masked_lines, reading_order, result_rows
 from medtop.reporting import cohort_parts
 from medtop.reporting.curves import calibration as calibration_panel
 from medtop.reporting.curves import precision_recall, roc

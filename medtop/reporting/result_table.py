@@ -1,8 +1,8 @@
 """The main table of a report: each label's counts, its AUROC and the rivals' as a forest plot, the difference."""
 
 from medtop.evaluation.marks import marked_name
-from medtop.evaluation.metrics import reading_order, rival_value, strongest_rival
 from medtop.evaluation.predictions import POOLED
+from medtop.evaluation.tables import reading_order, rival_value, share_of_way, strongest_rival
 from medtop.reporting.elements import Markup, escape, html_table
 from medtop.reporting.svg import is_number, nice_ticks
 
@@ -94,9 +94,7 @@ def _row(name, task, label, entry, baselines, best, comparison):
         numbers.append(f"{other['p_value']:.3f}" if is_number(other.get("p_value")) else "-")
     reachable = best.get("roc_auc")
     if comparison.get("best_reachable"):
-        value, share = entry["roc_auc"]["value"], None
-        if is_number(reachable) and is_number(value) and reachable > 0.5:
-            share = (value - 0.5) / (reachable - 0.5)
+        share = share_of_way(entry["roc_auc"]["value"], reachable)
         numbers.append("-" if share is None else f"{reachable:.3f}, {100 * share:.0f}%")
     model = entry["roc_auc"]
     drawn = [model["value"], model["low"], model["high"], *(own.get(key) for key in ("value", "low", "high"))]

@@ -11,10 +11,11 @@ import numpy as np
 from medtop.data.batch_options import batch_options
 from medtop.evaluation.calibration import Calibration, fit_calibration, read_calibrations, write_calibrations
 from medtop.evaluation.marks import add_marks
-from medtop.evaluation.metrics import compare, evaluate, masked_metrics, results_table, write_metrics
+from medtop.evaluation.metrics import compare, evaluate, masked_metrics, write_metrics
 from medtop.evaluation.patients import PatientEvaluation, RecordScores
 from medtop.evaluation.predictions import write_predictions
 from medtop.evaluation.scoring import Scorer
+from medtop.evaluation.tables import results_table
 from medtop.files.atomic import write_json, write_text
 
 logger = logging.getLogger(__name__)

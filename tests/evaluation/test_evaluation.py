@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
-from medtop.evaluation import bootstrap
+from medtop.evaluation import bootstrap, tables
 from medtop.evaluation import metrics as evaluation
 from medtop.evaluation.metrics import Predictions, evaluate, paired_bootstrap, sigmoid
 from medtop.files.errors import DataError
@@ -438,7 +438,7 @@ def test_compare_and_table(tmp_path):
         "complications": evaluate(predictions, predictions.probabilities, num_bootstrap=50),
     }
     json.dumps(comparison, allow_nan=False)
-    table = evaluation.results_table(metrics, comparison).splitlines()
+    table = tables.results_table(metrics, comparison).splitlines()
     assert len(table) == 2 + 5 + 1 and len({len(line) for line in table[:6]}) == 1
     assert [line.split("  ")[1].strip() for line in table[2:7]][:1] == ["macro"] and "micro of constants" in table[6]
     assert table[0].split()[:2] == ["task", "label"] and "counts AUROC" in table[0] and " share " in table[0]
@@ -449,7 +449,7 @@ def test_compare_and_table(tmp_path):
     assert f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]" in table[3]
     assert " 100% " in table[3]  # the model's risk is the true one here
     assert table[-1] == "masked_lm: n 12, loss 2.000, accuracy 0.250, top10_accuracy 0.500, perplexity 7.389"
-    plain = evaluation.results_table({"complications": metrics["complications"]})
+    plain = tables.results_table({"complications": metrics["complications"]})
     assert "share" not in plain and "counts" not in plain
 
 

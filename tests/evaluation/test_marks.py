@@ -8,8 +8,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medtop.evaluation.calibration import Calibration, fit_calibration
 from medtop.evaluation.marks import MINIMUM_POSITIVES, add_marks, mark_lines
-from medtop.evaluation.metrics import evaluate, reading_order, result_rows, results_table
+from medtop.evaluation.metrics import evaluate
 from medtop.evaluation.predictions import Predictions, sigmoid
+from medtop.evaluation.tables import reading_order, result_rows, results_table
 from medtop.reporting.card import Card, render
 
 SHARES = (0.01, 0.2, 0.6)  # RARE has too few positives, COMMON and OFTEN enough
