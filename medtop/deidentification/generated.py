@@ -54,7 +54,7 @@ def write_truth(folder, settings, overwrite=False):
             values = Values(np.random.default_rng(seed), split)
             staff = [_full_name(values)[:2] for _ in range(_STAFF)]
             count = round(settings.num_patients * share)
-            patients = [_patient(values, f"{split}{number}") for number in range(count)]
+            patients = [make_patient(values, f"{split}{number}") for number in range(count)]
             paths = [work / f"identifiers.{kind}.{split}.parquet" for kind in ("documents", "spans")]
             with TableWriter(*paths) as table:
                 counts = _write_notes(table, Writer(values, staff), patients, split)
@@ -74,7 +74,8 @@ def _full_name(values):
     return values.pick(values.names[sex]), values.pick(values.names["last"]), sex
 
 
-def _patient(values, patient_id):
+def make_patient(values, patient_id):
+    """A made-up `Patient` of the split that `values` draw for."""
     first, last, sex = _full_name(values)
     birth = datetime.date(1915, 1, 1) + datetime.timedelta(days=int(values.rng.integers(30_000)))
     return Patient(patient_id, first, last, sex, birth, values.number("MRN"), values.phone())
