@@ -34,7 +34,8 @@ FORMS = tuple(
     re.compile(text, re.I)
     for text in (
         rf"{_BEFORE}{_Y}\s?(?P<s>[-/.])\s?{_MN}\s?(?P=s)\s?{_D}(?=T\d|{_AFTER})",  # 2014-03-02
-        rf"(?<![\w/.-])(?<!\d[ ]){_MN}\s?(?P<s>[-/.])\s?{_D}\s?(?P=s)\s?{_Y2}(?=T\d|(?![\w/]|[-]\d|[.]\d))",  # 3/2/2014
+        rf"(?<![\w/.-])(?<!\d[ ])(?<!\d[.] ){_MN}\s?(?P<s>[-/.])\s?{_D}\s?(?P=s)\s?{_Y2}(?=T\d|(?![\w/]|"
+        rf"[-]\d|[.]\d))",  # 3/2/2014
         rf"(?<![\w/.-]){_D}\s?(?P<s>[-/.])\s?{_MN}\s?(?P=s)\s?{_Y2}{_AFTER}",  # 22.3.2014
         r"(?<![\w/.-])(?P<y>(?:19[3-9]|20[0-4])\d)(?P<m>0[1-9]|1[0-2])(?P<d>0[1-9]|[12]\d|"
         r"3[01])(?=\d{4,6}\b|T\d|\b)(?![.-]\d)",
@@ -78,7 +79,8 @@ _NOT_DATE = re.compile(
     r"bilat|scale|words?|objects?|items?|lobes?|of the|"
     r"ppd|pack|ounce|oz|inch|mg|ml|ns\b|normal saline|dose|strong|edema|crackles|"
     r"points?|criteria|nodes?|stenosis|"
-    r"days?|weeks?|months?|hours?|hrs?|times|years?|minutes?|cm\b|mm\b|inches|episodes?|beers?|drinks?|cigarettes?|units?)",
+    r"days?|weeks?|months?|hours?|hrs?|times|years?|minutes?|cm\b|mm\b|inches|episodes?|beers?|"
+    r"drinks?|cigarettes?|units?)",
     re.I,
 )
 _YEAR = re.compile(
@@ -154,7 +156,8 @@ def _with_months(text, places):
         if _is_month(found):
             yield found.start(), found.end(), "DATE", found
     for found in _MONTH_ALONE.finditer(text):
-        if found["M"] != "may" or found[0].startswith(("in ", "since ")):
+        abbreviation = len(found["M"]) == 3 and found["M"].isupper()  # OCT, MAR and DEC are examinations and drugs
+        if not abbreviation and (found["M"] != "may" or found[0].startswith(("in ", "since "))):
             yield found.start("M"), found.end("M"), "DATE", found
 
 

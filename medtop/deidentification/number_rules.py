@@ -112,7 +112,7 @@ NUMBERS = (
     labelled(
         "MRN",
         "record number",
-        r"m\.?r\.?n\.?|mr\s?(?=#|no\b|num)|med(?:ical)?\.?\s+rec(?:ord)?s?|patient(?=\s*"
+        r"m\.?r\.?n\.?|mr(?=\s?(?:#|no\b|num))|med(?:ical)?\.?\s+rec(?:ord)?s?|patient(?=\s*"
         r"(?:id|no|num|#))|pt\.?(?=\s*(?:id|no\b|num|#))|unit(?=\s*(?:no|num|#))|hospital"
         r"(?=\s*(?:no\b|num|#|id))|chart(?=\s*(?:no\b|num|#|id))|record(?=\s*(?:no\b|"
         r"num|#|id))",
@@ -151,7 +151,7 @@ NUMBERS = (
     pattern_rule(
         "VEHICLE",
         "vehicle number behind its label",
-        rf"\b(?:vin|vehicle\s+id(?:entification)?){NO}*{SEP}(?P<v>[A-Z0-9][A-Z0-9 -]{{9,18}}\d)\b",
+        rf"\b(?:vin|vehicle\s+id(?:entification)?)(?![a-z]){NO}*{SEP}(?P<v>[A-Z0-9][A-Z0-9 -]{{9,18}}\d)\b",
         ("vin", "vehicle"),
     ),
     pattern_rule(
@@ -253,7 +253,7 @@ OTHER_NUMBERS = (
         ("id",),
         accepts=two_digits,
     ),
-    pattern_rule("OTHER_ID", "pathology number", r"(?<![\w-])[A-Z]{1,2}\d\d-\d{3,7}(?![\w])", ("-",)),
+    pattern_rule("OTHER_ID", "pathology number", r"(?<![\w-])[A-Z]{1,2}\d\d-\d{3,7}(?![\w])", ("-",), flags=0),
     pattern_rule("OTHER_ID", "universal identifier", r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", ("-",)),
     pattern_rule(
         "OTHER_ID",

@@ -54,5 +54,9 @@ VALUE = r"(?P<v>[A-Z0-9](?:[A-Z0-9]|[-/. ](?=[A-Z]{0,4}-?[0-9])){2,24})(?![\w])"
 def labelled(kind, name, words, hints, must=False):
     """Number behind its label: `account no. 123`, `Acct #: 123`; without `must` the word for number may lack."""
     return pattern_rule(
-        kind, name, rf"(?<![a-z])(?:{words}){NO}{'+' if must else '*'}{SEP}\(?{VALUE}", hints, accepts=two_digits
+        kind,
+        name,
+        rf"(?<![a-z])(?:{words})(?![a-z]){NO}{'+' if must else '*'}{SEP}\(?{VALUE}",
+        hints,
+        accepts=two_digits,
     )

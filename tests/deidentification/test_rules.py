@@ -28,7 +28,8 @@ POSITIVE = {
 FRAMES = {"DATE": "seen on {}, stable", "AGE": "a {} year old man", "ZIP": "Boston {} area"}
 
 LABELLED = {
-    "MRN": ["MRN: 1234567", "MRN 12-34-56", "MR# 0012345", "Medical Record Number: M1234567", "unit no. 445566"],
+    "MRN": ["MRN: 1234567", "MRN 12-34-56", "MR# 0012345", "Medical Record Number: M1234567", "unit no. 445566",
+            "MR no. 1234567"],
     "FAX": ["Fax: 617-555-1234", "please fax to (617) 555-1234", "facsimile 617.555.1234"],
     "HEALTH_PLAN": ["member ID XYZ123456789", "Policy # 99-8877-665", "Medicare number 1EG4-TE5-MK72"],
     "ACCOUNT": ["account number 123456789", "Acct #: 1234-5678-9012", "billing account no. 445566778"],
@@ -52,6 +53,8 @@ NEGATIVE = (
     "He may take 2 tablets. The wound march of symptoms. A 45 year old man, aged 67, in his 80s, 89 y/o.",
     "type 2 diabetes, L4-L5 fusion, T12 fracture, stage IIIB, C. difficile, H. pylori, vitamin B12, HbA1c 7.2",
     "INR 2.1, O2 sat 95% on 2 L, HR 90-110, temp 98.6, RR 18, 3 cm mass, 1,200,000 copies, 2014 mg",
+    "Platelets 398,000, vincristine sulfate 4 mg, OCT of the macula, Ro15-1788, DEC and MAR, licensed 2 of 34, caseous",
+    "CC: Progressive memory loss. See as per HPI. Dialysis over the next 3-4 days. The patient, last year, was well.",
     "Vitals at 0800 and 1930. Given 2000 ml. Dr. recommended rest. Mother and father are well. No known allergies.",
 )
 
