@@ -32,7 +32,11 @@ RESULTS = ROOT / "checkpoints" / "mutation.jsonl"
 SEED, SECONDS = 19, 400
 ROOMS = {
     # room: (files, lines drawn of each, tests)
-    "splits": (("cohort/splits.py",), 9, "cohort/test_pinned.py cohort/test_labels.py -k=pinned or split"),
+    "splits": (
+        ("cohort/splits.py",),
+        9,
+        "cohort/test_pinned.py cohort/test_split_file.py cohort/test_labels.py -k=pinned or split",
+    ),
     "labels": (
         ("cohort/labels.py", "cohort/prediction_times.py", "cohort/followup.py"),
         9,

@@ -277,3 +277,14 @@ def test_trainer_flags_reach_the_batches(tmp_path):
     assert few.few_shapes and few.row_lengths == (*range(16, 64, 8), 64)
     lengths = sample_lengths(plan.train.lengths)
     assert abs(lengths.mean() - plan.train.lengths["mean"]) < 8 and len(lengths) > 3000
+
+
+def test_best_row_lengths_by_hand():
+    """Ninety-six patients of 64 tokens, 32 in a batch: 8 share a row of 512, so that rows cost the same either way
+    where work is linear (the first candidate stays), and an eighth in short rows where it is quadratic."""
+    whole = np.full(96, 64)
+    assert best_row_lengths(whole, 512, 32, linear=1, quadratic=0) == (512,)
+    assert best_row_lengths(whole, 512, 32, linear=1, quadratic=1) == (64, 512)
+    assert best_row_lengths(np.full(96, 30), 512, 32, linear=0, quadratic=1) == (32, 512)
+    assert best_row_lengths(np.full(96, 380), 512, 32, linear=0, quadratic=1) == (384, 512)
+    assert best_row_lengths(np.full(96, 400), 512, 32, linear=0, quadratic=1) == (512,)

@@ -268,3 +268,14 @@ def test_a_file_of_another_kind_is_refused_by_every_format(name, tmp_path):
     with pytest.raises(DataError, match="expected (documents|a word and its tag)"):
         convert(options, str(tmp_path / "out/x"), False)
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("start, end", [("", "4"), ("0", ""), ("9" * 5000, "4"), ("0", "x")])
+def test_conll_offsets_that_are_no_numbers_are_no_offsets(tmp_path, start, end):
+    """Words then stand one after the other in the text beside, or by themselves."""
+    (tmp_path / "a.conll").write_text(f"Pain\tx\t{start}\t{end}\tB-Problem\n\n")
+    for text in (None, "Pain"):
+        if text:
+            (tmp_path / "a.txt").write_text(text)
+        (document,) = FORMATS["conll"].read(input_files(tmp_path, FORMATS["conll"].suffixes), Tally())
+        assert document.text == "Pain" and document.spans[0].fragments == ((0, 4),)

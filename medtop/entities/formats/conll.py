@@ -138,7 +138,9 @@ def _aligned(text, rows):
     """Where the words stand in a text: at the offsets of their columns, else one after the other with nothing between
     but white space and characters that no word keeps; None where they do not."""
     edges = [columns[-3:-1] for _, columns in rows]
-    if all(len(columns) > 3 and "".join(edge).isdecimal() for (_, columns), edge in zip(rows, edges, strict=True)):
+    if all(len(columns) > 3 for _, columns in rows) and all(
+        part.isdecimal() and len(part) < 19 for edge in edges for part in edge
+    ):
         places = [(int(start), int(end)) for start, end in edges]
         same = all(text[start:end] == columns[0] for (start, end), (_, columns) in zip(places, rows, strict=True))
         apart = all(before[1] <= after[0] for before, after in itertools.pairwise(places))
