@@ -53,7 +53,7 @@ class SecretKey:
 
 
 def make_key(path, *, longest_shift_days=3650, keep_weekdays=True):
-    """Writes a new key, readable by its owner only; never over an existing file.
+    """Writes a new key, readable by its owner only, in a folder that is made where it is missing; never over a file.
 
     Raises:
         DataError: where a file stands there.
@@ -63,6 +63,7 @@ def make_key(path, *, longest_shift_days=3650, keep_weekdays=True):
         "longest_shift_days": longest_shift_days,
         "keep_weekdays": keep_weekdays,
     }
+    Path(path).parent.mkdir(0o700, parents=True, exist_ok=True)
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
