@@ -1,6 +1,9 @@
 """Small counts hidden before results leave a hospital."""
 
 import copy
+import re
+
+from medtop.evaluation.predictions import POOLED
 
 REASON = "suppressed: fewer than {least} people"
 
@@ -26,6 +29,36 @@ def suppress(clinical, least):
             if _is_small(entry, least):
                 _hide(entry, least)
     return clinical
+
+
+def leave_out_small(metrics, least):
+    """The metrics of one split without the labels of small cells.
+
+    A label goes when its n, its positives or its negatives are 1 to `least - 1`. What is pooled over a task that lost
+    one keeps its measures and loses its counts, which would give the lost one away.
+
+    Args:
+        metrics: dict task -> label -> entry, as in metrics.json.
+        least: smallest count that is shown; 0 or 1 hides nothing.
+
+    Returns:
+        (copy of the metrics, list of "task label" that were left out).
+    """
+    kept, gone = {}, []
+    for task, labels in copy.deepcopy(metrics).items():
+        small = [
+            label
+            for label, entry in labels.items()
+            if label not in POOLED and "positives" in entry and least > 1 and _is_small(entry, least)
+        ]
+        gone += [f"{task} {label}" for label in small]
+        kept[task] = {label: entry for label, entry in labels.items() if label not in small}
+        for label, entry in kept[task].items():
+            if label in POOLED and small:
+                entry |= {"n": None, "positives": None, "marks": []}
+            elif entry.get("marks") and least > 1:  # "4 positives in valid": a count of another split
+                entry["marks"] = [re.sub(r"^\d+ ", "few ", mark) for mark in entry["marks"]]
+    return kept, gone
 
 
 def _is_small(cell, least):

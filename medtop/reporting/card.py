@@ -151,7 +151,8 @@ def _results(card):
             if label == "macro" and not entry.get("marks"):
                 sure.append(len(rows))
             shown = [_shown(entry.get(name)) + _of_constants(entry, name) for name in COLUMNS]
-            rows.append([task, marked_name(label, entry), *shown, entry["n"], entry["positives"]])
+            counts = ("" if entry[name] is None else entry[name] for name in ("n", "positives"))
+            rows.append([task, marked_name(label, entry), *shown, *counts])
         for entry in labels.values():
             if "roc_auc" not in entry and "accuracy" in entry:
                 parts = [f"{name} {_shown(entry[name])}" for name in MASKED]

@@ -7,11 +7,15 @@ import logging
 
 from medtop.cohort.vocabulary import FEW_CODES, FEW_PATIENTS
 from medtop.data.description import read_dataset
+from medtop.evaluation.small_cells import leave_out_small
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.reporting.card import RESTRICTIONS, Card, provenance, read_card, write_card
 
 logger = logging.getLogger(__name__)
+
+MIN_CELL = 11
+"""Smallest number of people that a card shows which leaves the house; what Medicare's data use agreements ask for."""
 
 
 def write_export_card(folder, run, *, title, summary, usage, tasks, config=None, notes=(), tags=(), command=""):
@@ -35,6 +39,9 @@ def write_export_card(folder, run, *, title, summary, usage, tasks, config=None,
         notes.append("the command that trained the run is not recorded in the run directory")
     notes.append(_vocabulary_note(run))
     split, metrics = _results(run, tasks)
+    metrics, gone = leave_out_small(metrics, MIN_CELL)
+    if gone:
+        notes.append(f"results of {', '.join(gone)} are left out: fewer than {MIN_CELL} people with or without it")
     card = Card(
         title=title,
         summary=list(summary),

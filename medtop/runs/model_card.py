@@ -1,5 +1,6 @@
 """The model card of a run: what it is, what it was made from, how well it does, and who may have it."""
 
+from medtop.evaluation.small_cells import leave_out_small
 from medtop.reporting.card import Card, provenance, write_card
 from medtop.training.wide_files import stack_lines
 
@@ -24,7 +25,7 @@ def write_run_card(run, plan, results, step, command=""):
         tasks={task.name: list(task.labels) for task in plan.tasks},
         data=list(_data(plan)),
         split=results.split,
-        metrics=results.metrics[results.split],
+        metrics=leave_out_small(results.metrics[results.split], plan.options.min_cell)[0],
         commands={"trained": command} if command else {},
     )
     write_card(run.path, card)

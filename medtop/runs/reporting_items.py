@@ -40,4 +40,4 @@ def write_reporting_items(run, plan, results, command=""):
         if part is not None
     }
     observed = (facts["manifest"] or {}).get("days_observed_after_prediction")
-    write_table_one(run.table_one_file, table_one(by_split, observed))
+    write_table_one(run.table_one_file, table_one(by_split, observed), plan.options.min_cell)

@@ -201,6 +201,9 @@ class TrainingOptions:
         False, "Draw losses, weights and gradients over steps after each epoch: training.html.", compared=False
     )
     num_bootstrap: int = option(1000, "Resamples of patients for the intervals.", rule=at_least(0), compared=False)
+    min_cell: int = option(
+        0, "Smallest count of people that Table 1 and the run's card show; 0 = all.", rule=at_least(0), compared=False
+    )
 
     def settings(self):
         """What a run is compared by when it is continued: JSON-able, paths as given."""
