@@ -10,10 +10,10 @@ from medtop.deidentification import thresholds
 from medtop.deidentification.detect import Detector
 from medtop.deidentification.model import load_model
 from medtop.deidentification.notes_files import Columns, Notes
+from medtop.deidentification.own_rules import choose_rules
 from medtop.deidentification.policy import POLICIES, REPLACEMENTS, read_policy
 from medtop.deidentification.removal import Remover
 from medtop.deidentification.roster import Roster, read_roster
-from medtop.deidentification.rules import RULES
 from medtop.deidentification.scores import Truth
 from medtop.deidentification.surrogates import Surrogates
 from medtop.files.atomic import sha256, write_json
@@ -31,7 +31,7 @@ class DeidentifyOptions:
 
     input: str = option(REQUIRED, "Notes: a .parquet or .csv file, or a folder of .txt files.")
     output: str = option(REQUIRED, "New folder: the notes, audit.jsonl, deidentification.json and .html.")
-    rules: str = option("default", "default: all that ship; none: roster and model only.", choices=("default", "none"))
+    rules: str = option("default", "default: all that ship; none: roster and model only; a JSON file: own ones, too.")
     model: str = option("", "Run of run_entities.py whose spans are added.")
     model_thresholds: str = option(
         "", "With --model: thresholds.json of deidentify_notes.py --choose_thresholds; default: from a score of 0.5."
@@ -113,8 +113,8 @@ def prepare(options):
     policy = read_policy(options.policy)
     model, least, model_settings = load_model(options.model, options.model_thresholds)
     least = {kind: entry for kind, entry in least.items() if kind not in options.term_types}
-    rules = RULES if options.rules == "default" else ()
-    detector = Detector(rules, roster, options.rules == "default", least)
+    rules, with_dates, rule_settings = choose_rules(options.rules)
+    detector = Detector(rules, roster, with_dates, least)
     surrogates = Surrogates(key, roster) if options.replace == "surrogate" else None
     truth = Truth(options.gold, options.term_types, options.gold_split) if options.gold else None
     known = _own_texts(notes) if options.replace == "surrogate" else frozenset()
@@ -122,7 +122,7 @@ def prepare(options):
         "input": notes.fingerprint(),
         "columns": dataclasses.asdict(options.columns)
         | {"keep": list(options.keep_columns), "dates": list(options.date_columns)},
-        "rules": options.rules,
+        "rules": rule_settings,
         "model": model_settings,
         "roster": sha256(options.roster) if options.roster else None,
         "policy": [policy.name, sorted(policy.keep)],
@@ -152,9 +152,9 @@ def choose_thresholds(options, recall, path):
         raise DataError("--choose_thresholds needs --model and --gold")
     model, _, settings = load_model(options.model)
     roster = read_roster(options.roster) if options.roster else Roster()
-    rules = RULES if options.rules == "default" else ()
+    rules, with_dates, _ = choose_rules(options.rules)
     documents = list(Truth(options.gold, options.term_types, options.gold_split).documents.values())
-    detector = Detector(rules, roster, options.rules == "default")
+    detector = Detector(rules, roster, with_dates)
     chosen = thresholds.choose(documents, detector, model, recall, frozenset(options.term_types), settings[1])
     write_json(path, chosen)
     return chosen

@@ -85,6 +85,16 @@ BAD = {
     "key within the output": (key_within, "outside of the output"),
     "no key": (lambda site: {"replace": "surrogate"}, "--replace=surrogate needs --key_file"),
     "key missing": (lambda site: {"key_file": f"{site}/k", "replace": "surrogate"}, "expected a key file, found none"),
+    "rules of another name": (lambda site: {"rules": "all"}, "--rules: expected default, none or a JSON file"),
+    "rules that are no list": (lambda site: written(site, "r", '{"a": 1}', rules=f"{site}/r"), "another content"),
+    "rule that is no pattern": (
+        lambda site: written(site, "r", '[{"type": "MRN", "name": "n", "pattern": "("}]', rules=f"{site}/r"),
+        "rule 1: pattern: expected a regular expression",
+    ),
+    "rule that matches nothing": (
+        lambda site: written(site, "r", '[{"type": "MRN", "name": "n", "pattern": "x*"}]', rules=f"{site}/r"),
+        "needs a character",
+    ),
     "unknown policy": (lambda site: {"policy": "all"}, "--policy: expected safe_harbor, limited"),
     "policy of unknown types": (lambda site: written(site, "p", '{"keep": [""]}', policy=f"{site}/p"), "types"),
     "policy of another form": (lambda site: written(site, "p.json", "[1]", policy=f"{site}/p.json"), "another content"),
@@ -199,3 +209,13 @@ def test_the_audit_is_made_of_places(site):
     audit = (site / "out/audit.jsonl").read_text()
     assert (site / "out/audit.jsonl").stat().st_mode & 0o077 == 0
     assert len(audit.splitlines()) > len(NOTES) and not any(secret in audit for secret in SECRETS)
+
+
+def test_own_rules(site):
+    (site / "rules.json").write_text('[{"type": "MRN", "name": "ours", "pattern": "number (?P<v>K-[a-z]+)"}]')
+    write_notes(site / "f", [("a", "", "Number K-alpha, K-beta, seen 3/14/2014.")])
+    about, leaks = deidentify(
+        DeidentifyOptions(input=f"{site}/f", output=f"{site}/out", rules=f"{site}/rules.json", verify=True)
+    )
+    assert read_notes(site / "out/notes") == {"a": "Number [MRN], K-beta, seen [DATE]."}
+    assert about["removed_by"]["MRN: own: ours"] == 1 and leaks == []

@@ -1,0 +1,58 @@
+"""A site's own rules beside those that ship: a JSON list of objects with type, name and pattern."""
+
+import json
+import re
+from pathlib import Path
+
+from medtop.deidentification.detect import TYPES
+from medtop.deidentification.rule import Rule
+from medtop.deidentification.rules import RULES
+from medtop.files.atomic import sha256
+from medtop.files.errors import DataError
+
+
+def choose_rules(name):
+    """The rules that `--rules` names.
+
+    Args:
+        name: "default", "none", or the path of a JSON file, whose rules are tried before those that ship. A pattern's
+            group `v` is the identifier, the whole match where there is none; case does not matter.
+
+    Returns:
+        (tuple of `Rule`, whether dates are looked for, plain settings).
+
+    Raises:
+        DataError: for another file, an unknown type, a pattern that is none or that matches nothing at all.
+    """
+    if name == "default":
+        return RULES, True, name
+    if name == "none":
+        return (), False, name
+    path = Path(name)
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        own = tuple(_rule(row, path, number) for number, row in enumerate(rows, 1))
+    except FileNotFoundError:
+        raise DataError(f"--rules: expected default, none or a JSON file, received {name!r}") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, TypeError, KeyError):
+        raise DataError(
+            f"{path}: expected a list of objects with type, name and pattern, received another content"
+        ) from None
+    return (*own, *RULES), True, sha256(path)
+
+
+def _rule(row, path, number):
+    kind, name, text = (row[key] for key in ("type", "name", "pattern"))
+    if kind not in TYPES:
+        raise DataError(f"{path}: rule {number}: type: expected one of {', '.join(TYPES)}, received another")
+    try:
+        pattern = re.compile(text, re.IGNORECASE)
+    except re.error as error:
+        raise DataError(
+            f"{path}: rule {number}: pattern: expected a regular expression, received none ({error})"
+        ) from None
+    if pattern.fullmatch(""):
+        raise DataError(
+            f"{path}: rule {number}: pattern: expected one that needs a character, received one that needs none"
+        )
+    return Rule(kind, f"own: {name}", pattern)
