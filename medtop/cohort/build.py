@@ -20,7 +20,14 @@ from medtop.cohort.engines.parts import run_parts
 from medtop.cohort.example_columns import CODE_COLUMNS, EXAMPLE_COLUMNS, VISIT_COLUMNS
 from medtop.cohort.first_pass import FirstPass
 from medtop.cohort.pickled_lists import Chunk, SequenceWriter
-from medtop.cohort.sorted_rows import load_codes, load_patients, rows_after_death, sorted_rows, table_sizes
+from medtop.cohort.sorted_rows import (
+    Sorting,
+    load_codes,
+    load_patients,
+    rows_after_death,
+    sorted_rows,
+    table_sizes,
+)
 from medtop.cohort.spill import open_columns
 from medtop.cohort.split_options import SplitOptions, check_split_options
 from medtop.cohort.splits import SPLITS, write_splits
@@ -118,9 +125,15 @@ class Options(SplitOptions):
         "Codes of fewer patients of the training split become [UNK]: they may say who it is.",
         rule=at_least(1),
     )
+    engine: str = option(
+        "duckdb",
+        "Who sorts the rows and runs the parts: DuckDB here, or Spark (extra [spark]); the outputs are the same.",
+        choices=("duckdb", "spark"),
+        compared=False,
+    )
     num_parts: int = option(
         1,
-        "Contiguous ranges of patients that are sorted and built one after another; the outputs are the same.",
+        "Contiguous ranges of patients that are sorted and built each by itself; the outputs are the same.",
         rule=at_least(1),
         compared=False,
     )
@@ -271,7 +284,7 @@ class _Builder:
         return open_columns(stack, self.folder, columns)
 
     def _first_pass(self):
-        self.after_death = rows_after_death(self.connection)
+        options, self.after_death = self.options, rows_after_death(self.connection)
         first = FirstPass(
             self.options,
             self.tasks,
@@ -283,7 +296,14 @@ class _Builder:
             self.given,
             self.latest_end,
         )
-        run_parts(self.options.num_parts, first, self._rows, self.spilled, self.tally, self.folder, self.progress)
+        if options.engine == "spark":
+            from medtop.cohort.engines.spark import run_spark  # loads nothing of Spark before it is asked for
+
+            sorting = Sorting(options.visit, self.acquired, self.after_death[0] > 0)
+            run_spark(options.num_parts, first, self.connection, sorting, self.spilled, self.tally, self.folder)
+        else:
+            run_parts(options.num_parts, first, self._rows, self.spilled, self.tally, self.folder, self.progress)
+        self.progress("rows", self.tally.rows)
 
     def _rows(self, span):
         """Sorted rows of the patients `span` (first, after), or of all for None."""

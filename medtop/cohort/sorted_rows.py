@@ -10,10 +10,18 @@ import numpy as np
 import pyarrow
 
 from medtop.cohort.visits import UNKNOWN_DAY, segment_starts
-from medtop.files.sql import first_row, numbers
+from medtop.files.sql import first_row, numbers, quote
 
 BATCH_ROWS = 131_072
 """Rows at a time, about; any number gives the same visits. This many fit a processor's cache column by column."""
+
+_EXPORTED_ROWS = """
+SELECT patient_index, epoch_us(admit) AS admit, epoch_us(discharge) AS discharge, code_index, stay_id,
+       (hash(stay_id)::HUGEINT - 9223372036854775808)::BIGINT AS stay, order_1, order_2, order_3,
+       coalesce(present_on_admission = 'N', false)::TINYINT AS acquired
+FROM stays JOIN cohort_patients USING (patient_id) JOIN cohort_codes USING (code) {living}
+"""
+"""Without unsigned numbers, which other engines lack."""
 
 _PATIENT_TYPES = {
     "birth": np.int32,
@@ -225,6 +233,38 @@ def sorted_rows(connection, visit="stay", acquired=False, living=False, span=Non
     kept = f"WHERE {' AND '.join(tests)}" if tests else ""
     reader = connection.sql(_SORTED_ROWS.format(extra=extra, order=order, living=kept)).to_arrow_reader(BATCH_ROWS)
     return whole_patients(_batch(batch, with_stays, acquired) for batch in reader if batch.num_rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sorting:
+    """How rows are chosen and sorted, see `sorted_rows`."""
+
+    visit: str
+    acquired: bool
+    living: bool
+
+
+def export_rows(connection, path, living=False):
+    """Writes the rows of `sorted_rows`, unsorted and as signed whole numbers, to a Parquet file for another engine.
+
+    Needs `load_patients` and `load_codes` before.
+
+    Returns:
+        bool, whether any row has a stay id.
+    """
+    kept = f"WHERE coalesce(NOT ({_AFTER_DEATH}), true)" if living else ""
+    connection.execute(f"COPY ({_EXPORTED_ROWS.format(living=kept)}) TO {quote(path)} (FORMAT parquet)")
+    return first_row(connection, "SELECT count(stay_id) > 0 FROM stays")[0]
+
+
+def exported_batch(batch, with_stays, acquired):
+    """`Rows` of an Arrow batch of exported rows that another engine sorted."""
+    rows = _batch(batch, False, False)
+    if with_stays:
+        rows.stays = numbers(batch.column("stay"), np.int64).view(np.uint64)
+    if acquired:
+        rows.acquired = numbers(batch.column("acquired"), np.int8).astype(bool)
+    return rows
 
 
 def _batch(batch, with_stays, acquired):

@@ -43,15 +43,24 @@ class ColumnFiles:
             with open(other.paths[column], "rb") as source:
                 shutil.copyfileobj(source, file, 1 << 20)
 
-    def close(self):
-        """Closes the files and removes them."""
+    def append_folder(self, folder):
+        """Appends the files of the same names that another process kept in a folder, and removes them."""
+        for column, file in self._files.items():
+            path = folder / self.paths[column].name
+            with open(path, "rb") as source:
+                shutil.copyfileobj(source, file, 1 << 20)
+            path.unlink()
+
+    def close(self, keep=False):
+        """Closes the files and, unless they are to be kept, removes them."""
         for column, file in self._files.items():
             file.close()
-            self.paths[column].unlink()
+            if not keep:
+                self.paths[column].unlink()
 
 
-def open_columns(stack, folder, columns):
-    """One `ColumnFiles` a split, closed and removed with the stack.
+def open_columns(stack, folder, columns, keep=False):
+    """One `ColumnFiles` a split, closed and, unless `keep`, removed with the stack.
 
     Args:
         stack: contextlib.ExitStack.
@@ -60,5 +69,5 @@ def open_columns(stack, folder, columns):
     """
     files = [ColumnFiles(folder, split, columns) for split in SPLITS]
     for file in files:
-        stack.callback(file.close)
+        stack.callback(file.close, keep)
     return files

@@ -27,6 +27,10 @@ SUMS += ("observed_days", "code_patients")
 
 MOST_DAYS = 36_525
 """Days of observation after a prediction that are told apart, a century."""
+
+TABLES = ("states", "positives", "ends")
+"""Those that are dicts task -> array."""
+
 LENGTH_BINS = (0, 1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
@@ -75,6 +79,22 @@ class Tally:
         self.longest = np.maximum(self.longest, other.longest)
         both = [[*own, *theirs] for own, theirs in zip(self._times, other._times, strict=True)]
         self._times = [[min(times), max(times)] if times else [] for times in both]
+
+    def arrays(self):
+        """The sums as arrays, dict name -> array, for `load` in another process."""
+        found = {name: np.asarray(getattr(self, name)) for name in (*SUMS, "longest")}
+        for name in TABLES:
+            found |= {f"{name}.{task}": values for task, values in getattr(self, name).items()}
+        return found | {f"times.{split}": np.array(times, np.int64) for split, times in enumerate(self._times)}
+
+    def load(self, arrays):
+        """Takes the sums that `arrays` gave for the same tasks, codes and horizons."""
+        for name in (*SUMS, "longest"):
+            setattr(self, name, arrays[name] if arrays[name].ndim else int(arrays[name]))
+        for name in TABLES:
+            own = {key.partition(".")[2]: arrays[key] for key in arrays if key.startswith(f"{name}.")}
+            setattr(self, name, own)
+        self._times = [arrays[f"times.{split}"].tolist() for split in range(len(SPLITS))]
 
     def add_patients(self, visits, choice, splits):
         """Counts a batch: what becomes of each patient and each row.

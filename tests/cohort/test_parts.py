@@ -8,6 +8,7 @@ import pytest
 from medtop.cohort.build import Options
 from medtop.cohort.engines.parts import spans
 from medtop.cohort.preprocess import OUTPUTS, CohortInput, preprocess
+from medtop.cohort.tally import SUMS, TABLES, Tally
 from medtop.synthetic.cohort import cohort_paths, write_cohort
 
 DAY = datetime.timedelta(days=1)
@@ -99,3 +100,15 @@ def test_spans():
             found = spans(patients, parts)
             assert [place for low, high in found for place in range(low, high)] == list(range(patients))
             assert len(found) <= max(parts, 1)
+
+
+def test_every_sum_of_a_tally_is_merged():
+    """Whoever adds a sum to `Tally` adds it to what parts merge."""
+    others = {"horizons", "tasks", "longest", "_times"}
+    tally = Tally({"long_stay": ["long_stay"]}, 3, (365,))
+    assert set(vars(tally)) == {*SUMS, *TABLES, *others}
+    again = Tally(tally.tasks, 3, tally.horizons)
+    tally.rows, tally.longest[1], tally._times = 7, 5, [[3, 9], [], [1, 1]]
+    again.load(tally.arrays())
+    again.add(tally)
+    assert (again.rows, again.longest[1], again._times) == (14, 5, tally._times)
