@@ -28,7 +28,7 @@ help:
 	@echo "make demo       the whole path on a generated cohort, in checkpoints/demo"
 	@echo "make test       the tests, under ten minutes on two cores"
 	@echo "make test-slow  kill loops, many processes, larger cohorts, under forty minutes"
-	@echo "make test-extras  what needs the extras [torch] and [onnx], which it installs"
+	@echo "make test-extras  what needs the extras ([torch], [onnx], [spark], ...), which it installs"
 	@echo "make mutation   single-line changes of the core rooms, each against its room's tests; hours, resumable"
 	@echo "make lint       style"
 	@echo "make wheelhouse WHEELHOUSE=folder   collects every package, for a machine without internet"
@@ -81,13 +81,14 @@ test-slow: $(STAMP)
 
 test-extras: $(STAMP)
 	$(RUN) -m pip install --quiet $(PIP_FLAGS) '$(TORCH)'
-	$(RUN) -m pip install --quiet $(PIP_FLAGS) --editable '.[$(EXTRAS),torch,onnx,entities,xgboost,test-extras]'
+	$(RUN) -m pip install --quiet $(PIP_FLAGS) --editable '.[$(EXTRAS),torch,onnx,entities,xgboost,spark,database,test-extras]'
 	$(RUN) -m pip install --quiet $(PIP_FLAGS) 'setuptools<81' 'setuptools_scm<9' wheel  # what seqeval is built with
 	$(RUN) -m pip install --quiet $(PIP_FLAGS) --no-build-isolation 'seqeval>=1.2.2,<2'
 	$(RUN) -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile tests/convert tests/text/test_notes_tokens.py tests/serve/test_onnx.py \
 	  tests/entities tests/reporting/test_pages_in_browser.py \
 	  tests/serve/test_serving_docs.py tests/house/test_deploy.py tests/evaluation/test_clinical_peers.py \
-	  tests/evaluation/test_meds_files.py tests/evaluation/test_baselines.py::test_xgboost_is_its_own_with_the_settings_that_validation_chose tests/runs/test_wide_run.py
+	  tests/evaluation/test_meds_files.py tests/evaluation/test_baselines.py::test_xgboost_is_its_own_with_the_settings_that_validation_chose tests/runs/test_wide_run.py \
+	  tests/sources/test_warehouse_sql.py tests/cohort/test_spark.py
 
 # Not in CI. ROOM=splits,labels runs some of it; a second call goes on where the first one stopped (docs/mutation.md).
 mutation: $(STAMP)

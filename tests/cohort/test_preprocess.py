@@ -170,6 +170,7 @@ def test_dry_run_writes_nothing(tmp_path, run_script):
     "flags, message",
     [
         (["--prediction_times=times.csv", "--index=none"], "--index and --prediction_times exclude each other"),
+        (["--layout=medbert", "--engine=spark"], "--engine has no effect with --layout=medbert"),
         (["--layout=medbert", "--min_visits=2"], "--min_visits has no effect with --layout=medbert"),
         (["--horizons=365,soon"], "--horizons: expected a whole number"),
         (["--tasks=mortality"], "--tasks: expected long_stay and complications, received 'mortality'"),
