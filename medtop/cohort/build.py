@@ -230,7 +230,7 @@ class _Builder:
         self.division = divide(connection, options, self.patients.hashes[:, 0], self.given)
         self.splits = self.division.places
         self.tasks = self._tasks()
-        codes, code_rows = load_codes(connection)
+        codes, code_rows = load_codes(connection, self.report.code_rows)
         self.found = match_endpoints(self.endpoints, codes, code_rows, options.code_table) if self.endpoints else None
         self.rolled = roll_up(
             connection, codes, code_rows, options.code_map, options.code_map_many, options.code_map_missing

@@ -31,11 +31,14 @@ class Labels:
         values: float32 [E, K], 1 or 0; 0 where unknown.
         reasons: int8 [E, K], place in `REASONS`.
         follow_up: `medtop.cohort.followup.FollowUp` of the endpoints, or None where labels have no horizon.
+        later_codes: bool [E, K], label 0 although a code of the endpoint that is no event (of its history, or brought
+            along where only hospital-acquired ones count) first stands in a stay within the horizon; None as above.
     """
 
     values: np.ndarray
     reasons: np.ndarray
     follow_up: object = None
+    later_codes: np.ndarray | None = None
 
     @property
     def weights(self):
@@ -171,7 +174,10 @@ def complications(pairs, num_endpoints, horizons, observation_ends, deaths, late
     firsts = np.stack(
         [np.minimum.reduceat(np.where(events & bit, after, _NEVER), pairs.starts) for bit in bits], axis=1
     )
+    others = np.where(pairs.past, np.uint64(0), visits.endpoint_codes[pairs.places] & ~events)
+    later = np.zeros(shape, bool)
     for endpoint in range(num_endpoints):
+        told = np.minimum.reduceat(np.where(others & bits[endpoint], after, _NEVER), pairs.starts)
         for place, horizon in enumerate(horizons, endpoint * len(horizons)):
             event = firsts[:, endpoint] <= horizon
             state = np.where(
@@ -185,7 +191,8 @@ def complications(pairs, num_endpoints, horizons, observation_ends, deaths, late
             state[prevalent[:, endpoint]] = REASONS.index("prevalent")
             reasons[:, place] = state
             values[:, place] = event & (state == REASONS.index("known"))
-    return Labels(values, reasons, follow_up(firsts, death, observed, prevalent, max(horizons)))
+            later[:, place] = (told <= horizon) & (state < KNOWN_REASONS) & ~event
+    return Labels(values, reasons, follow_up(firsts, death, observed, prevalent, max(horizons)), later)
 
 
 def given_labels(columns):

@@ -173,6 +173,7 @@ def _statements(report, cohort, options):
             "long_stay says whether any stay of the record lasts more than 7 days, also those in the input "
             "(--long_stay_label=any): it serves pretraining and predicts nothing."
         )
+    lines += _later_codes(cohort.tally.labels())
     lines += _censoring(options, cohort)
     if censored := _mostly_censored(cohort.tally.labels()["train"].get("complications", {})):
         lines.append(
@@ -180,6 +181,21 @@ def _statements(report, cohort, options):
             "prediction times early enough."
         )
     return lines
+
+
+def _later_codes(labels):
+    """A sentence on negatives whose later stays hold a code of the endpoint that is no event; empty without any."""
+    counts = {}
+    for split in labels.values():
+        for name, entry in split.get("complications", {}).items():
+            counts[name] = counts.get(name, 0) + entry.get("negatives_with_later_codes", 0)
+    listed = ", ".join(f"{name} {number:,}" for name, number in counts.items() if number)
+    if not listed:
+        return []
+    return [
+        "Label 0 although a stay within the horizon holds a code of the endpoint's history, or one that was present on "
+        f"admission where only others count (the event itself was not seen): {listed}."
+    ]
 
 
 def _censoring(options, cohort):

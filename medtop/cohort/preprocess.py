@@ -162,7 +162,7 @@ def check_input(source, options):
 
     Args:
         source: `Input`.
-        options: `Options`; its layout decides on the codes.
+        options: `Options`; its layout decides on the codes, its `code_table` is what they are held against.
 
     Returns:
         dict.
@@ -173,9 +173,8 @@ def check_input(source, options):
     threads = source.threads or int(size < ONE_THREAD_BYTES)
     with temporary_folder() as folder:
         with open_database(folder, source.memory_limit, threads, size >= ON_DISK_BYTES) as connection:
-            return check_data(
-                connection, source.data_file, source.source, source.columns, _rules(source.rules, options)
-            )
+            rules = _rules(source.rules, options)
+            return check_data(connection, source.data_file, source.source, source.columns, rules, options.code_table)
 
 
 def _rules(rules, options):

@@ -41,7 +41,7 @@ FROM (SELECT *, md5('{seed}:' || patient_id) AS digest FROM patients {sample})
 _CODES = """
 CREATE OR REPLACE TEMP TABLE cohort_codes AS
 SELECT code, (row_number() OVER (ORDER BY code) - 1)::INTEGER AS code_index, count AS code_rows
-FROM (SELECT code, count(*) AS count FROM stays GROUP BY code)
+FROM ({counted})
 """
 
 _SORTED_ROWS = """
@@ -141,13 +141,22 @@ def load_patients(connection, seed, subset_size=0):
     )
 
 
-def load_codes(connection):
+def load_codes(connection, code_rows=None):
     """Numbers the distinct codes (table `cohort_codes`) in text order.
+
+    Args:
+        connection: DuckDB connection.
+        code_rows: dict code -> rows of `stays`, where they were counted before; None counts them.
 
     Returns:
         (list of strings [D], int64 [D] how many rows carry each).
     """
-    connection.execute(_CODES)
+    counted = "SELECT code, count(*) AS count FROM stays GROUP BY code"
+    if code_rows:
+        columns = {"code": list(code_rows), "count": list(code_rows.values())}
+        connection.register("medtop_counted", pyarrow.table(columns))
+        counted = "SELECT * FROM medtop_counted"
+    connection.execute(_CODES.format(counted=counted))
     table = connection.sql("SELECT code, code_rows FROM cohort_codes ORDER BY code_index").to_arrow_table()
     return table["code"].to_pylist(), numbers(table["code_rows"], np.int64)
 
@@ -171,6 +180,9 @@ def rows_after_death(connection):
         (rows, patients with such rows, patients who have no others).
     """
     if not first_row(connection, "SELECT count(death) FROM cohort_patients")[0]:
+        return 0, 0, 0
+    dead = "(SELECT patient_id, death FROM cohort_patients WHERE death IS NOT NULL)"
+    if not first_row(connection, f"SELECT count(*) FROM stays JOIN {dead} USING (patient_id) WHERE {_AFTER_DEATH}")[0]:
         return 0, 0, 0
     return first_row(connection, _ROWS_AFTER_DEATH)
 

@@ -56,6 +56,7 @@ class Tally:
         size = (len(SPLITS), len(LABEL_REASONS))
         self.states = {task: np.zeros((len(names), *size), np.int64) for task, names in self.tasks.items()}
         self.positives = {task: np.zeros((len(names), len(SPLITS)), np.int64) for task, names in self.tasks.items()}
+        self.later_codes = {task: np.zeros((len(names), len(SPLITS)), np.int64) for task, names in self.tasks.items()}
         self.code_counts = np.zeros((len(SPLITS), num_codes), np.int64)
         self.code_patients = np.zeros(num_codes, np.int64)
         """Patients of the training split who have each code in an example."""
@@ -154,6 +155,8 @@ class Tally:
             self.positives[task][:, split] += values.values.sum(0).astype(np.int64)
             for label in range(values.reasons.shape[1]):
                 self.states[task][label, split] += np.bincount(values.reasons[:, label], minlength=len(LABEL_REASONS))
+            if values.later_codes is not None:
+                self.later_codes[task][:, split] += values.later_codes.sum(0)
             if values.follow_up is not None:
                 self._add_follow_up(task, split, values.follow_up)
 
@@ -229,7 +232,8 @@ class Tally:
 
     def labels(self):
         """Dict split -> task -> label -> examples, known, positives, share_known, prevalence (None where nothing is
-        known), deaths_without_event, unknown {reason: examples}, and risk_ipcw for labels with a horizon."""
+        known), deaths_without_event, negatives_with_later_codes (label 0 although a code of the endpoint that is no
+        event stands in a later stay), unknown {reason: examples}, and risk_ipcw for labels with a horizon."""
         return {
             split: {
                 task: {
@@ -265,6 +269,8 @@ class Tally:
         }
         if states[LABEL_REASONS.index("death_without_event")]:
             entry["deaths_without_event"] = int(states[LABEL_REASONS.index("death_without_event")])
+        if later := int(self.later_codes[task][label, split]):
+            entry["negatives_with_later_codes"] = later
         return entry
 
     def splits(self):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from medtop.files.atomic import write_json
-from medtop.reporting.elements import bullets, escape, html_table, write_page
+from medtop.reporting.elements import escape, html_table, write_page
 from medtop.reporting.svg import Series, chart
 
 COLOURS = {"red": "#c62828", "yellow": "#e0a100", "green": "#2e7d32"}
@@ -159,9 +159,23 @@ def _stays(report):
 
 def _codes(report):
     rows = [[name, f"{entry['rows']:,}", f"{entry['distinct']:,}"] for name, entry in report["codes"].items()]
-    matched = report.get("official_codes")
     table = html_table(["system", "rows", "distinct codes"], rows)
-    return table + (bullets(matched) if matched else "")
+    official = report["official_codes"]
+    header = ["light", "system", "rows", "known", "share", "distinct codes", "known"]
+    matched = [
+        [
+            light_words(entry["light"]),
+            system,
+            f"{entry['rows']:,}",
+            f"{entry['rows_matched']:,}",
+            f"{entry['share']:.1%}",
+        ]
+        + [f"{entry['distinct']:,}", f"{entry['distinct_matched']:,}"]
+        for system, entry in official["systems"].items()
+        if entry["light"]
+    ]
+    told = f"<p>Official table: {escape(official['table'])}.</p>"
+    return table + told + (_coloured(html_table(header, matched, 2)) if matched else "")
 
 
 def _people(people):

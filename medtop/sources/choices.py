@@ -43,6 +43,12 @@ class Choices:
         "Codes of meds that are diagnoses: a regular expression for the whole code with a group (?P<code>...) and, for "
         "ICD, (?P<system>9|10). Default: DIAGNOSIS//ICD//10//E119, ICD10CM//E11.9 and the like.",
     )
+    coverage: str = option(
+        "ignore",
+        "ffs: observation ends before a year with months in an HMO, whose claims are not in the table (synpuf); "
+        "ignore: they count as observed.",
+        choices=("ignore", "ffs"),
+    )
 
     @property
     def settings(self):

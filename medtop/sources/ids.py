@@ -31,7 +31,7 @@ def normal_id(text):
     return re.sub(_POINT_ZERO, r"\1", trimmed(text))
 
 
-def settle_ids(connection, table, column="patient_id", name=None):
+def settle_ids(connection, table, column="patient_id", name=None, distinct=None):
     """Brings the column of a table to the normal form, in place; what is no id becomes null.
 
     Works on distinct values, so that a clean column costs one grouping.
@@ -40,18 +40,20 @@ def settle_ids(connection, table, column="patient_id", name=None):
         connection: DuckDB connection.
         table, column: a VARCHAR column.
         name: what the counts are called by, default `column`.
+        distinct: SQL giving (old, number): the distinct values and their rows, where they have been found before.
 
     Returns:
         dict of rows changed: `<name>_trimmed`, `<name>_point_zero`, `<name>_null_words`; without zeros.
     """
     name = name or column
     trim = trimmed_sql("old")
+    distinct = distinct or f"SELECT {column} AS old, count(*) AS number FROM {table} GROUP BY {column}"
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE medtop_ids AS SELECT * FROM (
             SELECT old, {normal_id_sql("old")} AS new, number,
                    {is_null_word_sql("old")} AS null_word, {trim} <> old AND {trim} <> '' AS trimmed,
                    regexp_matches({trim}, {quote_text(_POINT_ZERO)}) AS point_zero
-            FROM (SELECT {column} AS old, count(*) AS number FROM {table} WHERE {column} IS NOT NULL GROUP BY {column}))
+            FROM ({distinct}) WHERE old IS NOT NULL)
         WHERE new IS DISTINCT FROM old"""
     )
     changed, *counts = connection.execute(

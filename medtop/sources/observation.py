@@ -94,11 +94,14 @@ def find_usual_end(months, last_discharge):
     return UsualEnd(min(last_day(*month), last_discharge), dict(sorted(months.items())), least)
 
 
-def usual_end(connection):
-    """`find_usual_end` of the table `stays`; a stay is a patient and an admission."""
-    rows = connection.execute(
-        "SELECT year(admit), month(admit), count(*) FROM (SELECT hash(patient_id), admit FROM stays GROUP BY ALL) "
-        "GROUP BY ALL"
-    ).fetchall()
+def usual_end(connection, admissions=None):
+    """`find_usual_end` of the table `stays`; a stay is a patient and an admission.
+
+    Args:
+        connection: DuckDB connection.
+        admissions: a table with one row per patient and admission of `stays`, where it has been made before.
+    """
+    each = admissions or "(SELECT hash(patient_id), admit FROM stays GROUP BY ALL)"
+    rows = connection.execute(f"SELECT year(admit), month(admit), count(*) FROM {each} GROUP BY ALL").fetchall()
     last = connection.execute("SELECT CAST(max(discharge) AS DATE) FROM stays").fetchone()[0]
     return find_usual_end({(year, month): number for year, month, number in rows}, last)

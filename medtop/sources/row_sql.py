@@ -7,13 +7,14 @@ The wide table holds the standard columns, those of patients that the table brin
 import dataclasses
 
 from medtop.sources.dates import (
-    EARLIEST_STAY,
     END_OF_DAY,
+    common_days,
     discharge_sql,
     has_offset_sql,
     is_impossible_day_sql,
     is_sentinel_day_sql,
     is_usable_stay_sql,
+    is_whole_time_sql,
     stay_time_tests,
     timestamp_sql,
 )
@@ -102,10 +103,13 @@ def text_layout(headers, places, delimiter, parsed=None):
     )
 
 
-def parse_sql(name, value, dates):
-    """SQL: the text `value` as the standard column `name`; null where it cannot be used."""
+def parse_sql(name, value, dates, whole=None):
+    """SQL: the text `value` as the standard column `name`; null where it cannot be used.
+
+    `whole` is SQL that says whether `value` is a whole time (`is_whole_time_sql`), where that has been found out.
+    """
     if name in ("admit", "discharge"):
-        return timestamp_sql(value, dates)
+        return timestamp_sql(value, dates, whole)
     if name in DAY_COLUMNS:
         return f"CAST({timestamp_sql(value, dates)} AS DATE)"
     if name in ORDER_COLUMNS:
@@ -115,7 +119,9 @@ def parse_sql(name, value, dates):
     if name == "sex":
         return words_sql(value, {"F": "F", "M": "M", "FEMALE": "F", "MALE": "M"})
     if name == "stay_id":
-        return f"nullif(trim({value}), '')"
+        return (
+            f"CASE WHEN {value} > ' ~' AND NOT ends_with({value}, ' ') THEN {value} ELSE nullif(trim({value}), '') END"
+        )
     return value
 
 
@@ -165,27 +171,27 @@ def reason_sql(dates, line_breaks, unknown_stay=None, unknown_version=None, stil
 
 def plausible_day_sql(name, value, dates):
     """SQL: the date `value` of the column `name`, null where it stands for a missing one or cannot be."""
-    late = [day for day in dates.missing_days if EARLIEST_STAY <= day < dates.latest]
-    late = dataclasses.replace(dates, sentinels=tuple(late))
-    quick = f"{value} >= DATE '{EARLIEST_STAY}' AND {value} < DATE '{dates.latest}'"
-    if late.sentinels:
-        quick += f" AND NOT {is_sentinel_day_sql(name, value, late)}"
-    return (
-        f"CASE WHEN {value} IS NULL THEN NULL WHEN {quick} THEN {value} WHEN {is_sentinel_day_sql(name, value, dates)} "
-        f"OR {is_impossible_day_sql(name, value, dates)} THEN NULL ELSE {value} END"
-    )
+    first, after = common_days(dates, birth=name == "birth")
+    quick = f"{value} >= DATE '{first}' AND {value} < DATE '{after}'"
+    bad = f"{is_sentinel_day_sql(name, value, dates)} OR {is_impossible_day_sql(name, value, dates)}"
+    return f"CASE WHEN {value} IS NULL OR {quick} THEN {value} WHEN {bad} THEN NULL ELSE {value} END"
 
 
-def _flag_sql(name, dates):
+def _flag_sql(name):
     """SQL: the bits of one optional column; 0 where its value is there, or was not given."""
     unusable = f"WHEN {is_given_sql('raw_' + name)} THEN {BIT[f'{name}_unusable']} ELSE 0 END"
-    if name not in DAY_COLUMNS:
-        return f"CASE WHEN {name} IS NOT NULL THEN 0 {unusable}"
-    sentinel = is_sentinel_day_sql(name, f"read_{name}", dates)
-    return (
-        f"CASE WHEN {name} IS NOT NULL THEN 0 WHEN read_{name} IS NOT NULL THEN CASE WHEN {sentinel} "
-        f"THEN {BIT[f'{name}_sentinel']} ELSE {BIT[f'{name}_impossible']} END {unusable}"
-    )
+    return f"CASE WHEN {name} IS NOT NULL THEN 0 {unusable}"
+
+
+def _flags_sql(flagged, layout, dates, dates_only, whole):
+    """SQL: the bits of a row. A first comparison settles rows of which each value is there or was not given."""
+    bits = [_flag_sql(name) for name in flagged]
+    usual = [f"({name} IS NOT NULL OR raw_{name} IS NULL)" for name in flagged]
+    if not dates_only and layout.delimiter is not None:
+        offsets = [has_offset_sql(f"raw_{name}", dates) for name in ("admit", "discharge")]
+        bits.append(f"CASE WHEN {' OR '.join(offsets)} THEN {BIT['times_with_offset']} ELSE 0 END")
+        usual += [f"({whole.get(name, 'false')} OR strlen(raw_{name}) <= 16)" for name in ("admit", "discharge")]
+    return f"CASE WHEN {' AND '.join(usual)} THEN 0 ELSE {' + '.join(bits)} END" if bits else "0"
 
 
 def select_sql(layout, given, line_breaks, dates, dates_only=False, kept=(), tests=None):
@@ -199,17 +205,19 @@ def select_sql(layout, given, line_breaks, dates, dates_only=False, kept=(), tes
         kept: columns of `{table}` that follow those of `stays`.
         tests: dict of further arguments of `reason_sql`, each the name of a boolean column of `{table}`.
     """
+    whole = {}
+    if layout.delimiter is not None and not dates_only and dates.date_format is None:
+        whole = {name: f"whole_{name}" for name in ("admit", "discharge") if name not in layout.parsed}
     columns = {}
     for name in wide_columns(given):
         if name in layout.parsed:
             columns[name] = layout.parsed[name]
         elif name in layout.raw:
-            columns[name] = parse_sql(name, layout.raw[name], dates)
+            columns[name] = parse_sql(name, layout.raw[name], dates, whole.get(name))
         elif name not in ("reason", "flags"):
             columns[name] = "NULL"
     days = [name for name in DAY_COLUMNS if name in columns and (name in layout.raw or name in layout.parsed)]
-    read = ("discharge", *days)
-    inner = ", ".join(f"{sql} AS {'read_' * (name in read)}{name}" for name, sql in columns.items())
+    inner = ", ".join(f"{sql} AS {'read_' * (name == 'discharge')}{name}" for name, sql in columns.items())
     judged = (*UNUSABLE, "admit", "discharge")
     raws = ", ".join(f"{sql} AS raw_{name}" for name, sql in layout.raw.items() if name in judged)
     # a column that is parsed in a way of its own has values of other meanings, which are not to be counted
@@ -218,24 +226,49 @@ def select_sql(layout, given, line_breaks, dates, dates_only=False, kept=(), tes
         for name in UNUSABLE
         if name in layout.raw and (name in (*ORDER_COLUMNS, *days) or name not in layout.parsed)
     ]
-    bits = [_flag_sql(name, dates) for name in flagged]
-    if not dates_only and layout.delimiter is not None:
-        offsets = " OR ".join(has_offset_sql(f"raw_{name}", dates) for name in ("admit", "discharge"))
-        bits.append(f"CASE WHEN {offsets} THEN {BIT['times_with_offset']} ELSE 0 END")
+    flags = _flags_sql(flagged, layout, dates, dates_only, whole)
     typed = dataclasses.replace(dates, date_format=None, two_digit_years_from=None)
     own = typed if "discharge" in layout.parsed else dates  # a typed column says by itself whether it has times
-    made = {"discharge": discharge_sql("read_discharge", "raw_discharge", own)}
+    made = {"discharge": discharge_sql("read_discharge", "raw_discharge", own, whole.get("discharge"))}
     if dates_only:
         made["discharge"] = f"read_discharge + {END_OF_DAY}"
-    made |= {name: plausible_day_sql(name, f"read_{name}", dates) for name in days}
     reason, own = reason_sql(dates, line_breaks, **tests or {}), "".join(f", {name}" for name in kept)
-    passed = "".join(f", {name}" for name in (*kept, *(tests or {}).values()))
+    passed = "".join(f", {name}" for name in (*kept, *(tests or {}).values(), *whole.values()))
+    seen = "".join(f", {is_whole_time_sql(layout.raw[name])} AS {flag}" for name, flag in whole.items())
+    source = f"(SELECT *{seen} FROM {{table}})" if seen else "{table}"  # asked once: the parse and the flags need it
     return (
-        f"SELECT {', '.join(columns)}, {reason} AS reason, {' + '.join(bits) or '0'} AS flags"
-        f"{own} "
+        f"SELECT {', '.join(columns)}, {reason} AS reason, {flags} AS flags{own} "
         f"FROM (SELECT *, {', '.join(f'{sql} AS {name}' for name, sql in made.items())} FROM ("
-        f"SELECT {inner}, {raws}{passed} FROM {{table}}))"
+        f"SELECT {inner}, {raws}{passed} FROM {source}))"
     )
+
+
+def settle_days(connection, given, dates):
+    """Sentinels and impossible days of birth, death and observation_end in the wide table: null, and flagged.
+
+    The earliest and the latest day of a column tell whether there can be any: nearly always there are none.
+
+    Args:
+        connection: DuckDB connection.
+        given: set of standard names that the source fills.
+        dates: `DateRules`.
+    """
+    names = [name for name in DAY_COLUMNS if name in given]
+    if not names:
+        return
+    bands = {name: common_days(dates, birth=name == "birth") for name in names}
+    usual = [
+        f"min({name}) >= DATE '{first}' AND max({name}) < DATE '{after}'" for name, (first, after) in bands.items()
+    ]
+    usual = connection.execute(f"SELECT {', '.join(usual)} FROM stays").fetchone()
+    for name, is_usual in zip(names, usual, strict=True):
+        if is_usual or is_usual is None:
+            continue
+        sentinel, impossible = is_sentinel_day_sql(name, name, dates), is_impossible_day_sql(name, name, dates)
+        connection.execute(
+            f"UPDATE stays SET {name} = NULL, flags = flags | CASE WHEN {sentinel} THEN {BIT[f'{name}_sentinel']} "
+            f"ELSE {BIT[f'{name}_impossible']} END WHERE {sentinel} OR {impossible}"
+        )
 
 
 def wide_columns(given):

@@ -9,10 +9,10 @@ import dataclasses
 
 from medtop.files.errors import DataError
 from medtop.sources.dates import settle_midnights
-from medtop.sources.patients import make_patients
+from medtop.sources.patients import make_patients, summarise_again, summarise_patients
 from medtop.sources.plain_text import plain_layout, plain_types
 from medtop.sources.reading import TableReader
-from medtop.sources.row_sql import POA_PARSED, create_wide_table, select_sql, wide_columns
+from medtop.sources.row_sql import POA_PARSED, create_wide_table, select_sql, settle_days, wide_columns
 from medtop.sources.settling import (
     Account,
     count_flags,
@@ -77,17 +77,32 @@ def judge_rows(request, source, reader, account, given, bad_sql, headers, row_fi
     Returns:
         Sentence on `observation_end`, or None where the source's own holds.
     """
-    judge_ids(request.connection, account)
-    judge_codes(request, source, account)
-    if "death" in given:
-        good = "reason = 0 AND death IS NOT NULL"
-        deaths = f"SELECT patient_id, min(death) AS death FROM stays WHERE {good} GROUP BY patient_id"
-        judge_deaths(request, account, deaths)
+    settle_days(request.connection, given, request.rules.dates)
+    _judge(request, source, account, given)
     settle(request, account, reader, bad_sql, headers, row_files)
     count_flags(request, account)
     if request.rules.code_separator:
         split_cells(request, source, account, [name for name in ORDER_COLUMNS if name in given])
+    if account.dropped or request.rules.code_separator:
+        summarise_again(request, given)
     return make_patients(request, given, account)
+
+
+def _judge(request, source, account, given):
+    """Judges ids, codes and deaths of the wide table, and leaves `medtop_patients`: as long as all rows are good, one
+    grouping by patient serves all."""
+    connection = request.connection
+    summarise_patients(request, given)
+    changed = judge_ids(connection, account, "SELECT patient_id AS old, rows AS number FROM medtop_patients")
+    judge_codes(request, source, account)
+    if changed or connection.execute("SELECT max(reason) FROM stays").fetchone()[0]:
+        summarise_patients(request, given, "reason = 0")
+    if "death" not in given:
+        return
+    days = request.rules.death_grace_days
+    late = f"CAST(last_admit AS DATE) > death OR CAST(last_discharge AS DATE) - death > {days}"
+    if connection.execute(f"SELECT count(*) FROM medtop_patients WHERE {late}").fetchone()[0]:
+        judge_deaths(request, account, "SELECT patient_id, death FROM medtop_patients")
 
 
 def _with_separator(request, layouts):

@@ -25,7 +25,7 @@ class Account:
         given: dict column -> values given, of columns of which some values cannot be used.
         notes: sentences for the manifest.
         tables: list of `medtop.sources.stays.TableUse`.
-        icd_rows: good rows whose code has a mark of ICD-9 or ICD-10.
+        code_rows: dict code -> good rows that carry it, before stays after death are dropped.
     """
 
     rows_in: int = 0
@@ -35,7 +35,7 @@ class Account:
     given: dict = dataclasses.field(default_factory=dict)
     notes: list = dataclasses.field(default_factory=list)
     tables: list = dataclasses.field(default_factory=list)
-    icd_rows: int = 0
+    code_rows: dict = dataclasses.field(default_factory=dict)
 
     def add(self, counts):
         """Adds counts to those of the same names."""
@@ -44,11 +44,22 @@ class Account:
                 self.counts[name] = self.counts.get(name, 0) + int(number)
 
 
-def judge_ids(connection, account):
-    """Patient ids of the wide table in their normal form; rows without one get their reason."""
-    account.add(settle_ids(connection, "stays"))
+def judge_ids(connection, account, distinct=None):
+    """Patient ids of the wide table in their normal form; rows without one get their reason.
+
+    Args:
+        connection: DuckDB connection.
+        account: Account.
+        distinct: as for `settle_ids`.
+
+    Returns:
+        bool, whether an id was changed that is one.
+    """
+    changed = settle_ids(connection, "stays", distinct=distinct)
+    account.add(changed)
     if account.counts.get("patient_id_null_words"):
         connection.execute(f"UPDATE stays SET reason = {PLACE['patient_id_empty']} WHERE patient_id IS NULL")
+    return bool(changed)
 
 
 def judge_codes(request, source, account):
@@ -66,7 +77,7 @@ def judge_codes(request, source, account):
             )
         return
     system = rules.code_system or source.code_system
-    counts, assumed, account.icd_rows = settle_codes(request.connection, system, PLACE["code_empty"])
+    counts, assumed, account.code_rows = settle_codes(request.connection, system, PLACE["code_empty"])
     account.add(counts)
     if assumed and not rules.code_system:
         account.notes.append(
@@ -100,7 +111,7 @@ def split_cells(request, source, account, orders):
     account.rows_in += after - before
     account.add({"codes_split_from_cells": after - before})
     system = request.rules.code_system or source.code_system
-    counts, _, account.icd_rows = settle_codes(connection, system, PLACE["code_empty"])
+    counts, _, account.code_rows = settle_codes(connection, system, PLACE["code_empty"])
     connection.execute(f"UPDATE stays SET reason = {PLACE['code_empty']} WHERE trim(code) = ''")
     account.add(counts)
     empty = connection.execute("SELECT count(*) FROM stays WHERE reason > 0").fetchone()[0]
@@ -113,6 +124,8 @@ def judge_deaths(request, account, deaths):
     """Rows of stays that begin after the patient's death get their reason.
 
     Args:
+        request: Request.
+        account: Account.
         deaths: SQL giving (patient_id, death), one row a patient.
     """
     account.add(mark_after_death(request.connection, deaths, PLACE["after_death"], request.rules.death_grace_days))
@@ -194,10 +207,9 @@ def finish(request, source, files, account, observation_end=None, rows_merged=0)
             connection.execute(f"ALTER TABLE stays DROP COLUMN {quote_name(name)}")
     connection.execute("DROP TABLE medtop_structural")
     rows, present = connection.execute("SELECT count(*), count(present_on_admission) FROM stays").fetchone()
-    icd = account.icd_rows
     if account.dropped.get("after_death"):  # rows were dropped after their codes had been counted
-        tests = " OR ".join(f"starts_with(code, '{mark}')" for mark in ICD_MARKS)
-        icd = connection.execute(f"SELECT count(*) FILTER (WHERE {tests}) FROM stays").fetchone()[0]
+        account.code_rows = dict(connection.execute("SELECT code, count(*) FROM stays GROUP BY code").fetchall())
+    icd = sum(number for code, number in account.code_rows.items() if code.startswith(ICD_MARKS))
     if 0 < icd < rows:
         account.add({"codes_without_icd_prefix": rows - icd})
     return StaysReport(
@@ -215,4 +227,5 @@ def finish(request, source, files, account, observation_end=None, rows_merged=0)
         given=account.given,
         dates=request.rules.dates,
         tables=account.tables,
+        code_rows=account.code_rows or None,
     )

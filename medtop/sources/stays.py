@@ -71,6 +71,7 @@ class StaysReport:
         dates: `medtop.sources.dates.DateRules` that were applied.
         tables: list of `TableUse`.
         given: dict column -> values given, of columns of which some cannot be used (`counts` says how many).
+        code_rows: dict code -> rows of `stays` that carry it; None where nobody counted them.
     """
 
     source: str
@@ -87,6 +88,7 @@ class StaysReport:
     given: dict = dataclasses.field(default_factory=dict)
     dates: DateRules = dataclasses.field(default_factory=DateRules)
     tables: list = dataclasses.field(default_factory=list)
+    code_rows: dict | None = None
 
     @property
     def rows_out(self):

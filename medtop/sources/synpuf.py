@@ -12,6 +12,7 @@ from pathlib import Path
 from medtop.files.errors import DataError
 from medtop.sources.dates import discharge_sql, timestamp_sql
 from medtop.sources.day_columns import day_sql, judge_values
+from medtop.sources.hmo_months import FFS, find_hmo_years, hmo_column, note
 from medtop.sources.ids import count_alike, settle_ids
 from medtop.sources.observation import usual_end
 from medtop.sources.patients import count_patients, observation_sentence, observation_sql
@@ -39,7 +40,7 @@ BENEFICIARIES = {
     "sex": "BENE_SEX_IDENT_CD",
 }
 ICD9_SHAPE = r"ICD9_([0-9]{3,5}|V[0-9]{2,4}|E[0-9]{3,4})"
-TEMPORARY = ("synpuf_claims", "synpuf_beneficiaries", "synpuf_stays", "synpuf_dated", "synpuf_known")
+TEMPORARY = ("synpuf_claims", "synpuf_beneficiaries", "synpuf_stays", "synpuf_dated", "synpuf_known", "synpuf_hmo")
 
 
 def _find(folder):
@@ -67,8 +68,10 @@ def _load(request):
     reader, headers = TableReader(connection), []
     for path in claims:
         headers.append(read_table(reader, path, "synpuf_claims", CLAIMS)[1])
+    years = [_years(path) for path in beneficiaries]
+    hmo = hmo_column(request, beneficiaries, years)
     for path in beneficiaries:
-        headers.append(read_table(reader, path, "synpuf_beneficiaries", BENEFICIARIES)[1])
+        headers.append(read_table(reader, path, "synpuf_beneficiaries", BENEFICIARIES | hmo)[1])
     for table, column, name in (
         ("synpuf_claims", "patient", "patient_id"),
         ("synpuf_claims", "claim", "stay_id"),
@@ -93,6 +96,9 @@ def _load(request):
     # a bad claim is listed once, not once per code
     bad_sql = "SELECT DISTINCT file, record, reason FROM stays WHERE reason > 0"
     settle(request, account, reader, bad_sql, listed, row_files=range(len(claims)))
+    if hmo:
+        find_hmo_years(request, account, {len(claims) + place: min(named) for place, named in enumerate(years)})
+    account.notes.append(note(request.rules.choices.coverage, bool(hmo)))
     sentence = _make_patients(request, account, _last_year(claims + beneficiaries))
     account.add(
         {
@@ -222,10 +228,14 @@ def _make_patients(request, account, last_year):
             f"earlier, or the death before it: {usual.sentence}"
         )
     observed = observation_sql(request, "NULL", default, "k.death", False)
+    covered = ""
+    if request.rules.choices.coverage == FFS:
+        observed = f"least({observed}, make_date(h.first, 1, 1) - 1)"  # least() passes over nulls
+        covered = "LEFT JOIN synpuf_hmo h ON h.patient_id = s.patient_id"
     connection.execute(
         f"""CREATE OR REPLACE TABLE patients AS
         SELECT s.patient_id, k.birth, k.sex, k.death, {observed} AS observation_end
-        FROM (SELECT DISTINCT patient_id FROM stays) s LEFT JOIN synpuf_known k ON k.patient = s.patient_id"""
+        FROM (SELECT DISTINCT patient_id FROM stays) s LEFT JOIN synpuf_known k ON k.patient = s.patient_id {covered}"""
     )
     tests = {
         "patients_with_conflicting_birth": "births_differ",
@@ -247,4 +257,5 @@ SOURCE = Source(
     present_on_admission="null: DE-SynPUF does not say which diagnoses were present on admission",
     recognise=lambda data_file: bool(_find(data_file)[0]),
     load=_load,
+    choices=("coverage",),
 )

@@ -67,6 +67,8 @@ def trimmed(text):
     >>> trimmed("\\ufeff P001\\xa0\\t\\u200b")
     'P001'
     """
+    if text.isascii() and text[:1] > " " and text[-1] > " " and "\x7f" not in text:  # nearly every value
+        return text
     start, end = 0, len(text)
     while start < end and not _is_visible(text[start]):
         start += 1

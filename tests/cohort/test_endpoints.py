@@ -290,3 +290,27 @@ def test_warnings_and_counts_reach_the_summary(tmp_path):
     assert "  MI, icd10: I21 1/3" in lines and "  MI history, icd10: I252 0/0" in lines
     assert any(line.startswith("Endpoint GOUT: no code of the data") for line in lines)
     assert manifest["endpoints"]["matches"]["MI"]["event"]["icd10"]["I21"] == {"codes": 1, "rows": 3}
+
+
+def test_history_codes_after_the_prediction_time_are_counted(tmp_path):
+    """Old infarction first coded 60 days after the prediction: no event, label 0, and counted on screen and in the
+    manifest; not where the event itself comes, nor beyond the horizon."""
+    own(tmp_path, {"MI": {"icd10": ["I21"], "history": {"icd10": ["I25.2"]}}})
+    later = {"a": ["ICD10_I252"], "b": ["ICD10_I252", "ICD10_I214"], "c": ["ICD10_Z00"], "d": []}
+    rows = [row(patient, "2010-01-08", "2010-01-10", "ICD10_Z00") for patient in later]
+    rows += [row(patient, "2010-03-11", "2010-03-12", code) for patient, codes in later.items() for code in codes]
+    rows.append(row("d", "2012-03-11", "2012-03-12", "ICD10_I252"))
+    (tmp_path / "times.csv").write_text("patient_id,prediction_time\n" + "".join(f"{p},2010-01-10\n" for p in later))
+    options = Options(
+        endpoints=str(tmp_path / "own.json"),
+        horizons=(59, 365),
+        tasks=("complications",),
+        splits="train",
+        prediction_times=str(tmp_path / "times.csv"),
+    )
+    connection, report = slow.make_tables(rows)
+    manifest = default_manifest(report, build_cohort(connection, report, options, tmp_path), options, {})
+    labels = manifest["labels"]["train"]["complications"]
+    assert labels["MI_365"]["positives"] == 1 and labels["MI_365"]["negatives_with_later_codes"] == 1
+    assert "negatives_with_later_codes" not in labels["MI_59"]
+    assert any(line.startswith("Label 0 although") and "MI_365 1" in line for line in summary_lines(manifest))
