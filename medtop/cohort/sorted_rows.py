@@ -151,12 +151,11 @@ def load_codes(connection, code_rows=None):
     Returns:
         (list of strings [D], int64 [D] how many rows carry each).
     """
-    counted = "SELECT code, count(*) AS count FROM stays GROUP BY code"
-    if code_rows:
-        columns = {"code": list(code_rows), "count": list(code_rows.values())}
-        connection.register("medtop_counted", pyarrow.table(columns))
-        counted = "SELECT * FROM medtop_counted"
-    connection.execute(_CODES.format(counted=counted))
+    if code_rows:  # as parameters: `pyarrow.table` of lists imports pandas
+        counted = "SELECT unnest($1::VARCHAR[]) AS code, unnest($2::BIGINT[]) AS count"
+        connection.execute(_CODES.format(counted=counted), [list(code_rows), list(code_rows.values())])
+    else:
+        connection.execute(_CODES.format(counted="SELECT code, count(*) AS count FROM stays GROUP BY code"))
     table = connection.sql("SELECT code, code_rows FROM cohort_codes ORDER BY code_index").to_arrow_table()
     return table["code"].to_pylist(), numbers(table["code_rows"], np.int64)
 

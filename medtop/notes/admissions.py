@@ -9,11 +9,15 @@ from medtop.files.errors import DataError
 from medtop.files.sql import first_row
 from medtop.notes.tables import NEWBORN, PATIENT_COLUMNS, admission_columns
 from medtop.sources.dates import as_written_sql, discharge_sql, settle_midnights, stay_time_tests, timestamp_sql
-from medtop.sources.day_columns import day_sql
+from medtop.sources.day_columns import day_sql, judge_values
 from medtop.sources.ids import settle_ids
 from medtop.sources.reading import TableReader
 from medtop.sources.rejects import iterate_rejects
+from medtop.sources.rules import Rules
+from medtop.sources.settling import Account
+from medtop.sources.stays import Request
 from medtop.sources.tables import read_table
+from medtop.sources.unusable import check_columns, check_rows
 from medtop.sources.words import is_blank_sql, is_given_sql, quote_text
 
 REASONS = {
@@ -56,6 +60,7 @@ class Admissions:
         rejected: dict reason -> rows that cannot be used.
         rejects: list of (file, line, column, reason) of them.
         counts: dict name -> number: what a reader of the labels should know.
+        given: dict column -> values given, of columns of which some cannot be used.
     """
 
     rows_in: int
@@ -63,21 +68,24 @@ class Admissions:
     rejected: dict
     rejects: list
     counts: dict
+    given: dict
 
 
-def load_admissions(connection, layout, dates):
+def load_admissions(connection, layout, dates, accepted=()):
     """Reads ADMISSIONS and PATIENTS into the tables `admissions` (one row per admission) and `deaths`.
 
     Args:
         connection: DuckDB connection.
         layout: `medtop.notes.tables.NoteTables`.
         dates: `medtop.sources.dates.DateRules`.
+        accepted: "rows", "death": of which more than half cannot be used, and which are taken all the same.
 
     Returns:
         `Admissions`.
 
     Raises:
-        DataError: for a missing column, a table that cannot be read, or no usable row.
+        DataError: for a missing column, a table that cannot be read, no usable row, or more than half of the rows or of
+            the deaths that cannot be used.
     """
     for table in ("notes_admissions", "notes_patients"):
         connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
@@ -117,6 +125,7 @@ def load_admissions(connection, layout, dates):
             f"{layout.admissions}: expected usable admissions, received none: {rejected[commonest]} of "
             f"{rows} rows dropped for {commonest}{hint}"
         )
+    check_rows(layout.admissions, rows, rejected, accepted)
     connection.execute(
         """CREATE OR REPLACE TABLE admissions AS SELECT * EXCLUDE (reason, copy) FROM (
             SELECT *, row_number() OVER (PARTITION BY patient_id, admission_id ORDER BY record) AS copy
@@ -125,9 +134,18 @@ def load_admissions(connection, layout, dates):
     repeated = rows - sum(rejected.values()) - first_row(connection, "SELECT count(*) FROM admissions")[0]
     if around := _spread_deaths(connection):
         changed["admissions_around_a_death_in_another"] = around
-    counts = changed | _load_deaths(connection, reader, layout, dates) | _counts(connection)
+    known, given = _load_deaths(connection, reader, layout, dates, accepted)
+    counts = changed | known | _counts(connection)
+    times = {"death": counts["deathtimes_unreadable"]}
+    with_time = first_row(connection, "SELECT count(*) FILTER (has_deathtime) FROM admissions")[0]
+    check_columns(layout.admissions, times, {"death": with_time}, accepted)
+    if times["death"]:
+        counts["death_unusable"] = counts.get("death_unusable", 0) + times["death"]
+        given["death"] = given.get("death", 0) + with_time
     connection.execute("DROP TABLE judged; DROP TABLE temp.notes_admissions; DROP TABLE medtop_structural")
-    return Admissions(rows, repeated, rejected, rejects, {name: count for name, count in counts.items() if count})
+    return Admissions(
+        rows, repeated, rejected, rejects, {name: count for name, count in counts.items() if count}, given
+    )
 
 
 def _judge(connection, with_flag, dates):
@@ -170,19 +188,19 @@ def _spread_deaths(connection):
     return around
 
 
-def _load_deaths(connection, reader, layout, dates):
-    """Makes `deaths`: one row per patient known to have died, with the day; returns counts."""
+def _load_deaths(connection, reader, layout, dates, accepted):
+    """Makes `deaths`: one row per patient known to have died, with the day; returns counts, and dict column -> values
+    given where some cannot be used."""
     connection.execute("CREATE OR REPLACE TABLE deaths (patient_id VARCHAR, died_on DATE)")
     source = "SELECT NULL AS patient_id, NULL::DATE AS died_on WHERE false"
-    unreadable, changed = 0, {}
+    account, changed = Account(), {}
     if layout.patients:
         read_table(reader, layout.patients, "notes_patients", PATIENT_COLUMNS)
         changed = settle_ids(connection, "notes_patients", "patient", "patient_id_of_patients")
-        died = timestamp_sql("raw_death", dates)
-        source = f"SELECT patient AS patient_id, {day_sql('death', 'raw_death', dates)} AS died_on FROM notes_patients"
-        unreadable = first_row(
-            connection, f"SELECT count(*) FROM notes_patients WHERE {is_given_sql('raw_death')} AND {died} IS NULL"
-        )[0]
+        died_on = day_sql("death", "raw_death", dates)
+        source = f"SELECT patient AS patient_id, {died_on} AS died_on FROM notes_patients"
+        request = Request(connection, str(layout.patients), rules=Rules(dates=dates, accept_unusable=tuple(accepted)))
+        judge_values(request, account, "notes_patients", "death", "raw_death", died_on)
     connection.execute(
         f"""INSERT INTO deaths SELECT patient_id, coalesce(min(died_on), min(seen)) FROM (
             SELECT patient_id, died_on, NULL::DATE AS seen FROM ({source})
@@ -190,7 +208,8 @@ def _load_deaths(connection, reader, layout, dates):
         GROUP BY patient_id HAVING coalesce(min(died_on), min(seen)) IS NOT NULL"""
     )
     connection.execute("DROP TABLE IF EXISTS temp.notes_patients")
-    return {**changed, "patients_with_unreadable_day_of_death": unreadable}
+    unreadable = account.counts.get("death_unusable", 0)
+    return {**changed, **account.counts, "patients_with_unreadable_day_of_death": unreadable}, account.given
 
 
 def _counts(connection):

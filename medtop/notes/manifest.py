@@ -14,6 +14,7 @@ import medtop
 from medtop.cohort.manifest import label_lines, shown_dates
 from medtop.cohort.splits import SPLITS
 from medtop.files.sql import numbers
+from medtop.notes.findings import warnings_of
 
 FORMAT = "medtop notes"
 MOST_REASONS = 10
@@ -61,6 +62,7 @@ def build(connection, settings, options, layout, admissions, notes, unusable, ch
             "name": f"mimic{layout.version}",
             "files": [str(path) for path in layout.files],
             "counts": {**admissions.counts, **chosen.counts},
+            "warnings": warnings_of(admissions, notes, unusable),
         },
         "rows_in": notes.rows_in,
         "rows_out": len(chosen) - copied,
@@ -202,7 +204,8 @@ def summary_lines(manifest):
         for split, tasks in manifest["labels"].items()
         for reason, count in tasks["readmission"]["readmission"]["unknown"].items()
     ]
-    return lines + label_lines(manifest["labels"]) + manifest["statements"]
+    lines += label_lines(manifest["labels"]) + manifest["statements"]
+    return lines + [f"warning: {warning}" for warning in manifest["source"]["warnings"]]
 
 
 def next_command(prefix, options):

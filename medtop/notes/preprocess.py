@@ -18,6 +18,7 @@ from medtop.files.sql import open_database
 from medtop.notes import manifest as note_manifest
 from medtop.notes.admissions import label_admissions, load_admissions
 from medtop.notes.choice import choose_notes
+from medtop.notes.findings import check_notes
 from medtop.notes.note_texts import iterate_texts
 from medtop.notes.options import ENCODINGS
 from medtop.notes.outputs import FOLDER_NAMES, TextFiles, join_notes, write_labels
@@ -50,6 +51,9 @@ class NotesInput:
         "2GB", "Memory of the database; beyond it, it uses the disk beside the outputs.", compared=False
     )
     threads: int = option(0, "Threads of the database, 0 = one a core.", rule=at_least(0), compared=False)
+    accept_unusable: tuple = option(
+        (), "death or rows, where more than half of them cannot be used, and which are taken all the same."
+    )
     # Flags of their own; MIMIC's dates are shifted.
     dates: DateRules = dataclasses.field(
         default_factory=lambda: DateRules(shifted_dates=True), metadata={"compared": False}
@@ -62,6 +66,7 @@ def settings_of(source, options):
         **compared(source),
         **source.dates.settings,
         "data_dir": str(Path(source.data_dir).resolve()),
+        "accept_unusable": list(source.accept_unusable),
         **compared(options),
     }
     if options.splits and options.splits not in SPLITS:
@@ -103,7 +108,7 @@ def _run(source, options, settings, folder, write, progress):
     layout = find_layout(source.data_dir, options.mode)
     size = sum(os.path.getsize(path) for path in layout.files)
     with open_database(folder, source.memory_limit, source.threads, size >= ON_DISK_BYTES) as connection:
-        admissions = load_admissions(connection, layout, source.dates)
+        admissions = load_admissions(connection, layout, source.dates, source.accept_unusable)
         decided = label_admissions(connection, layout, options)
         splits_file = {}
         patients = _split(connection, options, splits_file)
@@ -112,6 +117,7 @@ def _run(source, options, settings, folder, write, progress):
         notes = load_notes(connection, layout, source.dates, source.encoding, progress)
         unusable = judge_admissions(connection)
         _check_usable(layout, notes, unusable)
+        check_notes(layout.notes[0][0], notes, unusable, source.accept_unusable)
         _rejects(connection, source, admissions, notes, layout, folder if write else None)
         chosen = choose_notes(connection, options)
         chosen.counts |= (

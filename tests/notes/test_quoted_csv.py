@@ -113,8 +113,11 @@ def test_cut_gzip(tmp_path):
 HEAD = "SUBJECT_ID,HADM_ID,CHARTDATE,CATEGORY,TEXT\n"
 
 
+INPUT = ("strict", "encoding", "accept_unusable")
+
+
 def run(folder, **options):
-    source = NotesInput(str(folder), **{name: options.pop(name) for name in ("strict", "encoding") if name in options})
+    source = NotesInput(str(folder), **{name: options.pop(name) for name in INPUT if name in options})
     return preprocess_notes(source, NotesOptions(**options), folder.parent / "out")[0]
 
 
@@ -162,7 +165,7 @@ def test_bad_rows_are_listed(folder):
         + (b"1,12,2150-01-25,Discharge summary,\xff\xfe latin\n")
     )
     (folder / "NOTEEVENTS.csv").write_bytes(notes)
-    manifest = run(folder, mode="discharge")
+    manifest = run(folder, mode="discharge", accept_unusable=("rows",))
     assert rejects_of(folder) == [
         ("ADMISSIONS.csv", 4, "dischtime", "discharge_unparsable"),
         ("ADMISSIONS.csv", first, "subject_id", "patient_id_empty"),
