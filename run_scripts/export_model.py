@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from medtop.cli import commands, flags  # noqa: E402
 from medtop.convert.extras import require  # noqa: E402
 from medtop.files.folders import check_target  # noqa: E402
-from medtop.files.options import REQUIRED, option  # noqa: E402
+from medtop.files.options import REQUIRED, Rule, option  # noqa: E402
 from medtop.serve.served_run import ServedRun, is_export  # noqa: E402
 
 
@@ -30,6 +30,12 @@ class Options:
     run_dir: str = option(REQUIRED, "Run directory of a trained model.")
     output_dir: str = option(REQUIRED, "Folder to make.")
     format: str = option("saved_model", "What to write.", choices=("saved_model", "onnx"))
+    min_known_codes: float = option(
+        0.5,
+        "Smallest share of a patient's codes that the model must know, and one at least, for a probability; others get "
+        "NaN; 0 = none.",
+        rule=Rule("a number from 0 to 1", lambda value: 0 <= value <= 1),
+    )
     overwrite: bool = option(False, "Replace an earlier export.")
 
 
@@ -57,7 +63,8 @@ def main(_):
         )
     if not served.is_calibrated:
         logging.warning("%s holds no calibration: only class weights are taken back", options.run_dir)
-    result = export(options.run_dir, options.output_dir, options.overwrite, shlex.join(["python", *sys.argv]))
+    command = shlex.join(["python", *sys.argv])
+    result = export(options.run_dir, options.output_dir, options.overwrite, command, options.min_known_codes)
     print(f"{options.output_dir}: {result.line()}")
     print(next_step)
 

@@ -72,7 +72,7 @@ class Tally:
         """Adds the sums of another `Tally` of the same tasks, codes and horizons (a part of the same cohort)."""
         for name in SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("states", "positives"):
+        for name in ("states", "positives", "later_codes"):
             for task, values in getattr(other, name).items():
                 getattr(self, name)[task] += values
         for task, values in other.ends.items():

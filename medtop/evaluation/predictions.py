@@ -21,6 +21,10 @@ POOLED = ("micro", "macro")
 
 _EXAMPLES_PER_BLOCK = 65_536
 
+MIN_KNOWN_CODES = 0.5
+"""Share of a patient's codes that a model must know, at least one of them, for a probability: one that knows nothing of
+a patient gives an ordinary risk, which looks like a prediction."""
+
 
 @dataclasses.dataclass
 class Predictions:

@@ -11,7 +11,7 @@ from medtop.data.description import read_dataset
 from medtop.data.tfrecord import read_examples
 from medtop.evaluation.aggregation import read_aggregation
 from medtop.evaluation.calibration import Calibration, read_calibrations
-from medtop.evaluation.predictions import write_predictions
+from medtop.evaluation.predictions import MIN_KNOWN_CODES, write_predictions
 from medtop.evaluation.scoring import Scorer
 from medtop.files.errors import DataError
 from medtop.model.multitask import build_model
@@ -19,9 +19,6 @@ from medtop.training.run_directory import RunDirectory
 from medtop.training.trainer import load_best
 
 logger = logging.getLogger(__name__)
-
-MIN_KNOWN_CODES = 0.5
-"""Share of an example's codes that the vocabulary must know, at least one of them, for a probability to be written."""
 
 
 def check_input(run_dir, input_file):

@@ -13,6 +13,7 @@ import tensorflow as tf
 from medtop.cohort.pickled_lists import SEXES
 from medtop.cohort.visits import OLDEST_AGE_DAYS
 from medtop.cohort.vocabulary import CLS_ID, SEP_ID, UNK_ID
+from medtop.serve.served_model import known_share
 
 _LARGEST = 2**31 - 1
 _DTYPES = {"string": tf.string, "int64": tf.int64}
@@ -56,7 +57,8 @@ class ClientBatch:
 
         Returns:
             x: dict of int32 [B, T'] (the config's inputs, `patient_slots`) and `cls_positions` [B, 1].
-            report: dict of `unknown_code_count` int32 [B], `unknown_codes` string [B, U], `tokens_left_out` int32 [B].
+            report: dict of `known_codes` float32 [B], `unknown_code_count` int32 [B], `unknown_codes` string [B, U],
+                `tokens_left_out` int32 [B].
         """
         values = self._checked(values)
         patients = tf.shape(values["codes"], out_type=tf.int64)[0]
@@ -121,8 +123,11 @@ class ClientBatch:
             tf.boolean_mask(strings, first), tf.boolean_mask(rows, first), nrows=patients, validate=False
         )
         listed = ragged.to_tensor("")
+        codes = tf.math.unsorted_segment_sum(tf.ones_like(flat["rows"]), flat["rows"], patients)
+        strange = tf.math.unsorted_segment_sum(tf.ones_like(rows), rows, patients)
         report = {
-            "unknown_code_count": tf.cast(tf.math.unsorted_segment_sum(tf.ones_like(rows), rows, patients), tf.int32),
+            "known_codes": known_share(codes - strange, codes),
+            "unknown_code_count": tf.cast(strange, tf.int32),
             # A row format of JSON cannot carry [B, 0].
             "unknown_codes": tf.cond(
                 tf.shape(listed)[1] > 0, lambda: listed, lambda: tf.fill([tf.cast(patients, tf.int32), 1], "")

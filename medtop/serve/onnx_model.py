@@ -16,13 +16,22 @@ import onnxruntime
 import tensorflow as tf
 import tf2onnx
 
+from medtop.cohort.vocabulary import UNK_ID
+from medtop.evaluation.predictions import MIN_KNOWN_CODES
 from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
 from medtop.files.folders import check_target, whole_folder
 from medtop.reporting.export_card import write_export_card
 from medtop.serve import parity
-from medtop.serve.served_model import calibration_notes, load_patient_model, probabilities, table_of
-from medtop.serve.served_run import DESCRIPTION_FILE, VOCABULARY_FILE, ServedRun, is_export
+from medtop.serve.served_model import (
+    calibration_notes,
+    known_share,
+    load_patient_model,
+    probabilities,
+    table_of,
+    withhold,
+)
+from medtop.serve.served_run import DESCRIPTION_FILE, REPORTS, VOCABULARY_FILE, ServedRun, is_export
 
 KIND = "onnx"
 MODEL_FILE = "model.onnx"
@@ -79,7 +88,11 @@ def convert(served, model):
         x["cls_positions"] = tf.zeros([tf.shape(x["token_ids"])[0], 1], tf.int32)
         logits = model(x, training=False)
         own = {f"{task.name}_logits": logits[task.name][:, 0, :] for task in served.tasks}
-        return probabilities(served, logits, tf.float32) | own
+        real = tf.cast(x["patient_slots"] > 0, tf.int32)
+        known = tf.reduce_sum(tf.cast(x["token_ids"] >= served.vocabulary.first_code_id, tf.int32) * real, axis=1)
+        strange = 0 if served.vocabulary.is_medbert else tf.cast(x["token_ids"] == UNK_ID, tf.int32)
+        share = known_share(known, known + tf.reduce_sum(strange * real, axis=1))
+        return withhold(served, probabilities(served, logits, tf.float32), share) | own | {"known_codes": share}
 
     signature = [tf.TensorSpec([None, None], tf.int64, name) for name in names]
     function = tf.function(numeric, input_signature=signature)
@@ -99,7 +112,7 @@ def _name_axes(value, names):
         axis.dim_param = name
 
 
-def export_onnx(run_dir, output_dir, overwrite=False, command=""):
+def export_onnx(run_dir, output_dir, overwrite=False, command="", min_known_codes=MIN_KNOWN_CODES):
     """Writes a run as ONNX, runs it with ONNX Runtime and compares it with the Keras model; whole or not at all.
 
     Args:
@@ -107,6 +120,7 @@ def export_onnx(run_dir, output_dir, overwrite=False, command=""):
         output_dir: folder to make: model.onnx, vocab.txt, model.json, README.md.
         overwrite: whether an earlier export there is replaced.
         command: the command line, for the model card.
+        min_known_codes: see `ServedRun`.
 
     Returns:
         `serving_parity.ServingParity`.
@@ -115,7 +129,7 @@ def export_onnx(run_dir, output_dir, overwrite=False, command=""):
         DataError: for a run that cannot be served, an existing folder, or probabilities that differ.
     """
     check_target(output_dir, is_export, overwrite)
-    served = ServedRun.read(run_dir)
+    served = ServedRun.read(run_dir, min_known_codes)
     model = load_patient_model(served)
     with whole_folder(output_dir, is_export, overwrite, shared=True) as folder:
         (folder / MODEL_FILE).write_bytes(convert(served, model).SerializeToString())
@@ -166,7 +180,8 @@ def _outputs(served):
         for name, meaning in ((task.name, "calibrated probabilities"), (f"{task.name}_logits", "the model's logits")):
             labels = f"{meaning} of {', '.join(task.labels)}"
             outputs.append({"name": name, "dtype": "float32", "shape": ["B", len(task.labels)], "meaning": labels})
-    return outputs
+    dtype, shape, meaning = REPORTS["known_codes"]
+    return [*outputs, {"name": "known_codes", "dtype": dtype, "shape": shape, "meaning": meaning}]
 
 
 def _usage(served):

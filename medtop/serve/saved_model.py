@@ -8,12 +8,13 @@ Letters: B patients, T codes of the longest one, K labels of a task, U distinct 
 
 import tensorflow as tf
 
+from medtop.evaluation.predictions import MIN_KNOWN_CODES
 from medtop.files.atomic import write_json
 from medtop.files.folders import check_target, whole_folder
 from medtop.reporting.export_card import write_export_card
 from medtop.serve import parity
 from medtop.serve.client_batch import ClientBatch
-from medtop.serve.served_model import calibration_notes, load_patient_model, probabilities, table_of
+from medtop.serve.served_model import calibration_notes, load_patient_model, probabilities, table_of, withhold
 from medtop.serve.served_run import DESCRIPTION_FILE, REPORTS, VOCABULARY_FILE, ServedRun, is_export
 
 KIND = "saved_model"
@@ -46,6 +47,7 @@ class ServingModule(tf.Module):
         def serve(*values):
             x, report = self.encode(dict(zip(names, values, strict=True)))
             outputs = probabilities(served, model(x, training=False), tf.float64)
+            outputs = withhold(served, outputs, report["known_codes"])
             alone = {
                 f"{task.name}.{label}": outputs[task.name][:, place]
                 for task in served.tasks
@@ -56,7 +58,7 @@ class ServingModule(tf.Module):
         self.serve = tf.function(serve, input_signature=self.encode.signature())
 
 
-def export_saved_model(run_dir, output_dir, overwrite=False, command=""):
+def export_saved_model(run_dir, output_dir, overwrite=False, command="", min_known_codes=MIN_KNOWN_CODES):
     """Writes a run as a SavedModel, loads it back and compares it with the Keras model; whole or not at all.
 
     Args:
@@ -64,6 +66,7 @@ def export_saved_model(run_dir, output_dir, overwrite=False, command=""):
         output_dir: folder to make; `1/` in it is the SavedModel.
         overwrite: whether an earlier export there is replaced.
         command: the command line, for the model card.
+        min_known_codes: see `ServedRun`.
 
     Returns:
         `serving_parity.ServingParity`.
@@ -72,7 +75,7 @@ def export_saved_model(run_dir, output_dir, overwrite=False, command=""):
         DataError: for a run that cannot be served, an existing folder, or probabilities that differ.
     """
     check_target(output_dir, is_export, overwrite)
-    served = ServedRun.read(run_dir)
+    served = ServedRun.read(run_dir, min_known_codes)
     model = load_patient_model(served)
     with whole_folder(output_dir, is_export, overwrite, shared=True) as folder:
         description = served.describe(KIND, served.client_inputs(), _outputs(served))

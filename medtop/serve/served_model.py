@@ -59,8 +59,40 @@ def probabilities(served, logits, dtype):
     return outputs
 
 
+def known_share(known, codes):
+    """float32 [B]: share of codes that are known, 0 without any; both integers [B]."""
+    return tf.cast(known, tf.float32) / tf.cast(tf.maximum(codes, 1), tf.float32)
+
+
+def withhold(served, outputs, share):
+    """NaN instead of the probabilities of patients of whom the model knows no code, or too small a share.
+
+    Args:
+        served: `ServedRun`.
+        outputs: dict task -> float32 [B, K].
+        share: float32 [B], of `known_share`.
+    """
+    if served.min_known_codes <= 0:
+        return outputs
+    empty = (share <= 0) | (share < tf.constant(served.min_known_codes, tf.float32))
+    return {task: tf.where(empty[:, None], tf.constant(np.nan, tf.float32), values) for task, values in outputs.items()}
+
+
 def calibration_notes(served):
-    """Sentences of the model card on calibration."""
+    """Sentences of the model card on calibration, and on probabilities that are not given."""
+    return [*_calibration_notes(served), _withheld_note(served)]
+
+
+def _withheld_note(served):
+    if served.min_known_codes <= 0:
+        return "Patients of whom the model knows no code get an ordinary probability (--min_known_codes=0)."
+    return (
+        "The probability is NaN where the model knows none of a patient's codes, or less than "
+        f"{served.min_known_codes:.0%} of them (--min_known_codes); `known_codes` gives the share."
+    )
+
+
+def _calibration_notes(served):
     if not served.is_calibrated:
         return ["Not calibrated: the run holds no calibration, only class weights are taken back."]
     reasons = [

@@ -10,6 +10,7 @@ import medtop
 from medtop.cohort.vocabulary import Vocabulary
 from medtop.data.layouts import DEFAULT, LAYOUTS
 from medtop.evaluation.calibration import Calibration, read_calibrations
+from medtop.evaluation.predictions import MIN_KNOWN_CODES
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.model.config import BertConfig
@@ -32,6 +33,7 @@ PATIENT_INPUTS = {
     "sexes": ("sex", "string", '"F", "M" or "" where unknown'),
 }
 REPORTS = {
+    "known_codes": ("float32", ["B"], "share of the codes that the model knows; 0 without codes"),
     "unknown_code_count": ("int32", ["B"], "codes that the model does not know"),
     "unknown_codes": ("string", ["B", "U"], 'the distinct ones, in order, padded with ""; at least one column'),
     "tokens_left_out": ("int32", ["B"], "earliest tokens left out of histories longer than max_seq_length"),
@@ -51,6 +53,8 @@ class ServedRun:
         max_seq_length: longest row, as in training.
         time_gap: "before" or "after".
         visit_separator: whether each visit ends with [SEP].
+        min_known_codes: share of a patient's codes that the model must know, and one at least, for a probability; the
+            others get NaN; 0 = none.
     """
 
     run: RunDirectory
@@ -62,6 +66,7 @@ class ServedRun:
     max_seq_length: int
     time_gap: str
     visit_separator: bool
+    min_known_codes: float = MIN_KNOWN_CODES
 
     @property
     def tasks(self):
@@ -69,8 +74,12 @@ class ServedRun:
         return tuple(task for task in self.all_tasks if task.level == "patient")
 
     @classmethod
-    def read(cls, run_dir):
+    def read(cls, run_dir, min_known_codes=MIN_KNOWN_CODES):
         """Reads and checks a run directory; the weights are not opened.
+
+        Args:
+            run_dir: a finished run.
+            min_known_codes: see the attribute.
 
         Raises:
             DataError: for a missing or short run directory, a run of masked codes only, or a calibration of other
@@ -110,6 +119,7 @@ class ServedRun:
             max_seq_length=settings.get("max_seq_length") or config.max_position_embeddings,
             time_gap=about["time_gap"],
             visit_separator=about["visit_separator"],
+            min_known_codes=min_known_codes,
         )
         served._check()
         return served
@@ -168,6 +178,7 @@ class ServedRun:
             "time_gap": self.time_gap,
             "segment": self.config.segment,
             "calibrated": self.is_calibrated,
+            "min_known_codes": self.min_known_codes,
             "vocabulary_hash": self.vocabulary.hash,
         }
 

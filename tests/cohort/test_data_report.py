@@ -41,13 +41,25 @@ def write_damaged(path):
             row[column] = value.format(row[column])
     rows.append(["Zx001", "late", "2021-05-01", "2021-05-03", "ICD10_I10", "1950-02-03", "F", "", "2016-12-31"])
     rows.append(["Zx003", "inner", "2012-04-06", "2012-04-07", "ICD10_I10", "1950-02-03", "F", "", "2016-12-31"])
+    rows += [  # people of their own: an id as pandas writes it, nothing usable, codes that are alike, days after death
+        ["7.0", "a", "2012-05-01", "2012-05-03", "ICD10_I10", "1950-02-03", "F", "", "2016-12-31"],
+        ["7", "b", "2013-05-01", "2013-05-03", "ICD10_Q0Q", "1950-02-03", "F", "", "2016-12-31"],
+        ["Zx900", "a", "never", "2012-05-03", "ICD10_I10", "1950-02-03", "F", "", "2016-12-31"],
+        ["Zx901", "a", "2012-05-01", "2012-05-03", "q25.00", "1950-02-03", "F", "", "2016-12-31"],
+        ["Zx901", "a", "2012-05-01", "2012-05-03", "Q2500", "1950-02-03", "F", "", "2016-12-31"],
+        ["Zx902", "a", "2012-05-01", "2012-05-03", "ICD10_I10", "1950-02-03", "F", "2012-05-09", "2016-12-31"],
+        ["Zx902", "b", "2012-05-10", "2012-05-11", "ICD10_I10", "1950-02-03", "F", "2012-05-09", "2016-12-31"],
+        ["Zx903", "a", "2012-05-01", "2012-05-30", "ICD10_I10", "1950-02-03", "F", "2012-05-09", "2016-12-31"],
+        ["Zx904", "a", "1944-05-01", "1944-05-02", "ICD10_I10", "1950-02-03", "F", "1944-05-09", "2016-12-31"],
+    ]
     path.write_text("\n".join([HEADER, *(",".join(row) for row in rows)]) + "\n", encoding="utf-8")
     return path
 
 
 def test_the_report_names_every_damage(tmp_path, run_script):
     path, prefix = write_damaged(tmp_path / "t.csv"), tmp_path / "out/t"
-    done = run_script(SCRIPT, path, "NA", prefix, 0, "--check")
+    (tmp_path / "official.csv").write_text("system,code\nicd10,E11.9\nicd10,I10\nicd9,401.9\n")
+    done = run_script(SCRIPT, path, "NA", prefix, 0, "--check", f"--code_table={tmp_path / 'official.csv'}")
     assert done.returncode == 0, done.stderr
     assert sorted(file.name for file in prefix.parent.iterdir()) == ["t.data_report.html", "t.data_report.json"]
     report = json.loads((tmp_path / "out/t.data_report.json").read_text())
@@ -66,28 +78,37 @@ def test_the_report_names_every_damage(tmp_path, run_script):
         "death_unusable": 8,
         "death_stops_a_run": 8,
         "after_death": 6,
-        "patients_born_after_admission": 1,
+        "no_usable_row": 1,
+        "codes_alike": 2,
+        "codes_without_icd_prefix": 4,  # two alike, two codes in a cell, a float
+        "rows_shortly_after_death": 1,
+        "rows_ending_after_death": 1,
+        "patients_dead_before_birth": 1,
+        "patients_born_after_admission": 2,
         "stays_overlapping": 2,  # the inner one; and the stay of which one row has another time of admission
     }
     assert {name: named[name]["count"] for name in expected} == expected
     counts = report["counts"]
+    icd10 = report["official_codes"]["systems"]["icd10"]
+    assert icd10["rows"] - icd10["rows_matched"] == 1 and icd10["light"] == "green"
+    assert report["official_codes"]["systems"]["icd9"]["share"] == 1 and counts["patient_id_point_zero"] == 1
     assert (counts["patient_id_trimmed"], counts["code_null_words"], counts["sex_unusable"]) == (1, 1, 1)
-    assert counts["code_normalised"] == 1 and report["rows"]["dropped"]["admit_unparsable"] == 1
+    assert counts["code_normalised"] == 1 and report["rows"]["dropped"]["admit_unparsable"] == 2
     assert named["death_unusable"]["light"] == "red" and named["death_unusable"]["repair"] == "--date_format"
     assert named["codes_with_several"]["repair"] == "--code_separator"
     columns = {column["column"]: column for column in report["columns"]}
     assert list(columns) == HEADER.split(",")
-    assert columns["death"]["light"] == "red" and columns["death"]["forms"] == {"99/99/9999": 0.5, "9999-99-99": 0.5}
+    assert columns["death"]["light"] == "red" and columns["death"]["forms"] == {"9999-99-99": 0.6, "99/99/9999": 0.4}
     assert columns["admit"]["sentinels"] == 1 and columns["admit"]["latest"] == "2021-05-01"
-    assert columns["stay_id"]["light"] == "green" and columns["stay_id"]["distinct"] == 6
+    assert columns["stay_id"]["light"] == "green" and columns["stay_id"]["distinct"] == 8
     assert report["months"]["2021-05"] == 1 and report["usual_months"]["later"] == 1
-    assert report["codes"]["ICD-10"]["rows"] > 200 and report["codes"]["no mark"]["rows"] == 2
+    assert report["codes"]["ICD-10"]["rows"] > 200 and report["codes"]["no mark"]["rows"] == 4
     assert sum(report["days_to_next_stay"].values()) == report["stays"]["stays"]
     page = (tmp_path / "out/t.data_report.html").read_text()
     for text in (page, (tmp_path / "out/t.data_report.json").read_text(), done.stdout):
         assert "Zx0" not in text and "I10;N18" not in text, "a value of a patient"
     assert all(found["sentence"].replace("'", "&#x27;") in page for found in report["findings"])
-    assert "red: death: 8 of 10 values (80%) cannot be used" in done.stdout
+    assert "red: death: 8 of 14 values (57%) cannot be used" in done.stdout
 
 
 def test_a_clean_table_is_green(tmp_path, run_script):

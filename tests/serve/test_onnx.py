@@ -116,6 +116,20 @@ def test_every_day_count_and_age_reads_the_same_row_of_its_table(tmp_path):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
+def test_patients_of_whom_the_model_knows_too_little_get_no_probability(exported):
+    served, folder = exported
+    session = session_of(folder)
+    batch = numeric_batch(served, generate_people(served, 4, seed=2)[:1] * 4)  # of no codes: [CLS] alone
+    first = served.vocabulary.first_code_id
+    rows = [[2, 0, 0, 0], [2, 1, 1, 0], [2, first, 1, 1], [2, first, 1, 0]]
+    blank = np.zeros((4, 4), np.int64)
+    x = {name: blank for name in batch if name != "cls_positions"}
+    x |= {"token_ids": np.array(rows), "patient_slots": (np.array(rows) > 0).astype(np.int64)}
+    values, share = run(session, ["complications", "known_codes"], x)
+    np.testing.assert_allclose(share, [0, 0, 1 / 3, 0.5], rtol=1e-6)
+    assert np.isnan(values).all(axis=1).tolist() == [True, True, True, False] and not np.isnan(values[3]).any()
+
+
 def test_padding_and_what_stands_beside_it_change_nothing(exported):
     served, folder = exported
     session = session_of(folder)

@@ -182,7 +182,7 @@ def one_person(*visits, age=20_000, sex="F"):
 def test_unknown_codes_are_unk_and_reported(exported):
     served, _, loaded = exported
     people = [
-        one_person(["C01", "never seen"], ["C02", "never seen", "other"]),
+        one_person(["C01", "C03", "never seen"], ["C02", "never seen", "other"]),
         one_person(["C01", "C03"]),
         one_person(["[MASK]", "[PAD]", "[UNK]"]),
         one_person(),
@@ -192,15 +192,36 @@ def test_unknown_codes_are_unk_and_reported(exported):
     listed = [[code.decode() for code in row] for row in answer["unknown_codes"]]
     assert listed == [["never seen", "other", ""], ["", "", ""], ["[MASK]", "[PAD]", "[UNK]"], ["", "", ""]]
     # which unknown code it is changes nothing, and it is the [UNK] that the features know
-    others = [one_person(["C01", "a"], ["C02", "b", "c"]), people[1], one_person(["d", "e", "f"]), people[3]]
+    others = [one_person(["C01", "C03", "a"], ["C02", "b", "c"]), people[1], one_person(["d", "e", "f"]), people[3]]
     again = ask(loaded, client_request(served, others))
     expected = reference(served, load_patient_model(served), people)
     for task in served.tasks:
         np.testing.assert_array_equal(again[task.name], answer[task.name])
         np.testing.assert_allclose(answer[task.name], expected[task.name], rtol=0, atol=1e-5)
-    known = ask(loaded, client_request(served, [one_person(["C01", "C09"], ["C02", "C09", "C08"])]))
+    known = ask(loaded, client_request(served, [one_person(["C01", "C03", "C09"], ["C02", "C09", "C08"])]))
     assert np.abs(known["complications"] - answer["complications"][:1]).max() > 1e-4
     assert ask(loaded, client_request(served, people[1:2]))["unknown_codes"].tolist() == [[b""]]  # never [B, 0]
+
+
+def test_patients_of_whom_the_model_knows_too_little_get_no_probability(exported, tmp_path):
+    served, folder, loaded = exported
+    people = [
+        one_person(),
+        one_person(["what"], ["that"]),
+        one_person(["C01", "what"], ["that"]),
+        one_person(["C01", "what"]),
+        one_person(["C01"], ["C02"]),
+    ]
+    answer = ask(loaded, client_request(served, people))
+    np.testing.assert_allclose(answer["known_codes"], [0, 0, 1 / 3, 0.5, 1], rtol=1e-6)
+    for name in (task.name for task in served.tasks):
+        assert np.isnan(answer[name]).all(axis=1).tolist() == [True, True, True, False, False]
+        assert not np.isnan(answer[name][3:]).any()
+    assert np.isnan(answer["complications." + LABELS[0]]).tolist() == [True, True, True, False, False]
+    assert json.loads((folder / "model.json").read_text())["min_known_codes"] == 0.5
+    export_saved_model(served.run.path, tmp_path / "all", min_known_codes=0)
+    answer = ask(tf.saved_model.load(str(tmp_path / "all" / "1")), client_request(served, people))
+    assert not np.isnan(answer["complications"]).any()
 
 
 def test_codes_repeated_within_a_visit_count_once_at_their_first_place(tmp_path):
