@@ -19,6 +19,7 @@ from medtop.cohort.endpoints import read_endpoints
 from medtop.cohort.engines.parts import run_parts
 from medtop.cohort.example_columns import CODE_COLUMNS, EXAMPLE_COLUMNS, VISIT_COLUMNS
 from medtop.cohort.first_pass import FirstPass
+from medtop.cohort.follow_up_file import FOLLOW_UP_COLUMNS, write_follow_up
 from medtop.cohort.pickled_lists import Chunk, SequenceWriter
 from medtop.cohort.sorted_rows import (
     Sorting,
@@ -111,6 +112,11 @@ class Options(SplitOptions):
         default_in_help=False,
     )
     long_stay_within_days: int = option(365, "How far away the next stay may begin.", rule=at_least(1))
+    follow_up: bool = option(
+        False,
+        "Write <output_Prefix>.follow_up.csv too: how the time after each prediction ends, per endpoint, for "
+        "run_evaluation.py --follow_up.",
+    )
     code_map: str = option("none", "Roll codes up: none, first3 (categories), or a file of two columns from,to.")
     code_map_many: str = option(
         "refuse", "A code with several targets in --code_map: refused, all of them, or the file's first.", choices=MANY
@@ -230,6 +236,8 @@ class _Builder:
         self.division = divide(connection, options, self.patients.hashes[:, 0], self.given)
         self.splits = self.division.places
         self.tasks = self._tasks()
+        if options.follow_up and self.given and "complications" in self.given.tasks:
+            raise DataError("--follow_up: expected complications made of --endpoints, received the user's own labels")
         codes, code_rows = load_codes(connection, self.report.code_rows)
         self.found = match_endpoints(self.endpoints, codes, code_rows, options.code_table) if self.endpoints else None
         self.rolled = roll_up(
@@ -266,6 +274,8 @@ class _Builder:
                 f"{', '.join(self.endpoints.needs_icd)}, received a source ({report.source}) without them; use "
                 "--tasks=long_stay, or an endpoint file with phecode or verbatim prefixes"
             )
+        if options.follow_up and "complications" not in options.tasks:
+            raise DataError("--follow_up has no effect without the task complications: leave it out")
         self.acquired = bool(self.endpoints and self.endpoints.hospital_acquired and report.has_present_on_admission)
 
     def _tasks(self):
@@ -281,6 +291,8 @@ class _Builder:
         columns = {**EXAMPLE_COLUMNS, **VISIT_COLUMNS, **CODE_COLUMNS}
         for task in self.tasks:
             columns |= {f"labels_{task}": np.float32, f"weights_{task}": np.float32}
+        if self.options.follow_up:
+            columns |= FOLLOW_UP_COLUMNS
         return open_columns(stack, self.folder, columns)
 
     def _first_pass(self):
@@ -341,6 +353,8 @@ class _Builder:
                     self.progress("examples", count)
         vocabulary.write(self.folder / "out")
         write_splits(self.folder / "out.splits.csv", self._split_rows())
+        if self.options.follow_up:
+            write_follow_up(self.folder / "out.follow_up.csv", self.spilled, self.patients.names, self.endpoints.names)
 
     def _chunks(self, files, ids):
         files.rewind()

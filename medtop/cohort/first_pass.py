@@ -10,6 +10,7 @@ import numpy as np
 from medtop.cohort import labels as labelling
 from medtop.cohort import prediction_times as timing
 from medtop.cohort.example_columns import example_columns, example_groups
+from medtop.cohort.follow_up_file import follow_up_columns
 from medtop.cohort.splits import SPLITS
 from medtop.cohort.tally import Tally
 from medtop.cohort.visits import build_visits
@@ -108,6 +109,8 @@ class FirstPass:
         if spilled:
             for task, values in labels.items():
                 columns |= {f"labels_{task}": values.values, f"weights_{task}": values.weights}
+            if self.options.follow_up:
+                columns |= follow_up_columns(labels["complications"].follow_up)
             spilled[split].append(columns)
 
     def _labels(self, visits, known, choice, part):

@@ -25,6 +25,7 @@ OUTPUTS = (
     "types",
     "vocab.txt",
     "splits.csv",
+    "follow_up.csv",
     "rejects.csv",
     "manifest.json",
 )

@@ -8,6 +8,7 @@ from medtop.reporting.svg import Series, chart
 
 NAMES = {
     "roc_auc": "AUROC",
+    "roc_auc_ipcw": "AUROC, IPCW",
     "average_precision": "average precision",
     "brier": "Brier",
     "calibration_slope": "slope",
@@ -70,15 +71,18 @@ def _labels(clinical):
 
 def _measures(clinical):
     rows, points = [], []
+    met = {measure for _, entry in _labels(clinical) for measure in entry["measures"]}
+    shown = [measure for measure in NAMES if measure in met]  # not every label has a horizon
     for name, entry in _labels(clinical):
         measures = entry["measures"]
-        rows.append([name, entry["n"], _count(entry), *(entry_text(value) for value in measures.values())])
+        cells = [entry_text(measures[measure]) if measure in measures else "-" for measure in shown]
+        rows.append([name, entry["n"], _count(entry), *cells])
         auroc = measures["roc_auc"]
         note = "few positives" if entry.get("few_positives") else ""
         points.append(ForestRow(name, auroc["value"], auroc["low"], auroc["high"], note))
     if not rows:
         return ""
-    header = ["label", "n", "positives", *(NAMES[name] for name in measures)]
+    header = ["label", "n", "positives", *(NAMES[name] for name in shown)]
     plot = forest("AUROC by label", points, "AUROC", 0.5)
     return f'<div class="plots">{plot}</div>{html_table(header, rows, wrap=True)}<p class="soft">{escape(READING)}</p>'
 

@@ -11,6 +11,7 @@ import numpy as np
 import medtop
 from medtop.evaluation.clinical import clinical_measures
 from medtop.evaluation.groups import OF_RECORDS, choose_groups, groups_of_records
+from medtop.evaluation.ipcw import add_ipcw, read_follow_up
 from medtop.evaluation.marks import add_marks, mark_lines
 from medtop.evaluation.meds_files import write_meds_predictions
 from medtop.evaluation.metrics import evaluate, paired_bootstrap
@@ -59,6 +60,9 @@ class EvaluationSettings:
     predictions: str = option("", "A predictions.csv with targets, in place of --run_dir and --input_file.")
     compare_predictions: str = option("", "predictions.csv of another model on the same examples.")
     groups_file: str = option("", "CSV: patient_id, perhaps prediction_time, and columns of groups.")
+    follow_up: str = option(
+        "", "<prefix>.follow_up.csv of the examples: adds the AUROC corrected for censoring (roc_auc_ipcw)."
+    )
     subgroups: tuple = option((), "sex, age_band (from the records), year, or columns of --groups_file.")
     thresholds: tuple[float, ...] = option((), "Risks at or above which people are alerted.", rule=_SHARES)
     alert_rates: tuple[float, ...] = option((), "Shares of people to alert, those of highest risk.", rule=_SHARES)
@@ -82,7 +86,7 @@ def check_settings(settings):
         raise DataError("--predictions, or --run_dir with --input_file, is needed: give one of the two")
     if settings.run_dir and Path(settings.output_dir).resolve() == Path(settings.run_dir).resolve():
         raise DataError(f"--output_dir: expected another folder than the run's, received {settings.output_dir}")
-    for name in ("predictions", "compare_predictions", "groups_file"):
+    for name in ("predictions", "compare_predictions", "groups_file", "follow_up"):
         path = getattr(settings, name)
         if path and not Path(path).is_file():
             raise DataError(f"--{name}: expected an existing file, received {path}")
@@ -106,6 +110,7 @@ def evaluate_model(settings):
         groups = _groups(settings, results, of_records, notes)
         results, groups, recalibration = _recalibrated(settings, results, groups, notes)
         metrics, clinical, comparison = {}, {}, {}
+        ends = read_follow_up(settings.follow_up) if settings.follow_up else {}
         for task, (predictions, probabilities) in results.items():
             if not predictions.known.any():
                 where = settings.predictions or settings.input_file
@@ -120,6 +125,7 @@ def evaluate_model(settings):
                 groups=groups[task],
                 **shared,
             )
+            notes += add_ipcw(clinical[task], predictions, probabilities, ends, **shared)
             logger.info("task %s: %d labels evaluated", task, len(predictions.labels))
         add_marks({"the evaluated data": metrics}, {})
         comparison = _compared(settings, results)

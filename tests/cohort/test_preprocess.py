@@ -214,7 +214,7 @@ def test_each_flag_reaches_the_run(tmp_path, run_script, monkeypatch):
         seed=4,
     )
     flags = {name: value for name, value in dataclasses.asdict(wanted).items() if value != getattr(Options(), name)}
-    unset = {"layout", "prediction_times", "subject_ids", "vocabulary"}
+    unset = {"layout", "prediction_times", "subject_ids", "vocabulary", "follow_up"}
     unset |= {field.name for field in dataclasses.fields(SplitOptions)} - {"splits"}  # tests/cohort/test_split_rules.py
     assert set(dataclasses.asdict(wanted)) == {*flags, *unset}  # a new option is tried here, too
     words = [
