@@ -15,6 +15,7 @@ from medtop.cohort.division import empty_splits
 from medtop.cohort.endpoint_codes import match_lines
 from medtop.cohort.vocabulary import FEW_CODES, FEW_PATIENTS
 from medtop.sources.findings import findings_of
+from medtop.sources.unusable import SAID
 
 FORMAT = "medtop preprocessing"
 
@@ -112,6 +113,7 @@ def default_manifest(report, cohort, options, settings):
         **({"endpoints": cohort.endpoint_codes.to_dict()} if cohort.endpoint_codes else {}),
         "statements": _statements(report, cohort, options),
     }
+    manifest["source"]["warnings"] += _time_warnings(manifest["prediction_times"])
     return manifest
 
 
@@ -138,6 +140,16 @@ def shown_dates(dates, exact):
     if isinstance(dates, dict):
         return {name: shown_dates(value, exact) for name, value in dates.items()}
     return [shown_dates(value, exact) for value in dates] if isinstance(dates, list) else dates[:7]
+
+
+def _time_warnings(entry):
+    """Given prediction times of which more than 5% cannot be used: list of sentences."""
+    rows = entry.get("rows", 0)
+    return [
+        f"prediction times: {dropped:,} of {rows:,} ({dropped / rows:.0%}) dropped: {reason}"
+        for reason, dropped in entry.get("rows_dropped", {}).items()
+        if reason.startswith("time_") and dropped > SAID * rows
+    ]
 
 
 def _iso(seconds):

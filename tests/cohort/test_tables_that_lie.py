@@ -4,9 +4,12 @@ table, or the run is refused, or the count stands on the screen and in the manif
 import datetime as dt
 import json
 
+import duckdb
 import pyarrow
 import pyarrow.parquet
 import pytest
+
+from medtop.sources import load_stays
 
 HEADER = "patient_id,admit,discharge,code"
 CODES = ("ICD10_E119", "ICD10_I10", "ICD10_N183", "ICD9_4019")
@@ -541,3 +544,23 @@ def test_a_missing_year_of_beneficiaries_is_refused(run_script, tmp_path):
     done = run_script(*command, "--accept_unusable=beneficiary_years")
     counted(done, json.loads((tmp_path / "out.manifest.json").read_text()), "beneficiary_years_missing", 1)
     assert "warning: 1 years of claims have no beneficiary file" in done.stdout
+
+
+def test_prediction_times_that_cannot_be_used_are_warned_of(run, tmp_path):
+    times = ["patient_id,prediction_time"] + [f"P{p:03},{'9999-12-31' if p < 10 else '2013-12-31'}" for p in range(30)]
+    (tmp_path / "times.csv").write_text("\n".join(times) + "\n")
+    done, manifest, _ = run(lines(clean()), f"--prediction_times={tmp_path / 'times.csv'}", index=None)
+    assert done.returncode == 0, done.stderr
+    warning = "prediction times: 10 of 30 (33%) dropped: time_sentinel"
+    assert f"warning: {warning}" in done.stdout and warning in manifest["source"]["warnings"]
+
+
+def test_a_death_in_dropped_rows_alone_stays_known(tmp_path):
+    """The only row that gives the death is of a stay after it: the row goes, the death stays, and so does its end."""
+    rows = [[*row, ""] for row in clean()] + [["P000", "2020-05-01", "2020-05-03", "ICD10_I10", "2013-06-01"]]
+    (tmp_path / "t.csv").write_text("\n".join(lines(rows, HEADER + ",death")) + "\n")
+    with duckdb.connect() as connection:
+        report = load_stays(connection, tmp_path / "t.csv")
+        person = connection.execute("SELECT death, observation_end FROM patients WHERE patient_id = 'P000'").fetchone()
+    assert report.rows_dropped == {"after_death": 3}  # and the two rows of the stay of 2014
+    assert person == (dt.date(2013, 6, 1), dt.date(2013, 6, 1))
