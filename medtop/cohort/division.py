@@ -131,6 +131,27 @@ def _listed(names, most=10):
     return ", ".join(names[:most]) + (f" and {len(names) - most} others" if len(names) > most else "") or "no site"
 
 
+def short_periods(report, labels):
+    """Sentences naming labels of which nothing is known in a split, where the splits are over time.
+
+    Args:
+        report: `Division.report`.
+        labels: dict split -> task -> label -> {"known": number, ...}.
+    """
+    if report["by"] != "time":
+        return []
+    found = {
+        split: [name for entries in tasks.values() for name, entry in entries.items() if not entry["known"]]
+        for split, tasks in labels.items()
+    }
+    return [
+        f"Nothing is known of {', '.join(names)} in the {split} split: is its period longer than the horizon? "
+        "(--valid_from, --test_from; calibration and thresholds are fitted on validation)"
+        for split, names in found.items()
+        if names
+    ]
+
+
 def empty_splits(report, splits):
     """Sentence naming splits without an example where the splits are over time or by site; None elsewhere.
 

@@ -137,6 +137,8 @@ def complications(pairs, num_endpoints, horizons, observation_ends, deaths, late
 
     - endpoint code in a visit known at the prediction time: unknown, "prevalent";
     - with `latest_end`, observation that does not reach the horizon: unknown, "censored", whatever is known;
+    - a boundary within the horizon: unknown, "censored", whatever is known: the cut is ours, and events alone would be
+      left near it;
     - first event within `horizon` days after it: 1;
     - death within the horizon without it: 0, "death_without_event";
     - observed through the horizon without it: 0;
@@ -188,6 +190,7 @@ def complications(pairs, num_endpoints, horizons, observation_ends, deaths, late
             state[event] = REASONS.index("known")
             if latest_end is not None:
                 state[reach < horizon] = REASONS.index("censored")
+            state[days + horizon >= pairs.boundaries] = REASONS.index("censored")
             state[prevalent[:, endpoint]] = REASONS.index("prevalent")
             reasons[:, place] = state
             values[:, place] = event & (state == REASONS.index("known"))

@@ -11,7 +11,7 @@ import numpy
 import pyarrow
 
 import medtop
-from medtop.cohort.division import empty_splits
+from medtop.cohort.division import empty_splits, short_periods
 from medtop.cohort.endpoint_codes import match_lines
 from medtop.cohort.vocabulary import FEW_CODES, FEW_PATIENTS
 from medtop.sources.findings import findings_of
@@ -161,6 +161,7 @@ def _statements(report, cohort, options):
     lines = [f"Observation: {report.observation_end}", *cohort.division.sentences]
     if empty := empty_splits(cohort.division.report, cohort.tally.splits()):
         lines.append(empty)
+    lines += short_periods(cohort.division.report, cohort.tally.labels())
     if cohort.endpoints and cohort.endpoints.hospital_acquired:
         lines.append(
             "Only diagnoses marked as not present on admission count as events."

@@ -83,12 +83,12 @@ EVENT = "ICD10_I219"
 @pytest.mark.parametrize(
     "rows, person, wanted",
     [
-        ([row("a", "2011-12-28", "2011-12-31", EVENT)], {}, (1.0, 1.0)),
+        ([row("a", "2011-12-28", "2011-12-31", EVENT)], {}, (1.0, None)),  # the cut lies within 90 days: for all
         ([row("a", "2011-12-28", "2012-01-01", EVENT)], {}, (None, None)),  # its codes come on the boundary
         ([row("a", "2011-12-28", "2012-01-01", "X")], {}, (None, None)),  # and so do those that are no event
         ([row("a", "2012-01-03", "2012-01-05", EVENT)], {}, (0.0, None)),
         ([row("a", "2012-01-03", "2012-01-05", "X")], {}, (0.0, None)),
-        ([row("a", "2012-06-03", "2012-06-05", "X")], {"death": dt.date(2011, 12, 31)}, (0.0, 0.0)),
+        ([row("a", "2012-06-03", "2012-06-05", "X")], {"death": dt.date(2011, 12, 31)}, (0.0, None)),
         ([row("a", "2012-06-03", "2012-06-05", "X")], {"death": dt.date(2012, 1, 1)}, (0.0, None)),
         ([row("a", "2012-06-03", "2012-06-05", "X")], {"observation_end": dt.date(2011, 12, 20)}, (None, None)),
     ],
@@ -190,23 +190,44 @@ def epidemic(patients=300):
 
 def risk_of_x(folder):
     """(share of infarctions among the known labels of training patients with X, how many labels are known)."""
-    cohort, _, examples = build(folder, epidemic(), tasks=("complications",), horizons=(730,))
-    labels = [entry[2]["MACE_730"] for entry in examples["train"] if int(entry[0][1:]) % 2]
+    cohort, _, examples = build(folder, epidemic(), tasks=("complications",), horizons=(365,))
+    labels = [entry[2]["MACE_365"] for entry in examples["train"] if int(entry[0][1:]) % 2]
     known = [value for value in labels if value is not None]
     return float(np.mean(known)) if known else 0.0, len(known)
 
 
 def test_a_planted_leak_over_the_boundary_is_found(tmp_path, monkeypatch):
     """What X brings begins after the boundary: training labels that know of it have looked over the boundary."""
-    cut, _ = risk_of_x(tmp_path / "cut")
+    cut, known_without_leak = risk_of_x(tmp_path / "cut")
     assert cut == 0
 
     def blind(self, visits, splits, observation_ends, deaths):
         return Known(visits, np.full(len(splits), 1 << 40), observation_ends, deaths)
 
+    assert known_without_leak > 50
     monkeypatch.setattr(Periods, "at_boundary", blind)
     leaking, known = risk_of_x(tmp_path / "leaking")
-    assert leaking > 0.9 and known > 50
+    assert leaking > 0.3 and known > 50
+
+
+def test_the_cut_leaves_no_surplus_of_events(tmp_path):
+    """Near the boundary events would be known and their absence not: the share of events stays that of the whole."""
+    rng, rows = np.random.default_rng(0), []
+    for number in range(3000):
+        day = dt.date(2010, 1, 1) + dt.timedelta(days=int(rng.integers(0, 720)))
+        rows.append(row(f"p{number}", f"{day}", f"{day}", "X"))
+        later = day + dt.timedelta(days=int(rng.integers(1, 1000)))  # uniform: 10% within 100 days
+        rows.append(row(f"p{number}", f"{later}", f"{later}", EVENT))
+    lines = "".join(f"{entry['patient_id']},{entry['admit'].date()}\n" for entry in rows if entry["code"] == "X")
+    (tmp_path / "t.csv").write_text("patient_id,prediction_time\n" + lines)
+    asked = {"prediction_times": str(tmp_path / "t.csv"), "tasks": ("complications",), "horizons": (100, 800)}
+    _, manifest, _ = build(
+        tmp_path, rows, {f"p{n}": {"observation_end": dt.date(2020, 1, 1)} for n in range(3000)}, **asked
+    )
+    entry = manifest["labels"]["train"]["complications"]["MACE_100"]
+    assert entry["known"] > 2000 and abs(entry["prevalence"] - 0.1) < 0.02
+    assert manifest["labels"]["train"]["complications"]["MACE_800"]["known"] == 0
+    assert any("Nothing is known of" in line and "MACE_800" in line for line in manifest["statements"])
 
 
 def test_one_given_time_a_patient_decides(tmp_path):
