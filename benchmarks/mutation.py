@@ -73,7 +73,7 @@ CHANGES = (
     (r" <= ", " < "), (r" < ", " <= "), (r" >= ", " > "), (r" > ", " >= "), (r" == ", " != "), (r" != ", " == "),
     (r" \+ 1\b", ""), (r" - 1\b", ""), (r" \+ ", " - "), (r" - ", " + "), (r" \* ", " + "), (r" & ", " | "),
     (r" \| ", " & "), (r" and ", " or "), (r" or ", " and "), (r"\bnot ", ""), (r"~", ""), (r"\bmaximum\b", "minimum"),
-    (r"\bminimum\b", "maximum"), (r"\bmin\(", "max("), (r"\bmax\(", "min("), (r"\bTrue\b", "False"),
+    (r"\bminimum\b", "maximum"), (r"\bmin\(", "max("), (r"\bmax\(", "min("), (r"(?<!strict=)\bTrue\b", "False"),
     (r"\bFalse\b", "True"), (r"\b0\b", "1"), (r"\b1\b", "2"), (r"\bany\(", "all("), (r"\ball\(", "any("),
     (r'"left"', '"right"'), (r'"right"', '"left"'), (r"\bcumsum\b", "asarray"), (r"//", "*"), (r" \+= ", " = "),
 )  # fmt: skip

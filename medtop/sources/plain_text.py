@@ -13,6 +13,7 @@ number; and it cannot say which row was bad.
 
 import contextlib
 import dataclasses
+import itertools
 import re
 
 import pyarrow
@@ -100,19 +101,24 @@ def plain_layout(layout, types):
 
 
 @contextlib.contextmanager
-def open_plain(text, delimiter, types):
-    """A stream of a plain file's rows, without the header.
+def open_plain(texts, delimiter, types):
+    """A stream of the rows of plain files, one after the other, without their headers.
 
-    Reading it raises `pyarrow.ArrowInvalid` or `NotPlainError` where the file is not plain, through whoever reads.
+    Reading it raises `pyarrow.ArrowInvalid` or `NotPlainError` where a file is not plain, through whoever reads.
 
     Args:
-        text: TextFile.
+        texts: list of TextFile.
         delimiter: one character.
         types: dict column name -> Arrow type, in the file's order.
 
     Yields:
         pyarrow.RecordBatchReader.
     """
+    batches = itertools.chain.from_iterable(_batches(text, delimiter, types) for text in texts)
+    yield pyarrow.RecordBatchReader.from_batches(pyarrow.schema(types), batches)
+
+
+def _batches(text, delimiter, types):
     with pyarrow.OSFile(str(text.path.absolute())) as file:  # by its bytes: a path would be unpacked by its suffix
         batches = csv.open_csv(
             file,
@@ -120,7 +126,7 @@ def open_plain(text, delimiter, types):
             csv.ParseOptions(delimiter=delimiter, quote_char=False, ignore_empty_lines=False),
             csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True),
         )
-        yield pyarrow.RecordBatchReader.from_batches(pyarrow.schema(types), _counted(batches, text.lines - 1))
+        yield from _counted(batches, text.lines - 1)
 
 
 def _counted(batches, expected):

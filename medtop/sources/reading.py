@@ -6,6 +6,7 @@ reject tables, `TRY_CAST`, `rowid` in the order of insertion,
 `UPDATE ... FROM`, `SELECT * EXCLUDE`, `FILTER (WHERE ...)`, `least` that passes over nulls, and what `dates` lists.
 """
 
+import itertools
 import re
 
 import duckdb
@@ -89,24 +90,27 @@ class TableReader:
             self.connection.execute("DROP TABLE IF EXISTS medtop_errors; DROP TABLE IF EXISTS medtop_scans")
         return before, self._count(target)
 
-    def insert_plain(self, number, target, select, types):
-        """`insert` for a file that seems plain (`plain_text`), with one thread.
+    def insert_plain(self, numbers, target, select, types):
+        """`insert` for files that seem plain (`plain_text`), one after the other, with one thread.
 
-        Two threads that append in the order of the file wait for each other, at twice the CPU-seconds.
+        Two threads that append in the order of the file wait for each other, at twice the CPU-seconds. Planning the
+        query costs as much as thousands of rows: small files that are alike are inserted together.
 
         Args:
-            number, target, select: as for `insert`; `select` takes the columns in their types.
+            numbers: of files with one delimiter.
+            target, select: as for `insert`; `select` takes the columns in their types.
             types: dict column name -> Arrow type.
 
         Returns:
-            (first, after) as from `insert`, or None where the file is not plain after all; nothing was inserted then.
+            list of (first, after), as from `insert`, of each file, or None where one is not plain after all; nothing
+            was inserted then.
         """
-        _, text, delimiter = self.files[number]
+        texts, delimiter = [self.files[number][1] for number in numbers], self.files[numbers[0]][2]
         before = self._count(target)
         threads = self.connection.execute("SELECT current_setting('threads')").fetchone()[0]
         try:
             self.connection.execute("SET threads = 1")
-            with open_plain(text, delimiter, types) as rows:
+            with open_plain(texts, delimiter, types) as rows:
                 self.connection.register("medtop_plain", rows)
                 self.connection.execute(f"INSERT INTO {target} {select.replace('{table}', 'medtop_plain')}")
         except (duckdb.Error, pyarrow.ArrowInvalid):  # `insert` reads the file from its start and says what is wrong
@@ -114,7 +118,10 @@ class TableReader:
         finally:
             self.connection.unregister("medtop_plain")
             self.connection.execute(f"SET threads = {threads}")
-        return before, self._count(target)
+        ends = list(itertools.accumulate((text.lines - 1 for text in texts), initial=before))
+        if ends[-1] != self._count(target):
+            raise DataError(f"{texts[0].path}: expected {ends[-1] - before} rows below the headers, received others")
+        return list(itertools.pairwise(ends))
 
     def check_complete(self, number, rows):
         """Compares the records DuckDB saw in file `number` with those that are there.

@@ -25,6 +25,11 @@ from medtop.sources.settling import (
 )
 from medtop.sources.stays import ORDER_COLUMNS, TableUse
 
+TOGETHER_BYTES, MOST_TOGETHER = 1 << 26, 2_000
+"""Bytes and number of small files that are inserted together."""
+MOST_IN_QUERY = 200
+"""Files whose ranges of rows stand in a query's text; those of more stand in a table."""
+
 
 def load_rows(request, source, files, layout_of):
     """Loads files of one-row-per-diagnosis tables.
@@ -44,24 +49,17 @@ def load_rows(request, source, files, layout_of):
     given = {name for layout in layouts for name in (*layout.raw, *layout.parsed)}
     create_wide_table(connection, wide_columns(given))
     reader, ranges, all_plain = TableReader(connection), [], True
-    for path, layout in zip(files, layouts, strict=True):
-        number = reader.open(path, layout.delimiter)
-        first, after, plain = _insert(reader, number, layout, given, request.rules.dates)
+    for numbers, plan in _groups(reader, files, layouts, given, request.rules.dates):
+        inserted, plain = _insert(reader, numbers, plan, layouts, given, request.rules.dates)
         all_plain &= plain
-        reader.check_complete(number, after - first)
-        if first == after and not reader.structural_count(number):
-            raise DataError(f"{path}: expected rows below the header, received the header only")
-        ranges.append((first, after))
+        ranges += inserted
+    for path, layout in zip(files, layouts, strict=True):
         account.notes += layout.notes
         columns = [(layout.headers[name], layout.texts.get(name, sql), name) for name, sql in layout.raw.items()]
         account.tables.append(TableUse(path, layout.delimiter, layout.names, columns))
     if not all_plain:
         account.add({"discharges_at_midnight_taken_for_dates": settle_midnights(connection, "stays")})
-    bad_sql = " UNION ALL ".join(
-        f"SELECT {number} AS file, rowid - {first} AS record, reason FROM stays "
-        f"WHERE reason > 0 AND rowid >= {first} AND rowid < {after}"
-        for number, (first, after) in enumerate(ranges)
-    )
+    bad_sql = _bad_sql(connection, ranges)
     sentence = judge_rows(request, source, reader, account, given, bad_sql, [layout.headers for layout in layouts])
     return finish(request, source, [str(path) for path in files], account, sentence)
 
@@ -118,13 +116,70 @@ def _with_separator(request, layouts):
     return dataclasses.replace(request, rules=dataclasses.replace(request.rules, code_separator=own.pop()))
 
 
-def _insert(reader, number, layout, given, dates):
-    """Fills the wide table from file `number`, plainly where it can be: (first, after) as from `TableReader.insert`,
-    and whether it was plain."""
-    types = None if dates.date_format else plain_types(reader.files[number][1], layout, POA_PARSED)
-    if types:
-        select = select_sql(plain_layout(layout, types), given, line_breaks=False, dates=dates, dates_only=True)
-        if rows := reader.insert_plain(number, "stays", select, types):
-            return *rows, True
-    select = select_sql(layout, given, reader.may_hold_line_breaks(number), dates)
-    return *reader.insert(number, "stays", select, layout.names), False
+def _groups(reader, files, layouts, given, dates):
+    """Yields (numbers, plan) of files to be inserted together, in order: one file, or small plain ones that are alike.
+
+    The plan is (SQL, Arrow types) for `TableReader.insert_plain`, or None for a file that is not plain.
+    """
+    group, shared, size = [], None, 0
+    for path, layout in zip(files, layouts, strict=True):
+        number, bytes_here = reader.open(path, layout.delimiter), path.stat().st_size
+        types = None if dates.date_format else plain_types(reader.files[number][1], layout, POA_PARSED)
+        plan = None
+        if types:
+            plain = plain_layout(layout, types)
+            plan = select_sql(plain, given, line_breaks=False, dates=dates, dates_only=True), types, layout.delimiter
+        if group and (plan is None or plan != shared or size + bytes_here > TOGETHER_BYTES):
+            yield group, shared
+            group, size = [], 0
+        group, shared, size = [*group, number], plan, size + bytes_here
+        if plan is None or len(group) == MOST_TOGETHER:
+            yield group, shared
+            group, size = [], 0
+    if group:
+        yield group, shared
+
+
+def _insert(reader, numbers, plan, layouts, given, dates):
+    """Fills the wide table from files of a group, plainly where it can be: list of (first, after) of each, as from
+    `TableReader.insert`, and whether it was plain."""
+    if plan and (ranges := reader.insert_plain(numbers, "stays", plan[0], plan[1])):
+        _check_rows(reader, numbers, ranges)
+        return ranges, True
+    if len(numbers) > 1:  # one of them is not plain after all: each on its own
+        parts = [_insert(reader, [number], plan, layouts, given, dates) for number in numbers]
+        return [ranges[0] for ranges, _ in parts], all(plain for _, plain in parts)
+    ranges = []
+    for number in numbers:
+        layout = layouts[number]
+        select = select_sql(layout, given, reader.may_hold_line_breaks(number), dates)
+        first, after = reader.insert(number, "stays", select, layout.names)
+        reader.check_complete(number, after - first)
+        ranges.append((first, after))
+        _check_rows(reader, [number], ranges[-1:])
+    return ranges, False
+
+
+def _check_rows(reader, numbers, ranges):
+    for number, (first, after) in zip(numbers, ranges, strict=True):
+        if first == after and not reader.structural_count(number):
+            raise DataError(f"{reader.files[number][0]}: expected rows below the header, received the header only")
+
+
+def _bad_sql(connection, ranges):
+    """SQL: (file, record, reason) of the bad rows of `stays`; each file has its range of rowids."""
+    if len(ranges) > MOST_IN_QUERY:
+        filled = [(number, first) for number, (first, after) in enumerate(ranges) if first < after]
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE medtop_ranges AS SELECT unnest($1) AS file, unnest($2) AS first",
+            [list(column) for column in zip(*filled, strict=True)],
+        )
+        return (
+            "SELECT r.file, s.record - r.first AS record, s.reason FROM (SELECT rowid AS record, reason FROM stays "
+            "WHERE reason > 0) s ASOF JOIN medtop_ranges r ON s.record >= r.first"
+        )
+    return " UNION ALL ".join(
+        f"SELECT {number} AS file, rowid - {first} AS record, reason FROM stays "
+        f"WHERE reason > 0 AND rowid >= {first} AND rowid < {after}"
+        for number, (first, after) in enumerate(ranges)
+    )

@@ -124,7 +124,8 @@ def test_random_tables_load_alike(tmp_path, monkeypatch, ways, seed, delimiter, 
     result = both_ways(files, tmp_path, monkeypatch, source=source, rules=accepted)
     assert "insert_plain" in ways
     if not awkward:
-        assert ways.count("insert_plain") == 3 and ways.count("insert") == 3  # plain; then DuckDB alone
+        assert 1 <= ways.count("insert_plain") <= 3  # those that are alike together
+        assert ways.count("insert") == 3  # then DuckDB alone
         assert len(result) == 7 and result[0]
 
 
@@ -174,7 +175,8 @@ def test_what_turns_out_not_plain_is_read_from_its_start(tmp_path, monkeypatch, 
         write(tmp_path, TSV_HEADER.encode() + GOOD.encode() * 900 + bad + GOOD.encode(), "second.tsv"),
     ]
     stays, *_ = both_ways(files, tmp_path, monkeypatch)
-    assert ways == ["insert_plain", "insert_plain", "insert", "insert", "insert"]
+    # both together; each on its own, the second by DuckDB after all; then DuckDB alone
+    assert ways == ["insert_plain"] * 3 + ["insert"] * 3
     assert 951 <= len(stays) <= 952
 
 
