@@ -39,9 +39,9 @@ class Options:
     )
     seq_relationship: str = option(
         "auto",
-        "What the two-way head is: long_stay (Med-BERT), sentence_order (GatorTron) or next sentence, which is "
-        "dropped; auto: what a folder of ours says, long_stay where the vocabulary is Med-BERT's, else drop.",
-        choices=("auto", "long_stay", "sentence_order", "drop"),
+        "What the two-way head is: long_stay (Med-BERT), sentence_order (GatorTron), next_sentence (BERT), or drop; "
+        "auto: what a folder of ours says, long_stay where the vocabulary is Med-BERT's, else drop.",
+        choices=("auto", "long_stay", "sentence_order", "next_sentence", "drop"),
     )
     task_name: str = option("", "Name of the task of a sequence classifier; default: classification.")
     overwrite: bool = option(False, "Replace an earlier import.")

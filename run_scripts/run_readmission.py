@@ -22,7 +22,7 @@ from medtop.files.errors import DataError
 from medtop.files.options import Rule, option
 from medtop.readmission import prepare
 from medtop.runs.plan import plan_run
-from medtop.training.run_directory import RunDirectory
+from medtop.training.run_directory import RunDirectory, results_directory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,8 @@ def main(_):
     from medtop.readmission.results import admission_table
 
     print(admission_table(results) if options.aggregation != "none" else results.table)
-    print(f"report: {options.output_dir}/report.html; one line per admission: {run.readmission_predictions_file}")
+    made = results_directory(options)
+    print(f"report: {made.report_file}; one line per admission: {made.readmission_predictions_file}")
     print(f"next: python run_scripts/score_notes.py --run_dir={options.output_dir} --text_file=note.txt")
 
 

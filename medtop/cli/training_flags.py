@@ -7,6 +7,7 @@ from medtop.files.errors import DataError
 from medtop.files.options import option
 from medtop.runs.plan import plan_run
 from medtop.training.options import TrainingOptions
+from medtop.training.run_directory import results_directory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,5 +85,5 @@ def run_trainer(script, say, command, flag_values=None):
     results = execute_plan(plan, driver, command)
     if results is not None:
         say(results.table)
-        say(f"report: {options.output_dir}/report.html")
+        say(f"report: {results_directory(options).report_file}")
     say(f"next: {hints.after_run(plan, script, results is not None)}")

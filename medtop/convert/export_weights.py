@@ -12,6 +12,7 @@ import numpy as np
 import medtop
 from medtop.cohort.vocabulary import Vocabulary
 from medtop.convert import huggingface, names, parity, tokenizer, weight_files
+from medtop.convert.notes_files import has_risk, risk_formula, write_notes_files
 from medtop.convert.reduction import cost_on_data, cost_on_samples, misfits, reduce
 from medtop.convert.run_folders import SOURCE_TOKENIZER
 from medtop.convert.weights_card import write_weights_card
@@ -332,6 +333,8 @@ def _notes(plan, config, table):
         notes.append(f"{len(hidden)} of {len(plan.vocabulary)} tokens hold white space: they can be given by id only")
     if not any(task.level == "patient" for task in plan.heads):
         return notes
+    if has_risk(plan.run, _calibration(plan), plan.heads):
+        return [*notes, *risk_formula(plan.run, plan.layout == "huggingface")]
     if _calibration(plan):
         how = "probability = sigmoid(slope (z - log class_weight) + intercept), the numbers are in `calibration.json`"
         return [*notes, f"logits are not calibrated; {how}"]
@@ -388,6 +391,8 @@ def _write(folder, plan, config, theirs, order):
         tokenizer.write_tokenizer(folder, vocabulary, min(length, config.max_position_embeddings))
     if calibration := _calibration(plan):
         write_json(folder / "calibration.json", calibration)
+    if has_risk(plan.run, calibration, plan.heads):
+        write_notes_files(folder, plan.run, plan.layout == "huggingface")
 
 
 def _compare(folder, done, model, x, order, table, arrays):

@@ -2,13 +2,14 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 from medtop.convert.names import token_type
 from medtop.files import bounded
 from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
 from medtop.model.config import BertConfig
-from medtop.model.tasks import MASKED_LM, Task
+from medtop.model.tasks import MASKED_LM, NEXT_SENTENCE, SENTENCE_ORDER, Task
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new"}
 """Ours -> theirs. HuggingFace's `gelu` is the erf form, `gelu_new` google-research/bert's tanh form."""
@@ -32,9 +33,13 @@ CLASSES = {
 """Head -> what follows `Bert` or `MegatronBert` in the class that loads it; a patient-level task is
 `ForSequenceClassification`."""
 SEQUENCE_CLASSIFICATION = "ForSequenceClassification"
-TWO_WAY_TASKS = {"long_stay": "long_stay", "sentence_order": "swapped"}
-"""Task -> its label, of those that are trained where BERT has its next-sentence head: Med-BERT's long stay, and whether
-two runs of sentences are swapped (GatorTron; the second of the two classes, as there)."""
+TWO_WAY_TASKS = {
+    "long_stay": ("long_stay", "two_way"),
+    SENTENCE_ORDER: ("swapped", "two_way"),
+    NEXT_SENTENCE: ("is_next", "next_sentence"),
+}
+"""Task -> (its label, kind of head), of those that stand where BERT has its next-sentence head: Med-BERT's long stay;
+whether two runs of sentences are swapped (GatorTron; the second of its two classes); BERT's own (the first)."""
 
 BLOCK = "medtop"
 """Key of config.json under which a folder of ours says what HuggingFace's fields cannot."""
@@ -79,8 +84,12 @@ def head_tasks(head, tasks):
     """
     masked = {task: "masked" for task in tasks if task.level == "masked"}
     patient = {task.name: task for task in tasks if task.level == "patient"}
-    two_way = [patient[name] for name in TWO_WAY_TASKS if name in patient and patient[name].num_outputs == 1]
-    two_way = {two_way[0]: "two_way"} if two_way else {}
+    fitting = {
+        patient[name]: kind
+        for name, (_, kind) in TWO_WAY_TASKS.items()
+        if name in patient and patient[name].num_outputs == 1
+    }
+    two_way = dict(list(fitting.items())[:1])
     if head == "encoder":
         return {}
     if head == MASKED_LM and masked:
@@ -89,6 +98,8 @@ def head_tasks(head, tasks):
         return {**masked, **two_way}
     if head == "all":
         return {**masked, **{task: "own" for task in patient.values()}}
+    if head == NEXT_SENTENCE and patient.get(head) in fitting:
+        return {patient[head]: fitting[patient[head]]}
     if head in patient:
         return {patient[head]: "classifier"}
     offered = [*(["pretraining"] if masked and two_way else []), *(task.name for task in masked), *patient, "encoder"]
@@ -152,6 +163,18 @@ def read_json(path, what):
     return values
 
 
+def config_file(folder):
+    """A folder's configuration: config.json, or bert_config.json as releases of 2019 have it (ClinicalBERT's).
+
+    Raises:
+        DataError: for a folder without either.
+    """
+    for name in ("config.json", "bert_config.json"):
+        if (Path(folder) / name).is_file():
+            return Path(folder) / name
+    raise DataError(f"{folder}: expected config.json or bert_config.json, found neither")
+
+
 def read_config(path, segment=None):
     """Their config.json as ours.
 
@@ -167,6 +190,8 @@ def read_config(path, segment=None):
         DataError: for an architecture that is not BERT's, or a value that our encoder cannot have.
     """
     values = read_json(path, "HuggingFace's configuration")
+    if "model_type" not in values and "hidden_size" in values:  # releases of 2019: BERT was the only one
+        values["model_type"] = MODEL_TYPES["post"]
     kind = values.get("model_type")
     norms = {name: norm for types in (MODEL_TYPES, OWN_TYPES) for norm, name in types.items()}
     if kind not in norms:

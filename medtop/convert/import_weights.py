@@ -12,7 +12,7 @@ from medtop.convert.run_folders import is_imported, write_run
 from medtop.files.errors import DataError
 from medtop.files.folders import check_target
 from medtop.files.temporary import temporary_folder
-from medtop.model.tasks import MASKED_LM, Task
+from medtop.model.tasks import MASKED_LM, Task, available_tasks
 
 POOLER = {"pooler/kernel", "pooler/bias"}
 CLASSIFICATION = "classification"
@@ -118,14 +118,15 @@ def plan_import(
         if not Path(input_dir).is_dir():
             raise DataError(f"{input_dir}: expected a folder with config.json and weights, found none")
         source = beside = Path(input_dir)
-        about = source / "config.json"
+        about = huggingface.config_file(source)
         config, values, block = huggingface.read_config(about, segment or None)
         layout = huggingface.MODEL_TYPES[config.norm]
         weight_files.find_weights(source)
     tokens = _tokens(vocab_file, beside)
     vocabulary, order = tokenizer.our_vocabulary(tokens, config.vocab_size, vocab_file or beside)
     if seq_relationship == "auto":
-        ours = [name for name, kind in (block.get("heads") or {}).items() if kind == "two_way"]
+        ours = [name for name in block.get("heads") or {} if name in huggingface.TWO_WAY_TASKS]
+        ours = [name for name in ours if block["heads"][name] == huggingface.TWO_WAY_TASKS[name][1]]
         seq_relationship = ours[0] if ours else "long_stay" if vocabulary.is_medbert else "drop"
     return ImportPlan(
         source,
@@ -260,7 +261,8 @@ def _heads(plan, theirs):
     two_way = {"cls.seq_relationship.weight", "cls/seq_relationship/output_weights"} & theirs.keys()
     if two_way and plan.seq_relationship != "drop":
         name = plan.seq_relationship
-        heads[stored.get(name) or Task(name, "patient", (huggingface.TWO_WAY_TASKS[name],))] = "two_way"
+        label, kind = huggingface.TWO_WAY_TASKS[name]
+        heads[stored.get(name) or available_tasks({name: (label,)})[name]] = kind
     for name in theirs:
         match = re.fullmatch(r"heads\.(.+)\.weight", name)
         if match and match[1] in stored:
@@ -276,6 +278,10 @@ def _heads(plan, theirs):
 def _classifier(plan, weight, mine):
     """The head of a sequence classifier, as {`Task`: kind}; {} where it is another's or has no meaning here."""
     values, count = plan.values, len(weight)
+    named_here = plan.task_name if plan.task_name != CLASSIFICATION else ""
+    if count == 1 and not mine and named_here and plan.layout != "tf1":
+        # One logit and a sigmoid, as ClinicalBERT's 2019 readmission head: a meaning that only the user can give it.
+        return {Task(named_here, "patient", (named_here,)): "classifier"}
     if plan.layout == "tf1":  # google's classifier does not name its labels
         return {mine: "classifier"} if mine and len(mine.labels) == count else {}
     if huggingface.architecture_head(values) not in ("", huggingface.SEQUENCE_CLASSIFICATION):
@@ -349,7 +355,8 @@ def _their_head(model):
     kinds = set(model.heads.values())
     if "masked" in kinds:
         return "masked_lm" if model.started else "pretraining"
-    return {"two_way": "next_sentence"}.get(next(iter(kinds), ""), "classifier" if kinds else "encoder")
+    two_way = {"two_way": "next_sentence", "next_sentence": "next_sentence"}
+    return two_way.get(next(iter(kinds), ""), "classifier" if kinds else "encoder")
 
 
 def _compare(plan, model, ours, x):
@@ -360,15 +367,24 @@ def _compare(plan, model, ours, x):
         return parity.compare("medtop.convert.torch_bert", ours, outputs, x["patient_slots"])
     head = _their_head(model)
     name = huggingface.class_name(model.config, head)
-    if plan.layout != "tf1":
+    if _transformers_reads(plan, model):
         theirs = parity.huggingface_outputs(
             plan.source, name, model.heads, model.config, x, plan.order if plan.reordered else None, strict=False
         )  # not strict: old names, and heads that were left out
         return parity.compare(f"transformers {name}", ours, theirs, x["patient_slots"])
     with temporary_folder() as folder:  # the same weights by HuggingFace's names
-        table = names.build_table("bert", model.config, model.heads, pooler=True)
+        layout = "bert" if plan.layout == "tf1" else plan.layout
+        table = names.build_table(layout, model.config, model.heads, pooler=True)
         arrays = names.to_theirs(table, model.arrays)
         huggingface.write_config(Path(folder) / "config.json", model.config, head, model.heads, {})
         weight_files.write_weights(Path(folder), arrays, "bin")
         theirs = parity.huggingface_outputs(folder, name, model.heads, model.config, x, strict=False)
-        return parity.compare(f"transformers {name} (gelu_new)", ours, theirs, x["patient_slots"])
+        form = " (gelu_new)" if plan.layout == "tf1" else " (the weights by today's names)"
+        return parity.compare(f"transformers {name}{form}", ours, theirs, x["patient_slots"])
+
+
+def _transformers_reads(plan, model):
+    """Whether transformers reads the source as it is: no checkpoint, no bert_config.json, and no head of one logit that
+    the configuration does not tell."""
+    lone = any(kind == "classifier" for kind in model.heads.values()) and "id2label" not in plan.values
+    return plan.layout != "tf1" and plan.about.name == "config.json" and not lone

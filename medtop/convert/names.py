@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 
-from medtop.convert.rules import DIRECT, SPLIT, SPLIT_TRANSPOSED, TRANSPOSED, TWO_WAY
+from medtop.convert.rules import DIRECT, SPLIT, SPLIT_TRANSPOSED, TRANSPOSED, TWO_WAY, TWO_WAY_FIRST
 from medtop.files.errors import DataError
 from medtop.model.config import EMBEDDINGS
 
@@ -102,6 +102,10 @@ HUGGINGFACE_HEADS = {
         "{task}_logits/kernel": (TWO_WAY, "cls.seq_relationship.weight"),
         "{task}_logits/bias": (TWO_WAY, "cls.seq_relationship.bias"),
     },
+    "next_sentence": {
+        "{task}_logits/kernel": (TWO_WAY_FIRST, "cls.seq_relationship.weight"),
+        "{task}_logits/bias": (TWO_WAY_FIRST, "cls.seq_relationship.bias"),
+    },
     "classifier": {
         "{task}_logits/kernel": (TRANSPOSED, "classifier.weight"),
         "{task}_logits/bias": (DIRECT, "classifier.bias"),
@@ -128,6 +132,10 @@ TF1_HEADS = {
         "{task}_logits/kernel": (TWO_WAY, "cls/seq_relationship/output_weights"),
         "{task}_logits/bias": (TWO_WAY, "cls/seq_relationship/output_bias"),
     },
+    "next_sentence": {
+        "{task}_logits/kernel": (TWO_WAY_FIRST, "cls/seq_relationship/output_weights"),
+        "{task}_logits/bias": (TWO_WAY_FIRST, "cls/seq_relationship/output_bias"),
+    },
     "classifier": {
         "{task}_logits/kernel": (TRANSPOSED, "output_weights"),
         "{task}_logits/bias": (DIRECT, "output_bias"),
@@ -150,8 +158,8 @@ HUGGINGFACE_IGNORED = {
 }
 
 TF1_IGNORED = {
-    r".*/(adam_[mv]|lamb_[mv]|Adam|Adam_1)": "a slot of the optimizer",
-    r"global_step|beta[12]_power|learning_rate": "the state of the optimizer",
+    r".*/(adam_[mv]|lamb_[mv]|(BERT)?Adam(WeightDecay(Optimizer)?)?(_\d+)?)": "a slot of the optimizer",
+    r"(.*/)?(global_step|beta[12]_power|learning_rate|(current_)?loss_scale|good_steps)": "the state of the optimizer",
     r"(cls/squad/)?output_(weights|bias)|cls/seq_relationship/.*": "a head that is not taken",
     r"cls/predictions/.*": "the head of masked codes, not taken",
 }

@@ -194,9 +194,12 @@ def huggingface_outputs(folder, name, heads, config, x, their_ids=None, strict=T
             logits = np.take_along_axis(every.numpy(), x["mask_positions"][..., None], axis=1)
             logits = logits if their_ids is None else logits[..., np.asarray(their_ids)]
         else:
-            logits = getattr(output, "seq_relationship_logits", None) if kind == "two_way" else None
+            logits = getattr(output, "seq_relationship_logits", None) if kind in ("two_way", "next_sentence") else None
             logits = (output.logits if logits is None else logits).numpy()
-            logits = logits[:, 1:] - logits[:, :1] if kind.startswith("two_way") else logits
+            if kind.startswith("two_way"):
+                logits = logits[:, 1:] - logits[:, :1]
+            elif kind == "next_sentence":  # class 0: it follows
+                logits = logits[:, :1] - logits[:, 1:]
         outputs[f"{task.name} logits"] = logits
     return outputs
 

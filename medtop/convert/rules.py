@@ -95,4 +95,30 @@ class TwoWay:
         return np.ascontiguousarray((arrays[0][1:] - arrays[0][:1]).T)
 
 
+@dataclasses.dataclass(frozen=True)
+class TwoWayFirst:
+    """A sigmoid's one logit as the first of a softmax over two: BERT's next-sentence head, whose class 0 is "follows".
+
+    `[H, 1] -> [2, H]`, `[1] -> [2]`: rows (w, 0); back w0 - w1.
+
+    >>> TwoWayFirst().there(np.float32([[3], [4]]))[0].tolist()
+    [[3.0, 4.0], [0.0, 0.0]]
+    >>> TwoWayFirst().back([np.float32([[1, 1], [3, 4]])]).tolist()
+    [[-2.0], [-3.0]]
+    """
+
+    def there(self, array):
+        """Our array -> list of theirs."""
+        return [np.ascontiguousarray(TWO_WAY.there(array)[0][::-1])]
+
+    def shapes(self, shape):
+        """Our shape -> list of theirs."""
+        return TWO_WAY.shapes(shape)
+
+    def back(self, arrays):
+        """List of theirs -> our array."""
+        return TWO_WAY.back([arrays[0][::-1]])
+
+
 DIRECT, TRANSPOSED, SPLIT, SPLIT_TRANSPOSED, TWO_WAY = Direct(), Transposed(), Split(), Split(True), TwoWay()
+TWO_WAY_FIRST = TwoWayFirst()

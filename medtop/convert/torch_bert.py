@@ -286,7 +286,7 @@ class TorchBert(nn.Module):
     Args:
         config: dict, as `medtop.model.config.BertConfig.to_dict` gives it.
         heads: dict task -> (kind, K) with kind "masked", "two_way" (long_stay as HuggingFace's two-way head),
-            "classifier" (one task) or "own" (any number of tasks).
+            "next_sentence" (that head as BERT's), "classifier" (one task) or "own" (any number of tasks).
         pooler: False for a folder without one.
         wide: dict name -> shape, of the wide part's arrays; None without.
 
@@ -308,13 +308,13 @@ class TorchBert(nn.Module):
         self.bert = Encoder(config, pooler)
         self.dropout = nn.Dropout(config["hidden_dropout_prob"])
         outputs = {
-            task: (kind, nn.Linear(config["hidden_size"], 2 if kind == "two_way" else labels))
+            task: (kind, nn.Linear(config["hidden_size"], 2 if kind in ("two_way", "next_sentence") else labels))
             for task, (kind, labels) in heads.items()
             if kind != "masked"
         }
         self.cls = nn.ModuleDict({"predictions": MaskedHead(config)} if self.masked else {})
         for kind, layer in outputs.values():
-            if kind == "two_way":
+            if kind in ("two_way", "next_sentence"):
                 self.cls["seq_relationship"] = layer
             elif kind == "classifier":
                 self.classifier = layer
@@ -376,9 +376,11 @@ class TorchBert(nn.Module):
                 if places is not None:
                     asked = hidden.gather(1, places.long()[:, :, None].expand(-1, -1, hidden.shape[-1]))
                 outputs[task] = self.cls["predictions"](asked, self.bert.embeddings.word_embeddings.weight)
-            elif kind == "two_way":
+            elif kind in ("two_way", "next_sentence"):
                 two = self.cls["seq_relationship"](self.dropout(pooled))
                 outputs[task] = two[..., 1:] - two[..., :1]  # softmax(a, b)[1] = sigmoid(b - a)
+                if kind == "next_sentence":  # class 0: it follows
+                    outputs[task] = -outputs[task]
             else:
                 layer = self.classifier if kind == "classifier" else self.heads[task]
                 outputs[task] = layer(self.dropout(pooled))

@@ -136,7 +136,26 @@ def _files(place, flag):
     return paths
 
 
-def read_batches(source, dropped, encoding="utf-8"):
+def check_table(path, columns=None):
+    """Where a table (CSV or Parquet) keeps what is read: dict of the keys of `COLUMNS` -> list of places.
+
+    Args:
+        path: `Path`; its header is read only.
+        columns: dict of keys of `COLUMNS` -> header, where it has names of its own.
+
+    Raises:
+        DataError: for a missing column, or a file that is no Parquet.
+    """
+    if not path.name.lower().endswith(".parquet"):
+        return _places(path, table_header(path)[1], columns)
+    try:
+        return _places(path, pq.ParquetFile(path).schema_arrow.names, columns)
+    except pa.ArrowInvalid as error:
+        line = " ".join(str(error).split())
+        raise DataError(f"{path}: expected a Parquet file, received another content ({line:.100})") from error
+
+
+def read_batches(source, dropped, encoding="utf-8", columns=None):
     """Yields lists of `Document`s of a source, in order.
 
     Args:
@@ -144,13 +163,14 @@ def read_batches(source, dropped, encoding="utf-8"):
         dropped: Counter that gets the number of what is left out, by reason (`REASONS`), and `time_unreadable`, which
             leaves nothing out.
         encoding: of CSV files; everything else is UTF-8.
+        columns: as for `check_table`.
 
     Raises:
         DataError: for a damaged file, or a table without a column of texts.
     """
     batch, characters = [], 0
     for path in source.files:
-        for document in _read(path, source.name, dropped, encoding):
+        for document in _read(path, source.name, dropped, encoding, columns):
             if (reason := _unusable(document)) is not None:
                 dropped[reason] += 1
                 continue
@@ -180,19 +200,23 @@ def _unusable(document):
     return None if text and not text.isspace() else "no_text"
 
 
-def _read(path, name, dropped, encoding):
+def _read(path, name, dropped, encoding, columns):
     lower = path.name.lower()
     if lower.endswith(".parquet"):
-        return _read_parquet(path, name, dropped)
+        return _read_parquet(path, name, dropped, columns)
     if lower.endswith(_TABLES):
-        return _read_table(path, name, dropped, encoding)
+        return _read_table(path, name, dropped, encoding, columns)
     return _read_lines(path, name, dropped) if lower.endswith(_LINES) else _read_text(path, name, dropped)
 
 
-def _places(path, headers):
-    """dict of what is read -> list of places in `headers`."""
+def _places(path, headers, columns=None):
+    """dict of what is read -> list of places in `headers`; `columns` as for `check_table`."""
     known = {header.strip().strip('"').lower(): place for place, header in enumerate(headers)}
-    places = {what: [known[name] for name in names if name in known] for what, names in COLUMNS.items()}
+    for what, header in (columns or {}).items():
+        if header.lower() not in known:
+            raise DataError(f"{path}: expected a column {header} ({what}), received {', '.join(headers)[:200]}")
+    named = COLUMNS | {what: (header.lower(),) for what, header in (columns or {}).items()}
+    places = {what: [known[name] for name in names if name in known] for what, names in named.items()}
     if not places["text"]:
         raise DataError(
             f"{path}: expected a column of texts ({', '.join(COLUMNS['text'])}), received {shown_headers(headers)}"
@@ -243,8 +267,8 @@ def _first(values):
     return ""
 
 
-def _read_table(path, name, dropped, encoding):
-    places, number, split = _places(path, table_header(path)[1]), 0, split_of(path)
+def _read_table(path, name, dropped, encoding, chosen):
+    places, number, split = check_table(path, chosen), 0, split_of(path)
     for block in iterate_blocks(path):
         for _, reason in block.rejects:
             dropped[reason] += 1
@@ -265,11 +289,11 @@ def _read_table(path, name, dropped, encoding):
                 yield document
 
 
-def _read_parquet(path, name, dropped):
+def _read_parquet(path, name, dropped, chosen):
     try:
         file = pq.ParquetFile(path)
         headers = file.schema_arrow.names
-        places, number, split = _places(path, headers), 0, split_of(path)
+        places, number, split = _places(path, headers, chosen), 0, split_of(path)
         wanted = sorted({place for columns in places.values() for place in columns})
         for batch in file.iter_batches(64, columns=[headers[place] for place in wanted]):
             texts = {place: _strings(batch.column(headers[place])) for place in wanted}

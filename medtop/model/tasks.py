@@ -63,6 +63,11 @@ class Task:
         return self.level in ("masked", "token")
 
     @property
+    def is_outcome(self):
+        """Whether it says what becomes of patients; a class of its own may say that it only teaches the encoder."""
+        return self.level == "patient"
+
+    @property
     def head(self):
         """Key of `medtop.model.heads.HEADS`; a class of its own may say another than its level's."""
         return self.level
@@ -114,7 +119,19 @@ class Task:
             raise DataError(f"task {values['name'][:80]}: expected its own entries, received others") from error
 
 
-TASKS = {}
+class SentencePairTask(Task):
+    """How two runs of sentences belong together: whether the second follows (Devlin et al. 2018), or they are swapped
+    (Lan et al. 2019): a label of a row, not of a patient."""
+
+    @property
+    def is_outcome(self):
+        """Never: it only teaches the encoder."""
+        return False
+
+
+NEXT_SENTENCE, SENTENCE_ORDER = "next_sentence", "sentence_order"
+
+TASKS = {NEXT_SENTENCE: SentencePairTask, SENTENCE_ORDER: SentencePairTask}
 """Name of a task -> its class, where that is not `Task`: a loss, metrics or a head of its own. An entry from outside
 the package counts as one from within."""
 

@@ -84,7 +84,9 @@ def build(connection, settings, options, layout, admissions, notes, unusable, ch
         "tasks": {"readmission": ["readmission"]},
         "splits": _splits(connection, chosen, written),
         "labels": _labels(connection),
-        "statements": _statements(options, layout, chosen, all("kind" in header for header in notes.headers)),
+        "label_statements": (about_labels := _label_statements(options, layout, chosen)),
+        "statements": about_labels
+        + _text_statements(options, chosen, all("kind" in header for header in notes.headers)),
     }
 
 
@@ -141,8 +143,8 @@ def _labels(connection):
     return entries
 
 
-def _statements(options, layout, chosen, told):
-    """Sentences that a reader of the results needs; `told`: whether a column tells addenda from summaries."""
+def _label_statements(options, layout, chosen):
+    """Sentences on the labels that a reader of the results needs."""
     kinds = ", ".join(layout.not_readmissions)
     lines = []
     if options.legacy:
@@ -168,6 +170,12 @@ def _statements(options, layout, chosen, told):
         )
     if not layout.patients:
         lines.append("No table PATIENTS: deaths after the discharge are not known.")
+    return lines
+
+
+def _text_statements(options, chosen, told):
+    """Sentences on the texts; `told`: whether a column tells addenda from summaries."""
+    lines = []
     if late := chosen.counts.get("notes_after_day_of_discharge"):
         lines.append(
             f"{late:,} of the notes read were charted after the day of discharge; --max_summary_days=0 leaves "

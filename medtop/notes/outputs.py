@@ -12,7 +12,7 @@ from medtop.files.sql import numbers
 from medtop.files.staging import made_path
 from medtop.notes.rows import to_arrow
 from medtop.sources.dates import as_written_sql
-from medtop.text.cleaning import clean
+from medtop.text.cleaning import clean, has_word
 from medtop.text.copies import find_copies
 from medtop.text.word_windows import all_word_windows
 
@@ -63,7 +63,7 @@ def join_notes(examples, times, texts, options):
     Returns:
         (example places int32 [E], list of E texts, list of E lists of starts in characters, list of E lists of times,
         Counter of the notes dropped as copies, "exact" and "near");
-        notes that are empty after cleaning are left out, and examples without any, or at the discharge without a
+        notes without a word after cleaning are left out, and examples without any, or at the discharge without a
         summary.
     """
     firsts = np.flatnonzero(np.diff(examples, prepend=examples[0] - 1)).tolist() if len(examples) else []
@@ -75,11 +75,12 @@ def join_notes(examples, times, texts, options):
     texts = clean(texts, options.cleaning, options.lower_case)
     times = times.tolist()
     places, joined, starts, known, copied = [], [], [], [], collections.Counter()
+    worded = (lambda text: text and not text.isspace()) if options.legacy else has_word
     needs_first = options.mode == "discharge"  # the summary; an addendum alone is none
     for first, end in zip(firsts, ends, strict=True):
-        if needs_first and (not texts[first] or texts[first].isspace()):
+        if needs_first and not worded(texts[first]):
             continue
-        notes = [note for note in range(first, end) if texts[note] and not texts[note].isspace()]
+        notes = [note for note in range(first, end) if worded(texts[note])]
         if options.drop_copied != "none":
             kinds = find_copies([texts[note] for note in notes], options.drop_copied == "near")
             copied.update(kind for kind in kinds if kind)

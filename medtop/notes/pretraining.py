@@ -7,22 +7,26 @@ run with an unknown label. Masks are drawn while training. Every piece of every 
 own (beside the copies that serve as wrong continuations); nothing is truncated.
 """
 
+import collections
 import dataclasses
 
 import numpy as np
 
 from medtop.cohort.splits import SPLITS, read_split_file
+from medtop.data.record_maker import Examples
 from medtop.files.atomic import sha256
 from medtop.files.errors import DataError
 from medtop.files.options import REQUIRED, Rule, at_least, option
+from medtop.model.tasks import NEXT_SENTENCE, SENTENCE_ORDER
 from medtop.notes.create_features import DEFAULT_LENGTH, TextMaker, TextSettings
 from medtop.notes.pairs import make_ordered_pairs, make_pairs, sentence_pieces
 from medtop.notes.records import NoteRecords, examples_of, records_of
 from medtop.notes.texts import check_texts, read_texts, split_of
+from medtop.text.cleaning import CLEANINGS
 from medtop.text.sentences import SHORT, UNITS
 from medtop.text.windows import make_windows
 
-TASKS = {"next": ("next_sentence", "is_next"), "order": ("sentence_order", "swapped"), "none": None}
+TASKS = {"next": (NEXT_SENTENCE, "is_next"), "order": (SENTENCE_ORDER, "swapped"), "none": None}
 """`--pairs` -> task and its label."""
 
 
@@ -31,13 +35,24 @@ class PretrainingSettings(TextSettings):
     """What the script is asked for."""
 
     input_file: str = option(
-        REQUIRED, "Texts (.parquet, or .csv with TEXT, ID, Label): a file, a glob, a comma list.", compared=False
+        REQUIRED,
+        "Texts (.parquet, or .csv with TEXT, ID, Label), or tables of single notes such as NOTEEVENTS.csv.gz: a file, "
+        "a glob, a comma list.",
+        compared=False,
+    )
+    cleaning: str = option(
+        "careful",
+        "Of tables of single notes, as in preprocess_notes.py; none: as they are. (Texts are cleaned already.)",
+        choices=(*CLEANINGS, "none"),
     )
     max_seq_length: int = option(DEFAULT_LENGTH, "Longest record, special tokens included.", rule=at_least(8))
     random_seed: int = option(12345, "Seed of the pairs.", rule=at_least(0))
     splits: str = option(REQUIRED, "patient_id,split: the split file of the readmission task.")
     split: str = option(
-        "train", "Whose notes these are; a note of another split's patient stops the script.", choices=SPLITS[:2]
+        "train",
+        "Whose notes these are: in texts of admissions a note of another split's patient stops the script, of "
+        "tables of single notes those of this split are taken.",
+        choices=SPLITS[:2],
     )
     unlisted_patients: str = option("refuse", "Patients who are not in the split file.", choices=("refuse", "use"))
     pairs: str = option(
@@ -65,6 +80,11 @@ class PretrainingSettings(TextSettings):
 class PretrainingMaker(TextMaker):
     """Pairs of runs of sentences, or windows of one text, of the patients of one split.
 
+    Args:
+        settings: `PretrainingSettings`.
+        tables: what reads tables of single notes (`medtop.corpus.table_texts.NoteTables`, handed in from the room
+            above); None: such tables are refused.
+
     Counted beside the usual: `pieces`. `examples_in` are texts, of which those without a word are left out as
     `no_words`.
 
@@ -72,9 +92,13 @@ class PretrainingMaker(TextMaker):
         splits: dict patient -> split, after `open`.
     """
 
-    reasons = ("no_words",)
     counts = ("pieces",)
     splits = None
+
+    def __init__(self, settings, tables=None):
+        super().__init__(settings)
+        self.tables = tables
+        self.reasons = ("no_words", "of_another_split", "not_in_splits_file", *(tables.reasons if tables else ()))
 
     def check(self):
         """See `RecordMaker.check`."""
@@ -90,6 +114,9 @@ class PretrainingMaker(TextMaker):
         """
         settings = self.settings
         for path in inputs:
+            if self._is_table(path):
+                self.tables.check(path)
+                continue
             check_texts(path)
             if split_of(path) not in (None, settings.split):
                 raise DataError(f"{path}: expected notes of the {settings.split} split, received {split_of(path)}")
@@ -100,8 +127,30 @@ class PretrainingMaker(TextMaker):
             tasks={task[0]: [task[1]]} if (task := TASKS[settings.pairs]) else {},
             flags={"splits": sha256(settings.splits)},
         )
-        check_patients(inputs, self.splits, settings)
+        check_patients([path for path in inputs if not self._is_table(path)], self.splits, settings)
         return about
+
+    def _is_table(self, path):
+        return self.tables is not None and self.tables.reads(path)
+
+    def _of_table(self, path):
+        """Yields (`TextBatch` of the split's notes, Counter of what was left out until then) of a table."""
+        dropped, wanted, taken = collections.Counter(), self.settings.split, 0
+        for batch in self.tables.batches(path, dropped):
+            splits = [self.splits.get(patient) for patient in batch.patient_ids]
+            if self.settings.unlisted_patients == "use":
+                splits = [split or wanted for split in splits]
+            kept = [place for place, split in enumerate(splits) if split == wanted]
+            dropped["not_in_splits_file"] += splits.count(None)
+            dropped["of_another_split"] += len(splits) - splits.count(None) - len(kept)
+            taken += len(kept)
+            if kept:
+                yield batch.take(kept), dropped.copy()
+                dropped.clear()
+        if not taken:
+            commonest = f": most were {max(dropped, key=dropped.get)}" if dropped else ""
+            raise DataError(f"{path}: expected notes of patients of the {wanted} split, received none{commonest}")
+        yield None, dropped
 
     def examples(self, inputs, about):
         """See `RecordMaker.examples`.
@@ -111,17 +160,27 @@ class PretrainingMaker(TextMaker):
         """
         make = _Windows(self) if self.settings.pairs == "none" else _Pairs(self)
         for path in inputs:
-            for batch in read_texts(path):
-                for row, patient in enumerate(batch.patient_ids, batch.first):  # the file may have changed since
-                    check_patient(path, row, patient, self.splits, self.settings)
+            for batch, dropped in self._of_table(path) if self._is_table(path) else self._of_texts(path):
+                if batch is None:
+                    none = {task: np.zeros((0, 1), np.float32) for task in about["tasks"]}
+                    counted = {"examples_in": dropped.total(), "dropped": dropped}
+                    yield Examples([], np.zeros(0, np.int64), [], none, none, **counted)
+                    continue
                 records, pieces = make(batch)
                 yield examples_of(
                     records,
                     about["tasks"],
-                    examples_in=len(batch.texts),
-                    dropped={"no_words": int((pieces == 0).sum())},
+                    examples_in=len(batch.texts) + dropped.total(),
+                    dropped={**dropped, "no_words": int((pieces == 0).sum())},
                     counts={"pieces": int(pieces.sum())},
                 )
+
+    def _of_texts(self, path):
+        """Yields (`TextBatch`, nothing left out) of texts of admissions."""
+        for batch in read_texts(path):
+            for row, patient in enumerate(batch.patient_ids, batch.first):  # the file may have changed since
+                check_patient(path, row, patient, self.splits, self.settings)
+            yield batch, collections.Counter()
 
 
 def check_patients(inputs, splits, settings):

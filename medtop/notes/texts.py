@@ -45,6 +45,11 @@ class TextBatch:
     labels: np.ndarray
     first: int = 0
 
+    def take(self, places):
+        """The texts at some places (list of int)."""
+        lists = ([values[place] for place in places] for values in (self.patient_ids, self.admission_ids, self.texts))
+        return TextBatch(*lists, self.prediction_times[places], self.labels[places], self.first)
+
 
 def split_of(path):
     """The split that a file's name says: `x.notes.train.parquet`, `train.csv`, `val.csv`; None where it says none."""

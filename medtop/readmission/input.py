@@ -12,6 +12,7 @@ from medtop.files.errors import DataError
 from medtop.files.shown import shown_headers
 from medtop.notes.quoted_csv import iterate_rows, table_header
 from medtop.notes.texts import ROWS, plain_number, read_texts
+from medtop.text.cleaning import has_word
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ def stays_of_notes(notes, clean, make):
     """
     groups, empty = {}, 0
     for note, text in zip(notes, clean([note.text for note in notes]), strict=True):
-        if text.strip():
+        if has_word(text):
             groups.setdefault((note.patient_id, note.admission_id), []).append((note.time or 0, text))
         else:
             empty += 1

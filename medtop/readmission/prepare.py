@@ -83,9 +83,10 @@ def resolve_start(folder, output_dir, import_folder):
     """
     if not folder or RunDirectory(folder).exists():
         return folder
-    if not (Path(folder) / "config.json").is_file():
+    if not any((Path(folder) / name).is_file() for name in ("config.json", "bert_config.json")):
         raise DataError(
-            f"--bert_model: expected a run directory or a HuggingFace folder with config.json, received {folder!r}"
+            f"--bert_model: expected a run directory or a HuggingFace folder with config.json (or bert_config.json), "
+            f"received {folder!r}"
         )
     target = Path(output_dir) / IMPORTED
     if RunDirectory(target).exists():
@@ -151,14 +152,14 @@ def prepare(options, texts, import_folder, overwrite=False):
         start = resolve_start(options.init_checkpoint, options.output_dir, import_folder)
     else:
         start = options.output_dir
-        files.pop("train", None)
+        files = _evaluated(files, options)
     config = options.bert_config_file or (str(RunDirectory(start).config_file) if start else "")
     options = dataclasses.replace(options, init_checkpoint=start if options.do_train else "", bert_config_file=config)
     if not files:
         _check_mode(options, texts.readmission_mode)
         return options
     plans = _record_plans(files, options, texts, start, overwrite)
-    Path(options.output_dir, RECORDS).mkdir(parents=True, exist_ok=True)
+    _records_folder(options).mkdir(parents=True, exist_ok=True)
     for split, a_plan in plans.items():
         info = create.write(a_plan)
         logger.info(
@@ -172,6 +173,31 @@ def prepare(options, texts, import_folder, overwrite=False):
         _warn_of_patients(plans)
     made = {FILE_OPTIONS[split]: str(a_plan.settings.output_file) for split, a_plan in plans.items()}
     return dataclasses.replace(options, **made)
+
+
+def _records_folder(options):
+    """Where the records of texts are made: those of a named evaluation apart from the run's."""
+    run = RunDirectory(options.output_dir)
+    return (run.evaluations / options.eval_name if options.eval_name else run.path) / RECORDS
+
+
+def _evaluated(files, options):
+    """The files to evaluate a finished run on: dict split -> path; of a named evaluation the test split alone."""
+    wanted = ("test",) if options.eval_name else ("valid", "test")
+    kept = {split: path for split, path in files.items() if split in wanted}
+    if files and options.eval_name and not kept:
+        raise DataError(f"--data_dir: expected texts of the test split, received {', '.join(files)} only")
+    return kept
+
+
+def _check_texts(plan, run):
+    """Refuses texts that were cleaned otherwise than those that the run was trained on."""
+    made, trained = _settings(plan.description["source_manifest"]), read_text_settings(run)
+    for name in ("cleaning", "lower_case"):
+        if made.get(name, trained[name]) != trained[name]:
+            raise DataError(
+                f"--data_dir: expected texts of --{name}={trained[name]} as the run's, received --{name}={made[name]}"
+            )
 
 
 def _check_run(options, mode, overwrite):
@@ -195,13 +221,14 @@ def _record_plans(files, options, texts, start, overwrite):
     if not options.bert_config_file:
         raise DataError("--bert_config_file: expected a model configuration (JSON) or --bert_model, received neither")
     most = BertConfig.from_file(options.bert_config_file).max_position_embeddings
-    length = options.max_seq_length or min(LONGEST, most)
+    trained = None if options.do_train else RunDirectory(options.output_dir).settings().get("max_seq_length")
+    length = options.max_seq_length or trained or min(LONGEST, most)
     if length > most:
         raise DataError(
             f"--max_seq_length: expected at most {most} (max_position_embeddings of "
             f"{options.bert_config_file}), received {length}"
         )
-    folder = Path(options.output_dir) / RECORDS
+    folder = _records_folder(options)
     plans = {}
     for split, path in files.items():
         settings = NoteSettings(
@@ -215,6 +242,8 @@ def _record_plans(files, options, texts, start, overwrite):
             overwrite=overwrite,
         )
         plans[split] = create.plan(WindowMaker(settings))
+        if options.eval_name:
+            _check_texts(plans[split], RunDirectory(options.output_dir))
         _compare_modes(texts.readmission_mode, "--data_dir", plans[split].description["source_manifest"])
     return plans
 

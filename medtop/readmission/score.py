@@ -16,7 +16,7 @@ from medtop.files.errors import DataError
 from medtop.model.multitask import build_model
 from medtop.notes.create_features import open_tokenizer
 from medtop.readmission.prepare import read_text_settings
-from medtop.text.cleaning import clean
+from medtop.text.cleaning import clean, has_word
 from medtop.text.windows import first_windows, make_windows
 from medtop.training.run_directory import RunDirectory
 from medtop.training.trainer import load_best
@@ -108,8 +108,9 @@ class NoteScorer:
     def score_windows(self, texts):
         """(`ScoredTexts`, `medtop.text.windows.Windows`) of some texts; as `score`."""
         pieces = self.tokenizer.tokenize(texts)
-        if len(texts) == 0 or not pieces.counts.all():
-            bad = f"text {int(np.argmin(pieces.counts)) + 1} of {len(texts)} without any" if len(texts) else "no text"
+        worded = np.array([has_word(text) for text in texts], bool) & (pieces.counts > 0)
+        if len(texts) == 0 or not worded.all():
+            bad = f"text {int(np.argmin(worded)) + 1} of {len(texts)} without any" if len(texts) else "no text"
             raise DataError(f"notes: expected texts with words, received {bad}")
         make = first_windows if self.settings["legacy"] else make_windows
         windows = make(
@@ -182,7 +183,7 @@ class NoteScorer:
         for stay in stays:
             ends = [*(start - 1 for start in stay.starts[1:]), len(stay.text)]
             for note, end in enumerate(ends):
-                if stay.text[:end].strip():
+                if has_word(stay.text[:end]):
                     prefixes.append(stay.text[:end])
                     about.append((stay, note))
         if not prefixes:

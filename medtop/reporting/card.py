@@ -65,11 +65,19 @@ class Card:
     tags: list = dataclasses.field(default_factory=list)
 
 
-def provenance(manifest):
-    """Sentences on where data came from, by their preprocessing manifest (dict)."""
+def provenance(manifest, outcomes=True):
+    """Sentences on where data came from, by their preprocessing manifest (dict).
+
+    Args:
+        manifest: the manifest.
+        outcomes: whether the model has any: what is said of labels and prediction times is left out of a pretrained
+            encoder's card.
+    """
     yield f"source: {(manifest.get('source') or {}).get('name')}"
-    yield f"prediction times: {(manifest.get('prediction_times') or {}).get('index')}"
-    yield from manifest.get("statements") or ()
+    about_labels = manifest.get("label_statements") or ()
+    if outcomes:
+        yield f"prediction times: {(manifest.get('prediction_times') or {}).get('index')}"
+    yield from (line for line in manifest.get("statements") or () if outcomes or line not in about_labels)
 
 
 def write_card(folder, card):
@@ -156,7 +164,7 @@ def _results(card):
         for entry in labels.values():
             if "roc_auc" not in entry and "accuracy" in entry:
                 parts = [f"{name} {_shown(entry[name])}" for name in MASKED]
-                masked += ["", text(f"{code(task)}: {', '.join(parts)} on {entry['n']} masked codes.")]
+                masked += ["", text(f"{code(task)}: {', '.join(parts)} on {entry['n']} masked positions.")]
     lines = table(["task", "label", *COLUMNS.values(), "known", "positives"], rows, sure) if rows else []
     marks = [line.removeprefix(MARK).strip() for line in mark_lines(card.metrics)]
     if marks:

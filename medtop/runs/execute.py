@@ -19,7 +19,7 @@ from medtop.runs.reporting_items import write_reporting_items
 from medtop.runs.results import evaluate_run
 from medtop.training.distribution import start
 from medtop.training.log import read_log
-from medtop.training.run_directory import RunDirectory
+from medtop.training.run_directory import EvaluationDirectory, RunDirectory
 from medtop.training.start_from import check_patients, check_source, initialise
 from medtop.training.trainer import Trainer, load_best
 from medtop.training.wide_files import stack_lines, write_coefficients
@@ -220,5 +220,13 @@ def _model_facts(plan, results):
 def _evaluate_only(plan, run, evaluation):
     """Evaluates the run in `output_dir` on the files that the plan names."""
     with run.locked():
+        if plan.options.eval_name:
+            if not run.calibration_file.is_file():
+                raise DataError(
+                    f"{run.path}: expected a run that has been evaluated (--do_eval with its own files fits the "
+                    "calibration that --eval_name keeps), found none"
+                )
+            run = EvaluationDirectory(run, plan.options.eval_name)
+            run.path.mkdir(parents=True, exist_ok=True)
         keras.utils.set_random_seed(plan.options.seed)
         return _evaluate(build_model(plan.config, plan.tasks), plan, run, "", evaluation, {})

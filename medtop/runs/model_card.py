@@ -49,4 +49,4 @@ def _data(plan):
         if info is not None:
             yield f"{split}: {info.counts['examples']} examples of {info.counts['patients']} patients"
     for manifest in (plan.train or plan.valid or plan.test).source_manifests[:1]:
-        yield from provenance(manifest)
+        yield from provenance(manifest, any(task.is_outcome for task in plan.tasks))

@@ -25,6 +25,7 @@ _LONG_NUMBER = 16
 
 _LIST_NUMBERS = re.compile(rb"[\n\r][ \t]*[0-9]{1,2}\.(?=[ \t\r\n\0]|\Z)")
 # What stands before is looked at last: patterns that begin with letters are found ten times as fast.
+_LETTER = re.compile(r"[^\W_]")
 _WORDS = [
     (rb"dr\.(?<!\wdr\.)", b"doctor"),
     (rb"m\.d\.(?<!\wm\.d\.)", b"md"),
@@ -57,6 +58,15 @@ def clean(texts, cleaning="careful", lower_case=True):
     for batch in batches(texts):
         cleaned += published(batch) if cleaning == "published" else careful(batch, lower_case)
     return cleaned
+
+
+def has_word(text):
+    """Whether a text has a letter or a digit; rules, punctuation and blanks say nothing about a patient.
+
+    >>> [has_word(text) for text in ("", " ___ . ", "-5")]
+    [False, False, True]
+    """
+    return _LETTER.search(text) is not None
 
 
 def batches(texts, characters=BATCH_CHARACTERS):

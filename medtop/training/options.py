@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import re
 from pathlib import Path
 
 from medtop.data.description import read_dataset
@@ -53,6 +54,10 @@ def _row_lengths(text):
     return text == "auto" or all(word.strip().isdigit() and int(word) >= 2 for word in text.split(","))
 
 
+def _is_name(text):
+    return not text or re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", text) is not None
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
     """The trainer's options as values (docs/contract.md, "Flags shared by the trainers").
@@ -70,6 +75,13 @@ class TrainingOptions:
     remap_vocab: bool = option(False, "With --init_checkpoint and another vocabulary: take embeddings by code.")
     do_train: bool = option(False, "Train.", compared=False)
     do_eval: bool = option(False, "Evaluate the best weights on validation and test.", compared=False)
+    eval_name: str = option(
+        "",
+        "With --do_eval alone: evaluate --test_file (--data_dir: its test split) into <output_dir>/evaluations/<name>, "
+        "with the run's calibration and aggregation; its earlier results stay.",
+        rule=Rule("letters, digits, dots, - and _, no dot first", _is_name),
+        compared=False,
+    )
     tasks: tuple | None = option(
         None, "Tasks to train, such as masked_lm,long_stay,complications; default: all in the data.", parse=_names
     )
@@ -248,6 +260,13 @@ def _check_files(options):
     if options.codes_predictions:
         where = options.codes_predictions
         _require(Path(where).is_file(), "codes_predictions", "an existing predictions.csv", where)
+    if options.eval_name and (options.do_train or not options.do_eval):
+        raise DataError("--eval_name names an evaluation of a finished run: give it with --do_eval, without --do_train")
+    if options.eval_name and (options.valid_file or not options.test_file):
+        raise DataError(
+            "--eval_name: expected --test_file alone (calibration and thresholds are the run's), received "
+            f"{'--valid_file too' if options.valid_file else 'none'}"
+        )
     if (options.patience or options.best_metric) and not options.valid_file:
         raise DataError("--early_stopping and --best_metric need --valid_file: records to measure on")
 

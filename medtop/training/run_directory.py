@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import os
+import shutil
 from pathlib import Path
 
 import medtop
@@ -59,6 +60,11 @@ class RunDirectory:
         self.card_text_file = self.path / "README.md"
         self.tripod_file = self.path / "tripod.md"
         self.table_one_file = self.path / "table_one.csv"
+
+    @property
+    def evaluations(self):
+        """Folder of named evaluations (`EvaluationDirectory`)."""
+        return self.path / "evaluations"
 
     @contextlib.contextmanager
     def locked(self):
@@ -170,6 +176,7 @@ class RunDirectory:
             *self.path.glob("events.out.tfevents.*"),
         ]:
             file.unlink(missing_ok=True)
+        shutil.rmtree(self.evaluations, ignore_errors=True)
 
     def read(self):
         """(`BertConfig`, `Vocabulary`, list of `Task`) of a run.
@@ -218,6 +225,51 @@ class RunDirectory:
             for row in csv.DictReader(file):
                 splits.setdefault(row["split"], []).append(row["patient_id"])
         return splits
+
+
+class EvaluationDirectory(RunDirectory):
+    """A named evaluation of a finished run: its results in a folder of their own, all else the run's.
+
+    The run's weights, calibration, aggregation and earlier results stay as they are.
+
+    Args:
+        run: `RunDirectory`.
+        name: of the evaluation.
+    """
+
+    RESULTS = (
+        "metrics_file",
+        "comparison_file",
+        "predictions_file",
+        "readmission_predictions_file",
+        "roc_plot",
+        "precision_recall_plot",
+        "calibration_plot",
+        "eval_results_file",
+        "report_file",
+        "coefficients_file",
+        "card_file",
+        "card_text_file",
+        "tripod_file",
+        "table_one_file",
+    )
+
+    def __init__(self, run, name):
+        super().__init__(run.evaluations / name)
+        self.name = name
+        for attribute, path in vars(run).items():
+            if attribute != "path" and attribute not in self.RESULTS:
+                setattr(self, attribute, path)
+
+    def clear(self):
+        """Refused: the files that describe the run are not this evaluation's."""
+        raise TypeError("an evaluation's folder is not cleared: its files are in part the run's")
+
+
+def results_directory(options):
+    """Where a run with these `TrainingOptions` writes its results: its own directory, or a named evaluation's."""
+    run = RunDirectory(options.output_dir)
+    return EvaluationDirectory(run, options.eval_name) if options.eval_name else run
 
 
 def _csv(text):

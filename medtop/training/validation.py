@@ -29,8 +29,18 @@ def better(name, value, best):
 
 
 def best_metric_name(options, tasks):
-    """The validation measure that chooses the best weights."""
-    return options.best_metric or ("roc_auc" if any(task.level == "patient" for task in tasks) else "loss")
+    """The validation measure that chooses the best weights.
+
+    Outcomes of patients decide where they are trained. Where there are none, masked codes or pieces do: what a
+    pretrained encoder is for is not told by whether sentences follow each other.
+    """
+    if options.best_metric:
+        return options.best_metric
+    patient = [task for task in tasks if task.level == "patient"]
+    masked = [task.name for task in tasks if task.level == "masked"]
+    if patient and masked and not any(task.is_outcome for task in patient):
+        return f"{masked[0]}.loss"
+    return "roc_auc" if patient else "loss"
 
 
 _SHOWN = ("roc_auc", "average_precision", "brier")

@@ -180,3 +180,8 @@ def test_flags_without_effect_are_refused(tmp_path, run_script, flags, message):
     folder = write_tables(tmp_path / "raw", ADDENDA)
     process = run_script(SCRIPT, folder, tmp_path / "out", *flags.split())
     assert process.returncode == 1 and message in process.stderr and process.stderr.count("\n") == 1
+
+
+def test_a_note_without_a_word_is_no_text(texts):
+    rows, manifest, _ = texts([summary(21, "2150-05-09", "-- ___ ... *"), *ADDENDA[:3]])
+    assert set(rows) == {11} and manifest["splits"]["train"]["empty_after_cleaning"] == 1

@@ -1,6 +1,7 @@
 """Pretraining input from notes: sentences, short ones joined, pairs that lose nothing, and no test patient's note."""
 
 import csv
+import json
 import time
 
 import numpy as np
@@ -178,6 +179,18 @@ def write_inputs(folder, texts=None, patients=None, splits=None, name="n.notes.t
     with open(folder / "splits.csv", "w", newline="") as file:
         csv.writer(file).writerows([("patient_id", "split"), *splits.items()])
     NOTE_VOCABULARY.write_text(folder / "vocab.txt")
+
+
+def write_manifest(folder):
+    """The manifest beside n.notes.train.parquet, with a sentence on labels and one on texts."""
+    statements = ["A readmission is an admission.", "Some notes were written late."]
+    manifest = {
+        "source": {"name": "mimic3"},
+        "prediction_times": {"index": "discharge"},
+        "label_statements": statements[:1],
+        "statements": statements,
+    }
+    (folder / "n.manifest.json").write_text(json.dumps(manifest))
 
 
 def plan(folder, **changes):
@@ -378,9 +391,7 @@ def test_a_split_file_is_read(tmp_path):
 
 @pytest.mark.slow
 def test_a_model_is_pretrained_by_script_and_readmission_starts_from_it(tmp_path, run_process):
-    """The path of issue 7's points 4 and 5, as a user types it."""
-    import json
-
+    """The path of issue 7's points 4 and 5, as a user types it; masked pieces choose the weights."""
     from notes_data import write_note_splits
 
     from medtop.runs import execute
@@ -400,9 +411,17 @@ def test_a_model_is_pretrained_by_script_and_readmission_starts_from_it(tmp_path
         cwd=tmp_path,
     )
     assert process.returncode == 0 and "masked_lm,next_sentence" in process.stdout, process.stderr
+    write_manifest(tmp_path)
+    splits = {f"p{place}": "train" for place in range(12)} | {f"v{place}": "valid" for place in range(4)}
+    valid = tmp_path / "n.notes.valid.parquet"
+    write_inputs(tmp_path, texts[:8], [f"v{place // 2}" for place in range(8)], splits, valid.name)
+    create.write(plan(tmp_path, input_file=str(valid), output_file=f"{tmp_path}/v", split="valid", max_seq_length=32))
     process = run_process(
         "run_scripts/run_EHRpretraining.py",
         "--do_train",
+        "--do_eval",
+        "--valid_file=v",
+        "--num_bootstrap=20",
         "--tasks=masked_lm,next_sentence",
         "--bert_config_file=config.json",
         "--output_dir=run",
@@ -414,6 +433,12 @@ def test_a_model_is_pretrained_by_script_and_readmission_starts_from_it(tmp_path
     )
     assert process.returncode == 0, process.stderr
     run = RunDirectory(tmp_path / "run")
+    measured = [json.loads(line) for line in (run.path / "eval_log.jsonl").read_text().splitlines()]
+    best = min(measured, key=lambda row: row["valid_masked_lm.loss"])
+    card = (run.path / "README.md").read_text()
+    assert "validation masked_lm.loss" in process.stderr and f"weights of step {best['step']}" in card
+    assert "masked positions" in card and "perplexity" in card
+    assert "readmission" not in card and "prediction times" not in card and "written late" in card
     config, vocabulary, tasks = run.read()
     assert vocabulary == NOTE_VOCABULARY and [task.name for task in tasks] == ["masked_lm", "next_sentence"]
     assert run.settings()["data"]["train"]["tokenizer"] == {"kind": "wordpiece", "lower_case": True}

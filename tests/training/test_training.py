@@ -32,6 +32,7 @@ from medtop.data.batches import BatchOptions  # noqa: E402
 from medtop.evaluation.predictions import Predictions  # noqa: E402
 from medtop.evaluation.scoring import task_losses  # noqa: E402
 from medtop.files.errors import DataError, Stopped  # noqa: E402
+from medtop.model.tasks import choose_tasks  # noqa: E402
 from medtop.training import distribution, profile  # noqa: E402
 from medtop.training import trainer as training  # noqa: E402
 from medtop.training.checkpoints import read_arrays, weights_of  # noqa: E402
@@ -434,6 +435,9 @@ def test_direction_of_each_measure(name, lower):
 def test_measure_that_chooses_by_default():
     assert best_metric_name(TrainingOptions(), all_tasks()) == "roc_auc"
     assert best_metric_name(TrainingOptions(), all_tasks(["masked_lm"])) == "loss"
+    pair = choose_tasks(["masked_lm", "next_sentence"], {"next_sentence": ["is_next"]})
+    assert best_metric_name(TrainingOptions(), pair) == "masked_lm.loss"
+    assert best_metric_name(TrainingOptions(), pair[1:]) == "roc_auc"
     assert best_metric_name(TrainingOptions(best_metric="long_stay.loss"), all_tasks()) == "long_stay.loss"
 
 
