@@ -98,7 +98,8 @@ class PretrainingMaker(TextMaker):
     def __init__(self, settings, tables=None):
         super().__init__(settings)
         self.tables = tables
-        self.reasons = ("no_words", "of_another_split", "not_in_splits_file", *(tables.reasons if tables else ()))
+        of_tables = ("of_another_split", "not_in_splits_file", *tables.reasons) if tables else ()
+        self.reasons = ("no_words", *of_tables)
 
     def check(self):
         """See `RecordMaker.check`."""

@@ -16,6 +16,7 @@ from medtop.files.options import at_least, option
 from medtop.model.config import BertConfig
 from medtop.notes.create_features import NoteSettings, WindowMaker
 from medtop.text.wordpiece import read_vocabulary
+from medtop.training.options import check_evaluation_name
 from medtop.training.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -144,6 +145,7 @@ def prepare(options, texts, import_folder, overwrite=False):
         raise DataError(f"--data_dir and --{named[0]} exclude each other: give texts or records")
     if not options.output_dir:
         raise DataError("--output_dir: expected a folder, received ''")
+    check_evaluation_name(options)
     _check_run(options, texts.readmission_mode, overwrite)
     files = find_texts(texts.data_dir) if texts.data_dir else {}
     if options.do_train:

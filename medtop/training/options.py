@@ -260,8 +260,7 @@ def _check_files(options):
     if options.codes_predictions:
         where = options.codes_predictions
         _require(Path(where).is_file(), "codes_predictions", "an existing predictions.csv", where)
-    if options.eval_name and (options.do_train or not options.do_eval):
-        raise DataError("--eval_name names an evaluation of a finished run: give it with --do_eval, without --do_train")
+    check_evaluation_name(options)
     if options.eval_name and (options.valid_file or not options.test_file):
         raise DataError(
             "--eval_name: expected --test_file alone (calibration and thresholds are the run's), received "
@@ -410,6 +409,12 @@ def make_plan(options, config=None, tasks=None):
             options.best_metric,
         )
     return TrainingPlan(options, config, tasks, first.vocabulary, train, valid, test)
+
+
+def check_evaluation_name(options):
+    """Refuses `eval_name` but for an evaluation of a finished run."""
+    if options.eval_name and (options.do_train or not options.do_eval):
+        raise DataError("--eval_name names an evaluation of a finished run: give it with --do_eval, without --do_train")
 
 
 def measure_names(tasks):

@@ -50,7 +50,9 @@ def test_the_folder_reproduces_the_runs_risks(exported, tmp_path):
     process = subprocess.run(command, capture_output=True, text=True, cwd=moved, env=environment, timeout=600)
     assert process.returncode == 0, process.stderr
     risks = json.loads(process.stdout.splitlines()[-1])
-    assert risks == pytest.approx([float(row["probability"]) for row in chosen], abs=1e-6)
+    (fit,) = json.loads((folder / "calibration.json").read_text())["readmission"]["labels"].values()
+    rounding = 1e-6 * max(1, fit["slope"] / 4)  # a steep calibration multiplies rounding
+    assert risks == pytest.approx([float(row["probability"]) for row in chosen], abs=rounding)
 
 
 def test_the_card_says_the_formula(exported):
