@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags  # noqa: E402
+from medtop.files.errors import DataError  # noqa: E402
 from medtop.files.options import REQUIRED, at_least, option  # noqa: E402
 from medtop.model.choices import BALANCERS  # noqa: E402
 from medtop.tabular.options import TabularOptions  # noqa: E402
@@ -30,7 +31,7 @@ class ScriptOptions:
 
     data_file: str = option(REQUIRED, "The table: CSV (also .gz) or Parquet.")
     schema_file: str = option(REQUIRED, "What its columns are (JSON); medtop/configs holds three.")
-    output_dir: str = option(REQUIRED, "Folder for the results.")
+    output_dir: str = option("", "Folder for the results; only --dry_run needs none.")
     loss_balancing: tuple = option(
         tuple(BALANCERS), f"Balancers to compare, among {', '.join(BALANCERS)}.", choices=BALANCERS
     )
@@ -66,6 +67,8 @@ def main(_):
     """Flags in, cross-validation, table out."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     script, options = flags.read(ScriptOptions), flags.read(TabularOptions)
+    if not (script.output_dir or script.dry_run):
+        raise DataError("--output_dir: expected a folder for the results, received none (--dry_run needs none)")
     schema = read_schema(script.schema_file).with_weights(script.task_weights)
     from medtop.tabular.table_data import load
 

@@ -35,10 +35,22 @@ def roc(curves):
     for name, targets, scores in curves:
         if targets.any() and not targets.all():
             false, true, _ = roc_curve(targets, scores)
-            series.append(Series(name, false, true))
+            _add(series, Series(name, false, true))
     series.append(Series("", [0, 1], [0, 1], style=5, faint=True))
     axes = dict(x_label="1 - specificity", y_label="sensitivity", x_range=(0, 1), y_range=(0, 1))
     return Panel("ROC", series, axes)
+
+
+def _add(series, curve):
+    """Appends a curve; one that is drawn already gets its name too.
+
+    Where each admission has one window, the mean and the maximum of windows are the model's own curve.
+    """
+    for drawn in series:
+        if len(drawn.x) == len(curve.x) and np.array_equal(drawn.x, curve.x) and np.array_equal(drawn.y, curve.y):
+            drawn.name = f"{drawn.name} = {curve.name}"
+            return
+    series.append(curve)
 
 
 def precision_recall(curves):
@@ -52,7 +64,7 @@ def precision_recall(curves):
         if targets.any():
             precision, recall, _ = precision_recall_curve(targets, scores)
             precision[-1] = precision[-2]  # scikit-learn closes the curve at precision 1, which nothing was measured at
-            series.append(Series(name, recall[::-1], precision[::-1], kind="step"))
+            _add(series, Series(name, recall[::-1], precision[::-1], kind="step"))
     share = float(np.mean(curves[0][1]))
     series.append(Series("", [0, 1], [share, share], style=5, faint=True))
     axes = dict(x_label="recall", y_label="precision", x_range=(0, 1), y_range=(0, 1))

@@ -14,6 +14,9 @@ from medtop.tabular.cross_validation import SINGLE_TASK
 from medtop.tabular.measures import measures_of
 from medtop.training.tensorboard import write_scalars
 
+WIDTH = 120
+"""Columns of a screen."""
+
 
 def write_results(folder, data, folds, predictions, histories, measured, plot=False):
     """Writes all files of a finished cross-validation.
@@ -93,7 +96,7 @@ def table(data, measured):
             entries = [measured[method][target.name] for method in methods]
             lines.append((target.name, name, str(entries[0]["n"]), *(_shown(entry[name]) for entry in entries)))
     lines.append(("all", "mean_skill", "", *(_shown(measured[method][""]["mean_skill"]) for method in methods)))
-    return _aligned(lines)
+    return _fitting(lines, 3)
 
 
 def differences(data, measured, against):
@@ -107,7 +110,7 @@ def differences(data, measured, against):
             values = [_shown(measured[method][target.name][name]["difference"], "+") for method in methods]
             lines.append((target.name, name, *values))
     values = [_shown(measured[method][""]["mean_skill"]["difference"], "+") for method in methods]
-    return _aligned([*lines, ("all", "mean_skill", *values)])
+    return _fitting([*lines, ("all", "mean_skill", *values)], 2)
 
 
 def _shown(entry, sign=""):
@@ -120,6 +123,26 @@ def _shown(entry, sign=""):
 
 def _number(number, sign):
     return f"{number:{sign}.3f}" if abs(number) < 1000 else f"{number:{sign}.4g}"
+
+
+def _fitting(lines, names):
+    """Lines as text of at most `WIDTH` columns: methods that do not fit follow in a table of their own below.
+
+    Args:
+        lines: list of tuples of str, the header first.
+        names: how many columns stand in each table.
+    """
+    widths = [max(len(line[place]) for line in lines) + 2 for place in range(len(lines[0]))]
+    own, parts, used = sum(widths[:names]), [[]], 0
+    for place in range(names, len(widths)):
+        if parts[-1] and own + used + widths[place] - 2 > WIDTH:
+            parts.append([])
+            used = 0
+        parts[-1].append(place)
+        used += widths[place]
+    return "\n\n".join(
+        _aligned([(*line[:names], *(line[place] for place in part)) for line in lines]) for part in parts
+    )
 
 
 def _aligned(lines):

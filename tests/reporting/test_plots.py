@@ -82,3 +82,17 @@ def test_a_plot_that_fails_leaves_the_earlier_one(tmp_path):
     with pytest.raises(ValueError):
         write_plot(path, [Panel("bad", [Series("", [0, 1], [0, 1, 2])], AXES)])
     assert path.read_bytes() == b"earlier" and [one.name for one in tmp_path.iterdir()] == ["plot.png"]
+
+
+def test_a_curve_that_is_drawn_already_gets_a_second_name():
+    """With one window an admission, the mean and the maximum of its windows are the model's own curve."""
+    rng = np.random.default_rng(1)
+    scores, targets = rng.random(50), rng.random(50) < 0.4
+    curves = [
+        ("model", targets, scores),
+        ("mean", targets, scores),
+        ("max", targets, 2 * scores),
+        ("TF-IDF", targets, 1 - scores),
+    ]
+    for panel in (roc(curves), precision_recall(curves)):
+        assert [series.name for series in panel.series] == ["model = mean = max", "TF-IDF", ""]

@@ -45,11 +45,14 @@ def again(run_script, folder, *more, run="run"):
 def test_the_table(finished):
     _, run, done = finished
     lines = done.stdout.splitlines()
-    header = next(line for line in lines if line.startswith("target "))
-    assert header.split() == [
-        "target",
-        "measure",
-        "n",
+    parts = [part.splitlines() for part in done.stdout.split("\n\n")]
+    parts = [
+        part[next(n for n, line in enumerate(part) if line.startswith("target ")) :]
+        for part in parts
+        if "target " in "".join(part)
+    ]
+    parts = [part for part in parts if part[0].split()[:3] == ["target", "measure", "n"]]
+    assert [name for part in parts for name in part[0].split()[3:]] == [
         "fixed",
         "gradnorm",
         "single_task",
@@ -57,8 +60,11 @@ def test_the_table(finished):
         "gradient_boosting",
         "constant",
     ]
-    first = lines[lines.index(header) + 1 :]
-    rows = {tuple(line.split()[:2]): line for line in first[: first.index("")]}
+    assert max(len(line) for part in parts for line in part) <= 120
+    rows = {}
+    for line in (line for part in parts for line in part[1:]):
+        key = tuple(line.split()[:2])
+        rows[key] = rows.get(key, "") + line
     for target, names in (("mode", ("accuracy", "macro_f1", "skill")), ("flow", ("mae", "r2", "skill"))):
         for name in names:
             assert len(re.findall(r"-?[\d.]+ \[-?[\d.]+, -?[\d.]+\]|undefined", rows[target, name])) >= 5
@@ -189,11 +195,29 @@ def test_generated_hemodialysis_rows_fit_their_schema(tmp_path, run_script, repo
     done = run_script(
         SCRIPT,
         f"--data_file={tmp_path}/h.csv",
-        f"--output_dir={tmp_path}/run",
-        "--dry_run",
+        "--dry_run",  # which needs no folder
         f"--schema_file={repo_root}/medtop/configs/hemodialysis_schema.json",
     )
     assert done.returncode == 0 and done.stdout.count("target ") == 10, done.stderr
+    done = run_script(SCRIPT, f"--data_file={tmp_path}/h.csv", f"--schema_file={tmp_path}/none.json")
+    assert done.returncode == 1 and "--output_dir: expected a folder" in done.stderr
+
+
+def test_ten_targets_and_six_methods_fit_a_screen():
+    """The parts together hold every number once."""
+    from medtop.tabular.results import WIDTH, _fitting
+
+    methods = ["fixed", "uncertainty", "gradnorm", "single_task", "linear", "gradient_boosting", "constant"]
+    lines = [("target", "measure", "n", *methods)]
+    lines += [
+        (f"target{number}", "macro_f1", "229", *(f"0.{number}{place} [0.100, 0.900]" for place in range(len(methods))))
+        for number in range(10)
+    ]
+    text = _fitting(lines, 3)
+    assert max(map(len, text.splitlines())) <= WIDTH
+    parts = [part.splitlines() for part in text.split("\n\n")]
+    assert [name for part in parts for name in part[0].split()[3:]] == methods
+    assert all(text.count(cell) == 1 for line in lines[1:] for cell in line[3:])
 
 
 def test_the_kidney_table_from_one_command(test_data, tmp_path, run_either, repo_root):
