@@ -27,6 +27,7 @@ from medtop.files.options import REQUIRED, at_least, option
 from medtop.notes.options import ENCODINGS
 from medtop.readmission import input
 from medtop.readmission.prepare import read_text_settings
+from medtop.readmission.stay_facts import StayFacts, read_discharges, read_outcomes
 from medtop.training.run_directory import RunDirectory
 
 
@@ -44,6 +45,8 @@ class Options:
     plot_file: str = option("", "PNG of --timeline; default: the name of --output_file with .png.")
     explain: str = option("", "HTML page to write: each note with its words shaded by what the risk rests on.")
     explain_steps: int = option(32, "Places at which gradients are taken for --explain.", rule=at_least(2))
+    admissions_file: str = option("", "ADMISSIONS (hadm_id, dischtime): --timeline's picture marks the discharge.")
+    labels_file: str = option("", ".labels.csv of preprocess_notes.py: the picture says who was readmitted.")
     top_windows: int = option(3, "Windows shown or listed for each text.", rule=at_least(1))
     batch_size: int = option(32, "Windows in a batch.", rule=at_least(1))
     overwrite: bool = option(False, "Replace existing outputs.")
@@ -66,8 +69,9 @@ def _check(options):
     for name in ("timeline", "admission_id", "output_file"):
         if options.text_file and getattr(options, name):
             raise DataError(f"--{name} has no effect with --text_file: leave it out, or give --input_file")
-    if options.plot_file and not options.timeline:
-        raise DataError("--plot_file needs --timeline")
+    for name in ("plot_file", "admissions_file", "labels_file"):
+        if getattr(options, name) and not options.timeline:
+            raise DataError(f"--{name} needs --timeline")
     if options.explain and options.timeline:
         raise DataError("--explain has no effect with --timeline: leave one of them out")
     if options.explain and Path(options.explain).exists() and not options.overwrite:
@@ -137,6 +141,10 @@ def main(_):
     options = flags.read(Options)
     out, beside = _check(options)
     notes = None
+    facts = StayFacts(
+        read_discharges(options.admissions_file) if options.admissions_file else {},
+        read_outcomes(options.labels_file) if options.labels_file else {},
+    )
     if options.text_file:
         text = _read_text(options)
     elif not options.input_file.endswith(".parquet"):
@@ -162,7 +170,8 @@ def main(_):
     if options.timeline:
         moments = [moment for block in blocks for moment in scorer.timeline(block)]
         files.write_timeline(out, moments, scorer.task.name, scorer.task.labels)
-        drawn = files.write_timeline_plot(beside, moments, scorer.task.labels)
+        facts = dataclasses.replace(facts, thresholds=scorer.calibration.thresholds)
+        drawn = files.write_timeline_plot(beside, moments, scorer.task.labels, facts)
         print(f"{len(moments)} moments: {out}; plot of {drawn} admissions: {beside}")
         return
     scored = ((block, scorer.score([stay.text for stay in block])) for block in blocks)

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 
 from medtop.files.atomic import atomic_path
+from medtop.readmission.stay_facts import StayFacts
 from medtop.reporting.curves import Panel
 from medtop.reporting.png import write_plot
 from medtop.reporting.svg import Series
@@ -22,9 +23,20 @@ WINDOW_COLUMNS = (
     "window_probability",
     "share",
 )
-TIMELINE_COLUMNS = ("patient_id", "admission_id", "note_time", "notes", "windows", "task", "label", "probability")
+TIMELINE_COLUMNS = (
+    "patient_id",
+    "admission_id",
+    "note_time",
+    "notes",
+    "windows",
+    "task",
+    "label",
+    "probability",
+    "change",
+)
 """Columns of the three files, in this order. `window_probability` is uncalibrated, `share` the window's part of the
-uncalibrated risk of its admission, `notes` how many are known at `note_time`."""
+uncalibrated risk of its admission, `notes` how many are known at `note_time`, `change` what the last of them did to the
+risk (empty for the first)."""
 
 MOST_PANELS = 12
 
@@ -85,7 +97,13 @@ def write_timeline(path, moments, task, labels):
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(TIMELINE_COLUMNS)
+        before = None
         for moment in moments:
+            stay = moment.patient_id, moment.admission_id
+            changes = [""] * len(labels)
+            if before is not None and (before.patient_id, before.admission_id) == stay:
+                changes = [repr(float(change)) for change in moment.probabilities - before.probabilities]
+            before = moment
             time = np.datetime_as_string(np.datetime64(int(moment.time), "s"))
             writer.writerows(
                 (
@@ -97,23 +115,28 @@ def write_timeline(path, moments, task, labels):
                     task,
                     label,
                     repr(float(risk)),
+                    change,
                 )
-                for label, risk in zip(labels, moment.probabilities, strict=True)
+                for label, risk, change in zip(labels, moment.probabilities, changes, strict=True)
             )
 
 
-def timeline_panels(moments, labels, most=MOST_PANELS):
+def timeline_panels(moments, labels, most=MOST_PANELS, facts=None):
     """One chart per admission: the risk after each note, holding until the next one.
+
+    Marked besides: the note that moved the risk most; and, where `facts` know them, the discharge, the threshold and,
+    in the heading, whether a readmission followed.
 
     Args:
         moments: list of `Moment`.
         labels: names of the K labels, one curve each.
         most: number of admissions that are drawn, the first ones.
+        facts: `medtop.readmission.stay_facts.StayFacts`, or None.
 
     Returns:
         list of `medtop.reporting.curves.Panel`.
     """
-    stays = {}
+    stays, facts = {}, facts or StayFacts()
     for moment in moments:
         stays.setdefault((moment.patient_id, moment.admission_id), []).append(moment)
     panels = []
@@ -125,14 +148,34 @@ def timeline_panels(moments, labels, most=MOST_PANELS):
             steps = np.repeat(times, 2)[1:], np.repeat(risks[:, place], 2)[:-1]
             name = label if len(labels) > 1 else ""
             series += [Series("", *steps, style=place), Series(name, times, risks[:, place], "points", style=place)]
+        if len(labels) == 1:
+            series += _marked(times, risks[:, 0], course, facts.discharges.get(admission), facts.thresholds, labels[0])
         what = f"risk of {labels[0]}" if len(labels) == 1 else "risk"
         axes = dict(x_label="note written", y_label=what, x_dates=True, y_range=(0, 1))
-        panels.append(Panel(f"Admission {admission}", series, axes))
+        panels.append(Panel(facts.title(admission), series, axes))
     return panels
 
 
-def write_timeline_plot(path, moments, labels):
+def _marked(times, risks, course, discharge, thresholds, label):
+    """What stands beside the curve of one label: the note that moved the risk most, discharge, threshold."""
+    series = []
+    if len(risks) > 1:
+        changes = np.diff(risks)
+        place = int(np.argmax(np.abs(changes))) + 1
+        name = f"note {course[place].notes} moved it most: {changes[place - 1]:+.2f}"
+        series.append(Series(name, times[place : place + 1], risks[place : place + 1], "points", style=1))
+    if discharge is not None:
+        series.append(Series("discharge", np.array([discharge, discharge], float), np.array([0.0, 1.0]), style=2))
+    if label in thresholds:
+        last = times[-1] if discharge is None else max(times[-1], discharge)
+        span = np.array([times[0], last], float)
+        level = thresholds[label]
+        series.append(Series(f"threshold {level:.2f}", span, np.full(2, level), style=5, faint=True))
+    return series
+
+
+def write_timeline_plot(path, moments, labels, facts=None):
     """Draws `timeline_panels` as a PNG file; gives the number of admissions that are drawn."""
-    panels = timeline_panels(moments, labels)
+    panels = timeline_panels(moments, labels, facts=facts)
     write_plot(path, panels)
     return len(panels)

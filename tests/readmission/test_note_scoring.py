@@ -16,6 +16,7 @@ from medtop.files.errors import DataError
 from medtop.readmission.files import timeline_panels, write_risks, write_timeline
 from medtop.readmission.input import Note, read_notes, read_stays, stays_of_notes
 from medtop.readmission.score import Moment, NoteScorer, Stay
+from medtop.readmission.stay_facts import StayFacts
 
 
 def rows_of(path):
@@ -244,9 +245,18 @@ def test_files_hold_what_was_scored(tmp_path, scorer):
         "task": "readmission",
         "label": "readmission",
         "probability": "0.2",
+        "change": "0.1",
     }
+    assert [row["change"] for row in rows_of(tmp_path / "t.csv")] == ["", "0.1", "0.1", ""]  # b begins anew
     panels = timeline_panels(moments, ["readmission"], most=1)
-    line, points = panels[0].series
+    line, points, moved = panels[0].series
+    assert moved.name == "note 2 moved it most: +0.10" and moved.x.tolist() == [3600]
+    facts = StayFacts({"a": 9000}, {"a": 1, "b": None}, {"readmission": 0.15})
+    marked = timeline_panels(moments, ["readmission"], facts=facts)
+    assert [panel.title for panel in marked] == ["Admission a: readmitted", "Admission b: outcome unknown"]
+    discharge, threshold = marked[0].series[3:]
+    assert discharge.x.tolist() == [9000, 9000] and threshold.y.tolist() == [0.15, 0.15]
+    assert threshold.x.tolist() == [0, 9000]
     assert len(panels) == 1 and points.x.tolist() == [0, 3600, 7200] and points.y == pytest.approx([0, 0.1, 0.2])
     # the risk holds from a note to the next one
     assert line.x.tolist() == [0, 3600, 3600, 7200, 7200] and line.y == pytest.approx([0, 0, 0.1, 0.1, 0.2])
@@ -267,6 +277,8 @@ def test_the_script_scores_a_text_a_table_and_a_stay(folder, tmp_path, run_scrip
         "--timeline",
         "--output_file=t.csv",
         f"--admission_id={stay.admission_id}",
+        f"--admissions_file={folder / 'raw/ADMISSIONS.csv'}",
+        f"--labels_file={folder / 'n.labels.csv'}",
     )
     process = run_script(*timeline, cwd=tmp_path)
     assert process.returncode == 0, process.stderr
@@ -287,6 +299,7 @@ def test_the_script_scores_a_text_a_table_and_a_stay(folder, tmp_path, run_scrip
             ("--input_file=n.csv", "--output_file=o.csv", "--plot_file=p.png"),
             "--plot_file needs --timeline",
         ),
+        (("--text_file=note.txt", "--labels_file=l.csv"), "--labels_file needs --timeline"),
         (("--text_file=note.txt", "--run_dir=."), "expected a run of run_readmission.py"),
         (("--text_file=nul.txt",), "NUL byte at character 1"),
         (("--text_file=blank.txt",), "received no text"),

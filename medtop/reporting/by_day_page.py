@@ -1,0 +1,105 @@
+"""Risk as notes arrive, as a page and a picture: each measure by day of the stay, with intervals."""
+
+import numpy as np
+
+from medtop.reporting.curves import Panel
+from medtop.reporting.elements import html_table, write_page
+from medtop.reporting.png import write_plot
+from medtop.reporting.svg import Series, chart
+
+NAMES = {
+    "roc_auc": "AUROC",
+    "average_precision": "AUPRC",
+    "recall_at_precision_80": "RP80",
+    "brier": "Brier score",
+    "calibration_error": "calibration error",
+}
+
+
+def _panels(rows, populations):
+    """One `Panel` for each metric: a line with bars for each population, and of the AUPRC the share of positives."""
+    panels = []
+    for metric, name in NAMES.items():
+        series = []
+        for style, population in enumerate(populations):
+            own = [row for row in rows if row["metric"] == metric and row["population"] == population]
+            if not own:
+                continue
+            days, values = np.array([row["day"] for row in own], float), _numbers(own, "value")
+            bars = [np.where(np.isnan(_numbers(own, end)), values, _numbers(own, end)) for end in ("low", "high")]
+            shift = 0.08 * (style - 0.5)  # bars of two populations stand beside each other
+            series += [
+                Series(population, days + shift, values, style=style),
+                Series("", days + shift, values, "points", *bars, style=style),
+            ]
+            if metric == "average_precision":
+                share = np.array([row["positives"] / max(row["n"], 1) for row in own])
+                series.append(Series(f"readmitted, {population}", days, share, style=style + 3, faint=True))
+        top = 1 if metric in ("roc_auc", "average_precision", "recall_at_precision_80") else None
+        axes = dict(x_label="days after the admission", y_label=name)
+        panels.append(Panel(name, series, axes | ({"y_range": (0, top)} if top else {})))
+    return panels
+
+
+def _numbers(rows, name):
+    return np.array([np.nan if row[name] is None else row[name] for row in rows], float)
+
+
+def write_day_plot(path, rows, populations):
+    """Writes the charts as one PNG.
+
+    Args:
+        path: the file.
+        rows: dicts of day, population, n, positives, metric, value, low, high.
+        populations: their names, in order.
+    """
+    write_plot(path, _panels(rows, populations))
+
+
+def write_day_page(path, rows, populations, facts):
+    """Writes the page: charts, and a table of the same numbers.
+
+    Args:
+        path: the file.
+        rows, populations: as for `write_day_plot`.
+        facts: dict of `run_dir`, `days`, and `counts`: day -> examples, without_notes, ended_all_splits.
+    """
+    charts = "".join(chart(panel.title, panel.series, **panel.axes) for panel in _panels(rows, populations))
+    header = ["population", "day", "admissions", "readmitted", *(f"{name} [95%]" for name in NAMES.values())]
+    body = []
+    for population in populations:
+        for day in facts["days"]:
+            own = {row["metric"]: row for row in rows if (row["population"], row["day"]) == (population, day)}
+            if own:
+                first = next(iter(own.values()))
+                cells = [_span(own[metric]) for metric in NAMES]
+                body.append([population, day, first["n"], first["positives"], *cells])
+    counted = [
+        [day, counts["examples"], counts["without_notes"], counts["ended_all_splits"]]
+        for day, counts in facts["counts"].items()
+    ]
+    sections = [
+        ("curves", "By day", f'<div class="plots">{charts}</div>'),
+        ("numbers", "Numbers", html_table(header, body, texts=1, wrap=True)),
+        (
+            "counts",
+            "Who is there",
+            html_table(
+                ["day", "admissions of test patients", "without a note by then", "stays ended (all)"], counted, 0
+            ),
+        ),
+    ]
+    notes = [
+        "After d days an admission is known by the notes charted until then; discharge summaries are left out, and "
+        "stays that have ended are no examples any more.",
+        "Those who are there later are other people than those who are there first: compare days within "
+        f'"{populations[1]}". Intervals: bootstrap over patients.',
+    ]
+    write_page(path, "Risk as notes arrive", sections, {"run": facts["run_dir"]}, notes)
+
+
+def _span(row):
+    if row["value"] is None:
+        return "undefined"
+    interval = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
+    return f"{row['value']:.3f}{interval}"
