@@ -1,8 +1,7 @@
-"""An admission's calibrated risk with this folder alone: python admission_risk.py <folder> <file of a cleaned text>."""
+"""An admission's calibrated risk with this folder alone, for a program to import; it needs transformers, no medtop."""
 
 import json
 import math
-import sys
 
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -33,7 +32,3 @@ def admission_risk(folder, text):
     (fit,) = task["labels"].values()
     z = math.log(joint / (1 - joint)) - math.log(fit["class_weight"])
     return 1 / (1 + math.exp(-(fit["slope"] * z + fit["intercept"])))
-
-
-if __name__ == "__main__":
-    sys.stdout.write(f"{admission_risk(sys.argv[1], open(sys.argv[2], encoding='utf-8').read()):.8f}\n")

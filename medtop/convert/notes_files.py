@@ -54,4 +54,4 @@ def risk_formula(run, with_example):
         "(`aggregation.json`), then sigmoid(slope (log(p / (1 - p)) - log class_weight) + intercept) "
         "(`calibration.json`)",
     ]
-    return lines + ([f"`python {EXAMPLE} . text.txt` does it, without medtop"] if with_example else [])
+    return lines + ([f"`{EXAMPLE}` does it, without medtop: `admission_risk(folder, text)`"] if with_example else [])
