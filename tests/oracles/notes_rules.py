@@ -1,0 +1,69 @@
+"""The rules of docs/notes.md on labels and notes, in plain Python, row by row: the oracle of `preprocess_notes.py`.
+
+Written from the page, not from the code. Times are `datetime`; a note is a dict with admission, day, time (or None),
+category, description, error, text, row (its place in the file).
+"""
+
+import datetime
+
+DAY = datetime.timedelta(days=1)
+
+
+def known_at(note):
+    """When a note is known: without an hour, at the last second of its day."""
+    return note["time"] or datetime.datetime.combine(note["day"], datetime.time(23, 59, 59))
+
+
+def label(stays, stay, window=30):
+    """1, 0 or None of a stay among all stays (dicts: patient, admit, discharge, kind) of its patient; nobody dies."""
+    others = [other for other in stays if other is not stay and other["patient"] == stay["patient"]]
+    if any(other["admit"] <= stay["discharge"] < other["discharge"] for other in others):
+        return None
+    later = [other for other in others if other["admit"] > stay["discharge"] and other["kind"] != "ELECTIVE"]
+    return int(any(other["admit"] - stay["discharge"] < window * DAY for other in later))
+
+
+def next_admission(stays, stay):
+    """When the patient's next stay of any kind begins, or None."""
+    later = [one["admit"] for one in stays if one["patient"] == stay["patient"] and one["admit"] > stay["discharge"]]
+    return min(later, default=None)
+
+
+def discharge_notes(stays, stay, notes, most_days=7, days_before=7):
+    """The notes of a stay that are read at its discharge, in order: the summary, then its addenda."""
+    after = next_admission(stays, stay)
+
+    def usable(note):
+        if note["admission"] != stay["admission"] or note["error"] or not note["text"].strip():
+            return False
+        if note["category"].lower() != "discharge summary":
+            return False
+        at_discharge = note["time"] is None and note["day"] == stay["discharge"].date()
+        if after is not None and known_at(note) >= after and not at_discharge:
+            return False
+        late = (note["day"] - stay["discharge"].date()).days
+        early = (stay["admit"].date() - note["day"]).days
+        return late <= most_days and early <= days_before
+
+    mine = sorted(filter(usable, notes), key=lambda note: (known_at(note), note["row"]))
+    summaries = [note for note in mine if note["description"].lower() != "addendum"]
+    addenda = [note for note in mine if note["description"].lower() == "addendum"]
+    return [summaries[-1], *addenda] if summaries else []
+
+
+def early_notes(stay, notes, days, days_before=7):
+    """The notes of a stay that are read some days after its admission, in order; None where it has ended by then."""
+    moment = stay["admit"] + days * DAY
+    if stay["discharge"] <= moment:
+        return None
+    mine = [
+        note
+        for note in notes
+        if note["admission"] == stay["admission"]
+        and not note["error"]
+        and note["text"].strip()
+        and note["category"].lower() != "discharge summary"
+        and known_at(note) <= moment
+        and (stay["admit"].date() - note["day"]).days <= days_before
+    ]
+    return sorted(mine, key=lambda note: (known_at(note), note["row"]))
