@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import numpy as np
 import pyarrow as pa
@@ -38,10 +39,11 @@ def states(arrays, config, text, layer):
     words = tokenizer()
     ids = [words.cls_id, *words.tokenize([text]).ids.tolist(), words.sep_id]
     inputs = {"code": ids, "position": range(len(ids)), "segment": [0] * len(ids)}
-    return NumpyBert(dataclasses.replace(config, num_hidden_layers=layer), arrays).sequence(inputs)
+    shallow = types.SimpleNamespace(**dataclasses.asdict(config) | {"num_hidden_layers": layer})
+    return NumpyBert(shallow, arrays).sequence(inputs)
 
 
-@pytest.mark.parametrize("layer, blocks", [(0, 0), (1, 1), (2, 2), (-1, 2), (-2, 1)])
+@pytest.mark.parametrize("layer, blocks", [(0, 0), (1, 1), (-1, 2)])
 def test_layers_and_pooling_are_numpys(model, layer, blocks):
     from medtop.similarity.terms import TermEncoder
 
