@@ -35,9 +35,13 @@ def _panels(rows, populations):
             if metric == "average_precision":
                 share = np.array([row["positives"] / max(row["n"], 1) for row in own])
                 series.append(Series(f"readmitted, {population}", days, share, style=style + 3, faint=True))
-        top = 1 if metric in ("roc_auc", "average_precision", "recall_at_precision_80") else None
-        axes = dict(x_label="days after the admission", y_label=name)
-        panels.append(Panel(name, series, axes | ({"y_range": (0, top)} if top else {})))
+        highest = max(
+            (float(np.nanmax(part)) for one in series for part in (one.y, one.high) if part is not None), default=1
+        )
+        top = 1.0 if metric in ("roc_auc", "average_precision", "recall_at_precision_80") else 1.1 * highest
+        last = max((row["day"] for row in rows), default=1) + 0.5
+        axes = dict(x_label="days after the admission", y_label=name, x_range=(0, last), y_range=(0, top or 1.0))
+        panels.append(Panel(name, series, axes))
     return panels
 
 
