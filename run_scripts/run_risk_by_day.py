@@ -5,7 +5,7 @@ Example (MIMIC's tables, a run of run_readmission.py on notes of --mode=early):
     --output_dir=evaluation/by_day
 
 Scores the patients of the run's own test split with the notes known by each day, and writes AUROC, AUPRC, RP80, Brier
-score and calibration error with intervals: by_day.html, by_day.png, by_day.csv, by_day.json, predictions.csv.
+score and calibration error with intervals: by_day.html, .png, .csv, .json and restricted/predictions.csv.
 """
 
 import logging

@@ -18,7 +18,8 @@ from medtop.evaluation.metrics import evaluate
 from medtop.evaluation.predictions import Predictions, logit
 from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
-from medtop.files.folders import check_target, has_json_key, whole_folder
+from medtop.files.folders import RESTRICTED, check_target, has_json_key, whole_folder
+from medtop.files.locks import PRIVATE_FOLDER
 from medtop.files.options import REQUIRED, SEED, Rule, at_least, option
 from medtop.notes.options import NotesOptions
 from medtop.notes.preprocess import preprocess_notes
@@ -74,7 +75,7 @@ class Day:
 
 
 def risk_by_day(settings, source):
-    """Scores, evaluates and writes by_day.json, by_day.csv, predictions.csv, by_day.png and by_day.html.
+    """Scores, evaluates and writes by_day.json, by_day.csv, restricted/predictions.csv, by_day.png and by_day.html.
 
     Args:
         settings: `DaySettings`.
@@ -101,7 +102,8 @@ def risk_by_day(settings, source):
         shutil.rmtree(texts)
         rows = _measured(days, scorer, settings)
         _write_csv(folder / "by_day.csv", COLUMNS, ([row[name] for name in COLUMNS] for row in rows))
-        _write_csv(folder / "predictions.csv", PREDICTION_COLUMNS, _predicted(days))
+        (folder / RESTRICTED).mkdir(PRIVATE_FOLDER)
+        _write_csv(folder / RESTRICTED / "predictions.csv", PREDICTION_COLUMNS, _predicted(days))
         content = {"days": list(settings.days), "run_dir": str(run.path), "counts": {d.day: d.counts for d in days}}
         write_json(folder / MAIN_FILE, content | {"rows": rows})
         write_day_plot(folder / "by_day.png", rows, POPULATIONS)

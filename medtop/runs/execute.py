@@ -11,6 +11,7 @@ from medtop.data.checks import check_splits, first_look, patients_of
 from medtop.evaluation.clinical import calibration_in_brief
 from medtop.evaluation.patients import PatientEvaluation
 from medtop.files.errors import DataError
+from medtop.files.locks import PRIVATE_FOLDER
 from medtop.model.multitask import build_model
 from medtop.reporting.page import write_report
 from medtop.runs.model_card import write_run_card
@@ -228,5 +229,6 @@ def _evaluate_only(plan, run, evaluation):
                 )
             run = EvaluationDirectory(run, plan.options.eval_name)
             run.path.mkdir(parents=True, exist_ok=True)
+            run.restricted.mkdir(PRIVATE_FOLDER, exist_ok=True)
         keras.utils.set_random_seed(plan.options.seed)
         return _evaluate(build_model(plan.config, plan.tasks), plan, run, "", evaluation, {})

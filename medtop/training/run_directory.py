@@ -238,6 +238,7 @@ class EvaluationDirectory(RunDirectory):
     """
 
     RESULTS = (
+        "restricted",
         "metrics_file",
         "comparison_file",
         "predictions_file",

@@ -34,7 +34,7 @@ def exported(run_script, tmp_path_factory):
 def test_the_folder_reproduces_the_runs_risks(exported, tmp_path):
     source, folder = exported
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
-    with open(source / "run/readmission_predictions.csv", newline="") as file:
+    with open(source / "run/restricted/readmission_predictions.csv", newline="") as file:
         rows = sorted(csv.DictReader(file), key=lambda row: -int(row["windows"]))
     chosen = [*rows[: ADMISSIONS - 1], rows[-1]]  # of many windows, and of the fewest
     assert int(chosen[0]["windows"]) > 2

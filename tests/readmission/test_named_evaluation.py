@@ -51,7 +51,10 @@ def test_results_stand_in_their_own_folder_and_the_run_stays(folder, run_script)
     assert process.returncode == 0, process.stderr
     assert files_of(folder / "run") == before
     made = folder / "run/evaluations/2days"
-    rows, first = rows_of(made / "readmission_predictions.csv"), rows_of(folder / "run/readmission_predictions.csv")
+    rows, first = (
+        rows_of(made / "restricted/readmission_predictions.csv"),
+        rows_of(folder / "run/restricted/readmission_predictions.csv"),
+    )
     assert len(rows) == len(first) - 3 and set(rows) < set(first)
     known = [row for row in rows.values() if row["target"]]
     area = roc_auc_score([int(row["target"]) for row in known], [float(row["probability"]) for row in known])
@@ -65,8 +68,8 @@ def test_the_same_texts_get_the_very_risks_of_the_run(folder, run_script):
     flags = [flag.replace("2days", "same").replace("=m", "=same") for flag in FLAGS]
     process = run_script(SCRIPT, *flags, cwd=folder)
     assert process.returncode == 0, process.stderr
-    first = rows_of(folder / "run/readmission_predictions.csv")
-    for name, row in rows_of(folder / "run/evaluations/same/readmission_predictions.csv").items():
+    first = rows_of(folder / "run/restricted/readmission_predictions.csv")
+    for name, row in rows_of(folder / "run/evaluations/same/restricted/readmission_predictions.csv").items():
         assert float(row["probability"]) == pytest.approx(float(first[name]["probability"]), abs=1e-6)
 
 

@@ -29,7 +29,7 @@ def recount(source, day):
     """dict admission -> number of notes charted by `day` days after the admission, by pandas alone."""
     admissions = pd.read_csv(source / "raw/ADMISSIONS.csv", parse_dates=["ADMITTIME", "DISCHTIME"])
     notes = pd.read_csv(source / "raw/NOTEEVENTS.csv", parse_dates=["CHARTTIME", "CHARTDATE"])
-    splits = pd.read_csv(source / "run/splits.csv")
+    splits = pd.read_csv(source / "run/restricted/splits.csv")
     test = set(splits[splits["split"] == "test"]["patient_id"])
     admissions = admissions[admissions["SUBJECT_ID"].isin(test)].set_index("HADM_ID")
     moment = admissions["ADMITTIME"] + pd.Timedelta(days=day)
@@ -46,7 +46,7 @@ def recount(source, day):
 
 def test_who_is_there_and_what_is_known(folder):
     source, made = folder
-    predictions = pd.read_csv(made / "predictions.csv")
+    predictions = pd.read_csv(made / "restricted/predictions.csv")
     for day in (1, 4):
         own = predictions[predictions["day"] == day]
         assert set(own["admission_id"]) == set(recount(source, day)) and len(own) > 10
@@ -55,7 +55,7 @@ def test_who_is_there_and_what_is_known(folder):
 
 def test_measures_are_scikit_learns(folder):
     _, made = folder
-    predictions, rows = pd.read_csv(made / "predictions.csv"), pd.read_csv(made / "by_day.csv")
+    predictions, rows = pd.read_csv(made / "restricted/predictions.csv"), pd.read_csv(made / "by_day.csv")
     always = set.intersection(*(set(part["admission_id"]) for _, part in predictions.groupby("day")))
     measures = {"roc_auc": roc_auc_score, "average_precision": average_precision_score, "brier": brier_score_loss}
     for population, chosen in (("there on the day", None), ("there on every day", always)):
@@ -76,7 +76,7 @@ def test_files_hold_no_text_and_no_leftovers(folder):
         "by_day.html",
         "by_day.json",
         "by_day.png",
-        "predictions.csv",
+        "restricted",
     ]
     with open(source / "raw/NOTEEVENTS.csv", newline="") as file:
         words = next(csv.DictReader(file))["TEXT"].split()[:6]
