@@ -52,7 +52,11 @@ ROOMS = {
         8,
         "data/test_packing.py -k=not losses and not every_input and not order_of and not flags",
     ),
-    "bootstrap": (("evaluation/bootstrap.py",), 10, "evaluation/test_intervals.py evaluation/test_evaluation.py"),
+    "bootstrap": (
+        ("evaluation/bootstrap.py",),
+        10,
+        "evaluation/test_pinned_metrics.py evaluation/test_intervals.py evaluation/test_evaluation.py",
+    ),
     "calibration": (
         ("evaluation/calibration.py", "evaluation/platt.py"),
         8,
