@@ -68,10 +68,10 @@ def test_counts_must_match_codes():
 @pytest.mark.parametrize(
     "tokens, part",
     [
-        (["a", "b", "a"], "'a' twice"),
+        (["a", "b", "a"], "token of id 7 twice"),
         (["a", ""], "id 1"),
-        (["a\nb"], r"'a\nb'"),
-        (["a", "b\r"], r"'b\r'"),
+        (["a\nb"], "id 5, received a line break"),
+        (["a", "b\r"], "id 6, received a line break"),
     ],
 )
 def test_tokens_that_a_text_file_could_not_hold(tokens, part):
@@ -149,7 +149,7 @@ def test_types_with_gaps_or_shared_ids(tmp_path, ids):
         (b"I10\nE119\n", "begins with"),
         (b"[PAD]\n[CLS]\n[UNK]\n[SEP]\n[MASK]\na\n", "begins with"),
         ("\n".join([*SPECIAL_TOKENS, "a", "", "b"]).encode(), "id 6"),
-        ("\n".join([*SPECIAL_TOKENS, "a", "a"]).encode(), "'a' twice"),
+        ("\n".join([*SPECIAL_TOKENS, "a", "a"]).encode(), "token of id 6 twice"),
         ("\n".join(SPECIAL_TOKENS).encode() + b"\n\xff\n", "byte 31"),
     ],
 )
