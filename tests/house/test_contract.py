@@ -72,6 +72,7 @@ def test_flags_are_the_trainers_and_no_others():
 def test_files_of_the_run_directory():
     run = RunDirectory(".")
     paths = [str(path) for name, path in vars(run).items() if name != "path"]
+    paths.append(f"{run.evaluations}/<name>")
     shown = {word.rstrip("/") for word in names_in("Run directory")} - {"plot", "profile"}  # flags
     assert set(paths) == shown
 
