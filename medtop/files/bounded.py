@@ -159,10 +159,10 @@ def check_zip(path):
     Raises:
         DataError: for such a file. One that is no zip at all is left to its reader.
     """
-    if not zipfile.is_zipfile(path):
-        return
     size = Path(path).stat().st_size
     try:
+        if not zipfile.is_zipfile(path):  # it raises for some damages itself
+            return
         with zipfile.ZipFile(path) as file:
             unpacked = sum(member.file_size for member in file.infolist())
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:

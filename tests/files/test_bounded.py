@@ -177,3 +177,14 @@ def test_a_line_of_a_small_table_that_never_ends(tmp_path):
         path.write_text(header + '\n"' + "y\n" * 200_000 + '"')
         with pytest.raises(DataError):
             read()
+
+
+def test_a_zip_that_claims_several_disks(tmp_path):
+    """Python's own test for zips raises here, where it should say no."""
+    np.savez(tmp_path / "a.npz", a=np.ones(3))
+    content = (tmp_path / "a.npz").read_bytes()
+    end = content.rindex(b"PK\x05\x06")
+    locator = b"PK\x06\x07" + struct.pack("<LQL", 0, 0, 9)
+    (tmp_path / "a.npz").write_bytes(content[:end] + locator + content[end:])
+    with pytest.raises(DataError, match="expected a whole file of arrays"):
+        check_zip(tmp_path / "a.npz")
