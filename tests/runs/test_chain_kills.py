@@ -66,7 +66,12 @@ def steps(folder):
         "--num_bootstrap=20",
         "--max_seq_length=64",
     ]
-    commands["export"] = ["run_scripts/export_model.py", f"--run_dir={run}", f"--output_dir={folder / 'export'}"]
+    commands["export"] = [  # a kill may come when the export stands already
+        "run_scripts/export_model.py",
+        f"--run_dir={run}",
+        f"--output_dir={folder / 'export'}",
+        "--overwrite",
+    ]
     return {name: [sys.executable, str(ROOT / words[0]), *map(str, words[1:])] for name, words in commands.items()}
 
 
