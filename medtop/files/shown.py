@@ -27,7 +27,7 @@ def shown_headers(names, most=200):
 
 
 def shown_error(error, most=200):
-    """The first line of another library's message, with what stands in quotes left out: it may be a cell of the input.
+    r"""The first line of another library's message, with what stands in quotes left out: it may be a cell of the input.
 
     Args:
         error: exception or str.
@@ -37,4 +37,4 @@ def shown_error(error, most=200):
     'Conversion Error: Could not convert string "..." to INT32'
     """
     line = " ".join((str(error).splitlines() or [""])[0].split())
-    return _QUOTED.sub(lambda found: f"{found[0][0]}...{found[0][0]}", line)[:most]
+    return _QUOTED.sub(lambda cell: f"{cell[0][0]}...{cell[0][0]}", line)[:most]
