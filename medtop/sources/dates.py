@@ -226,20 +226,22 @@ def is_sentinel_within_sql(value, rules):
 
 
 def common_days(rules, birth=False):
-    """The longest stretch of days without a sentinel among those that a stay (or birth) can have: (first, the day
-    after), ISO. Nearly all dates lie in it, and need no comparison with each sentinel.
+    """The stretch of days without a sentinel that most records' dates lie in: (first, the day after), ISO.
+
+    Of the stretches among the days that a stay (or birth) can have it is the one with the most days since 1970: dates
+    in it need no comparison with each sentinel.
 
     >>> common_days(DateRules(today=datetime.date(2026, 11, 28)))
     ('1970-01-02', '2026-11-30')
     >>> common_days(DateRules(today=datetime.date(2026, 11, 28)), birth=True)
     ('1900-01-02', '2026-11-30')
     """
-    day, one = datetime.date.fromisoformat, datetime.timedelta(days=1)
+    day, next_day = datetime.date.fromisoformat, datetime.timedelta(days=1)
     earliest = EARLIEST_BIRTH if birth and not rules.shifted_dates else rules.earliest_stay
     inside = sorted(text for text in _missing_days(rules, birth) if earliest <= text < rules.latest)
-    begins = [earliest, *((day(text) + one).isoformat() for text in inside)]
+    begins = [earliest, *((day(text) + next_day).isoformat() for text in inside)]
     stretches = zip(begins, [*inside, rules.latest], strict=True)
-    return max(stretches, key=lambda stretch: day(stretch[1]) - day(stretch[0]))
+    return max(stretches, key=lambda stretch: day(stretch[1]) - day(max(stretch[0], "1970-01-01")))
 
 
 def _missing_days(rules, birth):
