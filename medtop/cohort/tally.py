@@ -28,7 +28,7 @@ SUMS += ("observed_days", "code_patients")
 MOST_DAYS = 36_525
 """Days of observation after a prediction that are told apart, a century."""
 
-TABLES = ("states", "positives", "ends")
+TABLES = ("states", "positives", "later_codes", "ends")
 """Those that are dicts task -> array."""
 
 LENGTH_BINS = (0, 1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
@@ -72,21 +72,20 @@ class Tally:
         """Adds the sums of another `Tally` of the same tasks, codes and horizons (a part of the same cohort)."""
         for name in SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("states", "positives", "later_codes"):
+        for name in TABLES:
+            own = getattr(self, name)
             for task, values in getattr(other, name).items():
-                getattr(self, name)[task] += values
-        for task, values in other.ends.items():
-            self.ends[task] = self.ends[task] + values if task in self.ends else values
+                own[task] = own[task] + values if task in own else values
         self.longest = np.maximum(self.longest, other.longest)
         both = [[*own, *theirs] for own, theirs in zip(self._times, other._times, strict=True)]
         self._times = [[min(times), max(times)] if times else [] for times in both]
 
     def arrays(self):
         """The sums as arrays, dict name -> array, for `load` in another process."""
-        found = {name: np.asarray(getattr(self, name)) for name in (*SUMS, "longest")}
+        sums = {name: np.asarray(getattr(self, name)) for name in (*SUMS, "longest")}
         for name in TABLES:
-            found |= {f"{name}.{task}": values for task, values in getattr(self, name).items()}
-        return found | {f"times.{split}": np.array(times, np.int64) for split, times in enumerate(self._times)}
+            sums |= {f"{name}.{task}": values for task, values in getattr(self, name).items()}
+        return sums | {f"times.{split}": np.array(times, np.int64) for split, times in enumerate(self._times)}
 
     def load(self, arrays):
         """Takes the sums that `arrays` gave for the same tasks, codes and horizons."""

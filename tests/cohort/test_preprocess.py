@@ -216,7 +216,7 @@ def test_each_flag_reaches_the_run(tmp_path, run_script, monkeypatch):
     flags = {name: value for name, value in dataclasses.asdict(wanted).items() if value != getattr(Options(), name)}
     unset = {"layout", "prediction_times", "subject_ids", "vocabulary", "follow_up"}
     unset |= {field.name for field in dataclasses.fields(SplitOptions)} - {"splits"}  # tests/cohort/test_split_rules.py
-    unset |= {"code_map_many", "code_map_missing", "num_parts"}  # tests of their own: test_code_maps, test_parts
+    unset |= {"code_map_many", "code_map_missing", "num_parts", "engine"}  # test_code_maps, test_parts, test_spark
     assert set(dataclasses.asdict(wanted)) == {*flags, *unset}  # a new option is tried here, too
     words = [
         f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
@@ -244,7 +244,8 @@ def test_each_flag_reaches_the_run(tmp_path, run_script, monkeypatch):
     check(run_script(*command))
     settings = manifest_of(tmp_path / "out")["settings"]
     names = {"patient_id": "patient_id", "admit": "vadate", "discharge": "vddate", "code": "diag"}
-    made = {name: value for name, value in dataclasses.asdict(wanted).items() if name != "num_parts"}  # not compared
+    uncompared = ("num_parts", "engine")
+    made = {name: value for name, value in dataclasses.asdict(wanted).items() if name not in uncompared}
     assert settings == {
         **json.loads(json.dumps(made)),
         "data_file": str(data),

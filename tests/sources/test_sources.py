@@ -853,6 +853,7 @@ def test_synpuf_sample(connection):
         "claim_lines_without_codes": 4,
         "overlapping_stays": 141,
         "admissions_after_observation_end": 188,
+        "patients_with_hmo_months": 1242,
     }
     long_share = connection.execute(
         "SELECT avg((date_diff('day', admit, discharge) > 7)::INT) "
