@@ -157,7 +157,10 @@ def omop(folder, link_by_date=False, codes="source", procedures=False, kinds=("9
         name: visits.get(f"visit_{name}_datetime", pd.Series(pd.NA, index=visits.index)).astype("string").str[11:16]
         for name in ("start", "end")
     }
-    clock = {name: values.where(values.str.len().eq(5) & (values != "00:00")) for name, values in clock.items()}
+    clock = {
+        name: values.map(lambda text: text if isinstance(text, str) and len(text) == 5 and text != "00:00" else pd.NA)
+        for name, values in clock.items()
+    }
     still = visits.visit_type_concept_id.eq("32220")
     for name in ("discharged_to_concept_id", "discharge_to_concept_id"):
         if name in visits:

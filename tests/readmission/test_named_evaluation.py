@@ -79,7 +79,7 @@ def test_the_same_texts_get_the_very_risks_of_the_run(folder, run_script):
         (("--do_train", *FLAGS), "--eval_name names an evaluation of a finished run"),
         ((*FLAGS[:1], "--eval_name=../x", *FLAGS[2:]), "--eval_name: expected letters, digits"),
         ((*FLAGS[:2], "--data_dir=train_only", *FLAGS[3:]), "--data_dir: expected texts of the test split"),
-        ((*FLAGS[:2], "--data_dir=seen", *FLAGS[3:]), "each patient in one split"),
+        ((*FLAGS[:1], "--eval_name=seen", "--data_dir=seen", *FLAGS[3:]), "each patient in one split"),
         ((*FLAGS[:2], *FLAGS[3:], "--valid_file=x"), "x"),
         ((*FLAGS, "--readmission_mode=early"), "--readmission_mode: expected discharge"),
     ],

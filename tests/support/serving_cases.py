@@ -75,9 +75,12 @@ def calibration(task, rng):
 
 
 def well_apart(probabilities):
-    """Whether a comparison of these would show a difference: they vary between patients, and few are saturated."""
+    """Whether a comparison of these would show a difference: they vary between patients, few are saturated, and half of
+    the patients or more have one (NaN where too few codes are known)."""
     values = np.concatenate([np.asarray(array).reshape(len(array), -1) for array in probabilities.values()], axis=1)
-    return bool((values.std(axis=0) > 0.003).all() and ((values > 0.001) & (values < 0.999)).mean() > 0.9)
+    known = ~np.isnan(values).any(axis=1)
+    values = values[known]
+    return bool(known.mean() >= 0.5 and (values.std(axis=0) > 0.003).all() and ((values > 0.001) & (values < 0.999)).mean() > 0.9)
 
 
 def changed_json(path, **changes):
