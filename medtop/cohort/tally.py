@@ -25,6 +25,9 @@ SUMS += ("patient_rows", "patients", "time_reasons", "code_counts", "examples", 
 SUMS += ("observed_days", "code_patients")
 """Attributes of a `Tally` that add up over parts."""
 
+MOST_CELLS = 1 << 23
+"""Of the table in which patients are counted by code, one byte each."""
+
 MOST_DAYS = 36_525
 """Days of observation after a prediction that are told apart, a century."""
 
@@ -60,7 +63,7 @@ class Tally:
         self.code_counts = np.zeros((len(SPLITS), num_codes), np.int64)
         self.code_patients = np.zeros(num_codes, np.int64)
         """Patients of the training split who have each code in an example."""
-        self._latest_patients = np.full(num_codes, -1, np.int64)
+        self._latest = (-1, np.zeros(num_codes, bool))  # the last patient and whether each code was counted for them
         self.examples = np.zeros(len(SPLITS), np.int64)
         self.split_patients = np.zeros(len(SPLITS), np.int64)
         self.lengths = np.zeros((len(SPLITS), len(LENGTH_BINS)), np.int64)
@@ -183,12 +186,23 @@ class Tally:
         return found
 
     def _count_patients(self, columns):
+        """Patients by code, over a table of patients and codes: a pass over it is quicker than sorting the codes."""
         size = len(self.code_patients)
-        places = np.repeat(columns["patients"].astype(np.int64), columns["code_counts"])
-        patients, codes = np.divmod(np.unique(places * size + columns["codes"]), size)  # in the order of patients
-        patients, codes = (each[self._latest_patients[codes] != patients] for each in (patients, codes))
-        self.code_patients += np.bincount(codes, minlength=size)
-        np.maximum.at(self._latest_patients, codes, patients)
+        starts = np.flatnonzero(np.diff(columns["patients"], prepend=-1) != 0)  # the first example of each patient
+        code_ends = np.cumsum(columns["code_counts"])
+        code_starts = np.append((code_ends - columns["code_counts"])[starts], code_ends[-1])
+        names = columns["patients"][starts]
+        most = max(1, MOST_CELLS // size)
+        for begin in range(0, len(names), most):
+            edges = code_starts[begin : begin + most + 1]
+            owners = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
+            has = np.zeros((len(edges) - 1, size), bool)
+            has[owners, columns["codes"][edges[0] : edges[-1]]] = True
+            latest, counted = self._latest
+            again = counted & has[0] if latest == names[begin] else 0  # a patient goes on from the last call
+            self.code_patients += has.sum(axis=0) - again
+            last = names[begin + len(edges) - 2]
+            self._latest = (last, has[-1] | counted if last == latest else has[-1])
 
     def _add_follow_up(self, task, split, follow_up):
         shape = (follow_up.days.shape[1], max(self.horizons) + 2, 3)

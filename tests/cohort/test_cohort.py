@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medtop.cohort import build as cohort
-from medtop.cohort import example_columns, sorted_rows
+from medtop.cohort import example_columns, sorted_rows, tally
 from medtop.cohort.build import Options, build_cohort
 from medtop.cohort.manifest import default_manifest
 from medtop.cohort.pickled_lists import read_chunks
@@ -467,6 +467,7 @@ def test_short_observation_is_named(tmp_path):
 def test_codes_of_few_patients_are_unknown_however_often_they_occur(tmp_path, monkeypatch, several):
     """Against sets of patients, who have several examples, over several batches, and codes again and again."""
     monkeypatch.setattr(sorted_rows, "BATCH_ROWS", 50)
+    monkeypatch.setattr(tally, "MOST_CELLS", 400)
     rows, people = slow.random_rows(10, 120)
     rows = [
         entry | {"code": f"OWN{int(entry['patient_id'][1:]) % 45}"} if place % 3 == 0 else entry

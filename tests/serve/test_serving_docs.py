@@ -88,8 +88,7 @@ def test_the_pages_client_equals_run_prediction(folder):
     assert predict(str(demo / "run"), names, demo / "predictions.csv").examples == 110
     with open(demo / "predictions.csv", newline="", encoding="utf-8") as file:
         expected = {
-            (row["patient_id"], f"{row['task']}.{row['label']}"): row["probability"]
-            for row in csv.DictReader(file)
+            (row["patient_id"], f"{row['task']}.{row['label']}"): row["probability"] for row in csv.DictReader(file)
         }
     assert len(served) == 100 and len(next(iter(served.values()))) == 13
     pairs = [(value, expected[patient, name]) for patient, row in served.items() for name, value in row.items()]

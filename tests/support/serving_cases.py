@@ -80,7 +80,11 @@ def well_apart(probabilities):
     values = np.concatenate([np.asarray(array).reshape(len(array), -1) for array in probabilities.values()], axis=1)
     known = ~np.isnan(values).any(axis=1)
     values = values[known]
-    return bool(known.mean() >= 0.5 and (values.std(axis=0) > 0.003).all() and ((values > 0.001) & (values < 0.999)).mean() > 0.9)
+    return bool(
+        known.mean() >= 0.5
+        and (values.std(axis=0) > 0.003).all()
+        and ((values > 0.001) & (values < 0.999)).mean() > 0.9
+    )
 
 
 def changed_json(path, **changes):
