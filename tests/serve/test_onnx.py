@@ -66,7 +66,8 @@ def test_probabilities_equal_keras(norm, pooling, tmp_path):
             entry.slope * (logits[:, place] - np.log(entry.class_weight)) + entry.intercept
             for place, entry in enumerate(calibration.labels.values())
         ]
-        np.testing.assert_allclose(sigmoid(np.array(found).T), expected[task.name], rtol=0, atol=1e-5)
+        given = ~np.isnan(expected[task.name])  # logits are there for those too whose probability is withheld
+        np.testing.assert_allclose(sigmoid(np.array(found).T)[given], expected[task.name][given], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +262,8 @@ def test_the_script_exports_and_prints_the_parity(tmp_path, run_process):
         "--format=onnx",
         env={"TF_CPP_MIN_LOG_LEVEL": "3"},
     )
-    assert process.returncode == 0 and process.stderr == "", process.stderr
+    assert process.returncode == 0, process.stderr
+    assert all("patients share each entry of the vocabulary" in line for line in process.stderr.splitlines())
     first = process.stdout.splitlines()[0]
     assert "out: parity with the Keras model: largest difference of a probability" in first
     assert float(first.partition("probability ")[2].split()[0]) <= parity.TOLERANCE
