@@ -278,10 +278,6 @@ def _heads(plan, theirs):
 def _classifier(plan, weight, mine):
     """The head of a sequence classifier, as {`Task`: kind}; {} where it is another's or has no meaning here."""
     values, count = plan.values, len(weight)
-    named_here = plan.task_name if plan.task_name != CLASSIFICATION else ""
-    if count == 1 and not mine and named_here and plan.layout != "tf1":
-        # One logit and a sigmoid, as ClinicalBERT's 2019 readmission head: a meaning that only the user can give it.
-        return {Task(named_here, "patient", (named_here,)): "classifier"}
     if plan.layout == "tf1":  # google's classifier does not name its labels
         return {mine: "classifier"} if mine and len(mine.labels) == count else {}
     if huggingface.architecture_head(values) not in ("", huggingface.SEQUENCE_CLASSIFICATION):
@@ -290,6 +286,10 @@ def _classifier(plan, weight, mine):
     labels = [str(named.get(str(number), f"LABEL_{number}")) for number in range(count)]
     if mine and list(mine.labels) == labels:
         return {mine: "classifier"}
+    if count == 1 and not mine and plan.task_name != CLASSIFICATION:
+        # One logit and a sigmoid, as ClinicalBERT's 2019 readmission head: a meaning that only the user can give it.
+        own = labels[0] if labels[0] != "LABEL_0" else plan.task_name
+        return {Task(plan.task_name, "patient", (own,)): "classifier"}
     problem = values.get("problem_type")
     if problem == "multi_label_classification":
         return {Task(plan.task_name, "patient", labels): "classifier"}
@@ -309,9 +309,9 @@ def _as_trained(config, theirs):
         absent["segment"] = ("token_type_embeddings", "type_vocab_size")
     for name, (table, size) in absent.items():
         pattern = rf"bert[./]embeddings[./]{table}(\.weight)?"
-        table = next((array for key, array in theirs.items() if re.fullmatch(pattern, key)), None)
-        if table is not None and table.any():
-            changes = {"embeddings": (*config.embeddings, name), size: len(table)}
+        rows = next((array for key, array in theirs.items() if re.fullmatch(pattern, key)), None)
+        if rows is not None and rows.any():
+            changes = {"embeddings": (*config.embeddings, name), size: len(rows)}
             config = dataclasses.replace(config, **changes)
     if config.pooling != "cls" and any("pooler" in name for name in theirs):
         config = dataclasses.replace(config, pooling="cls")

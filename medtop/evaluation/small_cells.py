@@ -62,7 +62,9 @@ def leave_out_small(metrics, least):
 
 
 def _is_small(cell, least):
-    return any(0 < count < least for count in (cell["n"], cell["positives"], cell["n"] - cell["positives"]))
+    counts = [count for count in (cell.get("n"), cell.get("positives")) if count is not None]
+    rest = [counts[0] - counts[1]] if len(counts) == 2 else []
+    return any(0 < count < least for count in (*counts, *rest))
 
 
 def _hide(cell, least):

@@ -12,7 +12,7 @@ from medtop.reporting.svg import Series, is_number
 
 MEASURES = {"loss": "loss", "roc_auc": "ROC AUC"}
 """End of a name in the log -> label of the axis; each such name has a panel of its own."""
-TASK_MEASURES = {"_weight": "weight of the loss", "_gradient_norm": "gradient norm, last shared layer"}
+TASK_MEASURES = {"_weight": "weight of the loss", "_gradient_norm": "gradient norm, shared layer"}
 COSINE = "_gradient_cosine"
 MOST_PAIRS = 6
 """Pairs of tasks in one panel of cosines; of more, each task has a panel with the others."""

@@ -40,7 +40,7 @@ def test_three_tasks():
         "long_loss",
         "long_roc_auc",
         "weight of the loss",
-        "gradient norm, last shared layer",
+        "gradient norm, shared layer",
         "cosines between gradients",
     }
     assert found["loss"] == {"training": ([1, 2, 3, 4], [0.01, 0.02, 0.03, 0.04]), "validation": ([4], [0.9])}
@@ -51,7 +51,7 @@ def test_three_tasks():
         "long_stay": ([1, 2, 3, 4], [1.5] * 4),
         "long": ([1, 2, 3, 4], [2.5] * 4),
     }
-    assert found["gradient norm, last shared layer"]["long_stay"] == ([1, 3], [11, 13])
+    assert found["gradient norm, shared layer"]["long_stay"] == ([1, 3], [11, 13])
     assert found["cosines between gradients"] == {
         "masked_lm, long_stay": ([1, 3], [-0.01, -0.01]),
         "masked_lm, long": ([1, 3], [-0.02, -0.02]),

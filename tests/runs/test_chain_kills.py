@@ -98,9 +98,10 @@ def call(command, folder, seconds=None):
 
 
 def names(folder):
-    """Every path, hidden ones too; TensorBoard's files are called after the clock."""
+    """Every path, hidden ones too. TensorBoard's files are called after the clock; what a killed TensorFlow leaves of
+    its own in TMPDIR is generated code without data, and not ours."""
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-    return sorted(name for name in found if "events.out.tfevents" not in name)
+    return sorted(name for name in found if "events.out.tfevents" not in name and "__autograph_generated" not in name)
 
 
 def exported(folder):

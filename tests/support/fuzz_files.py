@@ -109,7 +109,7 @@ def _tables(folder):
     import pyarrow.parquet as pq
 
     from medtop.files.sql import open_database
-    from medtop.notes.quoted_csv import iterate_rows
+    from medtop.notes.quoted_csv import iterate_rows, table_header
     from medtop.sources import load_stays
 
     months = [f"20{n % 15 + 10}-0{n % 9 + 1}" for n in range(60)]
@@ -132,7 +132,8 @@ def _tables(folder):
         return read
 
     def rows(at):
-        return [[field(place) for place in range(3)] for _, field in iterate_rows(at / "n.csv")]
+        columns = range(len(table_header(at / "n.csv")[1]))
+        return [[field(place) for place in columns] for _, field in iterate_rows(at / "n.csv")]
 
     return {
         "csv": ({"t.csv": plain}, load("t.csv")),

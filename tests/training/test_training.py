@@ -552,7 +552,7 @@ def test_telemetry_weights_and_their_plot(options, tmp_path):
     for title in (
         "masked_lm_loss",
         "weight of the loss",
-        "gradient norm, last shared layer",
+        "gradient norm, shared layer",
         "cosines between gradients",
         "masked_lm, long_stay",
     ):
