@@ -400,6 +400,7 @@ def test_a_model_is_pretrained_by_script_and_readmission_starts_from_it(tmp_path
 
     texts = [". ".join(text.split(" fever ")) for text in planted_notes(24, words=40)["texts"]]
     write_inputs(tmp_path, texts=texts)
+    write_manifest(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(note_config()))
     process = run_process(
         "preprocessing/create_notes_pretraining_data.py",
@@ -411,7 +412,6 @@ def test_a_model_is_pretrained_by_script_and_readmission_starts_from_it(tmp_path
         cwd=tmp_path,
     )
     assert process.returncode == 0 and "masked_lm,next_sentence" in process.stdout, process.stderr
-    write_manifest(tmp_path)
     splits = {f"p{place}": "train" for place in range(12)} | {f"v{place}": "valid" for place in range(4)}
     valid = tmp_path / "n.notes.valid.parquet"
     write_inputs(tmp_path, texts[:8], [f"v{place // 2}" for place in range(8)], splits, valid.name)
