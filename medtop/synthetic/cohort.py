@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medtop.files.atomic import write_json
+from medtop.files.begun import begun, was_begun
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.synthetic import data_models, risk
@@ -227,7 +228,7 @@ def read_summary(prefix, settings):
             )
         if len(standing) == len(paths):
             return summary
-    if standing:
+    if standing and not was_begun(paths["generator"], settings):
         raise DataError(
             f"{standing[0]}: expected no such file or all four of a generated cohort, "
             f"received {len(standing)} of them; use --overwrite or another --output_prefix"
@@ -272,25 +273,28 @@ def write_cohort(prefix, num_patients, seed, layout="stays", gzip=False, overwri
         return earlier
     paths, tally = cohort_paths(prefix, layout, gzip), Tally()
     blocks = generate(num_patients, seed)
-    with contextlib.ExitStack() as stack:
-        if layout in data_models.LAYOUTS:
-            write = data_models.open_folder(stack, paths["stays"], layout, gzip, overwrite or paths["stays"].exists())
-        else:
-            rows = TableWriter(stack, paths["stays"], delimiter="\t" if layout == "medbert" else ",", gzip=gzip)
+    with begun(paths["generator"], settings):
+        with contextlib.ExitStack() as stack:
+            if layout in data_models.LAYOUTS:
+                write = data_models.open_folder(
+                    stack, paths["stays"], layout, gzip, overwrite or paths["stays"].exists()
+                )
+            else:
+                rows = TableWriter(stack, paths["stays"], delimiter="\t" if layout == "medbert" else ",", gzip=gzip)
 
-            def write(block):
-                rows.write(stays_table(block, layout))
+                def write(block):
+                    rows.write(stays_table(block, layout))
 
-        when = TableWriter(stack, paths["prediction_times"])
-        risks = TableWriter(stack, paths["true_risk"])
-        for block in blocks:
-            write(block)
-            when.write(times_table(block, layout))
-            risks.write(risk_table(block, layout))
-            tally.add(block)
-            if progress:
-                progress(tally.patients)
-        paths["generator"].unlink(missing_ok=True)  # it vouches for the other three, which are renamed next
-    summary = {"generator": "medtop synthetic cohort", "settings": settings, **tally.summary()}
-    write_json(paths["generator"], summary)
+            when = TableWriter(stack, paths["prediction_times"])
+            risks = TableWriter(stack, paths["true_risk"])
+            for block in blocks:
+                write(block)
+                when.write(times_table(block, layout))
+                risks.write(risk_table(block, layout))
+                tally.add(block)
+                if progress:
+                    progress(tally.patients)
+            paths["generator"].unlink(missing_ok=True)  # it vouches for the other three, which are renamed next
+        summary = {"generator": "medtop synthetic cohort", "settings": settings, **tally.summary()}
+        write_json(paths["generator"], summary)
     return summary

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from medtop.files.atomic import atomic_path, write_json
+from medtop.files.begun import begun, was_begun
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.files.options import Rule, at_least, check, option
@@ -133,33 +134,36 @@ def write_notes(folder, settings, overwrite=False):
     prevalence = float(known.mean()) if settings.cohort else settings.prevalence
     drawn = draw_levels(labels, levels, settings.is_random)
     risks = risk_of_levels(prevalence, settings.is_random)
-    with contextlib.ExitStack() as stack:
-        tables = {}
-        for name, header in zip(FILES, (ADMISSIONS_HEADER, PATIENTS_HEADER, NOTES_HEADER, RISK_HEADER), strict=True):
-            file = stack.enter_context(
-                open(stack.enter_context(atomic_path(folder / name)), "w", encoding="utf-8", newline="")
-            )
-            tables[name] = csv.writer(file)
-            tables[name].writerow(header)
-        (folder / SUMMARY).unlink(missing_ok=True)
-        _write_people(tables, people)
-        notes = _write_stays(tables, stays, drawn, risks, settings, words)
-    examples = len([stay for stay in stays if stay.kind != "NEWBORN" and stay.death is None])
-    summary = {
-        "settings": about,
-        "patients": len(people),
-        "admissions": len(stays),
-        "examples": examples,
-        "notes": notes,
-        "known": len(known),
-        "prevalence": float(known.mean()) if len(known) else None,
-        "best_roc_auc": best_roc_auc(settings.is_random),
-        "levels": {
-            name: {"admissions": int((drawn == place).sum()), "risk": float(risks[place])}
-            for place, name in enumerate(LEVELS)
-        },
-    }
-    write_json(folder / SUMMARY, summary)
+    with begun(folder / SUMMARY, about):
+        with contextlib.ExitStack() as stack:
+            tables = {}
+            for name, header in zip(
+                FILES, (ADMISSIONS_HEADER, PATIENTS_HEADER, NOTES_HEADER, RISK_HEADER), strict=True
+            ):
+                file = stack.enter_context(
+                    open(stack.enter_context(atomic_path(folder / name)), "w", encoding="utf-8", newline="")
+                )
+                tables[name] = csv.writer(file)
+                tables[name].writerow(header)
+            (folder / SUMMARY).unlink(missing_ok=True)
+            _write_people(tables, people)
+            notes = _write_stays(tables, stays, drawn, risks, settings, words)
+        examples = len([stay for stay in stays if stay.kind != "NEWBORN" and stay.death is None])
+        summary = {
+            "settings": about,
+            "patients": len(people),
+            "admissions": len(stays),
+            "examples": examples,
+            "notes": notes,
+            "known": len(known),
+            "prevalence": float(known.mean()) if len(known) else None,
+            "best_roc_auc": best_roc_auc(settings.is_random),
+            "levels": {
+                name: {"admissions": int((drawn == place).sum()), "risk": float(risks[place])}
+                for place, name in enumerate(LEVELS)
+            },
+        }
+        write_json(folder / SUMMARY, summary)
     return summary
 
 
@@ -185,7 +189,7 @@ def _earlier(folder, about, overwrite):
             return summary
         return None
     strange = [name for name in FILES if (folder / name).exists()]
-    if strange:
+    if strange and not was_begun(path, about):
         raise DataError(f"{folder / strange[0]}: expected no such file, found one that was not generated (--overwrite)")
     return None
 

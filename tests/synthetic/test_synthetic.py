@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from medtop.files.errors import DataError
 from medtop.synthetic import codes as synthetic_codes
-from medtop.synthetic import cohort, risk
+from medtop.synthetic import cohort, notes, risk
 from medtop.synthetic import patients as lives
 from medtop.synthetic.blocks import LABEL_TASKS, SECONDS_PER_DAY, generate, observed_history
 
@@ -512,6 +512,28 @@ def test_a_finished_cohort_is_kept_and_another_is_refused(tmp_path):
     Path(f"{prefix}.generator.json").unlink()
     with pytest.raises(DataError, match="received 3 of them"):
         cohort.write_cohort(prefix, 60, 2)
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+
+
+def kill_before_the_summary(writing, *arguments):
+    """Runs it in a process of its own, which ends between its tables and its summary as by kill -9."""
+    if (child := os.fork()) == 0:
+        cohort.write_json = notes.write_json = lambda path, value: os._exit(9)
+        writing(*arguments)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def test_a_run_that_was_killed_between_its_files_is_taken_up(tmp_path):
+    for made, writing, *arguments in (
+        (tmp_path / "a", cohort.write_cohort, tmp_path / "a/c", 50, 1),
+        (tmp_path / "b", notes.write_notes, tmp_path / "b", notes.GeneratorSettings(num_patients=5)),
+    ):
+        made.mkdir()
+        kill_before_the_summary(writing, *arguments)
+        left = sorted(os.listdir(made))
+        assert left[0].endswith(".begun.json") and len(left) >= 4
+        writing(*arguments)
+        assert sorted(os.listdir(made))[0] == left[1] and len(os.listdir(made)) == len(left)
 
 
 def test_an_error_while_writing_leaves_no_file(tmp_path):
