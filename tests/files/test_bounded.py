@@ -1,5 +1,6 @@
 """JSON, YAML, zips and gzip whose few bytes claim much: refused in one line, before anything is allocated."""
 
+import csv
 import gzip
 import json
 import os
@@ -156,6 +157,15 @@ def test_gzip_is_unpacked_up_to_a_bound(tmp_path, monkeypatch):
         read_bytes(tmp_path / "large.txt")
 
 
+@pytest.fixture
+def pythons_own_limit():
+    """Other tests read long fields and raise it for the whole process."""
+    raised = csv.field_size_limit(1 << 17)
+    yield
+    csv.field_size_limit(raised)
+
+
+@pytest.mark.usefixtures("pythons_own_limit")
 def test_a_line_of_a_small_table_that_never_ends(tmp_path):
     """Splits, groups, codes, tables of figures: Python's `csv` would hold the whole line."""
     from medtop.cohort.splits import read_split_file

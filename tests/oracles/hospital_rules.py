@@ -158,7 +158,11 @@ def omop(folder, link_by_date=False, codes="source", procedures=False, kinds=("9
         for name in ("start", "end")
     }
     clock = {
-        name: values.map(lambda text: text if isinstance(text, str) and len(text) == 5 and text != "00:00" else pd.NA)
+        name: pd.Series(
+            [text if isinstance(text, str) and len(text) == 5 and text != "00:00" else None for text in values],
+            index=values.index,
+            dtype="string",
+        )
         for name, values in clock.items()
     }
     still = visits.visit_type_concept_id.eq("32220")
