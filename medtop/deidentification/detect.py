@@ -7,13 +7,13 @@ from medtop.deidentification import dates
 from medtop.deidentification.name_rules import trimmed_name
 from medtop.deidentification.roster import Roster
 from medtop.deidentification.rules import RULES
+from medtop.deidentification.scan import Scanner, lowered, matches
 from medtop.deidentification.views import INVISIBLE, views
 
 TYPES = (
     "NAME", "LOCATION", "ZIP", "DATE", "YEAR", "AGE", "PHONE", "FAX", "EMAIL", "SSN", "MRN", "HEALTH_PLAN", "ACCOUNT",
     "LICENSE", "VEHICLE", "DEVICE", "URL", "IP", "BIOMETRIC", "OTHER_ID",
 )  # fmt: skip
-_BEFORE = 24
 _BIRTH_YEAR = re.compile(r"\b(?:born(?:\s+(?:in|on))?|dob:?|birth\s*year:?|year\s+of\s+birth:?|b\.)\s*$", re.I)
 
 
@@ -50,6 +50,7 @@ class Detector:
     def __init__(self, rules=RULES, roster=None, dates=True, thresholds=None):
         self.rules, self.roster, self.dates = tuple(rules), roster or Roster(), dates
         self.thresholds = thresholds or {}
+        self._scanner = Scanner([rule.starts for rule in self.rules])
 
     def find(self, text, patient_id="", marked=()):
         """The identifiers of a text: list of `Finding`, disjoint, in order.
@@ -69,21 +70,21 @@ class Detector:
         return resolve(found, text)
 
     def _in_view(self, view, patient_id):
-        lower = view.text.lower()
-        for start, end, kind, source in self.roster.find(view.text, patient_id):
+        text, lower = view.text, lowered(view.text)
+        for start, end, kind, source in self.roster.find(text, patient_id):
             yield Finding(*view.edges(start, end), kind, source)
-        for rule in self.rules:
-            if rule.hint is not None and not rule.hint(lower):
-                continue
-            group = "v" if "v" in rule.pattern.groupindex else 0
-            for match in rule.pattern.finditer(view.text):
-                start, end = match.span(group)
+        places = self._scanner.places(lower)
+        for rule, where in zip(self.rules, places, strict=True):
+            if rule.starts is not None:
+                found = matches(rule.pattern, text, where, rule.before) if where else ()
+            else:
+                found = rule.pattern.finditer(text) if rule.hint is None or rule.hint(lower) else ()
+            for match in found:
+                start, end = match.span(rule.group)
                 if rule.type == "NAME":
-                    first, after = trimmed_name(match[group])
+                    first, after = trimmed_name(match[rule.group])
                     start, end = start + first, start + after
-                if rule.before and not rule.before.search(view.text[max(0, match.start() - _BEFORE) : match.start()]):
-                    continue
-                if end > start and (rule.accepts is None or rule.accepts(view.text[start:end])):
+                if end > start and (rule.accepts is None or rule.accepts(text[start:end])):
                     yield Finding(*view.edges(start, end), rule.type, rule.name)
         if self.dates:
             for start, end, kind, match in dates.find(view.text):
@@ -102,7 +103,7 @@ def resolve(found, text):
         found: list of `Finding`.
         text: the document's text.
     """
-    groups = []
+    groups, hidden = [], not text.isascii()
     for item in sorted(found, key=lambda item: (item.start, -item.end)):
         if groups and item.start < groups[-1][1]:
             groups[-1][1] = max(groups[-1][1], item.end)
@@ -113,7 +114,10 @@ def resolve(found, text):
     for start, end, items in groups:
         best = max(items, key=lambda item: (item.end - item.start, item.type != "OTHER_ID"))  # the first of equal ones
         whole = best.date if (best.start, best.end) == (start, end) else None
-        while end < len(text) and INVISIBLE.match(text[end]):
+        while hidden and end < len(text) and INVISIBLE.match(text[end]):
             end += 1
-        resolved.append(dataclasses.replace(best, start=start, end=end, date=whole))
+        if (best.start, best.end, best.date) == (start, end, whole):
+            resolved.append(best)
+        else:
+            resolved.append(dataclasses.replace(best, start=start, end=end, date=whole))
     return resolved

@@ -1,6 +1,16 @@
 """Rules of numbers and addresses that have a form of their own or a label before them."""
 
-from medtop.deidentification.rule import NO, SEP, VALUE, has_digit, labelled, pattern_rule, two_digits
+from medtop.deidentification.rule import (
+    NO,
+    SEP,
+    VALUE,
+    has_digit,
+    holds,
+    holds_form,
+    labelled,
+    pattern_rule,
+    two_digits,
+)
 
 _PHONE = (
     r"(?:(?:\+|00)?1[-.\s]{0,2})?(?:\(\s?\d{3}\s?\)|\d{3})[-.\s/]{0,3}\d{3}[-.\s]{1,2}\d{4}"
@@ -23,91 +33,104 @@ _PHONE_WORD = (
 )
 
 NUMBERS = (
-    pattern_rule("EMAIL", "mail address", r"(?<![\w.+-])[\w.+'-]{1,64}\s?@\s?(?:[A-Z0-9-]+\.)+[A-Z]{2,}\b", ("@",)),
+    pattern_rule("EMAIL", "mail address", r"(?<![\w.+-])[\w.+'-]{1,64}\s?@\s?(?:[A-Z0-9-]+\.)+[A-Z]{2,}\b", holds("@")),
     pattern_rule(
         "EMAIL",
         "mail address with blanks",
         r"(?<![\w.+-])[\w.+'-]{1,64}\s?@\s?(?:[A-Z0-9-]+\s?\.\s?)+(?:com|org|net|edu|gov)\b",
-        ("@",),
+        holds("@"),
     ),
     pattern_rule(
         "EMAIL",
         "mail address in words",
         r"(?<![\w.+-])[\w.+-]{1,64}\s?(?:\(at\)|\[at\]| at )\s?[A-Z0-9-]+\s?(?:\(dot\)|"
         r"\[dot\]| dot )\s?(?:com|org|net|edu|gov)\b",
-        ("dot",),
+        holds("dot"),
     ),
     pattern_rule(
-        "URL", "web address", r"(?:\b(?:https?|ftp)\s?:\s?//|\bwww\.)[^\s<>\"]*[^\s<>\".,;:)]", ("www", "://", ": //")
+        "URL", "web address", r"(?:\b(?:https?|ftp)\s?:\s?//|\bwww\.)[^\s<>\"]*[^\s<>\".,;:)]", starts="htt ftp www"
     ),
     pattern_rule(
         "URL",
         "host name",
         r"(?<![\w@.])(?:[A-Z0-9](?:[A-Z0-9-]*[A-Z0-9])?\.)+(?:com|org|net|edu|gov|info|"
         r"health|io)\b(?:/[^\s<>\"]*[^\s<>\".,;:)])?",
-        (".com", ".org", ".net", ".edu", ".gov", ".info", ".health", ".io"),
+        holds(".com", ".org", ".net", ".edu", ".gov", ".info", ".health", ".io"),
     ),
     pattern_rule(
         "IP",
         "version 4",
         r"(?<![\d.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)" r"(?![\d]|\.\d)",
+        starts="#1 #2 #3",
     ),
     pattern_rule(
         "IP",
         "version 6",
         r"(?<![\w:])(?:(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}|(?:[0-9a-f]{1,4}:){1,7}:(?:[0-9a-f]{1,4}"
         r"(?::[0-9a-f]{1,4}){0,6})?)(?![\w:])",
-        (":",),
+        holds_form(r"::|:[0-9a-f]{1,4}:[0-9a-f]{1,4}:"),
         accepts=lambda text: text.count(":") > 2 or "::" in text and len(text) > 6,
     ),
-    pattern_rule("DEVICE", "hardware address", r"(?<![\w:-])(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}(?![\w:-])"),
-    pattern_rule("SSN", "form", r"(?<![\w-])\d{3}(?P<s>[-–\s])\s?\d{2}(?P=s)\s?\d{4}(?![\w-])"),
+    pattern_rule(
+        "DEVICE",
+        "hardware address",
+        r"(?<![\w:-])(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}(?![\w:-])",
+        holds_form(r"[:-][0-9a-f]{2}[:-][0-9a-f]{2}[:-]"),
+    ),
+    pattern_rule("SSN", "form", r"(?<![\w-])\d{3}(?P<s>[-–\s])\s?\d{2}(?P=s)\s?\d{4}(?![\w-])", starts="#3"),
     pattern_rule(
         "SSN",
         "behind its label",
         rf"\b(?:ssn?|social\s+security)(?:\s+(?:no|number|num|#|card))*\.?{SEP}(?:ending "
         rf"in\s*)?(?P<v>[\dxX*]{{3}}[-\s]?[\dxX*]{{2}}[-\s]?\d{{4}}|\d{{4}})\b",
-        ("ss", "social"),
+        starts="ss soc",
     ),
-    pattern_rule("FAX", "behind its label", rf"{_FAX_WORD}(?P<v>{_ANY_PHONE})(?![\d])", ("fax", "facsimile")),
-    pattern_rule("PHONE", "form", rf"(?<![\w+./-]){_PHONE}(?![\w]|[-.]\d)"),
+    pattern_rule("FAX", "behind its label", rf"{_FAX_WORD}(?P<v>{_ANY_PHONE})(?![\d])", starts="fax fac tel"),
+    pattern_rule("PHONE", "form", rf"(?<![\w+./-]){_PHONE}(?![\w]|[-.]\d)", starts="#1 #3 #4 #6 #7 #9 ( +"),
     pattern_rule(
         "PHONE",
         "international form",
         rf"(?<![\w+]){_LONG_PHONE}(?!\d)",
-        ("+",),
+        starts="+",
         accepts=lambda text: sum(c.isdigit() for c in text) >= 8,
     ),
-    pattern_rule("PHONE", "behind its label", rf"{_PHONE_WORD}(?P<v>{_ANY_PHONE})(?![\d])"),
+    pattern_rule(
+        "PHONE",
+        "behind its label",
+        rf"{_PHONE_WORD}(?P<v>{_ANY_PHONE})(?![\d])",
+        starts="tel ph cel mob pag bee cal hom wor con rea pgr p$ pat pme pnu pno pis pon pth",
+    ),
     pattern_rule(
         "FAX",
         "any groups, behind its label",
         rf"\b(?:fax|facsimile)(?:\s*(?:no|num|number|#|:|\.))*\s*(?P<v>{_LOOSE_PHONE})(?!\d)",
-        ("fax", "facsimile"),
+        starts="fax fac",
     ),
     pattern_rule(
         "PHONE",
         "any groups, behind its label",
         rf"\b(?:tel(?:ephone)?|phone|cell(?:phone)?|mobile|call\w*|dial|text|reach\w*|contact|office|home|work)"
         rf"(?:\s*(?:no|num|number|phone|#|at|is|on|me|him|her|them|:|\.))*\s*(?P<v>{_LOOSE_PHONE})(?!\d)",
+        starts="tel pho cel mob cal dia tex rea con off hom wor",
     ),
     pattern_rule(
         "PHONE",
         "any groups, before its label",
         rf"(?<![\w.])(?P<v>{_LOOSE_PHONE})[-\s]{{0,2}}\(?(?:office|home|work|mobile|cell|phone|tel|fax)\b",
-        ("office", "home", "work", "mobile", "cell", "phone", "tel", "fax"),
+        starts="# ( +",
     ),
     pattern_rule(
         "PHONE",
         "national form with a zero",
         r"(?<![\w./,-])\(?0\d{1,4}\)?(?:[-. ]\d{2,4}){2,4}(?![\w/]|[.,]\d)",
+        starts="#2 #3 #4 #5 (",
         accepts=lambda text: 9 <= sum(sign.isdigit() for sign in text) <= 11,
     ),
     pattern_rule(
         "PHONE",
         "pager or extension",
         r"\b(?:pager|beeper|bpr|pgr|ext(?:ension|\.)?|x)\s*(?:no\.?|number|#|:|is)*\s*" r"(?P<v>\d{3,6})\b",
-        ("pager", "beeper", "bpr", "pgr", "ext", "x"),
+        starts="pag bee bpr pgr ext x$ xno xnu xis",
     ),
     labelled(
         "MRN",
@@ -116,14 +139,14 @@ NUMBERS = (
         r"(?:id|no|num|#))|pt\.?(?=\s*(?:id|no\b|num|#))|unit(?=\s*(?:no|num|#))|hospital"
         r"(?=\s*(?:no\b|num|#|id))|chart(?=\s*(?:no\b|num|#|id))|record(?=\s*(?:no\b|"
         r"num|#|id))",
-        ("mr", "m.r", "rec", "patient", "pt", "unit", "hospital", "chart"),
+        starts="m$ mr med pat pt uni hos cha rec",
     ),
     labelled(
         "HEALTH_PLAN",
         "plan number",
         r"member(?:ship)?|subscriber|insurance|policy(?:\s*holder)?|medicare|medicaid|"
         r"mbi|hicn?|group|beneficiary|(?:health\s+)?plan|payer|payor|insured",
-        ("member", "subscriber", "insur", "policy", "medic", "mbi", "hic", "group", "benefic", "plan", "pay"),
+        starts="mem sub ins pol med mbi hic gro ben hea pla pay",
         must=True,
     ),
     labelled(
@@ -132,7 +155,7 @@ NUMBERS = (
         r"accounts?|acct\.?|billing(?:\s+account)?|encounter|visit(?=\s*(?:no\b|num|"
         r"#|id))|csn|har\b|invoice|guarantor|claim|iban|credit\s+card|card(?=\s*(?:no\b|"
         r"num|#))",
-        ("acc", "bill", "encounter", "visit", "csn", "har", "invoice", "guarantor", "claim", "iban", "card"),
+        starts="acc bil enc vis csn har inv gua cla iba cre car",
     ),
     labelled(
         "LICENSE",
@@ -140,19 +163,20 @@ NUMBERS = (
         r"(?:driver'?s?\s+)?licen[sc]e(?!\s+plate)|lic\.?(?=\s*(?:no\b|num|#))|dea|npi|"
         r"upin|certificate|cert\.?(?=\s*(?:no\b|num|#))|passport|registration(?=\s*(?:no\b|"
         r"num|#))|state\s+id|d\.?l\.?(?=\s*(?:no\b|num|#))",
-        ("licen", "lic", "dea", "npi", "upin", "cert", "passport", "registration", "state", "dl", "d.l"),
+        starts="dri lic dea npi upi cer pas reg sta d$ dl",
     ),
     pattern_rule(
         "VEHICLE",
         "vehicle number",
         r"(?<![\w-])(?=[A-HJ-NPR-Z0-9]*\d[A-HJ-NPR-Z0-9]*\d)(?=[A-HJ-NPR-Z0-9]*[A-HJ-NPR-Z])[A-HJ-"
         r"NPR-Z0-9]{17}(?![\w-])",
+        holds_form(r"\S{17}"),
     ),
     pattern_rule(
         "VEHICLE",
         "vehicle number behind its label",
         rf"\b(?:vin|vehicle\s+id(?:entification)?)(?![a-z]){NO}*{SEP}(?P<v>[A-Z0-9][A-Z0-9 -]{{9,18}}\d)\b",
-        ("vin", "vehicle"),
+        starts="vin veh",
     ),
     pattern_rule(
         "VEHICLE",
@@ -160,7 +184,7 @@ NUMBERS = (
         rf"\b(?:licen[sc]e\s+plate|plate\b|tag(?=\s*(?:no\b|num|#)))(?:\s+(?:of\s+\w+\s+\w+|"
         rf"registered))?{NO}*(?:\s+of\s+\w+\s+\w+)?{SEP}(?P<v>[A-Z0-9]{{1,4}}[- ]?[A-Z0-9]{{2,5}}"
         rf")\b",
-        ("plate", "tag"),
+        starts="lic pla tag",
         accepts=has_digit,
     ),
     labelled(
@@ -170,34 +194,15 @@ NUMBERS = (
         r"pump|generator|stent|valve|monitor)(?:\s+(?:serial|model|lot))?(?=\s*(?:serial|"
         r"model|lot|no\b|num|#|id\b|s/n))|lot(?=\s*(?:no\b|num|#))|model(?=\s*(?:no\b|"
         r"num|#))|udi|imei",
-        (
-            "serial",
-            "s/n",
-            "sn",
-            "device",
-            "pacemaker",
-            "implant",
-            "icd",
-            "lead",
-            "prosthesis",
-            "pump",
-            "generator",
-            "stent",
-            "valve",
-            "monitor",
-            "lot",
-            "model",
-            "udi",
-            "imei",
-        ),
+        starts="ser s$ sn dev pac imp icd lea pro pum gen ste val mon lot mod udi ime",
     ),
-    pattern_rule("DEVICE", "device identifier", r"\(01\)\s?\d{14}(?:\s?\(\d{2}\)\s?[A-Z0-9]+)*", ("(01)",)),
+    pattern_rule("DEVICE", "device identifier", r"\(01\)\s?\d{14}(?:\s?\(\d{2}\)\s?[A-Z0-9]+)*", starts="("),
     labelled(
         "BIOMETRIC",
         "template",
         r"finger\s*prints?|biometrics?|retina(?:l)?|iris|voice\s*prints?|face(?:\s*template)?|"
         r"facial|palm(?:\s*print)?|hand\s*geometry",
-        ("finger", "biometric", "retina", "iris", "voice", "face", "facial", "palm", "hand"),
+        starts="fin bio ret iri voi fac pal han",
         must=True,
     ),
     pattern_rule(
@@ -205,7 +210,7 @@ NUMBERS = (
         "scan",
         rf"\b(?:finger\s*print|retina(?:l)?|iris|voice\s*print|face|facial|palm|biometric)\s+"
         rf"(?:scan|template|hash|record|print|file)s?{NO}*{SEP}{VALUE}",
-        ("scan", "template", "hash", "record", "print", "file"),
+        starts="fin ret iri voi fac pal bio",
         accepts=two_digits,
     ),
 )
@@ -217,54 +222,37 @@ OTHER_NUMBERS = (
         r"accession|specimen|case|study|order|requisition|trial|barcode|token|protocol|"
         r"sample|isolate|referral|rx|prescription|document|report|job|dictation|confirmation|"
         r"user|employee|badge|room(?=\s*(?:no|#))|id|identifier",
-        (
-            "accession",
-            "specimen",
-            "case",
-            "study",
-            "order",
-            "requisition",
-            "trial",
-            "barcode",
-            "token",
-            "protocol",
-            "sample",
-            "isolate",
-            "referral",
-            "rx",
-            "prescription",
-            "document",
-            "report",
-            "job",
-            "dictation",
-            "confirmation",
-            "user",
-            "employee",
-            "badge",
-            "room",
-            "id",
-        ),
+        starts="acc spe cas stu ord req tri bar tok pro sam iso ref rx pre doc rep job dic con use emp bad roo id",
         must=True,
     ),
     pattern_rule(
         "OTHER_ID",
         "identifier behind its label",
         rf"(?<![\w])(?:ID|identifier)\s*[:#=]\s*{VALUE}",
-        ("id",),
+        starts="id",
         accepts=two_digits,
     ),
-    pattern_rule("OTHER_ID", "pathology number", r"(?<![\w-])[A-Z]{1,2}\d\d-\d{3,7}(?![\w])", ("-",), flags=0),
-    pattern_rule("OTHER_ID", "universal identifier", r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", ("-",)),
+    pattern_rule(
+        "OTHER_ID", "pathology number", r"(?<![\w-])[A-Z]{1,2}\d\d-\d{3,7}(?![\w])", holds_form(r"\d\d-\d{3}"), flags=0
+    ),
+    pattern_rule(
+        "OTHER_ID",
+        "universal identifier",
+        r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b",
+        holds_form(r"-[0-9a-f]{4}-[0-9a-f]{4}-"),
+    ),
     pattern_rule(
         "OTHER_ID",
         "long number",
         r"(?<![\w.,/+-])\d{7,}(?![\w]|[.,/]\d)(?!\s*(?:copies|cells|units|iu\b|cfu|/|" r"per\b|platelets))",
+        starts="#7 #8 #9",
     ),
     pattern_rule(
         "OTHER_ID",
         "number in groups",
         r"(?<![\w.,/+-])(?!\d{4}-\d{4}(?!-?\d))(?:\d{3,}-){1,4}\d{2,}(?:-\d+)*(?![\w]|[.,/]\d)(?!\s*(?:mg|mcg|"
         r"ml|units?|cc|kcal|g\b|cal))",
+        starts="#3 #4 #5 #6 #7 #8 #9",
         accepts=lambda text: sum(c.isdigit() for c in text) >= 7,
     ),
 )

@@ -54,22 +54,32 @@ def _institution(text):
     return not _NO_INSTITUTION.search(text.strip())
 
 
+_STATE_BEFORE = re.compile(rf"(?:,\s*|\b(?!(?-i:in|me|hi|oh|ok)\b)){_STATE}\.?,?\s+$", re.I)
+_BEFORE = 24
+
+
+def _behind_a_state(text, place):
+    return _STATE_BEFORE.search(text[max(0, place - _BEFORE) : place])
+
+
 PLACES = (
     pattern_rule(
         "ZIP",
         "behind a state",
         r"\d{5}(?:\s?-\s?\d{4})?(?![\w-]|\s*(?:units?|m?c?g|ml|cells|copies|iu)\b|,\d)",
-        before=re.compile(rf"(?:,\s*|\b(?!(?-i:in|me|hi|oh|ok)\b)){_STATE}\.?,?\s+$", re.I),
+        starts="#5",
+        before=_behind_a_state,
     ),
     pattern_rule(
-        "ZIP", "behind its label", rf"\bzip(?:\s*code)?{SEP}(?P<v>\d{{5}}(?:\s?-\s?\d{{4}})?)(?!\w)", ("zip",)
+        "ZIP", "behind its label", rf"\bzip(?:\s*code)?{SEP}(?P<v>\d{{5}}(?:\s?-\s?\d{{4}})?)(?!\w)", starts="zip"
     ),
-    pattern_rule("ZIP", "nine digits", r"(?<![\w-])\d{5}-\d{4}(?![\w-])"),
+    pattern_rule("ZIP", "nine digits", r"(?<![\w-])\d{5}-\d{4}(?![\w-])", starts="#5"),
     pattern_rule(
         "LOCATION",
         "street",
         rf"(?<![\w/.-])\d{{1,6}}[A-Z]?\s+(?:[NSEW]\.?\s+)?(?:(?:[A-Z]\.|St\.|[A-Z][\w'’-]*)\s+){{0,3}}?[A-Z][\w'’"
         rf"-]*\s+(?i:{_STREET_KIND})\b\.?(?i:{_FLAT})(?![\w])",
+        starts="#1 #2 #3 #4 #5 #6",
         flags=0,
         accepts=lambda text: not _NO_STREET.search(text),
     ),
@@ -78,13 +88,14 @@ PLACES = (
         "street, any case",
         rf"(?<![\w/.-])\d{{2,6}}[A-Z]?\s+(?:[a-z'’-]+\s+){{0,2}}?[a-z'’-]{{3,}}\s+{_STREET_KIND}\b"
         rf"(?!\s+(?:elev\w*|depress\w*|segments?|chang\w*|waves?)\b)\.?{_FLAT}(?![\w])",
+        starts="#2 #3 #4 #5 #6",
         accepts=lambda text: not _NO_STREET.search(text),
     ),
-    pattern_rule("LOCATION", "post box", r"\bp\.?\s?o\.?\s+box\s+\d+", ("box",)),
+    pattern_rule("LOCATION", "post box", r"\bp\.?\s?o\.?\s+box\s+\d+", starts="p$ po"),
     pattern_rule(
         "LOCATION",
         "town before a state",
-        rf"(?:(?<=\n)|(?<=,\s)|(?<=\s)|^)(?P<v>[A-Z][A-Za-z'’.-]+(?:[ ][A-Z][A-Za-z'’.-]+){{0,2}}),"
+        rf"(?P<v>[A-Z](?<!\S[A-Z])[A-Za-z'’.-]+(?:[ ][A-Z][A-Za-z'’.-]+){{0,2}}),"
         rf"?\s+{_STATE},?\s+\d{{5}}(?!\d)",
         flags=0,
         accepts=lambda text: text.split()[-1].lower() not in NO_NAME,
@@ -98,6 +109,7 @@ PLACES = (
         "LOCATION",
         "line before a state, any case",
         rf"(?:^|\n)\s*(?P<v>[A-Z][A-Z'’.-]+(?:[ ][A-Z'’.-]+){{0,2}}),\s+{_STATE},?\s+\d{{5}}" rf"(?!\d)",
+        starts="^",
     ),
     pattern_rule(
         "LOCATION",
@@ -119,12 +131,14 @@ PLACES = (
         "institution, any case",
         rf"\b(?:from|at|to|of|the)\s+(?P<v>(?!the\b|a\b|an\b|our\b|this\b|another\b|outside\b|"
         rf"local\b|his\b|her\b|your\b)[a-z'’.-]+\s+{_PLACE_KIND})\b",
+        starts="fro at$ to$ of$ the",
         accepts=lambda text: _institution(text),
     ),
     pattern_rule(
         "LOCATION",
         "line of an institution, any case",
         rf"(?:^|\n)[ ]*(?P<v>(?:[A-Z'’.-]+[ ]){{1,3}}{_PLACE_KIND})[ ]*(?=\n|$)",
+        starts="^",
         accepts=lambda text: _institution(text),
     ),
     pattern_rule(
@@ -133,6 +147,7 @@ PLACES = (
         rf"\b(?:lives?|lived|living|resid(?:es|ing|ed)|resident|native|born|moved|raised|"
         rf"grew up|comes|originally|emigrated|travel(?:l?ed|s)?|visiting|trip|returned)\s+"
         rf"(?:in|from|of|to)\s+(?P<v>{CAPS}(?:[ ]{CAPS}){{0,2}})",
+        starts="liv res nat bor mov rai gre com ori emi tra vis tri ret",
         flags=0,
         accepts=lambda text: is_name(text) and not _IS_STATE.fullmatch(text),
     ),

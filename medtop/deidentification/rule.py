@@ -14,8 +14,9 @@ class Rule:
         pattern: compiled; the group `v` is the identifier, the whole match where there is none.
         hint: function of a lower-cased text: False where the pattern cannot match, told quickly; None for always.
         accepts: function of the identifier's text, or None.
-        before: what must stand before the match, within 24 characters; quicker than as a part of a pattern that begins
-            at many places.
+        before: function (text, place) that tells whether what stands before a match's place fits, or None; quicker than
+            as a part of a pattern that begins at many places.
+        starts: with what a match begins (`medtop.deidentification.scan.begins`), None for with anything.
     """
 
     type: str
@@ -23,16 +24,29 @@ class Rule:
     pattern: re.Pattern
     hint: object = None
     accepts: object = None
-    before: re.Pattern | None = None
+    before: object = None
+    starts: str | None = None
+
+    @property
+    def group(self):
+        """The identifier's group."""
+        return "v" if "v" in self.pattern.groupindex else 0
 
 
-def _hint(*words):
+def holds(*words):
+    """A hint: one of the words is there."""
     return lambda lower: any(word in lower for word in words)
 
 
-def pattern_rule(kind, name, text, hints=(), flags=re.I, accepts=None, before=None):
-    """A `Rule` of a pattern as text and of words one of which it holds."""
-    return Rule(kind, name, re.compile(text, flags), _hint(*hints) if hints else None, accepts, before)
+def holds_form(text):
+    """A hint: a form is there; quick where it begins with a sign or a class of signs."""
+    pattern = re.compile(text)
+    return lambda lower: pattern.search(lower) is not None
+
+
+def pattern_rule(kind, name, text, hint=None, flags=re.I, accepts=None, before=None, starts=None):
+    """A `Rule` of a pattern as text."""
+    return Rule(kind, name, re.compile(text, flags), hint, accepts, before, starts)
 
 
 def has_digit(text):
@@ -51,12 +65,15 @@ VALUE = r"(?P<v>[A-Z0-9](?:[A-Z0-9]|[-/. ](?=[A-Z]{0,4}-?[0-9])){2,24})(?![\w])"
 """Letters and digits, with signs between where digits follow."""
 
 
-def labelled(kind, name, words, hints, must=False):
-    """Number behind its label: `account no. 123`, `Acct #: 123`; without `must` the word for number may lack."""
+def labelled(kind, name, words, starts, must=False):
+    """Number behind its label: `account no. 123`, `Acct #: 123`; without `must` the word for number may lack.
+
+    `starts`: see `Rule`.
+    """
     return pattern_rule(
         kind,
         name,
         rf"(?<![a-z])(?:{words})(?![a-z]){NO}{'+' if must else '*'}{SEP}\(?{VALUE}",
-        hints,
         accepts=two_digits,
+        starts=starts,
     )

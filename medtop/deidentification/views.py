@@ -17,6 +17,7 @@ _PLAIN = {
     **dict.fromkeys("‐‑‒–—―−﹘﹣－⁃", "-"),
     **dict.fromkeys([*map(chr, range(0x2000, 0x200B)), *"\u00a0\u202f\u205f\u3000\t"], " "),
     **dict.fromkeys("’‘ʼ＇`´", "'"),
+    "ı": "i",
     "／": "/", "⁄": "/", "∕": "/", "＠": "@", "．": ".", "。": ".", "：": ":", "（": "(", "）": ")", "＃": "#",
 }  # fmt: skip
 INVISIBLE = re.compile(
