@@ -7,6 +7,8 @@ None where a form holds no date that exists (30 February), which then cannot be 
 import datetime
 import re
 
+from medtop.deidentification.scan import Scanner, lowered, matches
+
 MONTHS = {
     name: number
     for number, names in enumerate(
@@ -30,6 +32,10 @@ _Y2 = r"(?P<y>(?:19|20)\d\d|\d\d)"
 _TH = r"(?P<th>\s?(?:st|nd|rd|th)\b)"
 _GAP = r"[,\s]{1,3}"
 _BEFORE, _AFTER = r"(?<![\w/.-])", r"(?![\w/]|[.-]\d)"
+_COMPACT_TEXT = (
+    r"(?<![\w/.-])(?P<y>(?:19[3-9]|20[0-4])\d)(?P<m>0[1-9]|1[0-2])(?P<d>0[1-9]|[12]\d|"
+    r"3[01])(?=\d{4,6}\b|T\d|\b)(?![.-]\d)"
+)
 FORMS = tuple(
     re.compile(text, re.I)
     for text in (
@@ -37,8 +43,7 @@ FORMS = tuple(
         rf"(?<![\w/.-])(?<!\d[ ])(?<!\d[.] ){_MN}\s?(?P<s>[-/.])\s?{_D}\s?(?P=s)\s?{_Y2}(?=T\d|(?![\w/]|"
         rf"[-]\d|[.]\d))",  # 3/2/2014
         rf"(?<![\w/.-]){_D}\s?(?P<s>[-/.])\s?{_MN}\s?(?P=s)\s?{_Y2}{_AFTER}",  # 22.3.2014
-        r"(?<![\w/.-])(?P<y>(?:19[3-9]|20[0-4])\d)(?P<m>0[1-9]|1[0-2])(?P<d>0[1-9]|[12]\d|"
-        r"3[01])(?=\d{4,6}\b|T\d|\b)(?![.-]\d)",
+        _COMPACT_TEXT,
         rf"(?<![a-z]){_M}\s*{_D}{_TH}?(?:{_GAP}|\s+of\s+){_Y}(?!\d)",  # March 2nd, 2014
         rf"(?<![a-z]){_M}\s*{_D}{_TH}?{_GAP}(?P<tick>['])(?P<y>\d\d)(?!\d)",
         rf"(?<![\w/]){_D}{_TH}?\s+(?:day\s+)?(?:of\s+)?{_M}[,\s]*{_Y}(?!\d)",  # 2nd of March 2014
@@ -98,11 +103,22 @@ _HOLIDAY = re.compile(
     re.I,
 )
 _ANY = re.compile(r"\d[-/.]\s?\d|(?:19|20)\d\d|\d{6}")
-_MONTH_WORD = re.compile(r"(?<![a-z])(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.I)
-_OF_HOLIDAYS = ("christmas", "thanksgiving", "new year", "of july", " day", "halloween", "easter")
-_WITH_MONTH_FIRST = tuple(form for form in FORMS if form.pattern.startswith(rf"(?<![a-z]){_M}"))
+_MONTH = re.compile(_M, re.I)
+_COMPACT = next(form for form in FORMS if form.pattern == _COMPACT_TEXT)
+_PARTED = re.compile(r"\d{1,4}\s?[-/.]")
+_WITH_MONTH_FIRST = (*(form for form in FORMS if form.pattern.startswith(rf"(?<![a-z]){_M}")), _MONTH_DAY)
 _WITH_MONTH_BEHIND = tuple(form for form in FORMS if "(?P<M>" in form.pattern and form not in _WITH_MONTH_FIRST)
 _OF_NUMBERS = tuple(form for form in FORMS if "(?P<M>" not in form.pattern)
+STARTS = {
+    "month": "jan feb mar apr may jun jul aug sep oct nov dec",
+    "word": "in$ sin dur las thi nex unt til by$ ear lat mid of$ thr fro to$ bef aft",
+    "holiday": "chr tha new fou mem lab hal mot fat val vet col pre eas #1",
+    "day": "#1 #2",
+    "year": "#4",
+    "compact": "#8 #9",
+}
+"""With what the forms begin, see `medtop.deidentification.scan.begins`: a month's name, a word before one, ..."""
+_SCANNER = Scanner(list(STARTS.values()))
 
 
 def _valid(found):
@@ -113,49 +129,50 @@ def _valid(found):
     return month is None or day is None or day <= (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)[month - 1]
 
 
-def find(text):
+def find(text, places=None):
     """Yields (start, end, kind, match) of dates; they may overlap, the more certain ones first.
 
     Args:
         text: a view's text.
+        places: for each of `STARTS` a list of places, where they are known.
     """
-    lower = text.lower()
-    if months := [found.start() for found in _MONTH_WORD.finditer(text)]:
-        yield from _with_months(text, months)
-    if any(word in lower for word in _OF_HOLIDAYS):
-        for found in _HOLIDAY.finditer(text):
-            yield found.start(), found.end(), "DATE", found
+    if places is None:
+        places = _SCANNER.places(lowered(text))
+    places = dict(zip(STARTS, places, strict=True))
+    if months := [place for place in places["month"] if _MONTH.match(text, place)]:
+        yield from _with_months(text, months, places)
+    for found in matches(_HOLIDAY, text, places["holiday"]):
+        yield found.start(), found.end(), "DATE", found
     if not _ANY.search(text):
         return
+    parted = [place for place in sorted(places["day"] + places["year"]) if _PARTED.match(text, place)]
     for form in _OF_NUMBERS:
-        for found in form.finditer(text):
+        for found in matches(form, text, places["compact"] if form is _COMPACT else parted):
             yield found.start(), found.end(), "DATE", found
-    for form, sign in ((_SHORT, "/"), (_SHORT_DASH, "-")):
-        for found in form.finditer(text) if sign in text else ():
+    for form in (_SHORT, _SHORT_DASH):
+        for found in matches(form, text, parted):
             before = text[max(0, found.start() - 20) : found.start()]
             if _valid(found) and _DATE_WORDS.search(before) and not _NOT_DATE.match(text, found.end()):
                 yield found.start(), found.end(), "DATE", found
-    for found in _YEAR.finditer(text):
+    for found in matches(_YEAR, text, places["year"]):
         if not _CLOCK.search(text[max(0, found.start() - 24) : found.start()]):
             yield found.start("y"), found.end("y"), "YEAR", found
 
 
-def _with_months(text, places):
-    """Forms that name a month; `places`: where a month's name begins."""
-    for place in places:
+def _with_months(text, months, places):
+    """Forms that name a month; `months`: where a month's name begins."""
+    for place in months:
         for form in _WITH_MONTH_FIRST:
-            if found := form.match(text, place):
+            if (found := form.match(text, place)) and (form is not _MONTH_DAY or _is_month(found)):
                 yield found.start(), found.end(), "DATE", found
-        if (found := _MONTH_DAY.match(text, place)) and _is_month(found):
-            yield found.start(), found.end(), "DATE", found
     for form in _WITH_MONTH_BEHIND:
-        for found in form.finditer(text):
+        for found in matches(form, text, places["day"]):
             if found["y"] or found.groupdict().get("y2"):
                 yield found.start(), found.end(), "DATE", found
-    for found in _DAY_MONTH.finditer(text):
+    for found in matches(_DAY_MONTH, text, places["day"]):
         if _is_month(found):
             yield found.start(), found.end(), "DATE", found
-    for found in _MONTH_ALONE.finditer(text):
+    for found in matches(_MONTH_ALONE, text, places["word"]):
         abbreviation = len(found["M"]) == 3 and found["M"].isupper()  # OCT, MAR and DEC are examinations and drugs
         if not abbreviation and (found["M"] != "may" or found[0].startswith(("in ", "since "))):
             yield found.start("M"), found.end("M"), "DATE", found

@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 from medtop.deidentification import dates
+from medtop.deidentification.dates import STARTS as DATE_STARTS
 from medtop.deidentification.name_rules import trimmed_name
 from medtop.deidentification.roster import Roster
 from medtop.deidentification.rules import RULES
@@ -50,7 +51,7 @@ class Detector:
     def __init__(self, rules=RULES, roster=None, dates=True, thresholds=None):
         self.rules, self.roster, self.dates = tuple(rules), roster or Roster(), dates
         self.thresholds = thresholds or {}
-        self._scanner = Scanner([rule.starts for rule in self.rules])
+        self._scanner = Scanner([*(rule.starts for rule in self.rules), *DATE_STARTS.values()])
 
     def find(self, text, patient_id="", marked=()):
         """The identifiers of a text: list of `Finding`, disjoint, in order.
@@ -74,7 +75,7 @@ class Detector:
         for start, end, kind, source in self.roster.find(text, patient_id):
             yield Finding(*view.edges(start, end), kind, source)
         places = self._scanner.places(lower)
-        for rule, where in zip(self.rules, places, strict=True):
+        for rule, where in zip(self.rules, places, strict=False):
             if rule.starts is not None:
                 found = matches(rule.pattern, text, where, rule.before) if where else ()
             else:
@@ -87,8 +88,8 @@ class Detector:
                 if end > start and (rule.accepts is None or rule.accepts(text[start:end])):
                     yield Finding(*view.edges(start, end), rule.type, rule.name)
         if self.dates:
-            for start, end, kind, match in dates.find(view.text):
-                if kind == "YEAR" and _BIRTH_YEAR.search(view.text[max(0, start - 20) : start]):
+            for start, end, kind, match in dates.find(text, places[len(self.rules) :]):
+                if kind == "YEAR" and _BIRTH_YEAR.search(text[max(0, start - 20) : start]):
                     yield Finding(*view.edges(start, end), "DATE", "year of birth", None, match)
                 else:
                     yield Finding(*view.edges(start, end), kind, "date" if kind == "DATE" else "year", None, match)

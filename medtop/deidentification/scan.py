@@ -1,8 +1,8 @@
 """One look at a text that tells each rule where it may begin, instead of one look for each rule.
 
-A text's tokens are runs of letters, runs of digits, and the signs `(`, `+` and line's end. A rule states with what token
-a match of it begins (`Rule.starts`), and is tried at these places only; tests hold what is stated against what the
-pattern can begin with, and what is found against what the pattern finds by itself.
+A text's tokens are runs of letters, runs of digits, and the signs `(`, `+` and line's end. A rule states with what
+token a match of it begins (`Rule.starts`), and is tried at these places only; a test holds what is stated against what
+each pattern can begin with.
 """
 
 import re
