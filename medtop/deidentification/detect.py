@@ -1,7 +1,7 @@
 """All that finds identifiers, united; and spans that overlap made into spans that do not."""
 
-import dataclasses
 import re
+import typing
 
 from medtop.deidentification import dates
 from medtop.deidentification.dates import STARTS as DATE_STARTS
@@ -18,8 +18,7 @@ TYPES = (
 _BIRTH_YEAR = re.compile(r"\b(?:born(?:\s+(?:in|on))?|dob:?|birth\s*year:?|year\s+of\s+birth:?|b\.)\s*$", re.I)
 
 
-@dataclasses.dataclass(frozen=True)
-class Finding:
+class Finding(typing.NamedTuple):
     """One identifier in a document.
 
     Attributes:
@@ -71,22 +70,22 @@ class Detector:
         return resolve(found, text)
 
     def _in_view(self, view, patient_id):
-        text, lower = view.text, lowered(view.text)
+        text, lower, edges = view.text, lowered(view.text), view.edges
         for start, end, kind, source in self.roster.find(text, patient_id):
-            yield Finding(*view.edges(start, end), kind, source)
+            yield Finding(*edges(start, end), kind, source)
         places = self._scanner.places(lower)
         for rule, where in zip(self.rules, places, strict=False):
-            if rule.starts is not None:
-                found = matches(rule.pattern, text, where, rule.before) if where else ()
-            else:
-                found = rule.pattern.finditer(text) if rule.hint is None or rule.hint(lower) else ()
+            if (rule.starts is not None and not where) or (rule.hint is not None and not rule.hint(lower)):
+                continue
+            anywhere = rule.starts is None
+            found = rule.pattern.finditer(text) if anywhere else matches(rule.pattern, text, where, rule.before)
             for match in found:
                 start, end = match.span(rule.group)
                 if rule.type == "NAME":
-                    first, after = trimmed_name(match[rule.group])
+                    first, after = trimmed_name(text[start:end])
                     start, end = start + first, start + after
                 if end > start and (rule.accepts is None or rule.accepts(text[start:end])):
-                    yield Finding(*view.edges(start, end), rule.type, rule.name)
+                    yield Finding(*edges(start, end), rule.type, rule.name)
         if self.dates:
             for start, end, kind, match in dates.find(text, places[len(self.rules) :]):
                 if kind == "YEAR" and _BIRTH_YEAR.search(text[max(0, start - 20) : start]):
@@ -120,5 +119,5 @@ def resolve(found, text):
         if (best.start, best.end, best.date) == (start, end, whole):
             resolved.append(best)
         else:
-            resolved.append(dataclasses.replace(best, start=start, end=end, date=whole))
+            resolved.append(best._replace(start=start, end=end, date=whole))
     return resolved

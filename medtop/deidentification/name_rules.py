@@ -103,7 +103,8 @@ NAMES = (
         rf"(?:md|provider|physician)|interpreter)\s*:\s*(?:Dr\.?\s+|Mrs?\.?\s+|Ms\.?\s+)?"
         rf"(?P<v>{_NAME_PART},?\s+(?:{_INITIAL}\s+)?{_NAME_PART}|{_NAME_PART}\b(?=\s*"
         rf"(?:\n|$|,|\()))",
-        starts="pat pt ful las fir mid mai fam giv fat mot nam att pri phy pro sur doc nur the res fel con ass ane car rad pha pcp dic tra sig ref re$ nex eme gua hea hcp spo ins aut rev ord int",
+        starts="pat pt ful las fir mid mai fam giv fat mot nam att pri phy pro sur doc nur the res fel con ass ane car "
+        "rad pha pcp dic tra sig ref re$ nex eme gua hea hcp spo ins aut rev ord int",
         accepts=is_name,
         before=_begins_a_line,
     ),
@@ -145,7 +146,8 @@ NAMES = (
         rf"child|children|twins?|baby|infant)(?:[-\s]in[-\s]law)?(?:,\s*|\s+(?:is\s+|"
         rf"named\s+|called\s+)?|\s*\(|:\s*)(?P<v>{CAPS}(?:\s+[A-Z]\.?)?(?:[ \n]{CAPS}){{0,2}})"
         rf"(?![\w])",
-        starts="wif hus dau son mot fat mom dad sis bro nie nep aun unc cou fri par gir boy fia gra spo nei car gua roo chi twi bab inf",
+        starts="wif hus dau son mot fat mom dad sis bro nie nep aun unc cou fri par gir boy fia gra spo nei car gua roo "
+        "chi twi bab inf",
         flags=0,
         accepts=is_name,
     ),

@@ -1,5 +1,7 @@
 """Rules of numbers and addresses that have a form of their own or a label before them."""
 
+import re
+
 from medtop.deidentification.rule import (
     NO,
     SEP,
@@ -31,6 +33,8 @@ _PHONE_WORD = (
     r"\b(?:tel(?:ephone)?|ph(?:one)?|cell|mobile|pager|beeper|call|home|work|contact|reach(?:ed)?|page|pgr|p)"
     r"(?:\s*(?:no|num|number|phone|#|at|is|on|me|him|her|them|:|\.|-))*\s*"
 )
+
+_VEHICLE = re.compile("[0-9a-hj-npr-z]{17}")
 
 NUMBERS = (
     pattern_rule("EMAIL", "mail address", r"(?<![\w.+-])[\w.+'-]{1,64}\s?@\s?(?:[A-Z0-9-]+\.)+[A-Z]{2,}\b", holds("@")),
@@ -117,6 +121,7 @@ NUMBERS = (
         "PHONE",
         "any groups, before its label",
         rf"(?<![\w.])(?P<v>{_LOOSE_PHONE})[-\s]{{0,2}}\(?(?:office|home|work|mobile|cell|phone|tel|fax)\b",
+        holds("office", "home", "work", "mobile", "cell", "phone", "tel", "fax"),
         starts="# ( +",
     ),
     pattern_rule(
@@ -170,7 +175,7 @@ NUMBERS = (
         "vehicle number",
         r"(?<![\w-])(?=[A-HJ-NPR-Z0-9]*\d[A-HJ-NPR-Z0-9]*\d)(?=[A-HJ-NPR-Z0-9]*[A-HJ-NPR-Z])[A-HJ-"
         r"NPR-Z0-9]{17}(?![\w-])",
-        holds_form(r"\S{17}"),
+        lambda lower: any(len(word) >= 17 and _VEHICLE.search(word) for word in lower.split()),
     ),
     pattern_rule(
         "VEHICLE",
@@ -232,9 +237,7 @@ OTHER_NUMBERS = (
         starts="id",
         accepts=two_digits,
     ),
-    pattern_rule(
-        "OTHER_ID", "pathology number", r"(?<![\w-])[A-Z]{1,2}\d\d-\d{3,7}(?![\w])", holds_form(r"\d\d-\d{3}"), flags=0
-    ),
+    pattern_rule("OTHER_ID", "pathology number", r"(?<![\w-])[A-Z]{1,2}\d\d-\d{3,7}(?![\w])", starts="$", flags=0),
     pattern_rule(
         "OTHER_ID",
         "universal identifier",

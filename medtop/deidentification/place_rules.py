@@ -4,7 +4,7 @@ import re
 
 from medtop.deidentification.ambiguous import NO_NAME
 from medtop.deidentification.name_rules import CAP, CAPS, is_name
-from medtop.deidentification.rule import SEP, pattern_rule
+from medtop.deidentification.rule import SEP, holds, holds_form, pattern_rule
 
 _STREET_KIND = (
     r"(?:street|st|avenue|ave|road|rd|drive|dr|boulevard|blvd|lane|ln|court|ct|terrace|"
@@ -115,6 +115,7 @@ PLACES = (
         "LOCATION",
         "town and state",
         rf"(?<![\w])(?P<v>{CAP}(?:[ ]{CAP}){{0,2}}),\s+(?!MD\b|PA\b|MS\b|DE\b){_STATE}\b(?!\s*\d)",
+        holds_form(rf",\s+(?:{_STATE.lower()})\b(?!\s*\d)"),
         flags=0,
         accepts=is_name,
     ),
@@ -123,6 +124,7 @@ PLACES = (
         "institution",
         rf"(?<![\w])(?P<v>(?:(?:St\.?|Saint|Mount|Mt\.?|New|Our|Lady|of|the|and|&|{CAP})[ "
         rf"\n]){{0,4}}(?:{CAP})\s+{_PLACE_KIND})\b",
+        holds("hosp", "medic", "clinic", "nursing", "rehab", "health", "assist", "univ", "colleg", "school", "infirm"),
         flags=0,
         accepts=lambda text: _institution(text),
     ),

@@ -81,8 +81,3 @@ def outside(length, places):
     """
     edges = [0, *(edge for place in places for edge in place), length]
     return list(zip(edges[::2], edges[1::2], strict=True))
-
-
-def same_findings(findings):
-    """Plain values of findings, for comparison: list of (start, end, type)."""
-    return [dataclasses.astuple(item)[:3] for item in findings]

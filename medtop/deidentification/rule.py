@@ -1,6 +1,7 @@
 """What a rule is, and how rules are written: a pattern, and numbers behind their labels."""
 
 import dataclasses
+import functools
 import re
 
 
@@ -27,7 +28,7 @@ class Rule:
     before: object = None
     starts: str | None = None
 
-    @property
+    @functools.cached_property
     def group(self):
         """The identifier's group."""
         return "v" if "v" in self.pattern.groupindex else 0

@@ -7,46 +7,38 @@ each pattern can begin with.
 
 import re
 
-_TOKEN = re.compile(r"[a-z]+|[0-9]+|[(+\n]")
+_TOKEN = re.compile(r"[a-z]+|0+|[(+\n]")
 _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
-_LONGEST = 9
-"""Runs of digits that are longer have this length's key."""
+_ZEROS = str.maketrans("0123456789", "0" * 10)
+_LETTERS, _DIGITS = 3, 9
+"""How much of a token tells what may begin with it."""
 
 
-def key_of(token):
-    """A token's key: a word's first three letters (`$` behind it where it has fewer), `#` and a number's length, or a
-    sign; a line's end is `^`.
+def begins(token, starts):
+    """Whether a token can begin what is stated: `by$` is the whole word, `mr` any word with this beginning, `$` any
+    word of one or two letters, `#4` four digits, `#` any number, `^` the text's or a line's beginning.
 
-    >>> [key_of(token) for token in ("daughter", "by", "2014", "123456789012", "(", chr(10))]
-    ['dau', 'by$', '#4', '#9', '(', '^']
-    """
-    first = token[0]
-    if "a" <= first <= "z":
-        return token[:3] if len(token) > 2 else token + "$"
-    if first == "\n":
-        return "^"
-    return f"#{min(len(token), _LONGEST)}" if "0" <= first <= "9" else first
+    Args:
+        token: a run of letters in lower case, a run of `0` in place of digits, or a sign.
 
-
-def begins(key, starts):
-    """Whether a token with a key can begin what is stated: `by$` is the whole word, `mr` any word with this beginning,
-    `#4` four digits, `#` any number, `^` the text's or a line's beginning.
-
-    >>> [begins("mrn", "mr tel"), begins("mr$", "mr"), begins("mrn", "mr$"), begins("#4", "#"), begins("by$", "by$")]
+    >>> [begins("mrn", "mr tel"), begins("mr", "mr"), begins("mrn", "mr$"), begins("0000", "#4"), begins("by", "by$")]
     [True, True, False, True, True]
     """
-    return any(key.startswith(start) for start in starts.split())
+    short = token.isalpha() and len(token) < _LETTERS
+    key = f"#{min(len(token), _DIGITS)}" if token[0] == "0" else "^" if token == "\n" else token
+    stated = starts.split()
+    return any(key.startswith(start) or (short and start in ("$", f"{token}$")) for start in stated)
 
 
 class _Wanted(dict):
-    """Key -> numbers of the rules that may begin there; made when a key is first seen."""
+    """First letters or digits of a token -> numbers of the rules that may begin there; made when first asked for."""
 
     def __init__(self, stated):
         super().__init__()
         self._stated = stated
 
-    def __missing__(self, key):
-        numbers = self[key] = tuple(number for number, starts in self._stated if begins(key, starts))
+    def __missing__(self, token):
+        numbers = self[token] = tuple(number for number, starts in self._stated if begins(token, starts))
         return numbers
 
 
@@ -68,11 +60,12 @@ class Scanner:
             lower: a text in lower case (`lowered`).
         """
         places, wanted = [[] for _ in range(self._number)], self._wanted
-        for number in wanted["^"]:
+        for number in wanted["\n"]:
             places[number].append(0)
-        for token in _TOKEN.finditer(lower):
-            for number in wanted[key_of(token[0])]:
-                places[number].append(token.start())
+        for found in _TOKEN.finditer(lower.translate(_ZEROS)):
+            token = found[0]
+            for number in wanted[token[:_DIGITS] if token[0] == "0" else token[:_LETTERS]]:
+                places[number].append(found.start())
         return places
 
 

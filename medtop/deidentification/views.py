@@ -24,11 +24,10 @@ INVISIBLE = re.compile(
     "[\u00ad\u0300-\u036f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff]"
 )
 _BROKEN = re.compile(r"(?<=\w)-[ ]*\r?\n[ ]*(?=\w)")
-_SCANNED = re.compile(r"(?<![A-Za-wyz])[0-9OolISB][0-9OolISB/.\-() ]{2,}[0-9OolISB](?![A-Za-z])")
+_SCANNED = re.compile(r"[0-9OolISB](?<![A-Za-wyz][0-9OolISB])[0-9OolISB/.\-() ]{2,}[0-9OolISB](?![A-Za-z])")
 _SCANNED_DAY = re.compile(
-    r"(?<!\w)[0-9OolI]{1,2}(?=(?:st|nd|rd|th)?,?\s+(?:19|20)\d\d\b|(?:jan|feb|mar|"
-    r"apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\d{2,4}\b)",
-    re.I,
+    r"[0-9OoLlIi](?<!\w[0-9OoLlIi])[0-9OoLlIi]?(?i:(?=(?:st|nd|rd|th)?,?\s+(?:19|20)\d\d\b|(?:jan|feb|mar|"
+    r"apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\d{2,4}\b))"
 )
 _SCAN_DIGITS = str.maketrans("OolISB", "001158")
 
