@@ -146,8 +146,8 @@ NAMES = (
         rf"child|children|twins?|baby|infant)(?:[-\s]in[-\s]law)?(?:,\s*|\s+(?:is\s+|"
         rf"named\s+|called\s+)?|\s*\(|:\s*)(?P<v>{CAPS}(?:\s+[A-Z]\.?)?(?:[ \n]{CAPS}){{0,2}})"
         rf"(?![\w])",
-        starts="wif hus dau son mot fat mom dad sis bro nie nep aun unc cou fri par gir boy fia gra spo nei car gua roo "
-        "chi twi bab inf",
+        starts="wif hus dau son mot fat mom dad sis bro nie nep aun unc cou fri par gir boy fia gra spo nei car gua "
+        "roo chi twi bab inf",
         flags=0,
         accepts=is_name,
     ),

@@ -102,7 +102,7 @@ NUMBERS = (
         "PHONE",
         "behind its label",
         rf"{_PHONE_WORD}(?P<v>{_ANY_PHONE})(?![\d])",
-        starts="tel ph cel mob pag bee cal hom wor con rea pgr p$ pat pme pnu pno pis pon pth",
+        starts="tel ph cel mob pag bee cal hom wor con rea pgr p$ pat pme pnu pno pis pon pth pph",
     ),
     pattern_rule(
         "FAX",
