@@ -81,3 +81,43 @@ def outside(length, places):
     """
     edges = [0, *(edge for place in places for edge in place), length]
     return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def carried(spans, removed):
+    """Marks of a text at their places in the text without identifiers.
+
+    Args:
+        spans: list of `medtop.entities.documents.Span` of the text.
+        removed: the `Removed` that was made of it.
+
+    Returns:
+        (list of `Span`, how many of them touch what was removed). An edge within an identifier goes to the edge of what
+        stands in its place, so that a mark that touches one holds the whole of what was put in.
+    """
+    moved, touched = [], 0
+    for span in spans:
+        pairs = [
+            (
+                _moved(start, removed, False),
+                _moved(end, removed, True) if end > start else _moved(start, removed, False),
+            )
+            for start, end in span.fragments
+        ]
+        touched += any(
+            start < item.end and item.start < end for start, end in span.fragments for item in removed.findings
+        )
+        moved.append(dataclasses.replace(span, fragments=tuple(pairs)))
+    return moved, touched
+
+
+def _moved(edge, removed, is_end):
+    """Where an edge of a mark stands in the new text."""
+    shift = 0
+    for item, (start, end) in zip(removed.findings, removed.places, strict=True):
+        if item.end <= edge:
+            shift = end - item.end
+        elif item.start < edge:  # within the identifier
+            return end if is_end else start
+        else:
+            break
+    return edge + shift
