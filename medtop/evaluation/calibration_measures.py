@@ -96,9 +96,12 @@ class CalibrationStatistics:
         patients: int [E], number of each element's patient, below P.
         num_patients: P.
         metrics: some of `CALIBRATION`; the index, which needs the curve, takes most of the time.
+        refit: `medtop.evaluation.recalibration.Refit` where the scores were recalibrated on other patients, or None:
+            under a resample the scores are then those of that resample's recalibration.
     """
 
-    def __init__(self, scores, targets, patients, num_patients, metrics=CALIBRATION):
+    def __init__(self, scores, targets, patients, num_patients, metrics=CALIBRATION, refit=None):
+        self.refit = refit
         self.metrics = tuple(metrics)
         self.scores = np.asarray(scores, np.float64)
         self.positives = np.asarray(targets) > 0
@@ -113,31 +116,43 @@ class CalibrationStatistics:
     def values(self, counts):
         """All measures under each resample: counts float64 [P, R] -> dict measure -> float64 [R]; NaN: undefined."""
         size = max(1, _CELLS // max(len(self.scores), 1))
-        parts = [self._block(counts[self.patients, start : start + size]) for start in range(0, counts.shape[1], size)]
+        blocks = [counts[:, start : start + size] for start in range(0, counts.shape[1], size)]
+        parts = [self._block(block[self.patients], self.refit and self._recalibrated(block)) for block in blocks]
         return {name: np.concatenate([part[name] for part in parts]) for name in self.metrics}
 
-    def _block(self, counts):
+    def _recalibrated(self, counts):
+        """(logits [E, R] of each resample's recalibration, how much steeper they are [R]); NaN: the scores' own."""
         x = logit(self.scores, 1e-9)
+        again, steeper = self.refit.again(x, counts)
+        lost = ~np.isfinite(again).all(0)
+        return np.where(lost, x[:, None], again), np.where(lost, np.nan, steeper)
+
+    def _block(self, counts, recalibrated=None):
+        x = logit(self.scores, 1e-9)
+        again, steeper = (x, 1.0) if recalibrated is None else recalibrated
+        scores = (self.scores if recalibrated is None else sigmoid(again)).reshape(len(x), -1)
         ones = np.ones((len(x), 1))
         near = 1e-10 if counts.shape[1] == 1 else 1e-5  # resampling noise is a thousand times larger
         slope = fit_logistic(np.concatenate([ones, x[:, None]], 1), self.positives, counts, tolerance=near)[1]
-        intercept = fit_logistic(ones, self.positives, counts, offset=x, tolerance=near)[0]
-        expected = self.scores @ counts
+        intercept = fit_logistic(ones, self.positives, counts, offset=again, tolerance=near)[0]
+        lost = np.where(np.isfinite(steeper), 0.0, np.nan)  # a resample without a recalibration has no measure
+        expected = (scores * counts).sum(0) + lost
         observed = self.positives.astype(np.float64) @ counts
         missing = np.full(counts.shape[1], np.nan)
         result = {
-            "calibration_slope": slope,
-            "calibration_intercept": intercept,
+            "calibration_slope": slope / steeper,
+            "calibration_intercept": intercept + lost,
             "observed_expected": np.divide(observed, expected, out=missing.copy(), where=expected > 0),
         }
+        # The smooth curve as a function of the logit is the same for any recalibration, which is a straight line of it.
         if "integrated_calibration_index" not in self.metrics:
             return result
         smooth = sigmoid(self.smooth.columns @ self.smooth.fit(self.positives, counts, near))
         total = counts.sum(0)
-        gap = (np.abs(smooth - self.scores[:, None]) * counts).sum(0)
+        gap = (np.abs(smooth - scores) * counts).sum(0) + lost
         index = np.divide(gap, total, out=missing, where=total > 0)
         return result | {"integrated_calibration_index": index}
 
     def point(self):
         """The measures on the data themselves: dict measure -> float (NaN where undefined)."""
-        return {name: float(value[0]) for name, value in self.values(np.ones((self.num_patients, 1))).items()}
+        return {name: float(value[0]) for name, value in self._block(np.ones((len(self.scores), 1))).items()}

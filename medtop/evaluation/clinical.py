@@ -14,6 +14,7 @@ from medtop.evaluation.bootstrap import ERRORS, RANKING, LabelStatistics, interv
 from medtop.evaluation.calibration_measures import CALIBRATION, CalibrationStatistics, SmoothCalibration
 from medtop.evaluation.decisions import AT_THRESHOLD, DecisionStatistics, operating_points
 from medtop.evaluation.predictions import check_probabilities
+from medtop.evaluation.recalibration import refits_of
 
 MEASURES = ("roc_auc", "average_precision", "brier", *CALIBRATION)
 """Of each label and each subgroup, in this order."""
@@ -49,10 +50,10 @@ def label_elements(predictions, probabilities):
     return elements, int(number.max()) + 1 if len(number) else 0
 
 
-def statistics_of(elements, chosen, num_patients):
+def statistics_of(elements, chosen, num_patients, refit=None):
     """The two statistics that give `MEASURES` of the elements `chosen` (bool [E]), as items for `resampled`."""
     parts = elements.scores[chosen], elements.targets[chosen], elements.patients[chosen], num_patients
-    return [LabelStatistics(*parts, metrics=(*RANKING, *ERRORS)), CalibrationStatistics(*parts)]
+    return [LabelStatistics(*parts, metrics=(*RANKING, *ERRORS)), CalibrationStatistics(*parts, refit=refit)]
 
 
 def measures_of(items, replicates):
@@ -71,7 +72,7 @@ def value_entry(value, replicates, name=""):
 
 
 def clinical_measures(
-    predictions, probabilities, *, thresholds=(), alert_rates=(), groups=None, num_bootstrap=1000, seed=0
+    predictions, probabilities, *, thresholds=(), alert_rates=(), groups=None, fitted_on=None, num_bootstrap=1000, seed=0
 ):
     """All clinical measures of one patient-level task.
 
@@ -80,6 +81,9 @@ def clinical_measures(
         probabilities: float [N, K].
         thresholds: given thresholds, or dict label -> list of them; alert_rates: shares of examples to alert.
         groups: dict column -> str [N], each example's group ("" = missing, a group of its own), or None.
+        fitted_on: where the probabilities were recalibrated on other patients: their `Predictions`, probabilities
+            before recalibration, and dict label -> what `recalibrate` said. The intervals of `CALIBRATION` then hold
+            the error of that fit, which is made anew in each resample of all patients; else None.
         num_bootstrap, seed: resamples of patients.
 
     Returns:
@@ -89,25 +93,37 @@ def clinical_measures(
         the group minus all other examples.
     """
     elements, num_patients = label_elements(predictions, probabilities)
+    refits, num_patients = _refits(fitted_on, num_patients)
     result = {}
     for place, label in enumerate(predictions.labels):
         chosen = thresholds.get(label, ()) if isinstance(thresholds, dict) else thresholds
-        result[label] = _label(elements[place], num_patients, chosen, alert_rates, groups or {}, num_bootstrap, seed)
+        parts = elements[place], num_patients, refits.get(label)
+        result[label] = _label(*parts, chosen, alert_rates, groups or {}, num_bootstrap, seed)
     return result
+
+
+def _refits(fitted_on, num_patients):
+    """(dict label -> `Refit`, number of patients judged and fitted on)."""
+    refits, more = refits_of(*fitted_on, num_patients) if fitted_on else ({}, 0)
+    return refits, num_patients + more
 
 
 BRIEF = ("calibration_slope", "calibration_intercept", "observed_expected")
 """Measures of `calibration_in_brief`."""
 
 
-def calibration_in_brief(predictions, probabilities, *, num_bootstrap=200, seed=0):
+def calibration_in_brief(predictions, probabilities, *, fitted_on=None, num_bootstrap=200, seed=0):
     """dict label -> {measure of `BRIEF`: {"value", "low", "high"}}: whether calibration failed, at little cost.
 
     Args:
         as for `clinical_measures`.
     """
     elements, num_patients = label_elements(predictions, probabilities)
-    items = [CalibrationStatistics(part.scores, part.targets, part.patients, num_patients, BRIEF) for part in elements]
+    refits, num_patients = _refits(fitted_on, num_patients)
+    items = [
+        CalibrationStatistics(part.scores, part.targets, part.patients, num_patients, BRIEF, refits.get(label))
+        for label, part in zip(predictions.labels, elements, strict=True)
+    ]
     drawn = resampled(items, num_patients, num_bootstrap, seed)
     return {
         label: {name: value_entry(item.point()[name], replicates[name], name) for name in BRIEF}
@@ -115,7 +131,7 @@ def calibration_in_brief(predictions, probabilities, *, num_bootstrap=200, seed=
     }
 
 
-def _label(elements, num_patients, thresholds, alert_rates, groups, num_bootstrap, seed):
+def _label(elements, num_patients, refit, thresholds, alert_rates, groups, num_bootstrap, seed):
     points = operating_points(elements.scores, thresholds, alert_rates)
     parts = elements.scores, elements.targets, elements.patients, num_patients
     decisions = DecisionStatistics(*parts, [point.threshold for point in points])
@@ -128,9 +144,9 @@ def _label(elements, num_patients, thresholds, alert_rates, groups, num_bootstra
         cells |= {(column, name): own == name for name in sorted(set(own))}
     items = [decisions, curve]
     for key, chosen in cells.items():
-        items += statistics_of(elements, chosen, num_patients)
+        items += statistics_of(elements, chosen, num_patients, refit)
         if key[0] is not None:
-            items += statistics_of(elements, ~chosen, num_patients)
+            items += statistics_of(elements, ~chosen, num_patients, refit)
     drawn = resampled(items, num_patients, num_bootstrap, seed)
     entry = _counts(elements.targets)
     place = 2

@@ -22,7 +22,7 @@ def fit_logistic(columns, targets, counts, *, offset=None, ridge=0.0, tolerance=
         columns: float64 [E, Q], an intercept's ones among them.
         targets: [E], 0 or 1.
         counts: float64 [E, R], how often each element counts.
-        offset: float64 [E], or None for 0.
+        offset: float64 [E], or [E, R] where each resample has its own; None for 0.
         ridge: strength of the penalty, in observations; 0 = none.
         tolerance: a fit has ended when its step is below this share of the coefficients.
 
@@ -31,15 +31,18 @@ def fit_logistic(columns, targets, counts, *, offset=None, ridge=0.0, tolerance=
     """
     columns, counts = np.asarray(columns, np.float64), np.asarray(counts, np.float64)
     targets = (np.asarray(targets) > 0).astype(np.float64)[:, None]
-    offset = np.zeros((len(columns), 1)) if offset is None else np.asarray(offset, np.float64)[:, None]
+    offset = np.zeros(len(columns)) if offset is None else np.asarray(offset, np.float64)
+    offset = offset.reshape(len(columns), -1)
     problem = _Problem(columns, targets, offset, ridge)
     result = np.full((columns.shape[1], counts.shape[1]), np.nan)
-    start = problem.newton(np.ones((len(columns), 1)), np.zeros((columns.shape[1], 1)), tolerance, careful=True)
+    first = _Problem(columns, targets, offset.mean(1, keepdims=True), ridge) if offset.shape[1] > 1 else problem
+    start = first.newton(np.ones((len(columns), 1)), np.zeros((columns.shape[1], 1)), tolerance, careful=True)
     if not np.isfinite(start).all():
         return result
     positives, total = (counts * targets).sum(0), counts.sum(0)
     both = np.flatnonzero((positives > 0) & (positives < total))
     if len(both):
+        problem.offset = offset[:, both] if offset.shape[1] > 1 else offset
         result[:, both] = problem.newton(counts[:, both], np.repeat(start, len(both), 1), tolerance)
     return result
 
@@ -59,7 +62,8 @@ class _Problem:
         if self.targets.min(initial=1) == self.targets.max(initial=0):
             return result
         for _ in range(MOST_STEPS):
-            p = sigmoid(self.columns @ values + self.offset)
+            offset = self.offset if self.offset.shape[1] == 1 else self.offset[:, active]
+            p = sigmoid(self.columns @ values + offset)
             weights = counts[:, active] if len(active) < counts.shape[1] else counts
             gradient = self.columns.T @ (weights * (p - self.targets)) + self.ridge * values
             sums = self.products @ (weights * p * (1 - p))

@@ -108,7 +108,7 @@ def evaluate_model(settings):
         results, of_records = _results(settings)
         notes = []
         groups = _groups(settings, results, of_records, notes)
-        results, groups, recalibration = _recalibrated(settings, results, groups, notes)
+        results, groups, recalibration, fitted_on = _recalibrated(settings, results, groups, notes)
         metrics, clinical, comparison = {}, {}, {}
         ends = read_follow_up(settings.follow_up) if settings.follow_up else {}
         for task, (predictions, probabilities) in results.items():
@@ -123,6 +123,7 @@ def evaluate_model(settings):
                 thresholds=settings.thresholds,
                 alert_rates=settings.alert_rates,
                 groups=groups[task],
+                fitted_on=fitted_on.get(task),
                 **shared,
             )
             notes += add_ipcw(clinical[task], predictions, probabilities, ends, **shared)
@@ -183,10 +184,10 @@ def _groups(settings, results, of_records, notes):
 
 
 def _recalibrated(settings, results, groups, notes):
-    """(results, groups of the judged patients; what was fitted, by task and label)."""
+    """(results, groups of the judged patients; what was fitted, by task and label; on whom, by task)."""
     if settings.recalibrate == "none":
-        return results, groups, {}
-    judged, kept, fitted = {}, {}, {}
+        return results, groups, {}, {}
+    judged, kept, fitted, fitted_on = {}, {}, {}, {}
     for task, (predictions, probabilities) in results.items():
         part = fitting_part(predictions.patient_ids, settings.recalibration_share, settings.seed)
         columns, fitted[task] = [], {}
@@ -202,11 +203,12 @@ def _recalibrated(settings, results, groups, notes):
             if fitted[task][label]["reason"]:
                 notes.append(f"{task} {label}: {fitted[task][label]['reason']}.")
         judged[task] = predictions.take(~part), np.stack(columns, 1)[~part]
+        fitted_on[task] = predictions.take(part), probabilities[part], fitted[task]
         kept[task] = {name: column[~part] for name, column in groups[task].items()}
         learned, rest = (len(np.unique(predictions.patient_ids[rows])) for rows in (part, ~part))
         how = f"recalibrated ({settings.recalibrate}) on {learned} patients, judged on the other {rest}"
-        notes.append(f"{task}: {how}.")
-    return judged, kept, fitted
+        notes.append(f"{task}: {how}; intervals of the calibration measures hold the error of this fit.")
+    return judged, kept, fitted, fitted_on
 
 
 def _compared(settings, results):
