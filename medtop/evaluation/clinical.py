@@ -72,7 +72,15 @@ def value_entry(value, replicates, name=""):
 
 
 def clinical_measures(
-    predictions, probabilities, *, thresholds=(), alert_rates=(), groups=None, fitted_on=None, num_bootstrap=1000, seed=0
+    predictions,
+    probabilities,
+    *,
+    thresholds=(),
+    alert_rates=(),
+    groups=None,
+    fitted_on=None,
+    num_bootstrap=1000,
+    seed=0,
 ):
     """All clinical measures of one patient-level task.
 
