@@ -105,7 +105,7 @@ class FirstPass:
         known = self.division.known(visits, self.patients)
         labels = self._labels(visits, known, choice, part)
         tally.add_examples(split, columns, labels)
-        tally.add_observation(split, times, known.observation_ends[slots])
+        tally.add_observation(split, times, known.observation_ends[slots], labels)
         if spilled:
             for task, values in labels.items():
                 columns |= {f"labels_{task}": values.values, f"weights_{task}": values.weights}

@@ -99,6 +99,7 @@ def default_manifest(report, cohort, options, settings):
         "split_by": {name: value for name, value in cohort.division.report.items() if name != "counts"},
         "labels": tally.labels(),
         "days_observed_after_prediction": tally.observation(),
+        "days_observed_by_outcome": tally.observation_by_outcome(),
         "vocabulary": {
             "size": len(cohort.vocabulary),
             "hash": cohort.vocabulary.hash,

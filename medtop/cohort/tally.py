@@ -31,10 +31,26 @@ MOST_CELLS = 1 << 23
 MOST_DAYS = 36_525
 """Days of observation after a prediction that are told apart, a century."""
 
-TABLES = ("states", "positives", "later_codes", "ends")
+FEWEST_SHOWN = 11
+"""Examples of an outcome below which the quartiles of their days are left out: those of one person are their days."""
+
+TABLES = ("states", "positives", "later_codes", "ends", "outcome_days")
 """Those that are dicts task -> array."""
 
 LENGTH_BINS = (0, 1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+
+
+_OUTCOMES = {"with": 1, "without": 0, "unknown": 2}
+
+
+def _quartiles(counts):
+    """n, median, low, high of days of which each was counted so often (int [days]); n alone where nothing was."""
+    total = int(counts.sum())
+    if not total:
+        return {"n": 0}
+    places = np.searchsorted(np.cumsum(counts), [math.ceil(share * total) for share in (0.25, 0.5, 0.75)])
+    low, middle, high = places.tolist()
+    return {"n": total, "median": middle, "low": low, "high": high}
 
 
 class Tally:
@@ -70,6 +86,8 @@ class Tally:
         self.longest = np.zeros(len(SPLITS), np.int64)
         self._times = [[] for _ in SPLITS]
         self.observed_days = np.zeros((len(SPLITS), MOST_DAYS + 1), np.int64)
+        self.outcome_days = {}
+        """dict task -> int64 [labels, 3 (0, 1, unknown), days], days of observation over all splits."""
 
     def add(self, other):
         """Adds the sums of another `Tally` of the same tasks, codes and horizons (a part of the same cohort)."""
@@ -162,28 +180,39 @@ class Tally:
             if values.follow_up is not None:
                 self._add_follow_up(task, split, values.follow_up)
 
-    def add_observation(self, split, times, ends):
-        """Counts for how many days after its prediction each example of one split is observed.
+    def add_observation(self, split, times, ends, labels):
+        """Counts for how many days after its prediction each example of one split is observed, also by outcome.
 
         Args:
             split: place in `SPLITS`.
             times: int64 [E], prediction times, seconds.
             ends: int32 [E], last day of observation, `UNKNOWN_DAY` where unknown.
+            labels: dict task -> `Labels`.
         """
         known = ends != UNKNOWN_DAY
         days = np.clip(ends[known] - times[known] // DAY, 0, MOST_DAYS)
         self.observed_days[split] += np.bincount(days, minlength=MOST_DAYS + 1)
+        for task, names in self.tasks.items():
+            shape = (len(names), 3, MOST_DAYS + 1)
+            table = self.outcome_days.setdefault(task, np.zeros(shape, np.int64))
+            outcomes = np.where(labels[task].weights > 0, labels[task].values, 2).astype(np.int64)[known]  # [E, K]
+            np.add.at(table, (np.arange(len(names))[None], outcomes, days[:, None]), 1)
 
     def observation(self):
         """Dict split -> n, median, low, high: quartiles of the days of observation after the prediction; {} without."""
+        found = {split: _quartiles(counts) for split, counts in zip(SPLITS, self.observed_days, strict=True)}
+        return {split: entry for split, entry in found.items() if entry["n"]}
+
+    def observation_by_outcome(self):
+        """Dict task -> label -> "with", "without", "unknown" -> the same over all splits; of fewer than `FEWEST_SHOWN`
+        examples only n; {} without."""
         found = {}
-        for split, counts in zip(SPLITS, self.observed_days, strict=True):
-            total = int(counts.sum())
-            if total:
-                places = np.searchsorted(np.cumsum(counts), [math.ceil(share * total) for share in (0.25, 0.5, 0.75)])
-                low, middle, high = places.tolist()
-                found[split] = {"n": total, "median": middle, "low": low, "high": high}
-        return found
+        for task, table in self.outcome_days.items():
+            for label, counts in zip(self.tasks[task], table, strict=True):
+                entries = {name: _quartiles(counts[place]) for name, place in _OUTCOMES.items()}
+                few = {name: {"n": entry["n"]} for name, entry in entries.items() if entry["n"] < FEWEST_SHOWN}
+                found.setdefault(task, {})[label] = entries | few
+        return found if self.observed_days.any() else {}
 
     def _count_patients(self, columns):
         """Patients by code, over a table of patients and codes: a pass over it is quicker than sorting the codes."""

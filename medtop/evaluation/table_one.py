@@ -93,13 +93,14 @@ def _of_part(part, tasks):
     )
 
 
-def table_one(by_split, observed=None):
+def table_one(by_split, observed=None, by_outcome=None):
     """The table's rows.
 
     Args:
         by_split: dict split -> `Characteristics`.
         observed: dict split -> n, median, low, high of the days of observation after the prediction, as the manifest
             has them, or None.
+        by_outcome: dict task -> label -> "with", "without", "unknown" -> the same, or None.
 
     Returns:
         list of dicts with the keys `COLUMNS`: each split; then, for each label over all splits together, those with
@@ -108,14 +109,24 @@ def table_one(by_split, observed=None):
     rows = []
     for split, people in by_split.items():
         rows += _rows(people, split, "")
-        if days := (observed or {}).get(split):
-            values = {"n": days["n"], "value": days["median"], "low": days["low"], "high": days["high"]}
-            rows.append({"group": split, "label": "", "characteristic": "follow_up_days"} | values)
+        rows += _follow_up((observed or {}).get(split), split, "")
+    outcomes = {
+        f"{task} {label}": days for task, labels in (by_outcome or {}).items() for label, days in labels.items()
+    }
     everybody = Characteristics.join(list(by_split.values()))
     for label, values in everybody.labels.items():
         for name, chosen in (("with", values == 1), ("without", values == 0), ("unknown", np.isnan(values))):
             rows += _rows(everybody.take(chosen), name, label)
+            rows += _follow_up(outcomes.get(label, {}).get(name), name, label)
     return rows
+
+
+def _follow_up(days, group, label):
+    """The row of the days of observation, none where they are not known; without quartiles where they are left out."""
+    if not days or not days["n"]:
+        return []
+    values = {"n": days["n"], "value": days.get("median"), "low": days.get("low"), "high": days.get("high")}
+    return [{"group": group, "label": label, "characteristic": "follow_up_days"} | values]
 
 
 def _rows(people, group, label):

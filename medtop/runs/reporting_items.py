@@ -39,5 +39,6 @@ def write_reporting_items(run, plan, results, command=""):
         for split, part in (("train", plan.train), ("valid", plan.valid), ("test", plan.test))
         if part is not None
     }
-    observed = (facts["manifest"] or {}).get("days_observed_after_prediction")
-    write_table_one(run.table_one_file, table_one(by_split, observed), plan.options.min_cell)
+    manifest = facts["manifest"] or {}
+    observed = [manifest.get(f"days_observed_{how}") for how in ("after_prediction", "by_outcome")]
+    write_table_one(run.table_one_file, table_one(by_split, *observed), plan.options.min_cell)

@@ -369,5 +369,26 @@ def test_days_of_observation_stand_in_the_manifest(tmp_path):
     assert manifest["days_observed_after_prediction"] == {"train": one(9), "valid": one(0), "test": one(10)}
 
 
+def test_days_of_observation_by_outcome(tmp_path):
+    """Fourteen with a prolonged stay, twelve without, one unknown: quartiles by hand; of one person only the number."""
+    rows, people, times = [], {}, []
+    for number in range(27):
+        name = f"p{number:02d}"
+        rows.append(row(name, "2010-01-01", "2010-01-05", "X"))
+        if number < 26:  # another stay within 30 days, nine days long or one
+            rows.append(row(name, "2010-01-10", "2010-01-19" if number < 14 else "2010-01-11", "Y"))
+        people[name] = {"observation_end": dt.date(2010, 1, 5) + dt.timedelta(days=40 + number)}
+        times.append(f"{name},2010-01-05 23:59:59")
+    (tmp_path / "times.csv").write_text("patient_id,prediction_time\n" + "\n".join(times) + "\n")
+    given = {"prediction_times": str(tmp_path / "times.csv"), "tasks": ("long_stay",), "split_by": "patient"}
+    given |= {"valid_from": None, "test_from": None}
+    _, manifest, _ = build(tmp_path, rows, people, **given)
+    assert manifest["days_observed_by_outcome"]["long_stay"]["long_stay"] == {
+        "with": {"n": 14, "median": 46, "low": 43, "high": 50},
+        "without": {"n": 12, "median": 59, "low": 56, "high": 62},
+        "unknown": {"n": 1},
+    }
+
+
 def test_day_number():
     assert day_number("1969-12-31") == -1

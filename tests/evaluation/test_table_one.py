@@ -33,7 +33,8 @@ def test_characteristics_by_hand():
 def test_the_table(tmp_path):
     observed = {"train": {"n": 4, "median": 300, "low": 20, "high": 800}}
     by_split = {"train": characteristics([PART, PART], TASKS), "test": characteristics([PART], TASKS)}
-    rows = table_one(by_split, observed)
+    few = {"with": {"n": 3, "median": 8, "low": 7, "high": 9}, "without": {"n": 0}, "unknown": {"n": 2}}
+    rows = table_one(by_split, observed, {"long_stay": {"long_stay": few}})
     chosen = {(row["group"], row["label"], row["characteristic"]): row for row in rows}
     assert chosen["train", "", "codes"]["value"] == 2 and chosen["train", "", "codes"]["n"] == 4
     assert chosen["train", "", "sex F"]["share"] == 0.5
@@ -41,6 +42,9 @@ def test_the_table(tmp_path):
     label = "long_stay long_stay"
     assert chosen["with", label, "examples"]["value"] == 3 and chosen["unknown", label, "examples"]["value"] == 3
     assert chosen["without", label, "examples"]["value"] == 0 and "value" not in chosen["without", label, "visits"]
+    assert chosen["with", label, "follow_up_days"]["value"] == 8 and chosen["with", label, "follow_up_days"]["n"] == 3
+    assert ("without", label, "follow_up_days") not in chosen
+    assert chosen["unknown", label, "follow_up_days"]["value"] is None, "too few for quartiles"
     write_table_one(tmp_path / "t.csv", rows, min_cell=3)
     written = list(csv.DictReader((tmp_path / "t.csv").open()))
     assert len(written) == len(rows)
