@@ -7,6 +7,7 @@ import dataclasses
 
 from medtop.files.errors import DataError
 from medtop.files.sql import first_row
+from medtop.notes.division import cut_at_boundaries, hide_later_deaths
 from medtop.notes.tables import NEWBORN, PATIENT_COLUMNS, admission_columns
 from medtop.sources.dates import as_written_sql, discharge_sql, settle_midnights, stay_time_tests, timestamp_sql
 from medtop.sources.day_columns import day_sql, judge_values
@@ -27,10 +28,12 @@ REASONS = {
     "admit_unparsable": "admit",
     "admit_sentinel": "admit",
     "admit_out_of_range": "admit",
+    "admit_in_future": "admit",
     "discharge_empty": "discharge",
     "discharge_unparsable": "discharge",
     "discharge_sentinel": "discharge",
     "discharge_out_of_range": "discharge",
+    "discharge_in_future": "discharge",
     "discharge_before_admit": "discharge",
 }
 """Why a row of ADMISSIONS cannot be used -> the column it speaks of; a reason's number is its place, from 1."""
@@ -44,7 +47,10 @@ NOT_EXAMPLES = (
     "death_before_prediction_time",
     "ended_before_prediction_time",
     "same_prediction_time",
+    "outside_period",
     "not_in_splits_file",
+    "no_site",
+    "sites_of_several_splits",
 )
 UNKNOWN = ("in_other_stay_at_discharge", "death_without_readmission", "censored")
 """Why a label is unknown, in this order."""
@@ -189,9 +195,9 @@ def _spread_deaths(connection):
 
 
 def _load_deaths(connection, reader, layout, dates, accepted):
-    """Makes `deaths`: one row per patient known to have died, with the day; returns counts, and dict column -> values
-    given where some cannot be used."""
-    connection.execute("CREATE OR REPLACE TABLE deaths (patient_id VARCHAR, died_on DATE)")
+    """Makes `deaths`: one row per patient known to have died, with the day, and that of a death in hospital; returns
+    counts, and dict column -> values given where some cannot be used."""
+    connection.execute("CREATE OR REPLACE TABLE deaths (patient_id VARCHAR, died_on DATE, in_hospital DATE)")
     source = "SELECT NULL AS patient_id, NULL::DATE AS died_on WHERE false"
     account, changed = Account(), {}
     if layout.patients:
@@ -202,7 +208,7 @@ def _load_deaths(connection, reader, layout, dates, accepted):
         request = Request(connection, str(layout.patients), rules=Rules(dates=dates, accept_unusable=tuple(accepted)))
         judge_values(request, account, "notes_patients", "death", "raw_death", died_on)
     connection.execute(
-        f"""INSERT INTO deaths SELECT patient_id, coalesce(min(died_on), min(seen)) FROM (
+        f"""INSERT INTO deaths SELECT patient_id, coalesce(min(died_on), min(seen)), min(seen) FROM (
             SELECT patient_id, died_on, NULL::DATE AS seen FROM ({source})
             UNION ALL SELECT patient_id, NULL, CAST(death AS DATE) FROM admissions)
         GROUP BY patient_id HAVING coalesce(min(died_on), min(seen)) IS NOT NULL"""
@@ -233,7 +239,7 @@ def label_admissions(connection, layout, options):
     unknown VARCHAR (why), dropped VARCHAR (why it is no example, null: it is one).
 
     Args:
-        connection: DuckDB connection with `admissions` and `deaths`.
+        connection: DuckDB connection with `admissions`, `deaths` and `patient_splits`.
         layout: `medtop.notes.tables.NoteTables`.
         options: `medtop.notes.options.NotesOptions`.
 
@@ -242,6 +248,8 @@ def label_admissions(connection, layout, options):
     """
     early = f"admit + INTERVAL {int(options.early_days)} DAY"
     time = "discharge" if options.mode == "discharge" else early
+    if options.split_by == "time":
+        hide_later_deaths(connection)
     rows = _legacy_sql(options) if options.legacy else _default_sql(layout, options)
     ended = options.mode == "early" and not options.legacy
     connection.execute(
@@ -253,6 +261,8 @@ def label_admissions(connection, layout, options):
                     {f"WHEN discharge <= {early} THEN 'ended_before_prediction_time'" if ended else ""} END AS dropped
         FROM ({rows})"""
     )
+    if options.split_by == "time":
+        cut_at_boundaries(connection, options)
     if not options.legacy:  # one example for a patient and a time: of two stays the one that ends last, begun first
         connection.execute(
             """UPDATE labelled SET dropped = 'same_prediction_time' FROM (

@@ -12,6 +12,7 @@ SUMMARY = "Discharge summary"
 FATES = (
     "admission_is_no_example",
     "marked_as_error",
+    "charted_after_period",
     "not_a_discharge_summary",
     "charted_after_next_admission",
     "charted_long_after_discharge",
@@ -68,12 +69,13 @@ def choose_notes(connection, options):
     patient's next admission had begun may speak of it, and is left out, as is what was charted `max_summary_days` after
     the discharge. "early": what was charted by the prediction time, also before the admission, without discharge
     summaries. In both, notes marked as errors, and those of more than `max_days_before` days before the admission, are
-    left out. `legacy`, ClinicalBERT's rules: the last discharge summary by day and file order, an addendum like any
-    other, or all notes of days less than `early_days` after the day of admission, whatever they are, errors included.
+    left out; with `--split_by=time` also those of training and validation charted after their period. `legacy`,
+    ClinicalBERT's rules: the last discharge summary by day and file order, an addendum like any other, or all notes of
+    days less than `early_days` after the day of admission, whatever they are, errors included.
 
     Args:
         connection: DuckDB connection with `notes` and `examples` (place, patient_id, admission_id, admit, discharge,
-            prediction_time, next_admit).
+            prediction_time, next_admit, period_ends).
         options: `NotesOptions`.
 
     Returns:
@@ -138,6 +140,7 @@ def _fate_sql(options):
     summary = f"category = '{SUMMARY}'" if options.legacy else f"lower(category) = '{SUMMARY.lower()}'"
     if not options.legacy:
         tests.append(("is_error", "marked_as_error"))
+        tests.append(("known_at >= e.period_ends", "charted_after_period"))  # null where nothing is cut
     if options.mode == "discharge":
         tests.append((f"NOT coalesce({summary}, false)", "not_a_discharge_summary"))
         if not options.legacy:

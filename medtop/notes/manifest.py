@@ -11,6 +11,7 @@ import numpy
 import pyarrow
 
 import medtop
+from medtop.cohort.division import empty_splits, short_periods
 from medtop.cohort.manifest import label_lines, shown_dates
 from medtop.cohort.splits import SPLITS
 from medtop.files.sql import numbers
@@ -20,7 +21,7 @@ FORMAT = "medtop notes"
 MOST_REASONS = 10
 
 
-def build(connection, settings, options, layout, admissions, notes, unusable, chosen, written, patients):
+def build(connection, settings, options, layout, admissions, notes, unusable, chosen, written, division):
     """The manifest.
 
     Args:
@@ -33,7 +34,7 @@ def build(connection, settings, options, layout, admissions, notes, unusable, ch
         unusable: dict reason -> notes that cannot be used.
         chosen: `ChosenNotes`.
         written: `TextFiles`, or None where nothing was written.
-        patients: int8, the split of each patient, -1 for none.
+        division: `medtop.cohort.division.Division` of the patients.
     """
     malformed = {}
     for _, _, _, reason in notes.rejects:
@@ -72,9 +73,9 @@ def build(connection, settings, options, layout, admissions, notes, unusable, ch
         "admissions_out": examples,
         "admissions_merged": admissions.repeated,
         "admissions_dropped": {**admissions.rejected, **dropped},
-        "patients_in": len(patients),
-        "patients_out": int((patients >= 0).sum()),
-        "patients_dropped": {"not_in_splits_file": int((patients < 0).sum())} if (patients < 0).any() else {},
+        "patients_in": len(division.places),
+        "patients_out": int((division.places >= 0).sum()),
+        "patients_dropped": {name: int(rows.sum()) for name, rows in division.left_out.items() if rows.any()},
         "dates": shown_dates(_dates(connection), options.exact_dates),
         "prediction_times": {
             "index": "discharge of the admission"
@@ -82,17 +83,27 @@ def build(connection, settings, options, layout, admissions, notes, unusable, ch
             else f"{options.early_days} days after the admission"
         },
         "tasks": {"readmission": ["readmission"]},
-        "splits": _splits(connection, chosen, written),
-        "labels": _labels(connection),
+        "splits": (splits := _splits(connection, chosen, written)),
+        "split_by": {name: value for name, value in division.report.items() if name != "counts"},
+        "labels": (labels := _labels(connection)),
         "label_statements": (about_labels := _label_statements(options, layout, chosen)),
         "statements": about_labels
+        + _split_statements(division, splits, labels)
         + _text_statements(options, chosen, all("kind" in header for header in notes.headers)),
     }
 
 
 def _dates(connection):
     query = "SELECT min(admit)::DATE::VARCHAR, max(discharge)::DATE::VARCHAR FROM admissions"
-    return dict(zip(("first_admission", "last_discharge"), connection.execute(query).fetchone(), strict=True))
+    dates = dict(zip(("first_admission", "last_discharge"), connection.execute(query).fetchone(), strict=True))
+    query = "SELECT split, min(prediction_time)::VARCHAR, max(prediction_time)::VARCHAR FROM examples GROUP BY split"
+    times = {SPLITS[place]: ends for place, *ends in connection.execute(query).fetchall()}
+    return dates | {"prediction_times_of_splits": {split: times.get(split, [None, None]) for split in SPLITS}}
+
+
+def _split_statements(division, splits, labels):
+    empty = empty_splits(division.report, splits)
+    return [*division.sentences, *([empty] if empty else []), *short_periods(division.report, labels)]
 
 
 def _splits(connection, chosen, written):

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 
+from medtop.cohort.split_options import SplitOptions
 from medtop.files.options import Rule, at_least, option
 
 MODES = ("discharge", "early")
@@ -18,7 +19,7 @@ def _is_day(text):
 
 
 @dataclasses.dataclass(frozen=True)
-class NotesOptions:
+class NotesOptions(SplitOptions):
     """How admissions become labelled texts."""
 
     mode: str = option(
@@ -72,10 +73,5 @@ class NotesOptions:
         "words: also write the folder <output_Prefix>/ of 318-word windows. Default none.",
         choices=("none", "words"),
         default_in_help=False,
-    )
-    splits: str | None = option(
-        None,
-        "File patient_id,split, or the name of one split for all patients; default 7:1:2 by a seeded hash of the "
-        "patient's id.",
     )
     seed: int = option(0, "Seed of the split.", rule=at_least(0))

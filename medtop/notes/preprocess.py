@@ -7,10 +7,8 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pyarrow
 
-from medtop.cohort.sorted_rows import load_patients
-from medtop.cohort.splits import SPLITS, choose_splits, write_splits
+from medtop.cohort.splits import SPLITS, write_splits
 from medtop.files import staging
 from medtop.files.errors import DataError
 from medtop.files.options import at_least, compared, option
@@ -18,11 +16,12 @@ from medtop.files.sql import open_database
 from medtop.notes import manifest as note_manifest
 from medtop.notes.admissions import label_admissions, load_admissions
 from medtop.notes.choice import choose_notes
+from medtop.notes.division import check_division, split_patients
 from medtop.notes.findings import check_notes
 from medtop.notes.note_texts import iterate_texts
 from medtop.notes.options import ENCODINGS
 from medtop.notes.outputs import FOLDER_NAMES, TextFiles, join_notes, write_labels
-from medtop.notes.rows import iterate_note_rejects, judge_admissions, load_notes, to_arrow, unusable_times
+from medtop.notes.rows import iterate_note_rejects, judge_admissions, load_notes, unusable_times
 from medtop.notes.tables import find_layout
 from medtop.sources.dates import DateRules, as_written_sql
 from medtop.sources.rejects import HEADER
@@ -71,6 +70,8 @@ def settings_of(source, options):
     }
     if options.splits and options.splits not in SPLITS:
         settings["splits"] = str(Path(options.splits).resolve())
+    if options.sites:
+        settings["sites"] = str(Path(options.sites).resolve())
     return settings
 
 
@@ -94,11 +95,13 @@ def preprocess_notes(source, options, prefix, overwrite=False, dry_run=False, pr
     Raises:
         DataError: for bad input, or outputs of another run.
     """
+    check_division(options, source.dates)
     settings = settings_of(source, options)
 
     def make(folder, write):
         manifest = _run(source, options, settings, folder, write, progress)
         files = [*manifest["source"]["files"], *([settings["splits"]] if options.splits not in (None, *SPLITS) else [])]
+        files += [settings["sites"]] if options.sites else []
         return manifest | {"inputs": {str(Path(file).resolve()): staging.fingerprint(file) for file in files}}
 
     return staging.run_once(prefix, settings, OUTPUTS, make, overwrite=overwrite, dry_run=dry_run)
@@ -109,10 +112,9 @@ def _run(source, options, settings, folder, write, progress):
     size = sum(os.path.getsize(path) for path in layout.files)
     with open_database(folder, source.memory_limit, source.threads, size >= ON_DISK_BYTES) as connection:
         admissions = load_admissions(connection, layout, source.dates, source.accept_unusable)
+        division = split_patients(connection, options)
         decided = label_admissions(connection, layout, options)
-        splits_file = {}
-        patients = _split(connection, options, splits_file)
-        decided |= {f"splits_{name}": number for name, number in splits_file.items()}
+        decided |= {f"splits_{name}": number for name, number in division.report["counts"].items()}
         _make_examples(connection, options)
         notes = load_notes(connection, layout, source.dates, source.encoding, progress)
         unusable = judge_admissions(connection)
@@ -132,9 +134,9 @@ def _run(source, options, settings, folder, write, progress):
         if write:
             write_labels(folder / "out.labels.csv", connection)
             written = _write_texts(folder, layout, chosen, examples, source.encoding, options, progress)
-            _write_splits(connection, folder, patients)
+            _write_splits(connection, folder, division.places)
         return note_manifest.build(
-            connection, settings, options, layout, admissions, notes, unusable, chosen, written, patients
+            connection, settings, options, layout, admissions, notes, unusable, chosen, written, division
         )
 
 
@@ -154,36 +156,20 @@ def _check_usable(layout, notes, unusable):
     )
 
 
-def _split(connection, options, splits_file):
-    """Splits all patients of ADMISSIONS: int8, by patient_index of the table `cohort_patients`; `splits_file` (dict)
-    gets the ids that were changed in the file of splits."""
-    connection.execute(
-        """CREATE OR REPLACE TABLE patients AS SELECT DISTINCT patient_id, NULL::DATE AS birth, NULL::VARCHAR AS sex,
-            NULL::DATE AS death, NULL::DATE AS observation_end FROM admissions"""
-    )
-    hashes = load_patients(connection, options.seed).hashes[:, 0]
-    places = choose_splits(connection, options.splits, hashes, splits_file)
-    numbered = {"patient_index": to_arrow(np.arange(len(places), dtype=np.int32)), "split": to_arrow(places)}
-    connection.register("given_places", pyarrow.table(numbered))
-    connection.execute("CREATE OR REPLACE TABLE patient_splits AS SELECT * FROM given_places")
-    connection.unregister("given_places")
-    return places
-
-
 def _make_examples(connection, options):
     """Makes `examples`, numbered by split, patient and prediction time; `next_admit`: when the patient's next admission
     of any type begins."""
     connection.execute(
-        """UPDATE labelled SET dropped = 'not_in_splits_file' WHERE dropped IS NULL AND patient_id IN (
-            SELECT patient_id FROM cohort_patients JOIN patient_splits USING (patient_index) WHERE split < 0)"""
+        """UPDATE labelled SET dropped = reason FROM patient_splits
+            WHERE dropped IS NULL AND split < 0 AND patient_splits.patient_id = labelled.patient_id"""
     )
     ended = f"discharge < admit + INTERVAL {int(options.early_days)} DAY" if options.mode == "early" else "false"
     connection.execute(
         f"""CREATE OR REPLACE TABLE examples AS
         SELECT (row_number() OVER (ORDER BY split, patient_index, prediction_time, admission_id) - 1)::INTEGER AS place,
             patient_id, admission_id, admit, discharge, prediction_time, label, unknown, patient_index, split,
-            {ended} AS ended, next_admit
-        FROM labelled JOIN cohort_patients USING (patient_id) JOIN patient_splits USING (patient_index)
+            {ended} AS ended, next_admit, ends AS period_ends
+        FROM labelled JOIN patient_splits USING (patient_id)
             JOIN (SELECT a.patient_id, a.admission_id, min(b.admit) FILTER (b.admit > a.discharge) AS next_admit
                   FROM admissions a JOIN admissions b USING (patient_id)
                   GROUP BY a.patient_id, a.admission_id) USING (patient_id, admission_id)
