@@ -266,6 +266,11 @@ class _Builder:
     def _check(self):
         options, report = self.options, self.report
         check_split_options(options, options.index_name)
+        if options.split_by == "time" and report.dates.shifted_dates:
+            raise DataError(
+                "--split_by=time: expected dates of one calendar; where each patient's dates were shifted by another "
+                "number of days, as MIMIC's are, no common boundary exists"
+            )
         needed = "complications" in options.tasks or (options.index == "lineage" and not options.prediction_times)
         self.endpoints = read_endpoints(options.endpoints) if needed else None
         if needed and not report.icd_codes and self.endpoints.needs_icd:

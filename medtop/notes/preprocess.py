@@ -65,9 +65,9 @@ def settings_of(source, options):
         **compared(source),
         **source.dates.settings,
         "data_dir": str(Path(source.data_dir).resolve()),
-        "accept_unusable": list(source.accept_unusable),
         **compared(options),
     }
+    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
     if options.splits and options.splits not in SPLITS:
         settings["splits"] = str(Path(options.splits).resolve())
     if options.sites:

@@ -1,6 +1,7 @@
 """Splits over time and by site: who goes where, what is hidden at the boundary, and that a leak over it is seen."""
 
 import csv
+import dataclasses
 import datetime as dt
 import json
 
@@ -388,6 +389,14 @@ def test_days_of_observation_by_outcome(tmp_path):
         "without": {"n": 12, "median": 59, "low": 56, "high": 62},
         "unknown": {"n": 1},
     }
+
+
+def test_shifted_dates_have_no_boundary(tmp_path):
+    connection, report = slow.make_tables([row("a", "2010-01-01", "2010-01-05", "X")])
+    report.dates = dataclasses.replace(report.dates, shifted_dates=True)
+    options = Options(split_by="time", valid_from=VALID, test_from=TEST)
+    with pytest.raises(DataError, match="--split_by=time: expected dates of one calendar"):
+        build_cohort(connection, report, options, tmp_path)
 
 
 def test_day_number():
