@@ -31,6 +31,7 @@ _Y = r"(?P<y>(?:19|20)\d\d)"
 _Y2 = r"(?P<y>(?:19|20)\d\d|\d\d)"
 _TH = r"(?P<th>\s?(?:st|nd|rd|th)\b)"
 _GAP = r"[,\s]{1,3}"
+_BEHIND = r"(?=\s*(?:[.,;:)\n]|$|(?:at|and|to|by|with|for|in|on|is|was|when)\b))"
 _BEFORE, _AFTER = r"(?<![\w/.-])", r"(?![\w/]|[.-]\d)"
 _COMPACT_TEXT = (
     r"(?<![\w/.-])(?P<y>(?:19[3-9]|20[0-4])\d)(?P<m>0[1-9]|1[0-2])(?P<d>0[1-9]|[12]\d|"
@@ -46,9 +47,13 @@ FORMS = tuple(
         _COMPACT_TEXT,
         rf"(?<![a-z]){_M}\s*{_D}{_TH}?(?:{_GAP}|\s+of\s+){_Y}(?!\d)",  # March 2nd, 2014
         rf"(?<![a-z]){_M}\s*{_D}{_TH}?{_GAP}(?P<tick>['])(?P<y>\d\d)(?!\d)",
-        rf"(?<![\w/]){_D}{_TH}?\s+(?:day\s+)?(?:of\s+)?{_M}[,\s]*{_Y}(?!\d)",  # 2nd of March 2014
+        rf"(?<![\w/]){_D}(?:{_TH}|\.)?\s+(?:day\s+)?(?:of\s+)?{_M}[,\s]*{_Y}(?!\d)",  # 2nd of March 2014
         rf"(?<![\w/]){_D}(?P<s>[-/.\s]?){_M}(?P=s)(?:{_Y}|['](?P<y2>\d\d))(?!\d)",  # 2-Mar-2014, 02MAR2014
         rf"(?<![\w/]){_D}(?P<s>[-/.]?){_M}(?P=s)(?P<y>\d\d)(?![\d/])",  # 02-Mar-14, 02MAR14
+        rf"(?<![\w/]){_D}\s{_M}\s(?P<y>\d\d){_BEHIND}",  # 2 Mar 14
+        rf"(?<![a-z]){_M}-(?P<y>[4-9]\d|3[2-9])(?![\w/%-]|[.]\d)",  # Mar-94
+        rf"(?<![\w/.-])(?P<y>[4-9]\d|3[2-9])(?P<s>-)(?P<m>0[1-9]|1[0-2])-(?P<d>0[1-9]|[12]\d|3[01])"
+        rf"{_AFTER}",  # 94-03-02
         rf"(?<![a-z]){_M}[-/](?P<d>[12]\d|3[01]|0?[1-9])[-/]{_Y2}(?!\d)",  # Mar-02-2014
         rf"(?<![a-z]){_M}(?:[,\s]+|\s+of\s+|[-/]){_Y}(?!\d)",  # March 2014
         rf"(?<![a-z]){_M}\s?['](?P<y>\d\d)(?!\d)",  # Mar '14
@@ -58,7 +63,8 @@ FORMS = tuple(
 """Forms that are dates wherever they stand."""
 
 _MONTH_DAY = re.compile(
-    rf"(?<![a-z]){_M}\s*{_D}{_TH}?(?![\d/:%]|[.]\d|\s?(?:mg|mcg|ml|tab|cap|unit|puff|" rf"time|hour|week|day|drop))",
+    rf"(?<![a-z]){_M}(?:\s*|-){_D}{_TH}?(?![\d/:%]|[.]\d|\s?(?:mg|mcg|ml|tab|cap|unit|puff|"
+    rf"time|hour|week|day|drop))",
     re.I,
 )
 _DAY_MONTH = re.compile(rf"(?<![\w/.]){_D}(?:{_TH}(?:\s+of)?|\s+of|(?P<s>[-/ ]))\s*{_M}(?![-/]?\d)", re.I)
@@ -67,8 +73,18 @@ _MONTH_ALONE = re.compile(
     rf"from|to|before|after)[\s-]+{_M}(?![\s,]*\d)",
     re.I,
 )
+_MONTH_IN_FULL = re.compile(
+    r"(?P<M>January|February|April|June|July|August|September|October|November|December)(?![A-Za-z]|[\s,]*\d)"
+)
+"""A month alone, with a capital; `May` and `March` are verbs at a sentence's beginning."""
 _SHORT = re.compile(rf"(?:(?<![\w/.+-])|(?<=\d/\d-)|(?<=\d/\d\d-)){_MN}(?P<s>[/]){_D}(?![\w/%]|[.]\d)")
 _SHORT_DASH = re.compile(rf"(?<![\w/.-]){_MN}(?P<s>-){_D}(?![\w/-]|[.]\d)")
+_SHORT_YEAR = re.compile(
+    r"\b(?:since|in|dated|from|until|till|(?P<card>exp(?:\.|ir\w*)?|valid(?:\s+(?:thru|through|until|to))?))"
+    r"\s*(?:date|on|in)?\s*:?\s*$",
+    re.I,
+)
+_MONTH_YEAR = re.compile(rf"(?<![\w/.+-]){_MN}(?P<s>/)(?P<y>\d\d)(?![\w/%]|[.-]\d)")
 _DATE_WORDS = re.compile(
     r"(?:\b(?:on|since|from|until|till|thru|through|by|dated?|before|after|between|and|of|to|admit(?:ted)?|admission|"
     r"discharge(?:d)?|d/c(?:'?d)?|seen|due|start(?:ed|ing)?|stop(?:ped)?|last|next|"
@@ -154,6 +170,10 @@ def find(text, places=None):
             before = text[max(0, found.start() - 20) : found.start()]
             if _valid(found) and _DATE_WORDS.search(before) and not _NOT_DATE.match(text, found.end()):
                 yield found.start(), found.end(), "DATE", found
+    for found in matches(_MONTH_YEAR, text, parted):
+        words = _SHORT_YEAR.search(text[max(0, found.start() - 20) : found.start()])
+        if words and (int(found["y"]) > 31 or words["card"]) and not _NOT_DATE.match(text, found.end()):
+            yield found.start(), found.end(), "DATE", found
     for found in matches(_YEAR, text, places["year"]):
         if not _CLOCK.search(text[max(0, found.start() - 24) : found.start()]):
             yield found.start("y"), found.end("y"), "YEAR", found
@@ -172,6 +192,8 @@ def _with_months(text, months, places):
     for found in matches(_DAY_MONTH, text, places["day"]):
         if _is_month(found):
             yield found.start(), found.end(), "DATE", found
+    for found in matches(_MONTH_IN_FULL, text, months):
+        yield found.start(), found.end(), "DATE", found
     for found in matches(_MONTH_ALONE, text, places["word"]):
         abbreviation = len(found["M"]) == 3 and found["M"].isupper()  # OCT, MAR and DEC are examinations and drugs
         if not abbreviation and (found["M"] != "may" or found[0].startswith(("in ", "since "))):
@@ -223,7 +245,7 @@ def shifted(found, kind, days, year=None):
     if parts.get("th"):
         gap = parts["th"][: len(parts["th"]) - 2]
         new["th"] = gap + _like(parts["th"][-2:], _ending(moved.day))
-    if found.re is _MONTH_ALONE:
+    if found.re in (_MONTH_ALONE, _MONTH_IN_FULL):
         return new["M"]
     edits = sorted((found.start(name), found.end(name), text) for name, text in new.items() if text and parts.get(name))
     for begin, end, text in reversed(edits):

@@ -14,6 +14,7 @@ from medtop.deidentification.views import INVISIBLE, views
 TYPES = (
     "NAME", "LOCATION", "ZIP", "DATE", "YEAR", "AGE", "PHONE", "FAX", "EMAIL", "SSN", "MRN", "HEALTH_PLAN", "ACCOUNT",
     "LICENSE", "VEHICLE", "DEVICE", "URL", "IP", "BIOMETRIC", "OTHER_ID",
+    "WEEKDAY", "TIME",
 )  # fmt: skip
 _BIRTH_YEAR = re.compile(r"\b(?:born(?:\s+(?:in|on))?|dob:?|birth\s*year:?|year\s+of\s+birth:?|b\.)\s*$", re.I)
 

@@ -52,11 +52,11 @@ def load_model(folder, thresholds_path=""):
     from medtop.entities.crf_tagger import CrfTagger
 
     tagger = CrfTagger(Path(folder) / "crf.bin", about["tag_scheme"])
-    return (lambda documents: [_probable_words(document, tagger) for document in documents]), thresholds, settings
+    return (lambda documents: [probable_words(document, tagger) for document in documents]), thresholds, settings
 
 
-def _probable_words(document, tagger):
-    """Each word with each type that it may be of: list of `Span`."""
+def probable_words(document, tagger):
+    """Each word of a document with each type that a `CrfTagger` says it may be of: list of `Span` with scores."""
     found, spans = document_words(dataclasses.replace(document, spans=[])), []
     for part in found.sentences():
         for kind, scores in tagger.type_scores(found.words[part]).items():

@@ -15,16 +15,23 @@ from medtop.deidentification.rule import (
 )
 
 _PHONE = (
-    r"(?:(?:\+|00)?1[-.\s]{0,2})?(?:\(\s?\d{3}\s?\)|\d{3})[-.\s/]{0,3}\d{3}[-.\s]{1,2}\d{4}"
+    r"(?:(?:\+|00)?1[-.\s]{0,2}|[78][- ](?=\(\d{3}\)))?(?:\(\s?\d{3}\s?\)|\d{3})[-.\s/]{0,3}\d{3}[-.\s]{1,2}\d{4}"
     r"(?:,?\s*(?:x|ext\.?|extension)\s?\d{1,6})?"
 )
-_LONG_PHONE = r"\+\d{1,3}(?:[-.\s]?\(?\d{1,4}\)?){2,5}\d(?:,?\s*(?:x|ext\.?|extension)\s?\d{1,6})?"
+_LONG_PHONE = r"\+\s?\(?\d{1,3}\)?(?:[-.\s/]?\(?\d{1,5}\)?){1,7}\d(?:,?\s*(?:x|ext\.?|extension)\s?\d{1,6})?"
 _ANY_PHONE = (
     rf"(?:{_LONG_PHONE}|{_PHONE}|\(?\d{{3}}\)?[-.\s]?\d{{7}}|\d{{3}}[-.\s]\d{{4}}"
     rf"(?:\s*(?:x|ext\.?)\s?\d{{1,6}})?|\d{{10}})"
 )
 _LOOSE_PHONE = r"[+(]{0,2}\d(?:[-.\s()/]{0,2}\d){6,14}"
 """Digits in any groups: a phone where the words around say so."""
+
+
+def _digits(least, most):
+    """Whether a text has so many digits."""
+    return lambda text: least <= sum(sign.isdigit() for sign in text) <= most
+
+
 _FAX_WORD = (
     r"\b(?:fax|facsimile|telefax)(?:\s*(?:no|num|number|#|records?|to|at|it|is|was|"
     r"the|results?|them|sent|:|\.|-))*\s*"
@@ -35,6 +42,11 @@ _PHONE_WORD = (
 )
 
 _VEHICLE = re.compile("[0-9a-hj-npr-z]{17}")
+
+_ENDS = "com org net edu gov info health io biz mil".split()
+_COUNTRIES = "de fr pl cz hu se dk fi nl ch eu uk jp cn kr br mx es pt gr sk bg lt lv tr ua au nz ca".split()
+"""Top level domains that are no English word and no abbreviation beside a point, in lower case."""
+_holds_country = holds_form(rf"\.(?:{'|'.join(_COUNTRIES)}|(?:co|com|org|net|ac|gov|edu|kiwi)\.[a-z]{{2}})\b")
 
 NUMBERS = (
     pattern_rule("EMAIL", "mail address", r"(?<![\w.+-])[\w.+'-]{1,64}\s?@\s?(?:[A-Z0-9-]+\.)+[A-Z]{2,}\b", holds("@")),
@@ -57,9 +69,16 @@ NUMBERS = (
     pattern_rule(
         "URL",
         "host name",
-        r"(?<![\w@.])(?:[A-Z0-9](?:[A-Z0-9-]*[A-Z0-9])?\.)+(?:com|org|net|edu|gov|info|"
-        r"health|io)\b(?:/[^\s<>\"]*[^\s<>\".,;:)])?",
-        holds(".com", ".org", ".net", ".edu", ".gov", ".info", ".health", ".io"),
+        rf"(?<![\w@.])(?:[A-Z0-9](?:[A-Z0-9-]*[A-Z0-9])?\.)+(?:{'|'.join(_ENDS)})\b(?:/[^\s<>\"]*[^\s<>\".,;:)])?",
+        holds(*(f".{end}" for end in _ENDS)),
+    ),
+    pattern_rule(
+        "URL",
+        "host name of a country",
+        rf"(?<![\w@.-])(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*(?:[a-z0-9-]*[a-z]{{3}}[a-z0-9-]*\.(?:{'|'.join(_COUNTRIES)})"
+        rf"|[a-z0-9-]{{2,}}\.(?:co|com|org|net|ac|gov|edu|[a-z]{{2,8}}(?<=kiwi))\.[a-z]{{2}})\b(?![.-]\w)(?:/[^\s<>\"]*[^\s<>\".,;:)])?",
+        _holds_country,
+        flags=0,
     ),
     pattern_rule(
         "IP",
@@ -96,7 +115,7 @@ NUMBERS = (
         "international form",
         rf"(?<![\w+]){_LONG_PHONE}(?!\d)",
         starts="+",
-        accepts=lambda text: sum(c.isdigit() for c in text) >= 8,
+        accepts=lambda text: 8 <= sum(c.isdigit() for c in text.partition("x")[0]) <= 15,
     ),
     pattern_rule(
         "PHONE",
@@ -113,14 +132,21 @@ NUMBERS = (
     pattern_rule(
         "PHONE",
         "any groups, behind its label",
-        rf"\b(?:tel(?:ephone)?|phone|cell(?:phone)?|mobile|call\w*|dial|text|reach\w*|contact|office|home|work)"
+        rf"\b(?:tel(?:ephone)?|phone|cell(?:phone)?|mobile|call\w*|dial|text|reach\w*|contact|office|home|work|(?:my|his|her|our|their|your)\s+(?:new\s+)?number)"
         rf"(?:\s*(?:no|num|number|phone|#|at|is|on|me|him|her|them|:|\.))*\s*(?P<v>{_LOOSE_PHONE})(?!\d)",
-        starts="tel pho cel mob cal dia tex rea con off hom wor",
+        starts="tel pho cel mob cal dia tex rea con off hom wor my$ his her our the you",
+    ),
+    pattern_rule(
+        "PHONE",
+        "any groups, a few words behind its label",
+        rf"\b(?:tele)?(?:phone|mobile)(?:\s+(?:number|no|num)\b\.?)?(?:[,:]?\s+(?!\d)[a-z']+){{1,3}}[,:]?\s+(?P<v>{_LOOSE_PHONE})(?!\d)",
+        starts="tel pho mob",
     ),
     pattern_rule(
         "PHONE",
         "any groups, before its label",
-        rf"(?<![\w.])(?P<v>{_LOOSE_PHONE})[-\s]{{0,2}}\(?(?:office|home|work|mobile|cell|phone|tel|fax)\b",
+        rf"(?<![\w.])(?P<v>{_LOOSE_PHONE})[-\s]{{0,2}}(?:(?:is|was|as)\s+)?(?:(?:my|his|her|our|your|their|the)\s+)?"
+        rf"(?:(?:new|old|current|correct)\s+)?\(?(?:office|home|work|mobile|cell|phone|tel|fax)\b",
         holds("office", "home", "work", "mobile", "cell", "phone", "tel", "fax"),
         starts="# ( +",
     ),
@@ -129,12 +155,42 @@ NUMBERS = (
         "national form with a zero",
         r"(?<![\w./,-])\(?0\d{1,4}\)?(?:[-. ]\d{2,4}){2,4}(?![\w/]|[.,]\d)",
         starts="#2 #3 #4 #5 (",
-        accepts=lambda text: 9 <= sum(sign.isdigit() for sign in text) <= 11,
+        accepts=_digits(9, 11),
     ),
     pattern_rule(
         "PHONE",
+        "national form with a zero, two groups",
+        r"(?<![\w./,-])(?!\d{5}-\d{4}\b)0\d{1,4}[-/ ]{1,2}\d{3,8}(?:[- ]\d{3,4})?(?![\w/]|[-.,]\d)",
+        starts="#2 #3 #4 #5",
+        accepts=_digits(9, 11),
+    ),
+    pattern_rule(
+        "PHONE",
+        "area in brackets",
+        r"(?<![\w./,-])(?:[78][- ])?\(0?\d{2,4}\)[-/ ]{0,2}\d{2,9}(?:[- ]\d{2,4}){0,3}(?![\w/]|[-.,]\d)",
+        starts="( #1",
+        accepts=_digits(9, 13),
+    ),
+    pattern_rule(
+        "PHONE",
+        "zeros and a country",
+        r"(?<![\w./,-])00[1-9]\d{0,2}(?:[-. /]?\(?\d{2,4}\)?){2,5}(?![\w/]|[.,]\d)",
+        starts="#",
+        accepts=_digits(11, 15),
+    ),
+    pattern_rule(
+        "PHONE",
+        "groups with slash",
+        r"(?<![\w./,-])\d\d(?:-\d\d)?/\s?\d{3}[- ]\d{2,4}(?: \d\d)?(?![\w/]|[-.,]\d)",
+        starts="#2",
+        accepts=_digits(9, 11),
+    ),
+    pattern_rule("PHONE", "two, four, four", r"(?<![\w./,-])\d{2}-\d{4}-\d{4}(?![\w/]|[-.,]\d)", starts="#2"),
+    pattern_rule(
+        "PHONE",
         "pager or extension",
-        r"\b(?:pager|beeper|bpr|pgr|ext(?:ension|\.)?|x)\s*(?:no\.?|number|#|:|is)*\s*" r"(?P<v>\d{3,6})\b",
+        r"\b(?:(?:pager|beeper|bpr|pgr|ext(?:ension|\.)?)\s*(?:no\.?|number|#|:|is)*\s*|(?<!\d )x\s*"
+        r"(?:no\.?|number|#|:|is)*\s*(?=\d{4}|(?<=x)\d))(?P<v>\d{3,6})\b(?!\s*(?:mg|mcg|ml|units?\b|%|/))",
         starts="pag bee bpr pgr ext x$ xno xnu xis",
     ),
     labelled(
@@ -244,6 +300,15 @@ OTHER_NUMBERS = (
         r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b",
         holds_form(r"-[0-9a-f]{4}-[0-9a-f]{4}-"),
     ),
+    pattern_rule(
+        "OTHER_ID",
+        "letters and a long number",
+        r"(?<![\w.,/+-])[A-Z]{1,4}\d{7,}(?![\w]|[.,/]\d)",
+        holds_form(r"\d{7}"),
+        flags=0,
+        starts=" ".join("abcdefghijklmnopqrstuvwxyz"),
+    ),
+    pattern_rule("OTHER_ID", "two and seven digits", r"(?<![\w.,/+-])\d\d-\d{7}(?![\w-]|[.,/]\d)", starts="#2"),
     pattern_rule(
         "OTHER_ID",
         "long number",

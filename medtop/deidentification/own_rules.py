@@ -5,18 +5,20 @@ import re
 from pathlib import Path
 
 from medtop.deidentification.detect import TYPES
+from medtop.deidentification.policy import CALENDAR
 from medtop.deidentification.rule import Rule
-from medtop.deidentification.rules import RULES
+from medtop.deidentification.rules import STRICT_RULES
 from medtop.files.atomic import sha256
 from medtop.files.errors import DataError
 
 
-def choose_rules(name):
-    """The rules that `--rules` names.
+def choose_rules(name, policy):
+    """The rules that `--rules` names, as far as a policy removes what they find.
 
     Args:
         name: "default", "none", or the path of a JSON file, whose rules are tried before those that ship. A pattern's
             group `v` is the identifier, the whole match where there is none; case does not matter.
+        policy: `Policy`: weekdays and times of day are looked for where it removes them.
 
     Returns:
         (tuple of `Rule`, whether dates are looked for, plain settings).
@@ -24,8 +26,9 @@ def choose_rules(name):
     Raises:
         DataError: for another file, an unknown type, a pattern that is none or that matches nothing at all.
     """
+    shipped = tuple(rule for rule in STRICT_RULES if rule.type not in CALENDAR or rule.type not in policy.keep)
     if name == "default":
-        return RULES, True, name
+        return shipped, True, name
     if name == "none":
         return (), False, name
     path = Path(name)
@@ -38,7 +41,7 @@ def choose_rules(name):
         raise DataError(
             f"{path}: expected a list of objects with type, name and pattern, received another content"
         ) from None
-    return (*own, *RULES), True, sha256(path)
+    return (*own, *shipped), True, sha256(path)
 
 
 def _rule(row, path, number):

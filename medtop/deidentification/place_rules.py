@@ -73,6 +73,20 @@ PLACES = (
     pattern_rule(
         "ZIP", "behind its label", rf"\bzip(?:\s*code)?{SEP}(?P<v>\d{{5}}(?:\s?-\s?\d{{4}})?)(?!\w)", starts="zip"
     ),
+    pattern_rule(
+        "ZIP",
+        "British form",
+        r"(?<![\w.-])(?:[A-Z]{1,2}\d[A-Z]|[A-Z]{1,2}\d{1,2}) \d(?!ND|ST|RD|TH|MG|ML)[ABD-HJLNP-UW-Z]{2}(?![\w-])",
+        flags=0,
+        starts="$",
+    ),
+    pattern_rule(
+        "ZIP",
+        "Canadian form",
+        r"(?<![\w.-])[ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z] \d[ABCEGHJ-NPRSTV-Z]\d(?![\w-])",
+        flags=0,
+        starts="$",
+    ),
     pattern_rule("ZIP", "nine digits", r"(?<![\w-])\d{5}-\d{4}(?![\w-])", starts="#5"),
     pattern_rule(
         "LOCATION",

@@ -113,7 +113,7 @@ def prepare(options):
     policy = read_policy(options.policy)
     model, least, model_settings = load_model(options.model, options.model_thresholds)
     least = {kind: entry for kind, entry in least.items() if kind not in options.term_types}
-    rules, with_dates, rule_settings = choose_rules(options.rules)
+    rules, with_dates, rule_settings = choose_rules(options.rules, policy)
     detector = Detector(rules, roster, with_dates, least)
     surrogates = Surrogates(key, roster) if options.replace == "surrogate" else None
     truth = Truth(options.gold, options.term_types, options.gold_split) if options.gold else None
@@ -152,7 +152,7 @@ def choose_thresholds(options, recall, path):
         raise DataError("--choose_thresholds needs --model and --gold")
     model, _, settings = load_model(options.model)
     roster = read_roster(options.roster) if options.roster else Roster()
-    rules, with_dates, _ = choose_rules(options.rules)
+    rules, with_dates, _ = choose_rules(options.rules, read_policy(options.policy))
     documents = list(Truth(options.gold, options.term_types, options.gold_split).documents.values())
     detector = Detector(rules, roster, with_dates)
     chosen = thresholds.choose(documents, detector, model, recall, frozenset(options.term_types), settings[1])

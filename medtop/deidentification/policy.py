@@ -30,16 +30,21 @@ class Policy:
         return kind not in self.keep
 
 
+CALENDAR = frozenset({"WEEKDAY", "TIME"})
+"""No elements of a date under 45 CFR 164.514: kept unless a policy asks for them."""
 POLICIES = {
-    "safe_harbor": Policy("safe_harbor", frozenset()),
-    "limited": Policy("limited", frozenset({"DATE", "YEAR", "AGE", "ZIP"})),
+    "safe_harbor": Policy("safe_harbor", CALENDAR),
+    "limited": Policy("limited", CALENDAR | {"DATE", "YEAR", "AGE", "ZIP"}),
+    "strict": Policy("strict", frozenset()),
 }
 """`safe_harbor`: 45 CFR 164.514(b)(2), years alone stay where dates are not moved. `limited`: 164.514(e), dates, ages
-and ZIP codes stay; towns, which that rule would permit, are removed with the streets."""
+and ZIP codes stay; towns, which that rule would permit, are removed with the streets. `strict`: years, weekdays and
+times of day go, too."""
 
 
 def read_policy(name):
-    """A shipped `Policy`, or that of a JSON file `{"keep": ["DATE", ...]}`.
+    """A shipped `Policy`, or that of a JSON file `{"keep": ["DATE", ...]}`; weekdays and times of day stay, too, unless
+    `"remove": ["WEEKDAY", "TIME"]` names them.
 
     Raises:
         DataError: for another name, another content, or an unknown type.
@@ -48,13 +53,15 @@ def read_policy(name):
         return POLICIES[name]
     path = Path(name)
     try:
-        keep = json.loads(path.read_text(encoding="utf-8"))["keep"]
-        if not isinstance(keep, list) or not all(isinstance(kind, str) for kind in keep):
-            raise TypeError
+        content = json.loads(path.read_text(encoding="utf-8"))
+        keep, remove = content["keep"], content.get("remove", [])
+        for kinds in (keep, remove):
+            if not isinstance(kinds, list) or not all(isinstance(kind, str) for kind in kinds):
+                raise TypeError
     except FileNotFoundError:
         raise DataError(f"--policy: expected {', '.join(POLICIES)} or a JSON file, received {name!r}") from None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise DataError(f'{path}: expected {{"keep": ["DATE", ...]}}, received another content') from None
-    if unknown := sorted(set(keep) - set(TYPES)):
-        raise DataError(f"{path}: keep: expected types out of {', '.join(TYPES)}, received {unknown[0]:.40}")
-    return Policy(path.stem, frozenset(keep))
+    if unknown := sorted({*keep, *remove} - set(TYPES)):
+        raise DataError(f"{path}: expected types out of {', '.join(TYPES)}, received {unknown[0]:.40}")
+    return Policy(path.stem, frozenset(keep) | (CALENDAR - set(remove)))

@@ -242,6 +242,7 @@ def write_html(path, about):
         DECISION,
         "An identifier counts as left where any letter or digit of it is left. Bounds are exact (Clopper and Pearson), "
         "the one-sided ones at 95%; they hold for notes like those measured.",
-        f"Policies: {', '.join(POLICIES)}. Weekdays, times of day, states and ages below 90 are not removed.",
+        f"Policies: {', '.join(POLICIES)}. States and ages below 90 are not removed; weekdays and times of day "
+        "under strict only.",
     ]
     write_page(path, "De-identification", sections, top, notes)

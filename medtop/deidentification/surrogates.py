@@ -52,6 +52,8 @@ class Surrogates:
         if kind in ("DATE", "YEAR"):
             match, days = finding.date, self.key.shift_days(patient)
             return (match and dates.shifted(match, kind, days, year)) or TAG.format(kind)
+        if kind in ("WEEKDAY", "TIME"):
+            return TAG.format(kind)
         if kind == "AGE":
             return "90+"
         if kind == "NAME":

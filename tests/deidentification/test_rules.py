@@ -6,24 +6,30 @@ import pytest
 
 from medtop.deidentification import dates
 from medtop.deidentification.detect import Detector
-from medtop.deidentification.rules import RULES
+from medtop.deidentification.rules import RULES, STRICT_RULES
 from medtop.deidentification.views import views
 
 RULED = Detector()
 
 POSITIVE = {
     "DATE": "3/14/2014|03-14-14|2014-03-14|2014/03/14|20140314|14.03.2014|March 14, 2014|Mar 14th 2014|14 March 2014|"
-    "14MAR2014|14-Mar-14|March 14|14th of March|March 2014|Mar '14|03/2014|Sept. 3, 2011|1st of June 1923|Christmas",
+    "14MAR2014|14-Mar-14|March 14|14th of March|March 2014|Mar '14|03/2014|Sept. 3, 2011|1st of June 1923|Christmas|"
+    "9. July 2014|Mar-94|94-03-02|2 Mar 14|Sep-15|November",
     "AGE": "91|104",
     "PHONE": "(617) 555-1234|617-555-1234|617.555.1234|617 555 1234|+1 617 555 1234|1-617-555-1234|(617)555-1234 x12|"
-    "+44 20 7946 0958|617-555-1234 ext. 99",
+    "+44 20 7946 0958|617-555-1234 ext. 99|(020) 74960083|020 7496 0083|+33 (0)3 63 01 66 13|0049 30 1234567|"
+    "8 (246) 281-9482|(26)/018-1590|+(370) 26018159|06-55/597 9711|97-5432-3194",
     "EMAIL": "jane.doe@example.org|j_doe99@mail.example.co.uk",
-    "URL": "https://a.example.org/x?y=1|www.example.com/page|example.org/~jd",
+    "URL": "https://a.example.org/x?y=1|www.example.com/page|example.org/~jd|krejcova.cz|example.co.uk|sims.biz|"
+    "shop.example.de/cart",
+    "ACCOUNT": "GB82WEST12345698765432|GB82 WEST 1234 5698 7654 32|DE89370400440532013000|4539 1488 0343 6467|"
+    "3782-822463-10005",
     "IP": "192.168.10.4|fe80:1:2:3:4:5:6:7",
     "SSN": "123-45-6789|123 45 6789",
-    "ZIP": "02139-4307",
+    "ZIP": "02139-4307|B0J 2H0|SW1A 1AA",
     "VEHICLE": "1HGCM82633A004352",
     "DEVICE": "00:1B:44:11:3A:B7",
+    "OTHER_ID": "V5522563|68-1250530",
 }
 FRAMES = {"DATE": "seen on {}, stable", "AGE": "a {} year old man", "ZIP": "Boston {} area"}
 
@@ -55,6 +61,8 @@ NEGATIVE = (
     "INR 2.1, O2 sat 95% on 2 L, HR 90-110, temp 98.6, RR 18, 3 cm mass, 1,200,000 copies, 2014 mg",
     "Platelets 398,000, vincristine sulfate 4 mg, OCT of the macula, Ro15-1788, DEC and MAR, licensed 2 of 34, caseous",
     "CC: Progressive memory loss. See as per HPI. Dialysis over the next 3-4 days. The patient, last year, was well.",
+    "T3N0M0 with T12 and L5 6TH seen, 4021 3344 5566 7788 copies, Na 137 140 138 K 4.1, since 3/4 strength, in 2/10",
+    "Fluid given.The pain.no fever, e.g. i.e. b.i.d., SCH23390, SR141716, exercise 0800 - 1200, 3 x 320 mg, ratio 5:1",
     "Vitals at 0800 and 1930. Given 2000 ml. Dr. recommended rest. Mother and father are well. No known allergies.",
 )
 
@@ -153,3 +161,34 @@ def test_views_know_where_each_character_comes_from():
         for place in range(len(view.text)):
             start, end = view.edges(place, place + 1)
             assert end == start + 1
+
+
+STRICT = Detector(STRICT_RULES)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        *(("TIME", value) for value in ("12:20", "8:05 pm", "08:15:30", "7 a.m.", "noon", "5 o'clock", "23:59 EST")),
+        *(("WEEKDAY", value) for value in ("Monday", "thursdays", "Wed", "Tues")),
+    ],
+)
+def test_weekdays_and_times_are_looked_for_where_asked(kind, value):
+    text = f"seen {value} again"
+    assert [(item.type, text[item.start : item.end]) for item in STRICT.find(text)] == [(kind, value)]
+    assert RULED.find(text) == []
+
+
+def test_a_date_and_its_time():
+    text = "Printed 2014-03-02 12:20:39, 2014-03-02T08:15:00Z at 0830, sat 95%, wed to rest, ratio 1:2"
+    found = [(item.type, text[item.start : item.end]) for item in STRICT.find(text)]
+    assert found == [
+        ("DATE", "2014-03-02"), ("TIME", "12:20:39"), ("DATE", "2014-03-02"), ("TIME", "08:15:00Z"), ("TIME", "0830"),
+    ]  # fmt: skip
+
+
+def test_check_digits():
+    """A card number with a wrong digit is none; an IBAN's length of its country is enough."""
+    assert [item.type for item in RULED.find("4539 1488 0343 6468 units")] == []
+    assert [item.type for item in RULED.find("GB83WEST12345698765432 is hers")] == ["ACCOUNT"]
+    assert [item.type for item in RULED.find("GB82 was and then 1234")] == []
