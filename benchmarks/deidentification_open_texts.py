@@ -9,8 +9,9 @@ Presidio's texts are split by template: rules were looked at on half of the 209 
 the other half, once with what safe harbor removes and once with weekdays and times of day, too (policy strict), which
 those texts mark as DATE_TIME. Structured are the types with a form of their own (`STRUCTURED`), not names, places,
 organisations, nationalities, titles, ages and postcodes; what is missed of them is listed by form
-(a for a letter, 0 for a digit). With --crf a CRF is trained on three quarters of the seen templates, its thresholds are
-chosen on the fourth as deidentify_notes.py --choose_thresholds --recall=0.99 does, and it is united with the rules.
+(a for a letter, 0 for a digit). With --crf the rules are united with a CRF: trained on the seen templates, words count
+from a probability of 0.5 on; and trained on three quarters of them, thresholds chosen on the fourth as
+deidentify_notes.py --choose_thresholds --recall=0.99 does.
 
 MTSamples' own text holds placeholders, dates and places, too; only planted spans are known, so that recall is measured
 on them, and what is removed beside them is listed by type as an upper bound of what was taken too much.
@@ -150,30 +151,26 @@ def show(title, sums, beside, forms):
     return found
 
 
-def crf_marks(documents, folder):
-    """(function document -> each word's types with their probabilities, thresholds) of a CRF.
-
-    Trained on three of four templates; thresholds for each type are chosen on the fourth.
-    """
+def crf(documents, folder):
+    """(function document -> each word's types with their probabilities) of a CRF."""
     from medtop.entities.crf_tagger import CrfTagger
+
+    tagger = CrfTagger.learn(list(training_sentences(documents, Tally())), Path(folder) / "crf.bin")
+    return lambda document: probable_words(document, tagger)
+
+
+def chosen_thresholds(documents, folder):
+    """(function as of `crf`, dict type -> threshold): trained on three of four templates, chosen on the fourth."""
 
     def is_fourth(document):
         return hashlib.sha256(f"valid {document.columns['template']}".encode()).digest()[0] % 4 == 0
 
-    training = [document for document in documents if not is_fourth(document)]
-    tagger = CrfTagger.learn(list(training_sentences(training, Tally())), Path(folder) / "crf.bin")
-
-    def mark(document):
-        return probable_words(document, tagger)
-
+    mark = crf([document for document in documents if not is_fourth(document)], folder)
     held_out = [document for document in documents if is_fourth(document)]
-    chosen = thresholds.choose(
-        held_out, Detector(STRICT_RULES), lambda each: [mark(document) for document in each], RECALL, frozenset(), ""
-    )
-    print(f"CRF trained on {len(training)} texts;", "\n".join(thresholds.lines(chosen)))
-    kinds = {span.type for document in documents for span in document.spans}
-    least = {kind: chosen["types"].get(kind, {"threshold": USUAL})["threshold"] for kind in kinds}
-    return mark, {kind: (kind, threshold) for kind, threshold in least.items()}
+    rules = Detector(STRICT_RULES)
+    chosen = thresholds.choose(held_out, rules, lambda each: [mark(one) for one in each], RECALL, frozenset(), "")
+    print("thresholds,", "\n".join(thresholds.lines(chosen)))
+    return mark, {kind: entry["threshold"] for kind, entry in chosen["types"].items()}
 
 
 def main(_):
@@ -184,11 +181,18 @@ def main(_):
         for policy, rules in (("safe harbor", RULES), ("strict", STRICT_RULES)):
             title = f"Presidio's texts, {half} templates, rules, {policy}"
             results[f"{half}, {policy}"] = show(title, *measure(documents, Detector(rules)))
-    if options.crf:
+    kinds = {span.type for document in halves["seen"] for span in document.spans} if options.crf else ()
+    for name in ("CRF from 0.5 on", "CRF with chosen thresholds") if options.crf else ():
         with tempfile.TemporaryDirectory(prefix="medtop-") as folder:
-            mark, least = crf_marks(halves["seen"], folder)
-            sums = measure(halves["unseen"], Detector(STRICT_RULES, thresholds=least), mark)
-        results["unseen, strict, CRF"] = show("Presidio's texts, unseen templates, strict rules and CRF", *sums)
+            if name.startswith("CRF from"):
+                mark, least = crf(halves["seen"], folder), {}
+            else:
+                mark, least = chosen_thresholds(halves["seen"], folder)
+            detector = Detector(STRICT_RULES, thresholds={kind: (kind, least.get(kind, USUAL)) for kind in kinds})
+            sums = measure(halves["unseen"], detector, mark)
+        results[f"unseen, strict, {name}"] = show(
+            f"Presidio's texts, unseen templates, strict, rules and {name}", *sums
+        )
     results["mtsamples"] = show("MTSamples, planted", *measure(planted_documents(options.data_dir), Detector()))
     if options.output_file:
         write_json(options.output_file, results)
