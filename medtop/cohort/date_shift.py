@@ -6,9 +6,38 @@ intervals, ages and labels are those of the true dates: they are moved after all
 
 import pyarrow as pa
 
+from medtop.files.errors import DataError
+from medtop.files.keys import read_key
 from medtop.files.sql import first_row
 
 _LONGEST_AGE = 90
+
+
+def key_of(source, outputs=()):
+    """The key of `--shift_dates`, None without.
+
+    Args:
+        source: options with `shift_dates` and `key_file`.
+        outputs: see `medtop.files.keys.read_key`.
+
+    Raises:
+        DataError: where one flag comes without the other; see `read_key`.
+    """
+    if source.shift_dates != bool(source.key_file):
+        raise DataError(
+            "--shift_dates needs --key_file" if source.shift_dates else "--key_file has no effect without --shift_dates"
+        )
+    return read_key(source.key_file, outputs) if source.shift_dates else None
+
+
+def put_shifts(connection, key, ids):
+    """Makes the table `date_shifts` (patient_id VARCHAR, days INTEGER) of a list of patients."""
+    shifts = pa.table(
+        {"patient_id": pa.array(ids, pa.string()), "days": pa.array(map(key.shift_days, ids), pa.int32())}
+    )
+    connection.register("shifts_in", shifts)
+    connection.execute("CREATE OR REPLACE TEMP TABLE date_shifts AS SELECT * FROM shifts_in")
+    connection.unregister("shifts_in")
 
 
 def shift_stays(connection, key):
@@ -25,12 +54,7 @@ def shift_stays(connection, key):
         dict of counts: `patients_with_shifted_dates`, and `ages_over_90_made_90` where there are any.
     """
     ids = [row[0] for row in connection.execute("SELECT patient_id FROM patients ORDER BY patient_id").fetchall()]
-    shifts = pa.table(
-        {"patient_id": pa.array(ids, pa.string()), "days": pa.array(map(key.shift_days, ids), pa.int32())}
-    )
-    connection.register("shifts_in", shifts)
-    connection.execute("CREATE OR REPLACE TEMP TABLE date_shifts AS SELECT * FROM shifts_in")
-    connection.unregister("shifts_in")
+    put_shifts(connection, key, ids)
     old = f"last < birth + INTERVAL {_LONGEST_AGE + 1} YEAR"
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE medtop_last AS SELECT patient_id, max(CAST(discharge AS DATE)) AS last "

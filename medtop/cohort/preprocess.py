@@ -5,14 +5,12 @@ from pathlib import Path
 
 from medtop.cohort import manifest as manifests
 from medtop.cohort.build import build_cohort
-from medtop.cohort.date_shift import shift_stays
+from medtop.cohort.date_shift import key_of, shift_stays
 from medtop.cohort.endpoints import SHIPPED
 from medtop.cohort.medbert_layout import build_medbert
 from medtop.cohort.meds_labels import label_files
 from medtop.cohort.splits import SPLITS
 from medtop.files import staging
-from medtop.files.errors import DataError
-from medtop.files.keys import read_key
 from medtop.files.options import at_least, compared, option
 from medtop.files.sql import open_database
 from medtop.files.temporary import temporary_folder
@@ -81,26 +79,13 @@ def settings_of(source, options):
     if options.prediction_times:
         settings["prediction_times"] = ",".join(map(full, options.prediction_times.split(",")))
     if source.shift_dates:  # named only where it is used: runs of before stay the same runs
-        settings["shift_dates"] = _key(source, ()).digest("fingerprint").hex()[:16]
+        settings["shift_dates"] = key_of(source).digest("fingerprint").hex()[:16]
     settings["splits"] = options.splits if options.splits in SPLITS else full(options.splits)
     settings |= {
         name: full(settings[name]) if Path(settings[name]).suffix else settings[name]
         for name in ("endpoints", "code_map")
     }
     return settings
-
-
-def _key(source, outputs):
-    """The key of `--shift_dates`, None without.
-
-    Raises:
-        DataError: where one flag comes without the other; see `medtop.files.keys.read_key`.
-    """
-    if source.shift_dates != bool(source.key_file):
-        raise DataError(
-            "--shift_dates needs --key_file" if source.shift_dates else "--key_file has no effect without --shift_dates"
-        )
-    return read_key(source.key_file, outputs) if source.shift_dates else None
 
 
 def preprocess(source, options, prefix, overwrite=False, dry_run=False, progress=None):
@@ -121,7 +106,7 @@ def preprocess(source, options, prefix, overwrite=False, dry_run=False, progress
     Raises:
         DataError: for bad input, options that do not fit, or outputs of another run.
     """
-    _key(source, [Path(prefix).parent])
+    key_of(source, [Path(prefix).parent])
     settings = settings_of(source, options)
 
     def make(folder, write):
@@ -146,7 +131,7 @@ def _run(source, options, settings, folder, write, progress):
         )
         if progress:
             progress("rows read", report.rows_in)
-        if (key := _key(source, ())) is not None:
+        if (key := key_of(source)) is not None:
             report.counts.update(shift_stays(connection, key))
             report.notes.append(SHIFTED)
         if options.layout == "medbert":

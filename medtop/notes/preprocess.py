@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medtop.cohort.date_shift import key_of
 from medtop.cohort.splits import SPLITS, write_splits
 from medtop.files import staging
 from medtop.files.errors import DataError
@@ -22,6 +23,7 @@ from medtop.notes.note_texts import iterate_texts
 from medtop.notes.options import ENCODINGS
 from medtop.notes.outputs import FOLDER_NAMES, TextFiles, join_notes, write_labels
 from medtop.notes.rows import iterate_note_rejects, judge_admissions, load_notes, unusable_times
+from medtop.notes.shifting import move_notes_back, move_outputs, put_patients_shifts
 from medtop.notes.tables import find_layout
 from medtop.sources.dates import DateRules, as_written_sql
 from medtop.sources.rejects import HEADER
@@ -53,6 +55,17 @@ class NotesInput:
     accept_unusable: tuple = option(
         (), "death or rows, where more than half of them cannot be used, and which are taken all the same."
     )
+    shift_dates: bool = option(
+        False,
+        "Move all dates of a patient by the secret number of days of --key_file, as deidentify_notes.py does.",
+        compared=False,
+    )
+    key_file: str = option("", "With --shift_dates: the key of deidentify_notes.py, mode 0600.", compared=False)
+    moved_notes: bool = option(
+        False,
+        "With --shift_dates: the notes' dates have been moved already, by deidentify_notes.py --date_columns.",
+        compared=False,
+    )
     # Flags of their own; MIMIC's dates are shifted.
     dates: DateRules = dataclasses.field(
         default_factory=lambda: DateRules(shifted_dates=True), metadata={"compared": False}
@@ -72,6 +85,9 @@ def settings_of(source, options):
         settings["splits"] = str(Path(options.splits).resolve())
     if options.sites:
         settings["sites"] = str(Path(options.sites).resolve())
+    if source.shift_dates:  # named only where it is used: runs of before stay the same runs
+        settings["shift_dates"] = key_of(source).digest("fingerprint").hex()[:16]
+        settings |= {"moved_notes": True} if source.moved_notes else {}
     return settings
 
 
@@ -96,6 +112,9 @@ def preprocess_notes(source, options, prefix, overwrite=False, dry_run=False, pr
         DataError: for bad input, or outputs of another run.
     """
     check_division(options, source.dates)
+    key_of(source, [Path(prefix).parent])
+    if source.moved_notes and not source.shift_dates:
+        raise DataError("--moved_notes has no effect without --shift_dates")
     settings = settings_of(source, options)
 
     def make(folder, write):
@@ -117,11 +136,17 @@ def _run(source, options, settings, folder, write, progress):
         decided |= {f"splits_{name}": number for name, number in division.report["counts"].items()}
         _make_examples(connection, options)
         notes = load_notes(connection, layout, source.dates, source.encoding, progress)
+        if key := key_of(source):
+            decided["patients_with_shifted_dates"] = put_patients_shifts(connection, key)
+            if source.moved_notes:
+                move_notes_back(connection)
         unusable = judge_admissions(connection)
         _check_usable(layout, notes, unusable)
         check_notes(layout.notes[0][0], notes, unusable, source.accept_unusable)
         _rejects(connection, source, admissions, notes, layout, folder if write else None)
         chosen = choose_notes(connection, options)
+        if key:
+            move_outputs(connection, chosen)
         chosen.counts |= (
             notes.counts | decided | ({"note_times_unusable": n} if (n := unusable_times(connection)) else {})
         )
