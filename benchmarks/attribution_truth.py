@@ -84,7 +84,7 @@ def main(_):
         )
     )
     patients = explainer.patients()
-    attributor = explainer.attributor
+    attributor = getattr(explainer.attributor, "encoder", explainer.attributor)
     attributor.places, attributor.weights = np.array([1.0]), np.array([1.0])  # the gradient at the patient alone
     slopes = explainer.patients()
     effects = true_effects(options.prefix, {patient.patient_id for patient in patients})

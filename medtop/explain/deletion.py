@@ -1,6 +1,7 @@
 """What a patient's logits become when codes are taken out: computed anew, so it needs no theory of the model.
 
-A code is taken out as padding is: it takes part in nothing, and the others keep their places.
+A code is taken out as padding is: it takes part in nothing, and the others keep what is known of them. What is taken
+out moves behind the rest: figures of the history (of a wide part) are counted from one token to the next.
 
 Letters: B rows, T tokens, L labels, C distinct codes of a patient.
 """
@@ -44,8 +45,17 @@ class Deleter:
             block = removed[start : start + MOST_ROWS]
             variants = {name: np.repeat(np.asarray(values[row])[None], len(block), 0) for name, values in x.items()}
             variants["patient_slots"] = np.where(block, 0, variants["patient_slots"])
+            order = np.argsort(block, axis=1, kind="stable")
+            variants = {name: _moved(values, order) for name, values in variants.items()}
             parts.append(np.asarray(self.logits_of(variants)))
         return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
+
+def _moved(values, order):
+    """Columns [V, T, ...] in the order int [V, T]; what has another second axis stays as it is ([CLS] is first)."""
+    if values.ndim < 2 or values.shape[1] != order.shape[1]:
+        return values
+    return np.take_along_axis(values, order.reshape(*order.shape, *[1] * (values.ndim - 2)), axis=1)
 
 
 def after_stays(x, row):

@@ -14,7 +14,7 @@ from medtop.files.atomic import atomic_path
 COLUMNS = (
     "task", "label", "group_column", "group", "code", "title", "patients",
     "attribution", "attribution_low", "attribution_high", "deletion_effect", "deletion_effect_low",
-    "deletion_effect_high",
+    "deletion_effect_high", "attribution_wide", "attribution_encoder",
 )  # fmt: skip
 FEWEST = 2
 """Patients that a mean with an interval needs."""
@@ -30,6 +30,7 @@ class Contributions:
         attribution, deletion: float [n, L]; deletion NaN for channels.
         names: list of codes and of channels (such as "[age]").
         num_patients: N.
+        wide: float [n, L], the wide part's share of `attribution`, or None where there is no such part.
     """
 
     patients: np.ndarray
@@ -38,6 +39,7 @@ class Contributions:
     deletion: np.ndarray
     names: list
     num_patients: int
+    wide: np.ndarray | None = None
 
 
 def importance(contributions, groups=None, *, num_bootstrap=500, seed=0):
@@ -50,7 +52,8 @@ def importance(contributions, groups=None, *, num_bootstrap=500, seed=0):
 
     Returns:
         list of dicts: group_column, group, item, patients, and for each label `attribution` and `deletion_effect`,
-        dicts of value, low, high. Codes that fewer than `FEWEST` patients have carry no interval.
+        dicts of value, low, high, and `wide`, the mean of the wide part's share (None without such a part). Codes that
+        fewer than `FEWEST` patients have carry no interval.
     """
     rows = _of_group(contributions, np.ones(contributions.num_patients, bool), "", "", num_bootstrap, seed)
     for column, names in (groups or {}).items():
@@ -69,6 +72,9 @@ def _of_group(contributions, chosen, column, name, num_bootstrap, seed):
     counts = np.bincount(place, minlength=len(present))
     points = {what: _sums(place, array, len(present)) / counts[:, None] for what, array in values.items()}
     drawn = {what: [] for what in values}
+    wide = contributions.wide
+    if wide is not None:
+        wide = _sums(place, wide[kept], len(present)) / counts[:, None]
     for block in resample_counts(contributions.num_patients, num_bootstrap, seed):
         for resample in block.T:
             weight = resample[patients]
@@ -83,6 +89,7 @@ def _of_group(contributions, chosen, column, name, num_bootstrap, seed):
             "group": name,
             "item": int(item),
             "patients": int(counts[number]),
+            "wide": [None] * len(points["attribution"][number]) if wide is None else wide[number].tolist(),
             **{
                 what: [_entry(point, drawn[what], number, label, counts[number]) for label, point in enumerate(row)]
                 for what, row in ((what, points[what][number]) for what in values)
@@ -129,4 +136,7 @@ def write_importance(path, rows, names, labels, titles=None, min_cell=0):
                 for what in ("attribution", "deletion_effect"):
                     entry = row[what][number]
                     about |= {what: entry["value"], f"{what}_low": entry["low"], f"{what}_high": entry["high"]}
+                if (wide := row["wide"][number]) is not None:
+                    encoder = row["attribution"][number]["value"] - wide
+                    about |= {"attribution_wide": wide, "attribution_encoder": encoder}
                 writer.writerow({key: "" if value is None else value for key, value in about.items()})

@@ -21,6 +21,7 @@ class Patient:
         tokens: dict of int [T]: `token_ids`, `visits`, and `recencies` and `stays` where the model reads them.
         after: float [S, L], logits after each stay (`explain.deletion.after_stays`), where somebody asked; else None.
         stays: int [S], numbers of these stays.
+        wide, wide_context: the wide part's share of `attribution` and of `context`, where the run has one; else None.
     """
 
     patient_id: str
@@ -34,3 +35,5 @@ class Patient:
     tokens: dict
     after: np.ndarray | None = None
     stays: np.ndarray | None = None
+    wide: np.ndarray | None = None
+    wide_context: dict | None = None

@@ -19,7 +19,7 @@ AGE_CURVES = 6
 MOST_PATIENTS = 200
 
 
-def write_attribution_page(path, rows, names, labels, checks, num_patients, titles=None):
+def write_attribution_page(path, rows, names, labels, checks, num_patients, titles=None, facts=None, notes=()):
     """Writes the page of all patients, whole or not at all.
 
     Args:
@@ -30,12 +30,13 @@ def write_attribution_page(path, rows, names, labels, checks, num_patients, titl
         checks: content of faithfulness.json.
         num_patients: how many were explained.
         titles: dict code -> title, or None.
+        facts: dict of names and values shown at the top; notes: sentences that a reader needs.
     """
     titles = titles or {}
     sections = [("faithfulness", "How far to trust it", _checks(checks, labels))]
     for number, (task, label) in enumerate(labels):
         sections.append((f"label{number}", escape(f"{task} {label}"), _label(rows, names, number, titles)))
-    write_page(path, "What the model used", sections, {"patients": num_patients}, [WARNING])
+    write_page(path, "What the model used", sections, {"patients": num_patients, **(facts or {})}, [WARNING, *notes])
 
 
 def _checks(checks, labels):
@@ -74,13 +75,19 @@ def _label(rows, names, number, titles):
     plot = forest("Mean attribution, in logits, of those who have the code (how many)", points, "attribution", 0.0)
     cells = [
         [names[row["item"]], *([titles.get(names[row["item"]], "")] if titles else []), row["patients"]]
-        + [_text(row["attribution"][number]), _text(row["deletion_effect"][number])]
+        + [_text(row["attribution"][number]), *_share(row, number), _text(row["deletion_effect"][number])]
         for row in top
     ]
-    header = ["code", *(["title"] if titles else []), "patients", "attribution", "deletion effect"]
+    parts = ["of it wide part"] if any(row["wide"][number] is not None for row in top) else []
+    header = ["code", *(["title"] if titles else []), "patients", "attribution", *parts, "deletion effect"]
     table = html_table(header, cells, 2 if titles else 1, wrap=True)
     groups = _by_age(rows, names, top, number) + _by_group(rows, names, top, number)
     return f'<div class="plots">{plot}</div>{table}{groups}'
+
+
+def _share(row, number):
+    """The cell of the wide part's share, none where there is no such part."""
+    return [] if row["wide"][number] is None else [f"{row['wide'][number]:+.3f}"]
 
 
 def _by_age(rows, names, top, number):

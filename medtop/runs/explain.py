@@ -1,10 +1,12 @@
 """What a finished run used for its risks: attributions of many patients, their means, and checks of both."""
 
 import dataclasses
+import datetime
 import logging
 
 import numpy as np
 
+import medtop
 from medtop.evaluation.groups import groups_of_records
 from medtop.explain.deletion import Deleter, codes_of_row
 from medtop.explain.faithfulness import SHARES, completeness, kept_masks, rank_agreement, removal_masks, removal_orders
@@ -68,15 +70,36 @@ def explain_run(settings):
         logger.info("titles of %d codes (%s)", len(titles), table)
         write_importance(folder / "code_importance.csv", rows, contributions.names, labels, titles, settings.min_cell)
         checks = checks_of(patients, labels) | {"agreement_with_randomised_weights": run.agreement(patients)}
-        about = {"patients": len(patients), "settings": dataclasses.asdict(settings)}
+        about = {"patients": len(patients), "medtop": medtop.__version__, "settings": dataclasses.asdict(settings)}
         write_json(folder / MAIN_FILE, checks | about)
         shown = [row for row in rows if row["patients"] >= max(settings.min_cell, 1)]
         write_attribution_page(
-            folder / "attribution.html", shown, contributions.names, labels, checks, len(patients), titles
+            folder / "attribution.html",
+            shown,
+            contributions.names,
+            labels,
+            checks,
+            len(patients),
+            titles,
+            facts=page_facts(settings),
+            notes=run.parts,
         )
         if settings.write_patients:
             write_patients_page(folder / "patients.html", patients, list(run.vocabulary.tokens), labels)
     return checks
+
+
+def page_facts(settings):
+    """What stands at the top of the page: run, records, date, version, how it was computed."""
+    return {
+        "run": settings.run_dir,
+        "records": settings.input_file,
+        "explained on": datetime.date.today().isoformat(),
+        "medtop": medtop.__version__,
+        "steps": settings.steps,
+        "baseline": settings.baseline,
+        "seed": settings.seed,
+    }
 
 
 def choose_labels(wanted, offered):
@@ -106,6 +129,25 @@ def choose_labels(wanted, offered):
     return list(dict.fromkeys(names[name] for name in wanted))
 
 
+def parts_of(wide, labels, names):
+    """Sentences on how much each part of a run counts in the labels' logits; [] without a wide part.
+
+    Args:
+        wide: `medtop.model.wide.WidePart`, or None.
+        labels: list of (task, label number); names: dict task -> its labels.
+    """
+    if wide is None:
+        return []
+    lines = {}
+    for task, number in labels:
+        a, c = (wide.stack[task][f"{part}_scale"][number] for part in ("wide", "deep"))
+        lines.setdefault(f"{a:.2f} wide + {c:.2f} encoder", []).append(names[task][number])
+    return [
+        f"The logit of {', '.join(of)} is {scales}; attributions are of both together (the wide part's exact)."
+        for scales, of in lines.items()
+    ]
+
+
 class Explainer:
     """A finished run, ready to attribute."""
 
@@ -123,29 +165,30 @@ class Explainer:
         _, self.vocabulary, self.tasks = run.read()
         self.names = {task.name: task.labels for task in tasks}
         self.labels = choose_labels(settings.labels, self.names)
-        self.attributor, model = self._attributor()
-        load_best(model, run)
-        if model.wide is not None and model.wide.is_alone:
-            raise DataError(
-                f"{settings.run_dir}: expected an encoder that takes part in the risk, received a wide part alone, "
-                f"which {run.coefficients_file.name} explains whole"
-            )
-        if model.wide is not None:
-            logger.warning("only the encoder's part is attributed; %s explains the rest", run.coefficients_file.name)
+        self.attributor, model = self._attributor(lambda model: load_best(model, run))
+        self.parts = parts_of(model.wide, self.labels, self.names)
+        for sentence in self.parts:
+            logger.info(sentence)
         options = BatchOptions(batch_size=settings.batch_size, max_seq_length=run.settings()["max_seq_length"])
         self.batches = eval_batches(self.info, self.config, tasks, options, 0, masking=False)
         self.deleter = Deleter(self.attributor.logits)
         self.generator = np.random.default_rng(settings.seed)
         self.count = min(settings.max_patients or self.info.num_examples, self.info.num_examples)
 
-    def _attributor(self):
-        """(attributor, its model), with new weights."""
+    def _attributor(self, set_weights):
+        """(attributor, its model) of a new model whose weights and wide part `set_weights` sets."""
         from medtop.explain.gradients import Attributor
+        from medtop.explain.stacked import StackedAttributor
         from medtop.model.multitask import build_model
 
         model, settings = build_model(self.config, self.tasks), self.settings
+        model.wide = None
+        set_weights(model)
         parts = self.config, self.tasks, self.labels, self.vocabulary, settings.steps, settings.baseline
-        return Attributor(model, *parts), model
+        attributor = Attributor(model, *parts)
+        if model.wide is not None:
+            attributor = StackedAttributor(model, self.tasks, self.labels, attributor)
+        return attributor, model
 
     def _rows(self, count):
         """(batch x of wanted rows only, numbers of their examples) of the first `count` examples of the file.
@@ -168,14 +211,15 @@ class Explainer:
         patients = {}
         for x, numbers in self._rows(self.count):
             values, logits, baseline = self.attributor(x)
+            wide = self.attributor.wide(x) if self.parts else None
             for row, number in enumerate(numbers):
-                patients[number] = self._patient(x, row, ids[number], values, logits[row], baseline[row])
+                patients[number] = self._patient(x, row, ids[number], values, logits[row], baseline[row], wide)
             logger.info("%d of %d patients attributed", len(patients), self.count)
         if not patients:
             raise DataError(f"{self.settings.input_file}: expected at least one patient, received none")
         return [patients[number] for number in sorted(patients)]
 
-    def _patient(self, x, row, patient_id, values, logits, baseline):
+    def _patient(self, x, row, patient_id, values, logits, baseline, wide):
         codes, standing = codes_of_row(x, row, self.vocabulary.special_ids)
         attribution = standing.astype(np.float64) @ values["code"][row]
         deletion, curves = np.zeros((0, len(logits))), {}
@@ -201,6 +245,8 @@ class Explainer:
             tokens={name: np.asarray(x[name][row]) for name in KEPT_TOKENS if name in x},
             after=after,
             stays=stays,
+            wide=None if wide is None else standing.astype(np.float64) @ wide["code"][row],
+            wide_context=None if wide is None else {n: part[row].sum(0) for n, part in wide.items() if n != "code"},
         )
 
     def groups(self, count):
@@ -211,11 +257,21 @@ class Explainer:
         return {name: values[:count] for name, values in groups.items()}
 
     def agreement(self, patients):
-        """Spearman correlation, per label, with attributions of a model whose weights were never trained."""
+        """Spearman correlation, per label, with attributions of a model whose weights were never trained, and whose
+        wide part gives each code the coefficients of another."""
         import keras
 
+        from medtop.explain.stacked import shuffled
+        from medtop.training.run_directory import RunDirectory
+        from medtop.training.wide_part import load_wide
+
+        def randomise(model):
+            load_wide(model, RunDirectory(self.settings.run_dir))
+            if model.wide is not None:
+                shuffled(model.wide, self.settings.seed + 1)
+
         keras.utils.set_random_seed(self.settings.seed + 1)
-        untrained, _ = self._attributor()
+        untrained, _ = self._attributor(randomise)
         count = min(AGREEMENT_PATIENTS, len(patients))
         others = {}
         for x, numbers in self._rows(count):
@@ -234,7 +290,7 @@ def contributions_of(patients, tokens, num_labels):
     """`Contributions` of all patients: their codes, and the context channels as `[age]`, `[sex]`, ..."""
     channels = sorted({name for patient in patients for name in patient.context})
     names = [*tokens, *(f"[{name}]" for name in channels)]
-    numbers, items, attribution, deletion = [], [], [], []
+    numbers, items, attribution, deletion, wide = [], [], [], [], []
     for number, patient in enumerate(patients):
         count = len(patient.codes) + len(channels)
         numbers.append(np.full(count, number))
@@ -243,8 +299,13 @@ def contributions_of(patients, tokens, num_labels):
         attribution.append(np.concatenate([patient.attribution.reshape(-1, num_labels), context]))
         unknown = np.full(context.shape, np.nan)
         deletion.append(np.concatenate([patient.deletion.reshape(-1, num_labels), unknown]))
+        if patient.wide is not None:
+            nothing = np.zeros(num_labels)
+            of_channels = np.array([patient.wide_context.get(name, nothing) for name in channels])
+            wide.append(np.concatenate([patient.wide.reshape(-1, num_labels), of_channels.reshape(-1, num_labels)]))
     joined = (np.concatenate(parts) for parts in (numbers, items, attribution, deletion))
-    return Contributions(*joined, names=names, num_patients=len(patients))
+    wide = np.concatenate(wide) if wide else None
+    return Contributions(*joined, names=names, num_patients=len(patients), wide=wide)
 
 
 def checks_of(patients, labels):

@@ -12,6 +12,7 @@ from medtop.data import tfrecord
 from medtop.files.errors import DataError
 from medtop.model.multitask import build_model
 from medtop.runs.execute import execute
+from medtop.runs.explain import ExplainSettings, explain_run
 from medtop.runs.predict import predict
 from medtop.serve.saved_model import export_saved_model
 from medtop.training import wide_part
@@ -153,6 +154,34 @@ def test_without_an_encoder(tmp_path):
     assert [{name: row[name] for name in own[0]} for row in new] == own
     assert export_saved_model(options.output_dir, tmp_path / "saved").largest <= 1e-5
     assert "wide" in run.card_text_file.read_text() and "wide" in run.report_file.read_text()
+    settings = ExplainSettings(options.output_dir, options.test_file, str(tmp_path / "why"), num_bootstrap=10)
+    checks = explain_run(settings)
+    assert checks["completeness"]["percentile_95"] < 1e-3, "exact but for float32"
+    assert all(abs(value) < 0.5 for value in checks["agreement_with_randomised_weights"] if value is not None)
+    assert checks["deletion"]["patients_in_whom_it_falls_further"][0] > 0.5
+
+
+def test_both_parts_are_explained(stacked, tmp_path, run_script):
+    options, _, _ = stacked
+    out = tmp_path / "out"
+    arguments = [f"--run_dir={options.output_dir}", f"--input_file={options.test_file}", f"--output_dir={out}"]
+    arguments += ["--steps=16", "--max_patients=12", "--num_bootstrap=20", "--labels=long_stay", "--write_patients"]
+    done = run_script("run_scripts/run_attribution.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    checks = json.loads((out / "faithfulness.json").read_text())
+    assert checks["completeness"]["median"] < 0.01
+    rows = list(csv.DictReader((out / "code_importance.csv").open()))
+    for row in rows:
+        assert float(row["attribution"]) == pytest.approx(
+            float(row["attribution_wide"]) + float(row["attribution_encoder"]), abs=1e-9
+        )
+    named = {row["code"]: row for row in rows if not row["group"]}
+    assert "[history]" in named and float(named["[history]"]["attribution_encoder"]) == pytest.approx(0, abs=1e-9)
+    assert any(float(row["attribution_encoder"]) for row in rows) and any(
+        float(row["attribution_wide"]) for row in rows
+    )
+    page = (out / "attribution.html").read_text()
+    assert "0.75 wide + 0.50 encoder" in page and "of it wide part" in page
 
 
 def test_what_has_no_wide_part_is_refused(tmp_path):
