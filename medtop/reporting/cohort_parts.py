@@ -95,3 +95,16 @@ def labels_by_split(manifest):
         "weights).</p>"
     )
     return (note + html_table([*header, "unknown because"], rows, 3)) if rows else ""
+
+
+def matched_codes(endpoints):
+    """One sentence an endpoint, kind of code and system: which prefixes, and how many distinct codes begin with each.
+
+    Args:
+        endpoints: as a manifest has them (`medtop.cohort.endpoint_codes`), or None.
+    """
+    for name, kinds in ((endpoints or {}).get("matches") or {}).items():
+        for kind, systems in kinds.items():
+            for system, prefixes in systems.items():
+                codes = ", ".join(f"{prefix} ({entry['codes']})" for prefix, entry in prefixes.items())
+                yield f"{name}, {kind}, {system}: codes that begin with (how many of the data do): {codes}."

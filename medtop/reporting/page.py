@@ -70,7 +70,7 @@ def write_report(
         ("training", "Training", _training(list(train_log))),
         ("cohort", "Cohort", cohort_parts.cohort(manifest)),
         ("dropped", "Flow of patients and rows", cohort_parts.flow(manifest)),
-        ("labels", "Labels by split", cohort_parts.labels_by_split(manifest)),
+        ("labels", "Labels by split", cohort_parts.labels_by_split(manifest) + _endpoints(manifest)),
         ("methods", "Methods, ready to paste", f'<p class="paste">{escape(methods)}</p>' if methods else ""),
     ]
     write_page(path, title, sections, facts or {}, [*notes, *manifest.get("statements", ())])
@@ -85,6 +85,11 @@ def write_training_page(path, title, train_log, x_label="step"):
     """
     charts = _charts(list(train_log), x_label)[0] or "<p>No step is in the log yet.</p>"
     write_page(path, title, [("training", "Training", charts)], {}, [])
+
+
+def _endpoints(manifest):
+    """Codes that define each endpoint, folded away; "" without endpoints."""
+    return folded("Endpoints: codes that define them", bullets(cohort_parts.matched_codes(manifest.get("endpoints"))))
 
 
 def _attention(tasks, calibration):

@@ -3,6 +3,7 @@ names of those that people must write.
 """
 
 from medtop.files.atomic import write_text
+from medtop.reporting.cohort_parts import matched_codes
 from medtop.reporting.markdown import text
 
 ITEMS = (
@@ -47,7 +48,8 @@ def write_tripod(path, facts):
         facts: dict of what is known; a missing key leaves its item to the authors:
             `manifest` (preprocessing manifest), `settings` (of the training), `config` (dict), `metrics`
             ({split: {task: {label: entry}}}), `split` (the reported one), `calibrations` (task -> dict as in
-            calibration.json), `baselines` (names), `commands` (list of str), `version` (of medtop), `date`.
+            calibration.json), `baselines` (names), `commands` (list of str), `version` (of medtop), `versions` (dict
+            package -> version), `date`, `parts` ("encoder", "wide" or "both").
     """
     lines = [
         "# TRIPOD+AI",
@@ -83,8 +85,10 @@ def _participants(facts):
     settings, times = manifest.get("settings") or {}, manifest.get("prediction_times") or {}
     if not settings:
         return
-    yield f"Eligible: patients with at least {settings.get('min_visits')} visits up to the prediction time."
-    yield f"Prediction time: {times.get('index')}, chosen without looking at outcomes."
+    if settings.get("min_visits") is not None:
+        yield f"Eligible: patients with at least {settings['min_visits']} visits up to the prediction time."
+    looks = "chosen by a rule that looks at outcomes" if times.get("index") == "lineage" else "not chosen by outcomes"
+    yield f"Prediction time: {times.get('index')}, {looks}."
     for reason, count in (manifest.get("patients_dropped") or {}).items():
         yield f"{count} patients left out: {reason}."
     yield "The setting, and treatments that the participants received, are for the authors to say."
@@ -105,6 +109,7 @@ def _outcome(facts):
         yield f"{task}: {', '.join(labels)}."
     if settings.get("endpoints"):
         yield f"Endpoint definitions: {settings['endpoints']}, horizons of {settings.get('horizons')} days."
+        yield from matched_codes((facts.get("manifest") or {}).get("endpoints"))
     if settings.get("long_stay_label") == "next":
         within = settings.get("long_stay_within_days")
         yield f"Prolonged stay: the first admission within {within} days after the prediction time lasts over 7 days."
@@ -143,11 +148,23 @@ def _methods(facts):
     if not settings:
         return
     layers, width = config.get("num_hidden_layers"), config.get("hidden_size")
+    parts = facts.get("parts", "encoder")
+    if parts in ("wide", "both"):
+        yield "Penalised logistic regressions on codes within time windows, age, sex, visits and stays (the wide part)."
+    if parts == "wide":
+        yield from _judged(facts)
+        return
     yield f"A BERT encoder ({layers} layers, width {width}); tasks trained together ({settings.get('loss_balancing')})."
     rates = f"learning rate {settings.get('learning_rate')}, weight decay {settings.get('weight_decay')}"
     sizes = f"batches of {settings.get('train_batch_size')}, seed {settings.get('seed')}"
     yield f"AdamW, {rates}, {sizes}; the weights best on validation are kept."
-    yield "Splits by patient; vocabulary fitted on training, calibration and thresholds on validation; test seen once."
+    yield from _judged(facts)
+
+
+def _judged(facts):
+    by = ((facts.get("manifest") or {}).get("split_by") or {}).get("by", "patient")
+    how = {"time": "Splits over time, each patient in one", "site": "Splits by site"}.get(by, "Splits by patient")
+    yield f"{how}; vocabulary fitted on training, calibration and thresholds on validation; test seen once."
     yield "Intervals: 95% bootstrap intervals over patients. Definitions: docs/evaluation.md."
     if facts.get("baselines"):
         yield f"Compared with {', '.join(facts['baselines'])} on the same patients, by paired bootstrap."
@@ -192,6 +209,10 @@ def _specification(facts):
         yield "config.json, vocab.txt, tasks.json and calibration.json of the run directory; weights in best/."
     if facts.get("version"):
         yield f"medtop {facts['version']}."
+    if facts.get("versions"):
+        yield f"Versions: {', '.join(f'{name} {version}' for name, version in facts['versions'].items())}."
+    if facts.get("date"):
+        yield f"Evaluated on {facts['date']}."
     for command in facts.get("commands") or ():
         yield f"Command: {command}"
 

@@ -228,7 +228,7 @@ def _compared(settings, results):
 
 def _facts(settings, results):
     first = next(iter(results.values()))[0]
-    facts = {"evaluated on": datetime.date.today().isoformat()}
+    facts = {"evaluated on": datetime.date.today().isoformat(), "medtop": medtop.__version__}
     if settings.predictions:
         facts |= {"predictions": settings.predictions, "SHA-256 of the predictions": sha256(settings.predictions)}
     else:

@@ -1,6 +1,7 @@
 """One run from options to result files: start or go on, train, evaluate, report."""
 
 import contextlib
+import datetime
 import json
 import logging
 
@@ -16,7 +17,7 @@ from medtop.model.multitask import build_model
 from medtop.reporting.page import write_report
 from medtop.runs.model_card import write_run_card
 from medtop.runs.plan import plan_run
-from medtop.runs.reporting_items import write_reporting_items
+from medtop.runs.reporting_items import versions, write_reporting_items
 from medtop.runs.results import evaluate_run
 from medtop.training.distribution import start
 from medtop.training.log import read_log
@@ -182,6 +183,8 @@ def _report(run, plan, results, step):
         "seed": plan.options.seed,
         "embeddings": ", ".join(plan.config.embeddings),
         **stack_lines(run),
+        "evaluated on": datetime.date.today().isoformat(),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }
     write_report(
         run.report_file,

@@ -1,11 +1,24 @@
 """What a paper needs beside the results: the TRIPOD+AI checklist and Table 1, in the run directory."""
 
 import datetime
+import platform
 
 import medtop
 from medtop.data.tfrecord import read_examples
 from medtop.evaluation.table_one import characteristics, table_one, write_table_one
 from medtop.reporting.tripod import write_tripod
+
+
+def versions():
+    """dict package -> version of what computed a run's results."""
+    import keras
+    import numpy
+    import tensorflow
+
+    packages = {"Keras": keras, "NumPy": numpy, "TensorFlow": tensorflow}
+    return {"medtop": medtop.__version__, "Python": platform.python_version()} | {
+        name: package.__version__ for name, package in packages.items()
+    }
 
 
 def write_reporting_items(run, plan, results, command=""):
@@ -28,6 +41,8 @@ def write_reporting_items(run, plan, results, command=""):
         "baselines": list(results.baselines.get(results.split, {})),
         "commands": [command] if command else [],
         "version": medtop.__version__,
+        "versions": versions(),
+        "parts": {"only": "wide", "stack": "both"}.get(plan.options.wide, "encoder"),
         "date": datetime.date.today().isoformat(),
     }
     write_tripod(run.tripod_file, facts)

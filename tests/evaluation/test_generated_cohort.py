@@ -36,7 +36,9 @@ def scored(block, risks, label, rows=None):
 def test_true_risks_are_calibrated_and_sexes_do_not_differ():
     """95% intervals over 100 cohorts: slope, intercept and O : E hold the truth in at least 92 (measured: 92 to 98).
 
-    Differences between the sexes hold 0 in at least 90 (measured: 91 to 98; a count's standard deviation is 2.2).
+    Differences between the sexes hold 0 in at least 92 on the mean of the six counts (measured: 93.8) and in at least
+    90 each (measured: 91 to 98). A count of 100 exact 95% intervals has a standard deviation of 2.2: it lies below 92
+    in 6% of all sets of seeds, one of six counts in about a quarter. docs/evaluation.md has more cohorts.
     """
     right = {"calibration_slope": 1, "calibration_intercept": 0, "observed_expected": 1}
     inside = {(label, name, part): 0 for label in WANTED for name in right for part in ("all", "sex")}
@@ -52,7 +54,8 @@ def test_true_risks_are_calibrated_and_sexes_do_not_differ():
                 inside[label, name, "all"] += found["low"] <= truth <= found["high"]
                 inside[label, name, "sex"] += differences[name]["low"] <= 0 <= differences[name]["high"]
     least = {part: min(count for key, count in inside.items() if key[2] == part) for part in ("all", "sex")}
-    assert least["all"] >= 92 and least["sex"] >= 90, inside
+    mean = np.mean([count for key, count in inside.items() if key[2] == "sex"])
+    assert least["all"] >= 92 and least["sex"] >= 90 and mean >= 92, inside
 
 
 def features(block):
@@ -68,8 +71,8 @@ def features(block):
 def test_recalibration_brings_another_prevalence_into_its_interval(label):
     """Trained on one cohort, evaluated on six others of which two thirds of the negatives are missing.
 
-    Fitted on four fifths of the patients: the interval of those it is judged on knows nothing of the fit's own error,
-    so that with half of them five of six, not nineteen of twenty, would hold 1.
+    Fitted on half of the patients, as run_evaluation.py does; the intervals hold the error of that fit (over 60 cohorts
+    a label: 1 inside in 93% to 97%, docs/external_validation.md).
     """
     column, train = NAMES.index(label), cohort(3000, 1)
     known = train.targets[:, column] >= 0
@@ -84,10 +87,12 @@ def test_recalibration_brings_another_prevalence_into_its_interval(label):
         assert predictions.targets[predictions.known].mean() > 1.5 * np.mean(train.targets[known, column])
         entry = calibration_in_brief(predictions, before)[label]["observed_expected"]
         assert entry["low"] > 1.2, "the risks are too low at the new site"
-        part = fitting_part(predictions.patient_ids, 0.8, seed)
+        part = fitting_part(predictions.patient_ids, seed=seed)
         for method in inside:
             after, about = recalibrate(before[:, 0], predictions.targets[:, 0], predictions.known[:, 0], part, method)
-            entry = calibration_in_brief(predictions.take(~part), after[~part][:, None])[label]["observed_expected"]
+            fitted_on = predictions.take(part), before[part], {label: about}
+            judged = predictions.take(~part), after[~part][:, None]
+            entry = calibration_in_brief(*judged, fitted_on=fitted_on)[label]["observed_expected"]
             inside[method] += entry["low"] <= 1 <= entry["high"]
             ratios.append(entry["value"])
             assert about["reason"] is None and about["intercept"] > 0.3
