@@ -44,11 +44,19 @@ CHARACTERS, CHARACTER_BITS = 6, 5
 SEGMENTS = ("zero", "alternating", "visit", "sentence")
 """What segment ids are: 0; the visit's number modulo 2; its number; the records' own (notes: first or second text)."""
 
+_ADDED = ("wide_days", "head", "head_size", "body")
+"""Fields that came later: written only where they are used, so that earlier runs compare equal."""
+
 DAYS_PER_YEAR = 365.25
 
 MOST_WEIGHTS = 2_000_000_000
 """Weights that a configuration may ask for: 8 GB in float32, six times BERT large."""
 MOST_LAYERS = 1_000
+
+PATIENT_HEADS = ("linear", "gru", "bigru", "lstm", "bilstm", "retain")
+"""What stands between the encoder's outputs and the patient-level tasks' logits (`medtop.model.recurrent`)."""
+BODIES = ("bert", "embeddings")
+"""What makes a token's vector: embeddings and transformer blocks, or the embeddings alone."""
 
 WIDE_INPUTS = ("visits", "ages", "stays", "recencies", "sexes")
 """Keys of the batch that the wide part reads beside `token_ids` (`medtop.model.wide`)."""
@@ -78,6 +86,10 @@ class BertConfig:
         visit_vocab_size, visit_position_vocab_size, age_vocab_size, day_vocab_size, sex_vocab_size: rows of the tables.
         word_channel_size, gazetteer_vocab_size: rows of the tables of words' channels (hashed) and of the gazetteer.
         character_width: width of a character before the convolution over three neighbours.
+        head: one of `PATIENT_HEADS`: "linear" on what `pooling` says, a recurrent net over the tokens (Rasmy et al. 2021),
+            or RETAIN over the visits (Choi et al. 2016), which reads plain vectors: `body` "embeddings".
+        head_size: units of each of the head's recurrent nets; 0 = hidden_size.
+        body: one of `BODIES`.
         wide_days: ascending days of the wide part's windows, such as (31, 92, 183, 366); empty: no wide part.
         day_scale: row of the day tables for d days: "log2" is round(4 log2(1 + d)), "days" is d itself.
     """
@@ -108,6 +120,9 @@ class BertConfig:
     character_width: int = 16
     day_scale: str = "log2"
     wide_days: tuple = ()
+    head: str = "linear"
+    head_size: int = 0
+    body: str = "bert"
 
     def __post_init__(self):
         if not (isinstance(self.embeddings, (list, tuple)) and all(isinstance(name, str) for name in self.embeddings)):
@@ -127,6 +142,8 @@ class BertConfig:
             "pooling": ("cls", "mean", "sum"),
             "segment": SEGMENTS,
             "day_scale": ("log2", "days"),
+            "head": PATIENT_HEADS,
+            "body": BODIES,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -142,16 +159,28 @@ class BertConfig:
             )
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.type is int and (type(value) is not int or value < (0 if field.name == "vocab_size" else 1)):
+            least = 0 if field.name in ("vocab_size", "head_size") else 1
+            if field.type is int and (type(value) is not int or value < least):
                 raise DataError(f"config: expected {field.name} to be a positive whole number, received {value!r}")
             if field.type is float and not (isinstance(value, (int, float)) and 0 <= value < 1):
                 raise DataError(f"config: expected {field.name} to be a number in [0, 1), received {value!r}")
         self._check_size()
+        self._check_head()
         if self.hidden_size % self.num_attention_heads:
             raise DataError(
                 f"config: expected hidden_size to be a multiple of num_attention_heads, "
                 f"received hidden_size={self.hidden_size}, num_attention_heads={self.num_attention_heads}"
             )
+
+    def _check_head(self):
+        """Refuses what could learn nothing, or is not what its name says."""
+        if self.body == "embeddings" and self.head == "linear" and self.pooling == "cls":
+            raise DataError(
+                "config: expected pooling mean or sum with body=embeddings and head=linear ([CLS] alone has seen no "
+                "code), received pooling='cls'"
+            )
+        if self.head == "retain" and self.body != "embeddings":
+            raise DataError(f"config: expected body='embeddings' with head='retain', received body={self.body!r}")
 
     def _check_size(self):
         """Refuses a configuration that asks for more weights than any machine's memory, before anything is made."""
@@ -161,7 +190,9 @@ class BertConfig:
             for size in dict.fromkeys(CHANNELS[name][1] for name in self.embeddings)
         }
         block = 4 * width * width + 2 * width * self.intermediate_size
-        weights[f"intermediate_size={self.intermediate_size}"] = self.num_hidden_layers * block
+        weights[f"intermediate_size={self.intermediate_size}"] = self.num_blocks * block
+        if self.head != "linear":
+            weights[f"head_size={self.head_size}"] = 8 * self.head_units * (width + self.head_units)
         if sum(weights.values()) > MOST_WEIGHTS or self.num_hidden_layers > MOST_LAYERS:
             raise DataError(
                 f"config: expected at most {MOST_WEIGHTS:,} weights and {MOST_LAYERS:,} layers, received "
@@ -211,11 +242,27 @@ class BertConfig:
         return cls.from_dict(values, str(path))
 
     def to_dict(self):
-        """Plain JSON values; `wide_days` only where there is a wide part."""
+        """Plain JSON values; those of `_ADDED` only where they are not the default."""
         values = {**dataclasses.asdict(self), "embeddings": list(self.embeddings), "wide_days": list(self.wide_days)}
-        if not self.wide_days:
-            del values["wide_days"]
-        return values
+        plain = {field.name for field in dataclasses.fields(self) if getattr(self, field.name) == field.default}
+        return {name: value for name, value in values.items() if name not in _ADDED or name not in plain}
+
+    @property
+    def num_blocks(self):
+        """Transformer blocks: none where the embeddings alone are the body."""
+        return self.num_hidden_layers if self.body == "bert" else 0
+
+    @property
+    def head_units(self):
+        """Units of each recurrent net of the head."""
+        return self.head_size or self.hidden_size
+
+    @property
+    def pooled_size(self):
+        """Width of what stands for a patient."""
+        if self.head in ("linear", "retain"):
+            return self.hidden_size
+        return self.head_units * (2 if self.head.startswith("bi") else 1)
 
     @property
     def embedding_inputs(self):
@@ -224,5 +271,6 @@ class BertConfig:
 
     @property
     def inputs(self):
-        """Keys of the batch that the model reads: the embeddings', then those that only the wide part needs."""
-        return list(dict.fromkeys([*self.embedding_inputs, *(WIDE_INPUTS if self.wide_days else ())]))
+        """Keys of the batch that the model reads: the embeddings', then those that only another part needs."""
+        more = [*(["visits"] if self.head == "retain" else []), *(WIDE_INPUTS if self.wide_days else ())]
+        return list(dict.fromkeys([*self.embedding_inputs, *more]))

@@ -12,6 +12,8 @@ from keras import ops
 from medtop.files.errors import DataError
 from medtop.model.config import CHANNELS, CHARACTER_BITS, CHARACTERS, DAYS_PER_YEAR, BertConfig
 from medtop.model.dropout import Dropout
+from medtop.model.encoder_layers import GatherPositions
+from medtop.model.recurrent import recurrent_pooling, retain_pooling
 from medtop.model.tokenwise import affine, affine_parts, dense, initializer, layer_norm
 
 
@@ -97,6 +99,11 @@ class Embeddings(keras.layers.Layer):
                 shape=(getattr(self.config, size), self.config.hidden_size),
                 initializer=start,
             )
+
+    @property
+    def kernel(self):
+        """The code table: what all tasks share where no block follows."""
+        return self.tables["code"]
 
     def call(self, inputs):
         total = None
@@ -207,21 +214,6 @@ class SelfAttention(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("medtop")
-class GatherPositions(keras.layers.Layer):
-    """Rows of a sequence at given places.
-
-    Call:
-        sequence [B, T, H], positions int [B, M] -> [B, M, H].
-    """
-
-    def call(self, sequence, positions):
-        return ops.take_along_axis(sequence, ops.cast(positions, "int32")[:, :, None], axis=1)
-
-    def compute_output_spec(self, sequence, positions):
-        return keras.KerasTensor((*positions.shape, sequence.shape[-1]), dtype=sequence.dtype)
-
-
-@keras.saving.register_keras_serializable("medtop")
 class PatientPooling(keras.layers.Layer):
     """Mean or sum of each patient's tokens; padding and other patients take no part.
 
@@ -285,11 +277,23 @@ def encoder_inputs(config):
     return inputs
 
 
+def _pooled(config, inputs, x):
+    """What stands for each patient, [B, P, ...]."""
+    if config.head == "retain":
+        return retain_pooling(config, inputs, x)
+    if config.head != "linear":
+        return recurrent_pooling(config, inputs, x)
+    if config.pooling != "cls":
+        return PatientPooling(config.pooling, name="pooling")(x, inputs["patient_slots"], inputs["cls_positions"])
+    first = GatherPositions(name="cls_gather")(x, inputs["cls_positions"])
+    return dense(config, config.hidden_size, "pooler", "tanh")(first)
+
+
 def build_encoder(config):
     """The encoder as a functional model.
 
     Inputs: dict of int32 [B, T] (`encoder_inputs`). Outputs: dict with `sequence_output` [B, T, H] and `pooled_output`
-    [B, P, H]. Padding and the other patients of a row change no output of a patient.
+    [B, P, H], or as wide as the config's `head` makes it. Padding and the other patients of a row change no output of a patient.
 
     Args:
         config: `BertConfig` with vocab_size > 0.
@@ -300,24 +304,19 @@ def build_encoder(config):
     if not config.vocab_size:
         raise DataError("config: expected vocab_size > 0 to build an encoder, received vocab_size=0")
     inputs = encoder_inputs(config)
-    x = Embeddings(config, name="embeddings")([inputs[key] for key in config.embedding_inputs])
-    if config.norm == "post":
+    x, blocks = Embeddings(config, name="embeddings")([inputs[key] for key in config.embedding_inputs]), []
+    if config.norm == "post" and config.num_blocks:
         x = layer_norm(config, "embeddings_norm")(x)
     x = Dropout(config.hidden_dropout_prob, name="embeddings_dropout")(x)
-    mask = AttentionMask(name="attention_mask")(inputs["patient_slots"])
-    blocks = []
-    for number in range(config.num_hidden_layers):
+    mask = AttentionMask(name="attention_mask")(inputs["patient_slots"]) if config.num_blocks else None
+    for number in range(config.num_blocks):
         blocks.append(_new_block(config, f"layer_{number}"))
         x = _block(
             config, blocks[-1], x, mask
         )  # at once: new layers draw seeds, and the order decides how weights start
-    if config.norm == "pre":
+    if config.norm == "pre" and config.num_blocks:
         x = layer_norm(config, "final_norm")(x)
-    if config.pooling == "cls":
-        first = GatherPositions(name="cls_gather")(x, inputs["cls_positions"])
-        pooled = dense(config, config.hidden_size, "pooler", "tanh")(first)
-    else:
-        pooled = PatientPooling(config.pooling, name="pooling")(x, inputs["patient_slots"], inputs["cls_positions"])
+    pooled = _pooled(config, inputs, x)
     encoder = keras.Model(inputs, {"sequence_output": x, "pooled_output": pooled}, name="encoder")
     encoder.blocks = blocks
     return encoder
@@ -332,7 +331,7 @@ def build_pooled_encoder(encoder):
         encoder: `build_encoder`'s.
     """
     config = encoder.get_layer("embeddings").config
-    if config.pooling != "cls":
+    if config.pooling != "cls" or config.head != "linear":
         return keras.Model(encoder.input, encoder.output["pooled_output"])
     layers = encoder.blocks[-1]
     x = layers["attention"].input[0] if config.norm == "post" else layers["attention_norm"].input

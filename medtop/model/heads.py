@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from medtop.model.dropout import Dropout
-from medtop.model.encoder import GatherPositions
+from medtop.model.encoder_layers import GatherPositions
 from medtop.model.tokenwise import affine, dense, layer_norm
 
 

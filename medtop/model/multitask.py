@@ -11,6 +11,7 @@ from medtop.files.errors import DataError
 from medtop.model.balancing import make_balancer
 from medtop.model.encoder import build_encoder, encoder_inputs
 from medtop.model.heads import HEADS
+from medtop.model.recurrent import is_part
 
 CLIP_NORM = 1.0
 """Gradients are clipped by their global norm, as google-research/bert does."""
@@ -140,8 +141,19 @@ def build_model(config, tasks, kind=MultiTaskModel):
     outputs = encoder(inputs)
     logits = {task.name: HEADS[task.head](task, config, encoder, inputs, outputs) for task in tasks}
     model = kind(inputs, logits, name="medtop")
-    model.encoder, model.encoded, model.shared_layer = encoder, outputs, encoder.blocks[-1]["output"]
+    model.encoder, model.encoded = encoder, outputs
+    model.shared_layer = encoder.blocks[-1]["output"] if encoder.blocks else encoder.get_layer("embeddings")
     return model
+
+
+def freeze_encoder(model):
+    """Lets training change nothing but what stands behind the encoder's outputs; before `compile`.
+
+    Args:
+        model: `build_model`'s.
+    """
+    for layer in model.encoder.layers:
+        layer.trainable = is_part(layer)
 
 
 def compile_arguments(tasks):
