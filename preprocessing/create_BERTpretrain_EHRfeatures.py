@@ -7,7 +7,8 @@ Example, one call per split:
 
 The records hold whole histories, without padding and without masks: both are made while training. The lengths and
 masking numbers given here are stored as defaults, and the trainer's own flags win. Lists written with --layout=medbert
-become Med-BERT's records instead: padded, masks drawn once, patients longer than --max_seq_length left out.
+become Med-BERT's records instead: padded, masks drawn once, patients longer than --max_seq_length left out. Med-BERT's
+fine-tuning lists, [patient, label, codes, visits], become records with one task, --task_name.
 """
 
 import sys
@@ -17,15 +18,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags, hints
 from medtop.data import create
+from medtop.data.finetuning import maker_of
 from medtop.data.layouts import MEDBERT
-from medtop.data.sequences import FeatureSettings, SequenceMaker
+from medtop.data.sequences import FeatureSettings
 
 flags.define(FeatureSettings)
 
 
 def main(_):
     """Flags in, library calls, files out."""
-    plan = create.plan(SequenceMaker(flags.read(FeatureSettings)))
+    plan = create.plan(maker_of(flags.read(FeatureSettings)))
     info = create.write(plan)
     counts, done = info.counts, "already there, nothing to do" if plan.done else "written"
     print(

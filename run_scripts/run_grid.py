@@ -120,9 +120,9 @@ def main(_):
     if options.collect:
         return _collect(grid, options)
 
-    from medtop.grid.runner import Runner, check_flags, offered_flags
+    from medtop.grid.runner import Runner, check_flags
 
-    check_flags(grid, offered_flags(grid.script))
+    check_flags(grid, flags.of_script(grid.script))
     if options.dry_run:
         return _list_cells(grid)
     runner = Runner(grid, say=_say, overwrite=options.overwrite, restarts=options.restarts)

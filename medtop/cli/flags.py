@@ -8,6 +8,9 @@
 A flag's name, type, default and help stand in its dataclass field and nowhere else.
 """
 
+import contextlib
+import contextvars
+import runpy
 import types
 import typing
 
@@ -17,6 +20,32 @@ from medtop.files.errors import DataError
 from medtop.files.options import REQUIRED, check, flag_of, option_fields
 
 NUMBERS = {tuple[int, ...]: (int, "whole numbers"), tuple[float, ...]: (float, "numbers such as 0.1,0.2")}
+
+
+_COLLECTED = contextvars.ContextVar("collected", default=None)
+
+
+def of_script(path):
+    """The flags that a script defines when it is loaded, a set of names; nothing is run or defined here.
+
+    Args:
+        path: a script that calls `define`, itself or by way of `training_flags`.
+
+    Raises:
+        DataError: for one that cannot be loaded, or that defines none.
+    """
+    collected = set()
+    token = _COLLECTED.set(collected)
+    try:
+        with contextlib.suppress(SystemExit):
+            runpy.run_path(str(path), run_name="flags of a script")
+    except Exception as error:
+        raise DataError(f"{path}: expected a script that can be loaded, received {type(error).__name__}") from error
+    finally:
+        _COLLECTED.reset(token)
+    if not collected:
+        raise DataError(f"{path}: expected a script that defines flags with medtop.cli.flags, found none")
+    return collected
 
 
 def define(*classes, flag_values=None, **defaults):
@@ -33,6 +62,9 @@ def define(*classes, flag_values=None, **defaults):
     flag_values = flags.FLAGS if flag_values is None else flag_values
     if unknown := sorted(defaults.keys() - {name for settings in classes for name in names(settings)}):
         raise ValueError(f"expected a default of {', '.join(c.__name__ for c in classes)}, received {unknown[0]}")
+    if _COLLECTED.get() is not None:
+        _COLLECTED.get().update(name for settings in classes for name in names(settings))
+        return
     for settings in classes:
         for field in option_fields(settings):
             if flag_of(field) in flag_values:

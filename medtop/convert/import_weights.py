@@ -181,7 +181,8 @@ def read(plan):
     names.check_layers(theirs, plan.config, where, plan.about.name)
     heads = _heads(plan, theirs)
     config = dataclasses.replace(_as_trained(plan.config, theirs), wide_days=())
-    pooler = config.pooling == "cls" and any("pooler" in name for name in theirs)
+    pools_cls = config.pooling == "cls" and config.head == "linear"
+    pooler = pools_cls and any("pooler" in name for name in theirs)
     own = plan.values.get("model_type") in huggingface.OWN_TYPES.values()
     table = names.build_table(plan.layout, config, heads, extras=own, pooler=pooler)
     ours, left_out = names.to_ours(table, theirs, where, plan.about.name)
@@ -189,7 +190,7 @@ def read(plan):
     if plan.reordered:
         ours = _in_our_order(ours, plan.order, heads)
     started = []
-    if config.pooling == "cls" and not pooler:
+    if pools_cls and not pooler:
         ours, started = ours | _new_pooler(config), sorted(POOLER)
     return _checked(plan, Imported(config, plan.vocabulary, list(heads), ours, heads, left_out, started))
 

@@ -59,6 +59,30 @@ MEGATRON_BERT = {
     "final_norm/beta": (DIRECT, "bert.encoder.ln.bias"),
 }
 
+
+def _net(ours, theirs, end=""):
+    """A recurrent net of ours as PyTorch's `nn.GRU` or `nn.LSTM`: the order of gates is the same."""
+    return {
+        f"{ours}/kernel": (TRANSPOSED, f"{theirs}.weight_ih_l0{end}"),
+        f"{ours}/recurrent_kernel": (TRANSPOSED, f"{theirs}.weight_hh_l0{end}"),
+        f"{ours}/bias": (DIRECT, f"{theirs}.bias_ih_l0{end}"),
+        f"{ours}/recurrent_bias": (DIRECT, f"{theirs}.bias_hh_l0{end}"),
+    }
+
+
+_FORWARD = _net("recurrent_forward", "bert.recurrent")
+_BOTH = {**_FORWARD, **_net("recurrent_backward", "bert.recurrent", "_reverse")}
+_RETAIN = {
+    **_net("retain_visits", "bert.retain.visits"),
+    **_net("retain_codes", "bert.retain.codes"),
+    "retain/visit_kernel": (TRANSPOSED, "bert.retain.visit.weight"),
+    "retain/visit_bias": (DIRECT, "bert.retain.visit.bias"),
+    "retain/code_kernel": (TRANSPOSED, "bert.retain.code.weight"),
+    "retain/code_bias": (DIRECT, "bert.retain.code.bias"),
+}
+POOLINGS = {"gru": _FORWARD, "bigru": _BOTH, "lstm": _FORWARD, "bilstm": _BOTH, "retain": _RETAIN}
+"""The config's `head` -> its weights in `medtop.convert.torch_bert`; no other layout has a place for them."""
+
 _TF1_LAYER = "bert/encoder/layer_{layer}/"
 
 TF1 = {
@@ -236,12 +260,18 @@ def shape_of(path, config, num_outputs=1):
     """
     width, inner = config.hidden_size, config.intermediate_size
     owner, _, name = path.rpartition("/")
+    if owner.startswith(("recurrent", "retain")):
+        units, gates = config.head_units, 4 if config.head.endswith("lstm") else 3
+        of_retain = {"visit_kernel": (units, 1), "visit_bias": (1,), "code_kernel": (units, width)}
+        of_net = {"kernel": (width, gates * units), "recurrent_kernel": (units, gates * units)}
+        of_net |= dict.fromkeys(("bias", "recurrent_bias"), (gates * units,))
+        return ({**of_retain, "code_bias": (width,)} if owner == "retain" else of_net)[name]
     if owner == "embeddings":
         return (getattr(config, EMBEDDINGS[name.removesuffix("_embeddings")][1]), width)
     if name in ("gamma", "beta"):
         return (width,)
     if owner == "{task}_logits":
-        return (width, num_outputs) if name == "kernel" else (num_outputs,)
+        return (config.pooled_size, num_outputs) if name == "kernel" else (num_outputs,)
     first, last = {"intermediate": (width, inner), "output": (inner, width)}.get(owner.split("_")[-1], (width, width))
     last = (3, last) if name.startswith("qkv") else (last,)
     return (first, *last) if name.endswith("kernel") else last
@@ -258,7 +288,7 @@ def build_table(layout, config, heads, extras=False, pooler=True):
         pooler: False leaves the pooler out.
 
     Raises:
-        DataError: for another norm, or extra embeddings without `extras`.
+        DataError: for another norm, or extra embeddings or another head than a linear one without `extras`.
     """
     definition = LAYOUTS[layout]
     if config.norm != definition.norm:
@@ -266,17 +296,21 @@ def build_table(layout, config, heads, extras=False, pooler=True):
     extra = extra_embeddings(config)
     if extra and not extras:
         raise DataError(f"layout {layout}: expected code, position, visit or segment, received {', '.join(extra)}")
+    if config.head != "linear" and not extras:
+        raise DataError(f"layout {layout}: expected head='linear', received head={config.head!r}")
     kind = token_type(config)
     entries, filled = [], {}
-    for ours, (rule, *theirs) in definition.encoder.items():
-        if ours.startswith("pooler") and (config.pooling != "cls" or not pooler):
+    for ours, (rule, *theirs) in (definition.encoder | POOLINGS.get(config.head, {})).items():
+        if ours.startswith("pooler") and (config.pooling != "cls" or config.head != "linear" or not pooler):
+            continue
+        if ours.startswith(("embeddings_norm", "final_norm")) and not config.num_blocks:
             continue
         if ours == "embeddings/position_embeddings" and "position" not in config.embeddings:
             filled[theirs[0]] = (config.max_position_embeddings, config.hidden_size)
         elif "{type}" in ours and kind is None:
             filled[theirs[0]] = (config.type_vocab_size, config.hidden_size)
         else:
-            numbers = range(config.num_hidden_layers) if "{layer}" in ours else [None]
+            numbers = range(config.num_blocks) if "{layer}" in ours else [None]
             path = ours.replace("{type}", str(kind))
             shape = shape_of(path, config)
             entries += [
@@ -381,10 +415,8 @@ def check_layers(arrays, config, where, about):
         where, about: file of the weights, file of the configuration.
     """
     layers = {int(match[1]) for name in arrays if (match := re.search(r"[./]layer[._](\d+)[./]", name))}
-    if len(layers) != config.num_hidden_layers:
-        raise DataError(
-            f"{where}: expected weights of {config.num_hidden_layers} layers ({about}), received {len(layers)}"
-        )
+    if len(layers) != config.num_blocks:
+        raise DataError(f"{where}: expected weights of {config.num_blocks} layers ({about}), received {len(layers)}")
 
 
 def _check_shapes(entry, arrays, where, about):

@@ -22,10 +22,16 @@ def misfits(config, layout, head):
         list of str, such as "embeddings age, gap"; empty where the model fits exactly.
 
     Raises:
-        DataError: for pre-norm in TensorFlow 1's layout, which no reduction makes fit.
+        DataError: for pre-norm in TensorFlow 1's layout, and for a head or a body that only ours holds, which no
+            reduction makes fit.
     """
     if layout == "medtop":
         return []
+    if config.head != "linear" or config.body != "bert":
+        raise DataError(
+            f"--layout={layout}: expected a transformer with linear heads, received head={config.head}, "
+            f"body={config.body}; --layout=medtop writes it whole, with a PyTorch module of ours"
+        )
     if layout == "tf1" and config.norm == "pre":
         raise DataError("--layout=tf1: expected norm=post (google-research/bert), received norm=pre")
     misfits = []

@@ -69,6 +69,11 @@ def gelu_tanh(x):
 ACTIVATIONS = {"gelu": gelu, "gelu_tanh": gelu_tanh}
 
 
+def has_blocks(config):
+    """Whether transformer blocks stand behind the embeddings."""
+    return config.get("body", "bert") == "bert"
+
+
 def layer_norm(config):
     """LayerNorm over the width."""
     return nn.LayerNorm(config["hidden_size"], eps=config["layer_norm_eps"])
@@ -89,7 +94,8 @@ class Embeddings(nn.Module):
         for name in config["embeddings"]:
             table = nn.Embedding(config[EMBEDDINGS[name][1]], config["hidden_size"])
             setattr(self, table_name(name, config["embeddings"]), table)
-        if config["norm"] == "post":
+        self.normed = config["norm"] == "post" and has_blocks(config)
+        if self.normed:
             self.LayerNorm = layer_norm(config)
         self.dropout = nn.Dropout(config["hidden_dropout_prob"])
 
@@ -99,7 +105,7 @@ class Embeddings(nn.Module):
             key, size, kind = EMBEDDINGS[name]
             rows = table_rows(x[key], kind, self.config[size], self.config["day_scale"])
             total = total + getattr(self, table_name(name, self.config["embeddings"]))(rows)
-        return self.dropout(self.LayerNorm(total) if self.config["norm"] == "post" else total)
+        return self.dropout(self.LayerNorm(total) if self.normed else total)
 
 
 class SelfAttention(nn.Module):
@@ -162,20 +168,76 @@ class Block(nn.Module):
         return self.output["LayerNorm"](x + self.dropout(self.feed_forward(x)))
 
 
+def apart(values, slots, patients, kept=None):
+    """Tokens of each patient from the start of a row of its own.
+
+    Args:
+        values: [B, T, H].
+        slots: int [B, T], the patient of each token, 0 = padding.
+        patients: P.
+        kept: bool [B, T], tokens that count; None = all.
+
+    Returns:
+        ([B P, T, H], int [B P] tokens of each).
+    """
+    mine = slots[:, None, :] == torch.arange(1, patients + 1, device=slots.device)[None, :, None]  # [B, P, T]
+    mine = (mine if kept is None else mine & kept[:, None, :]).flatten(0, 1)
+    order = (~mine).int().argsort(dim=1, stable=True)
+    rows = values.repeat_interleave(patients, dim=0)
+    return rows.gather(1, order[:, :, None].expand(-1, -1, values.shape[-1])), mine.sum(dim=1)
+
+
+def read(net, rows, lengths):
+    """(states [n, T, U], last states [layers, n, U]) of a recurrent net; rows without tokens count as one of zeros."""
+    packed = nn.utils.rnn.pack_padded_sequence(rows, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+    states, last = net(packed)
+    states, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True, total_length=rows.shape[1])
+    return states, last[0] if isinstance(last, tuple) else last
+
+
+class Retain(nn.Module):
+    """RETAIN's context vector of each patient (Choi et al. 2016): [B, T, H] -> [B, P, H]."""
+
+    def __init__(self, config):
+        super().__init__()
+        width, units = config["hidden_size"], config.get("head_size") or config["hidden_size"]
+        self.visits, self.codes = (nn.GRU(width, units, batch_first=True) for _ in range(2))
+        self.visit, self.code = nn.Linear(units, 1), nn.Linear(units, width)
+
+    def forward(self, hidden, slots, visits, patients):
+        key = slots * 65_536 + visits
+        before = torch.cat([torch.full_like(key[:, :1], -1), key[:, :-1]], dim=1)
+        first = (key != before) & (visits > 0) & (slots > 0)
+        sums = (key[:, :, None] == key[:, None, :]).to(hidden.dtype) @ hidden
+        v, counts = apart(sums.flip(1), slots.flip(1), patients, first.flip(1))  # the latest visit comes first
+        real = torch.arange(v.shape[1], device=v.device)[None, :] < counts[:, None]
+        scores = self.visit(read(self.visits, v, counts)[0])[..., 0].masked_fill(~real, -30000.0)
+        shares = scores.softmax(dim=1) * real
+        each = torch.tanh(self.code(read(self.codes, v, counts)[0])) * v
+        return (shares[:, :, None] * each).sum(dim=1).unflatten(0, (-1, patients))
+
+
 class Encoder(nn.Module):
     """Inputs -> hidden states [B, T, H] and, with `pooler`, what stands for each patient [B, P, H]."""
 
     def __init__(self, config, pooler=True):
         super().__init__()
-        self.config = config
+        self.config, self.head = config, config.get("head", "linear")
+        blocks = config["num_hidden_layers"] if has_blocks(config) else 0
         self.embeddings = Embeddings(config)
         self.encoder = nn.Module()
-        self.encoder.layer = nn.ModuleList(Block(config) for _ in range(config["num_hidden_layers"]))
-        if config["norm"] == "pre":
+        self.encoder.layer = nn.ModuleList(Block(config) for _ in range(blocks))
+        if config["norm"] == "pre" and blocks:
             self.encoder.ln = layer_norm(config)
-        if pooler and config["pooling"] == "cls":
+        width, units = config["hidden_size"], config.get("head_size") or config["hidden_size"]
+        if self.head == "retain":
+            self.retain = Retain(config)
+        elif self.head != "linear":
+            kind = nn.GRU if self.head.endswith("gru") else nn.LSTM
+            self.recurrent = kind(width, units, batch_first=True, bidirectional=self.head.startswith("bi"))
+        elif pooler and config["pooling"] == "cls":
             self.pooler = nn.ModuleDict({"dense": nn.Linear(config["hidden_size"], config["hidden_size"])})
-        self.pools = pooler or config["pooling"] != "cls"
+        self.pools = pooler or config["pooling"] != "cls" or self.head != "linear"
 
     def forward(self, x):
         slots = x["patient_slots"]
@@ -184,9 +246,17 @@ class Encoder(nn.Module):
         mask = ((~allowed) * -30000.0).to(hidden.dtype)[:, None]  # [B, 1, T, T]
         for block in self.encoder.layer:
             hidden = block(hidden, mask)
-        if self.config["norm"] == "pre":
+        if self.config["norm"] == "pre" and has_blocks(self.config):
             hidden = self.encoder.ln(hidden)
-        return hidden, self.pool(hidden, slots, x["cls_positions"]) if self.pools else None
+        if not self.pools:
+            return hidden, None
+        if self.head == "linear":
+            return hidden, self.pool(hidden, slots, x["cls_positions"])
+        patients = x["cls_positions"].shape[1]
+        if self.head == "retain":
+            return hidden, self.retain(hidden, slots.long(), x["visits"].long(), patients)
+        _, last = read(self.recurrent, *apart(hidden, slots, patients))  # [directions, B P, U]
+        return hidden, torch.cat(tuple(last), dim=-1).unflatten(0, (-1, patients))
 
     def pool(self, hidden, slots, cls_positions):
         """One vector per patient: [B, T, H] -> [B, P, H]."""
@@ -197,6 +267,12 @@ class Encoder(nn.Module):
         mine = (slots[:, None, :] == patients[:, None]).to(hidden.dtype)  # [B, P, T]
         total = mine @ hidden
         return total if self.config["pooling"] == "sum" else total / mine.sum(dim=-1, keepdim=True).clamp(min=1.0)
+
+
+def pooled_size(config):
+    """Width of what stands for a patient."""
+    head, width = config.get("head", "linear"), config["hidden_size"]
+    return width if head in ("linear", "retain") else (config.get("head_size") or width) * (1 + head.startswith("bi"))
 
 
 class MaskedHead(nn.Module):
@@ -308,7 +384,7 @@ class TorchBert(nn.Module):
         self.bert = Encoder(config, pooler)
         self.dropout = nn.Dropout(config["hidden_dropout_prob"])
         outputs = {
-            task: (kind, nn.Linear(config["hidden_size"], 2 if kind in ("two_way", "next_sentence") else labels))
+            task: (kind, nn.Linear(pooled_size(config), 2 if kind in ("two_way", "next_sentence") else labels))
             for task, (kind, labels) in heads.items()
             if kind != "masked"
         }

@@ -93,13 +93,14 @@ def _seed_pair(seed, epoch, number):
     return tf.stack([tf.cast(first, tf.int32), tf.cast(number, tf.int32)])
 
 
-def _truncate(sequences, limit):
-    """Keeps each patient's first token ([CLS]) and the latest `limit - 1`; dict of ragged [W, (T)] in and out."""
+def _truncate(sequences, limit, keep_first=True):
+    """Keeps each patient's first token ([CLS]) and the latest `limit - 1`, or the latest `limit`; dict of ragged
+    [W, (T)] in and out."""
     some = sequences["token_ids"]
     lengths = some.row_lengths()
     place = tf.ragged.range(lengths).flat_values
-    first_kept = tf.repeat(tf.maximum(lengths - (limit - 1), 1), lengths)
-    keep = (place == 0) | (place >= first_kept)
+    first_kept = tf.repeat(tf.maximum(lengths - (limit - 1), 1) if keep_first else lengths - limit, lengths)
+    keep = (place >= first_kept) | (keep_first & (place == 0))
     kept = tf.minimum(lengths, limit)
     return {
         name: tf.RaggedTensor.from_row_lengths(tf.boolean_mask(ragged.flat_values, keep), kept, validate=False)
@@ -179,7 +180,7 @@ class BatchMaker:
     def _window(self, parsed, pair):
         wanted = {key: parsed[field] for key, field in self.fields.items()}
         wanted |= self._token_labels(parsed)
-        sequences = _truncate(wanted, self.options.max_seq_length)
+        sequences = _truncate(wanted, self.options.max_seq_length, keep_first=not self.info.vocabulary.is_medbert)
         window = dict(sequences)
         if self.masked:
             word_starts = window.pop("word_starts", None)

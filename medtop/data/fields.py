@@ -43,6 +43,10 @@ def check_inputs(info, config):
             f"{info.names[0]}: expected records with the time of each code (the config's wide_days), "
             f"received {layout.title}"
         )
+    if config.head == "retain" and "visits" not in layout.inputs:
+        raise DataError(
+            f"{info.names[0]}: expected records with visits (the config's head=retain), received {layout.title}"
+        )
     if lost:
         raise DataError(
             f"{info.names[0]}: expected records with {', '.join(lost)} (the config's embeddings), "

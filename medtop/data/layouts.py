@@ -110,6 +110,19 @@ MEDBERT = Layout(
     has_patients=False,
     static_masks=True,
 )
+FINETUNING = Layout(
+    "medbert_finetuning",
+    "Med-BERT's fine-tuning lists",
+    fields=(
+        *fields("token_ids visits"),
+        *fields("prediction_time", size=EACH_RECORD),
+        *fields("patient_id", "bytes", EACH_RECORD),
+    ),
+    inputs={"token_ids": "token_ids", "visits": "visits"},
+    always=("token_ids", "visits"),
+    embeddings=("code", "position", "visit", "segment"),
+    segments=("zero", "alternating", "visit"),
+)
 NOTES = Layout(
     "notes",
     "records of notes",
@@ -135,7 +148,7 @@ ENTITIES = Layout(
     inputs={name: name for name in ("token_ids", *_CHANNELS)},
     embeddings=("code", "position", *WORD_CHANNELS),
 )
-LAYOUTS = {layout.name: layout for layout in (DEFAULT, MEDBERT, NOTES, ENTITIES)}
+LAYOUTS = {layout.name: layout for layout in (DEFAULT, MEDBERT, FINETUNING, NOTES, ENTITIES)}
 
 
 def find_layout(name, where):

@@ -55,6 +55,7 @@ class FeatureSettings(Settings):
     )
     random_seed: int = option(12345, "Seed of the masks.", rule=at_least(0))
     visit_separator: bool = option(False, "End each visit with [SEP].")
+    task_name: str = option("outcome", "Of Med-BERT's fine-tuning lists: what their label is called.")
     time_gap: str = option(
         "before", "Days since the previous visit, or to the next one (known only later; Med-BERT's).", choices=TIME_GAPS
     )

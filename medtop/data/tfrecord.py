@@ -66,13 +66,18 @@ class DatasetWriter:
             self._stack = stack.pop_all()
         return self
 
-    def write(self, examples):
-        """Appends `medtop.data.record_maker.Examples`."""
+    def write(self, examples, records=None):
+        """Appends `medtop.data.record_maker.Examples`.
+
+        Args:
+            examples: what they are.
+            records: list of bytes, the records themselves where they are copied; None: made of the columns.
+        """
         writers, lengths = self._writers, examples.lengths
         with self._writing():
-            for place, record in enumerate(
-                encode_examples(examples.columns) if len(lengths) else (), sum(self.records)
-            ):
+            if records is None:
+                records = encode_examples(examples.columns) if len(lengths) else ()
+            for place, record in enumerate(records, sum(self.records)):
                 writers[place % len(writers)].write(record)
                 self.records[place % len(writers)] += 1
         self.examples_in += len(lengths) if examples.examples_in is None else examples.examples_in

@@ -54,6 +54,8 @@ class Attributor:
     """
 
     def __init__(self, model, config, tasks, labels, vocabulary, steps=64, baseline="mask"):
+        if config.head == "retain":
+            raise DataError("expected a model whose head reads tokens, to explain it; received head=retain")
         if baseline not in BASELINES:
             raise DataError(f"--baseline: expected one of {', '.join(BASELINES)}, received {baseline!r}")
         self.labels, self.config = list(labels), config

@@ -8,7 +8,6 @@ so that several of these commands may share a grid, and one that was killed leav
 import contextlib
 import dataclasses
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -109,25 +108,12 @@ def _is_locked(cell):
         return False
 
 
-def offered_flags(script):
-    """The flags that a script's `--help` lists, a set of names.
-
-    Raises:
-        DataError: when it lists none.
-    """
-    process = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True)
-    found = set(re.findall(r"^ +--(?:\[no\])?(\w+)", process.stdout, re.MULTILINE))
-    if not found:
-        raise DataError(f"{script}: expected a script whose --help lists its flags, received none")
-    return found
-
-
 def check_flags(grid, offered):
     """Refuses a flag that the script does not have, before anything starts.
 
     Args:
         grid: `medtop.grid.cells.Grid`.
-        offered: set of flag names.
+        offered: set of flag names, `medtop.cli.flags.of_script`'s.
     """
     for cell in grid.cells:
         for name in [*cell.flags, "output_dir", *(["bert_config_file"] if cell.config is not None else [])]:
@@ -145,10 +131,12 @@ class Runner:
         say: function that shows a line to the user.
         overwrite: start cells anew that failed, or that were run with other settings.
         restarts: how often a cell that was killed, or stopped by a signal that was not for all, is started again.
+        after: function that `run_all` calls after each cell that this process ran; None: nothing.
     """
 
-    def __init__(self, grid, *, say, overwrite=False, restarts=2):
+    def __init__(self, grid, *, say, overwrite=False, restarts=2, after=None):
         self.grid, self.say, self.overwrite, self.restarts = grid, say, overwrite, restarts
+        self._after = after or (lambda: None)
         self._signal, self._child = None, None
 
     def run_one(self, cell):
@@ -192,12 +180,14 @@ class Runner:
                         if lock is None:
                             continue
                         waiting.remove(cell)
-                        status = _unlocked_status(cell)
+                        status, ran = _unlocked_status(cell), False
                         # What another process tried and failed at meanwhile is not tried a second time.
                         if status.state != "finished" and (status.state != "failed" or status == before[cell.index]):
                             self._run(cell, lock)
                             self._stop_if_asked()
-                            status = _unlocked_status(cell)
+                            status, ran = _unlocked_status(cell), True
+                    if ran:  # no longer held
+                        self._after()
                     if status.state != "finished":
                         failed.append((cell, status))
                 if waiting and len(waiting) == number:

@@ -55,6 +55,8 @@ MOST_LAYERS = 1_000
 
 PATIENT_HEADS = ("linear", "gru", "bigru", "lstm", "bilstm", "retain")
 """What stands between the encoder's outputs and the patient-level tasks' logits (`medtop.model.recurrent`)."""
+PARTS = ("recurrent", "retain")
+"""How the names of the layers begin that make a patient's vector under a head that is not linear."""
 BODIES = ("bert", "embeddings")
 """What makes a token's vector: embeddings and transformer blocks, or the embeddings alone."""
 
@@ -86,8 +88,8 @@ class BertConfig:
         visit_vocab_size, visit_position_vocab_size, age_vocab_size, day_vocab_size, sex_vocab_size: rows of the tables.
         word_channel_size, gazetteer_vocab_size: rows of the tables of words' channels (hashed) and of the gazetteer.
         character_width: width of a character before the convolution over three neighbours.
-        head: one of `PATIENT_HEADS`: "linear" on what `pooling` says, a recurrent net over the tokens (Rasmy et al. 2021),
-            or RETAIN over the visits (Choi et al. 2016), which reads plain vectors: `body` "embeddings".
+        head: one of `PATIENT_HEADS`: "linear" on what `pooling` says, a recurrent net over the tokens (Rasmy et al.
+            2021), or RETAIN over the visits (Choi et al. 2016), which reads plain vectors: `body` "embeddings".
         head_size: units of each of the head's recurrent nets; 0 = hidden_size.
         body: one of `BODIES`.
         wide_days: ascending days of the wide part's windows, such as (31, 92, 183, 366); empty: no wide part.

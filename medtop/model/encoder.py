@@ -293,7 +293,8 @@ def build_encoder(config):
     """The encoder as a functional model.
 
     Inputs: dict of int32 [B, T] (`encoder_inputs`). Outputs: dict with `sequence_output` [B, T, H] and `pooled_output`
-    [B, P, H], or as wide as the config's `head` makes it. Padding and the other patients of a row change no output of a patient.
+    [B, P, H], or as wide as the config's `head` makes it. Padding and the other patients of a row change no output of a
+    patient.
 
     Args:
         config: `BertConfig` with vocab_size > 0.

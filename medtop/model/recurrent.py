@@ -9,6 +9,7 @@ Letters: B rows in a batch, T tokens in a row, P patients in a row, H width, U u
 import keras
 from keras import ops
 
+from medtop.model.config import PARTS
 from medtop.model.encoder_layers import GatherPositions
 from medtop.model.tokenwise import affine
 
@@ -33,6 +34,18 @@ def _lstm(h, c, x, kernel, bias):
     return ops.sigmoid(o) * ops.tanh(c), c
 
 
+class _Cell:
+    """What `keras.layers.RNN` runs at each token; the weights are `Recurrent`'s."""
+
+    compute_dtype = "float32"
+
+    def __init__(self, units, states, step):
+        self.state_size, self.call = [units] * states, step
+
+    def __call__(self, inputs, states):
+        return self.call(inputs, states)
+
+
 @keras.saving.register_keras_serializable("medtop")
 class Recurrent(keras.layers.Layer):
     """A GRU or LSTM in one direction, in float32.
@@ -50,6 +63,8 @@ class Recurrent(keras.layers.Layer):
     def __init__(self, kind, units, backwards=False, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.kind, self.units, self.backwards = kind, units, backwards
+        cell = _Cell(units, 2 if kind == "lstm" else 1, self._step)
+        self._net = keras.layers.RNN(cell, return_sequences=True, dtype="float32")
 
     def build(self, sequence_shape, patient_slots_shape, steps_shape=None):
         width, bound = GATES[self.kind] * self.units, self.units**-0.5
@@ -71,22 +86,19 @@ class Recurrent(keras.layers.Layer):
             inputs, slots, moves = (ops.flip(values, axis=1) for values in (inputs, slots, moves))
         before = ops.concatenate([ops.full_like(slots[:, :1], -1), slots[:, :-1]], axis=1)
         kept = ops.cast(ops.equal(slots, before), "float32")  # 0 where another patient begins
-        along = [ops.swapaxes(inputs, 0, 1), *(ops.transpose(v)[..., None] for v in (kept, ops.cast(moves, "float32")))]
-        blank = ops.zeros((rows, self.units), "float32")
-        start = (blank, blank) if self.kind == "lstm" else (blank,)
-        _, states = ops.scan(self._step, start, tuple(along))
-        states = ops.swapaxes(states[0], 0, 1)
+        marks = [ops.cast(values, "float32")[:, :, None] for values in (kept, moves)]
+        states = self._net(ops.concatenate([inputs, *marks], axis=-1))
         return ops.flip(states, axis=1) if self.backwards else states
 
-    def _step(self, states, inputs):
-        x, kept, moves = inputs
-        states = tuple(kept * state for state in states)
+    def _step(self, inputs, states):
+        x, kept, moves = inputs[:, :-2], inputs[:, -2:-1], inputs[:, -1:]
+        states = [kept * state for state in states]
         if self.kind == "lstm":
             new = _lstm(*states, x, self.recurrent_kernel, self.recurrent_bias)
         else:
             new = (_gru(*states, x, self.recurrent_kernel, self.recurrent_bias),)
-        states = tuple(moves * after + (1.0 - moves) * state for after, state in zip(new, states, strict=True))
-        return states, states
+        states = [moves * after + (1.0 - moves) * state for after, state in zip(new, states, strict=True)]
+        return states[0], states
 
     def compute_output_spec(self, sequence, patient_slots, steps=None):
         return keras.KerasTensor((*sequence.shape[:2], self.units), dtype="float32")
@@ -203,10 +215,6 @@ def retain_pooling(config, inputs, sequence):
         for name in ("visits", "codes")
     )
     return VisitAttention(name="retain")(v, first, g, h, slots, inputs["cls_positions"])
-
-
-PARTS = ("recurrent", "retain")
-"""How the names of the layers begin that stand between the encoder and a patient's vector."""
 
 
 def is_part(layer):

@@ -11,6 +11,16 @@ _INDEX = {
     "none": "the end of each patient's record",
 }
 
+HEADS = {
+    "linear": "",
+    "gru": " under a GRU",
+    "bigru": " under a GRU in both directions",
+    "lstm": " under an LSTM",
+    "bilstm": " under an LSTM in both directions",
+    "retain": " under RETAIN's two attentions over visits",
+}
+"""The config's `head` -> what stands behind the encoder, in words."""
+
 
 def methods_text(manifest, model):
     """The paragraph; "" where nothing is known.
@@ -71,16 +81,24 @@ def _outcomes(manifest):
         )
 
 
+def _body(model):
+    if model.get("layers"):
+        return f"A transformer encoder of {model['layers']} layers and width {model.get('width')}"
+    return f"A model of vectors of width {model.get('width')} without transformer blocks"
+
+
 def _model(model):
     parts, version = model.get("parts"), f" (medtop {model.get('version')}, seed {model.get('seed')})"
     tasks = model.get("tasks") or ()
     if parts in ("encoder", "both"):
         trained = f"trained on {', '.join(tasks)}" + (" together" if len(tasks) > 1 else "")
+        inputs, head = ", ".join(model.get("embeddings") or ()), HEADS[model.get("head") or "linear"]
         yield (
-            f"A transformer encoder of {model.get('layers')} layers and width {model.get('width')} (inputs: "
-            f"{', '.join(model.get('embeddings') or ())}) was {trained}{version}; the weights best on the validation "
-            "split were kept."
+            f"{_body(model)} (inputs: {inputs}){head} was {trained}{version}; the weights best on the validation split "
+            "were kept."
         )
+        if model.get("frozen"):
+            yield "The encoder came from an earlier training and was not trained further."
     if parts in ("wide", "both"):
         days, end = ", ".join(map(str, model.get("wide_days") or ())), "" if parts == "both" else version
         yield (

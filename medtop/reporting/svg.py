@@ -26,7 +26,7 @@ class Series:
         name: for the legend; "" for none.
         x, y: float [n]; pairs that are not finite are left out.
         kind: "line", "step" (a value holds from the point before it to its own x) or "points".
-        low, high: float [n] or None, ends of vertical error bars.
+        low, high: float [n] or None, ends of vertical error bars; of a line, of the band around it.
         style: number of colour, dash and mark; None takes the place in the list.
         faint: drawn thinner and paler, as a reference.
     """
@@ -199,7 +199,15 @@ def _marks(series, style, across, down, ranges):
             path += f"L{right:.1f} {below:.1f}"
     dash = f' stroke-dasharray="{_dash(style)}"' if _dash(style) else ""
     kind = "reference" if series.faint else "curve"
-    return [f'<path class="{kind}" style="stroke:var({colour})" d="{path}"{dash}/>']
+    band = _band(series, colour, across, down) if series.low is not None else []
+    return [*band, f'<path class="{kind}" style="stroke:var({colour})" d="{path}"{dash}/>']
+
+
+def _band(series, colour, across, down):
+    """The area between `low` and `high` of a line."""
+    there, back = (list(zip(across(series.x), down(ends), strict=True)) for ends in (series.high, series.low))
+    path = "L".join(f"{x:.1f} {y:.1f}" for x, y in [*there, *reversed(back)])
+    return [f'<path style="fill:var({colour});fill-opacity:0.15;stroke:none" d="M{path}Z"/>']
 
 
 def _dash(style):

@@ -5,6 +5,7 @@ names of those that people must write.
 from medtop.files.atomic import write_text
 from medtop.reporting.cohort_parts import matched_codes
 from medtop.reporting.markdown import text
+from medtop.reporting.methods import HEADS
 
 ITEMS = (
     ("1", "Title"),
@@ -154,7 +155,11 @@ def _methods(facts):
     if parts == "wide":
         yield from _judged(facts)
         return
-    yield f"A BERT encoder ({layers} layers, width {width}); tasks trained together ({settings.get('loss_balancing')})."
+    body = f"A BERT encoder ({layers} layers, width {width})"
+    if config.get("body") == "embeddings":
+        body = f"Vectors of width {width} without a transformer"
+    head = HEADS[config.get("head") or "linear"]
+    yield f"{body}{head}; tasks trained together ({settings.get('loss_balancing')})."
     rates = f"learning rate {settings.get('learning_rate')}, weight decay {settings.get('weight_decay')}"
     sizes = f"batches of {settings.get('train_batch_size')}, seed {settings.get('seed')}"
     yield f"AdamW, {rates}, {sizes}; the weights best on validation are kept."

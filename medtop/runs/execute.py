@@ -23,6 +23,7 @@ from medtop.training.distribution import start
 from medtop.training.log import read_log
 from medtop.training.run_directory import EvaluationDirectory, RunDirectory
 from medtop.training.start_from import check_patients, check_source, initialise
+from medtop.training.subset import chosen_of, with_subset
 from medtop.training.trainer import Trainer, load_best
 from medtop.training.wide_files import stack_lines, write_coefficients
 from medtop.training.wide_part import fit_stack, fit_wide
@@ -59,6 +60,7 @@ def execute(options, resume=True, overwrite=False, command="", *, plan=None, eva
         if distribution.is_chief:  # who alone writes
             stack.enter_context(run.locked())
             _open(run, plan, resume, overwrite)
+        plan = with_subset(plan, run)
         trainer = Trainer(plan, run, distribution)
         if distribution.is_chief and options.init_checkpoint and not trainer.checkpoints.paths():
             taken = initialise(trainer.model, plan, options.init_checkpoint, options.remap_vocab)
@@ -107,6 +109,7 @@ def _open(run, plan, resume, overwrite):
         check_source(plan, plan.options.init_checkpoint, plan.options.remap_vocab)
     look = first_look({"train": plan.train, "valid": plan.valid, "test": plan.test}, plan.config)
     check_splits(look.patients)
+    chosen_of(plan, look.patients)  # refuses more than there are
     if plan.options.init_checkpoint:
         check_patients(plan, plan.options.init_checkpoint, look.patients)
     for name, (count, largest, last) in look.clipped.items():
@@ -123,7 +126,7 @@ def _open(run, plan, resume, overwrite):
         )
     if run.exists():
         run.clear()  # only now: a refused command leaves the earlier run whole
-    run.write_splits(look.patients)
+    run.write_splits(chosen_of(plan, look.patients))
     manifest = next(iter(plan.train.source_manifests), None)
     origin = manifest.get("vocabulary") if isinstance(manifest, dict) else None
     run.start(settings, plan.config, plan.vocabulary, plan.tasks, origin)
@@ -210,7 +213,9 @@ def _model_facts(plan, results):
         "version": medtop.__version__,
         "parts": {"only": "wide", "stack": "both"}.get(plan.options.wide, "encoder"),
         "wide_days": plan.config.wide_days,
-        "layers": plan.config.num_hidden_layers,
+        "layers": plan.config.num_blocks,
+        "head": plan.config.head,
+        "frozen": plan.options.freeze_encoder,
         "width": plan.config.hidden_size,
         "embeddings": plan.config.embeddings,
         "tasks": [task.name for task in plan.tasks],
@@ -234,4 +239,5 @@ def _evaluate_only(plan, run, evaluation):
             run.path.mkdir(parents=True, exist_ok=True)
             run.restricted.mkdir(PRIVATE_FOLDER, exist_ok=True)
         keras.utils.set_random_seed(plan.options.seed)
+        plan = with_subset(plan, run, run.settings()["seed"])
         return _evaluate(build_model(plan.config, plan.tasks), plan, run, "", evaluation, {})

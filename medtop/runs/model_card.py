@@ -2,6 +2,7 @@
 
 from medtop.evaluation.small_cells import leave_out_small
 from medtop.reporting.card import Card, provenance, write_card
+from medtop.reporting.methods import HEADS
 from medtop.training.wide_files import stack_lines
 
 
@@ -16,10 +17,9 @@ def write_run_card(run, plan, results, step, command=""):
         command: command line that made the run.
     """
     config = plan.config
-    summary = (
-        f"A BERT encoder ({config.num_hidden_layers} layers, width {config.hidden_size}, {len(plan.vocabulary)} "
-        f"tokens, embeddings {', '.join(config.embeddings)}), trained with medtop; weights of step {step}."
-    )
+    of = f"width {config.hidden_size}, {len(plan.vocabulary)} tokens, embeddings {', '.join(config.embeddings)}"
+    body = f"A BERT encoder ({config.num_blocks} layers, {of})" if config.num_blocks else f"Vectors of tokens ({of})"
+    summary = f"{body}{HEADS[config.head]}, trained with medtop; weights of step {step}."
     card = Card(
         summary=[summary, *_wide(config, stack_lines(run))],
         tasks={task.name: list(task.labels) for task in plan.tasks},

@@ -26,7 +26,8 @@ def plan_run(options):
         for name in ("max_seq_length", "max_predictions_per_seq", "masked_lm_prob")
         if getattr(options, name) is None
     }
-    as_trained["whole_word_masking"] = settings.get("whole_word_masking", False)
+    for name, default in (("whole_word_masking", False), ("train_patients", 0), ("freeze_encoder", False)):
+        as_trained[name] = settings.get(name, default)
     plan = make_plan(dataclasses.replace(options, tasks=None, **as_trained), config, tasks)
     if plan.vocabulary != vocabulary:
         raise DataError(

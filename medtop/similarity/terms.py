@@ -31,17 +31,15 @@ class TermEncoder:
         import keras
 
         config, _, tasks = run.read()
-        number = layer if layer >= 0 else config.num_hidden_layers + 1 + layer
-        if not 0 <= number <= config.num_hidden_layers:
-            raise DataError(
-                f"--layer: expected -{config.num_hidden_layers + 1} to {config.num_hidden_layers}, received {layer}"
-            )
+        number = layer if layer >= 0 else config.num_blocks + 1 + layer
+        if not 0 <= number <= config.num_blocks:
+            raise DataError(f"--layer: expected -{config.num_blocks + 1} to {config.num_blocks}, received {layer}")
         self.pooling, self.tokenizer = pooling, open_tokenizer(run.vocabulary_file)
         self.room = min(LONGEST, config.max_position_embeddings) - 2
         model = build_model(config, tasks)
         load_best(model, run)
         encoder = model.encoder
-        if number == config.num_hidden_layers:
+        if number == config.num_blocks:
             state = encoder.output["sequence_output"]
         else:
             state = encoder.get_layer(f"layer_{number}_attention").input

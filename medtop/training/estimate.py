@@ -20,7 +20,10 @@ def flops_per_token(config, row_length, masked_share):
     width = config.hidden_size
     block = 4 * width * width + 2 * width * config.intermediate_size + 2 * row_length * width
     head = masked_share * (width * width + width * config.vocab_size)
-    return 6 * (config.num_hidden_layers * block + head)
+    if config.head != "linear":
+        nets = 1 + (config.head.startswith("bi") or config.head == "retain")
+        head += nets * 4 * config.head_units * (width + config.head_units)
+    return 6 * (config.num_blocks * block + head)
 
 
 def matmul_speed(size=1024, seconds=0.3):

@@ -11,9 +11,10 @@ from medtop.data.fields import check_inputs
 from medtop.files.errors import DataError
 from medtop.files.options import SEED, Rule, above, at_least, check, compared, option, share
 from medtop.model.choices import BALANCERS
-from medtop.model.config import BertConfig
+from medtop.model.config import BODIES, PATIENT_HEADS, BertConfig
 from medtop.model.tasks import choose_tasks
 from medtop.training.cluster import read_cluster
+from medtop.training.head_plan import for_head, with_head
 
 AGGREGATIONS = ("none", "max_mean", "mean", "max")
 JIT_COMPILE = ("auto", "on", "off")
@@ -81,6 +82,23 @@ class TrainingOptions:
         "with the run's calibration and aggregation; its earlier results stay.",
         rule=Rule("letters, digits, dots, - and _, no dot first", _is_name),
         compared=False,
+    )
+    head: str | None = option(
+        None,
+        "Between the encoder's outputs and the patients' logits: linear, a recurrent net over the tokens, or RETAIN; "
+        "default: the configuration's.",
+        choices=PATIENT_HEADS,
+        compared=False,  # it is compared as a part of the configuration
+    )
+    body: str | None = option(
+        None,
+        "What makes a token's vector: bert, or embeddings (no transformer block); default: the configuration's.",
+        choices=BODIES,
+        compared=False,
+    )
+    freeze_encoder: bool = option(False, "With --init_checkpoint: train what stands behind the encoder only.")
+    train_patients: int = option(
+        0, "Train on so many patients, 0 = all; subsets of one --seed are nested.", rule=at_least(0)
     )
     tasks: tuple | None = option(
         None, "Tasks to train, such as masked_lm,long_stay,complications; default: all in the data.", parse=_names
@@ -387,10 +405,11 @@ def make_plan(options, config=None, tasks=None):
         _require(options.bert_config_file, "bert_config_file", "a model configuration (JSON)", options.bert_config_file)
         config = BertConfig.from_file(options.bert_config_file)
         _check_tables(config, first, options)
-        config = dataclasses.replace(config, vocab_size=len(first.vocabulary))
+        config = with_head(options, dataclasses.replace(config, vocab_size=len(first.vocabulary)))
     if tasks is None:
         tasks = choose_tasks(options.tasks, first.tasks, options.task_weights, options.class_weights, first.levels)
     if not given:
+        options, tasks = for_head(options, config, tasks)
         options, config, tasks = _with_wide(first, options, config, tasks)
     _check_aggregation(first, tasks, options)
     for task in tasks:

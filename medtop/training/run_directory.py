@@ -8,6 +8,7 @@ from pathlib import Path
 
 import medtop
 from medtop.cohort.vocabulary import Vocabulary
+from medtop.data.description import SUFFIX
 from medtop.files.atomic import write_json, write_text
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
@@ -34,6 +35,8 @@ class RunDirectory:
         self.tasks_file = self.path / "tasks.json"
         self.restricted = self.path / RESTRICTED
         self.splits_file = self.restricted / "splits.csv"
+        self.subset_file = self.restricted / "train_subset.tfrecord"
+        self.subset_description = self.restricted / f"train_subset.tfrecord{SUFFIX}"
         self.run_file = self.path / "run.json"
         self.checkpoints = self.path / "checkpoints"
         self.best_weights = self.path / "best" / "weights.npz"

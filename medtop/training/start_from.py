@@ -6,6 +6,7 @@ import logging
 import numpy as np
 
 from medtop.files.errors import DataError
+from medtop.model.config import PARTS
 from medtop.training.checkpoints import read_arrays
 from medtop.training.run_directory import RunDirectory
 
@@ -52,6 +53,8 @@ def initialise(model, plan, folder, remap_vocab):
     other, same_vocabulary = RunDirectory(folder), vocabulary == plan.vocabulary
     arrays, _ = read_arrays(other.best_weights)
     arrays = {path: array for path, array in arrays.items() if not _head_differs(path, tasks, plan.tasks)}
+    if (config.head, config.pooled_size) != (plan.config.head, plan.config.pooled_size):
+        arrays = {path: array for path, array in arrays.items() if not _reads_patients(path, tasks)}
     known = [plan.vocabulary.tokens[number] in vocabulary.ids for number in plan.vocabulary.ordinary_ids]
     taken = Taken([], [], sum(known), len(known))
     for weight in model.weights:
@@ -91,7 +94,11 @@ def check_source(plan, folder, remap_vocab):
         f"{field.name}={getattr(config, field.name)!r} there, {getattr(plan.config, field.name)!r} here"
         for field in dataclasses.fields(config)
         if not field.name.endswith(("dropout_prob", "initializer_range"))
-        and field.name not in ("vocab_size", "wide_days")  # the wide part is fitted anew, to this run's cohort
+        # The wide part is fitted anew, to this run's cohort; heads are taken where they fit.
+        and field.name not in ("vocab_size", "wide_days", "head", "head_size")
+        # An encoder's vectors may stand alone, and under a head of its own pooling says nothing.
+        and not (field.name == "body" and plan.config.body == "embeddings")
+        and not (field.name == "pooling" and (plan.config.head, plan.config.body) != ("linear", "bert"))
         and getattr(config, field.name) != getattr(plan.config, field.name)
         and not (field.name == "segment" and {config.segment, plan.config.segment} == {"zero", "sentence"})
     ]
@@ -129,6 +136,12 @@ def _head_differs(path, theirs, ours):
         return False
     owner = max(owners, key=lambda task: len(task.name))  # readmission_30_logits is not of the task readmission
     return {task.name: task.labels for task in ours}.get(owner.name) != owner.labels
+
+
+def _reads_patients(path, tasks):
+    """Whether a weight makes a patient's vector, or reads it."""
+    owners = {f"{task.name}_logits" for task in tasks if task.level == "patient"}
+    return path.partition("/")[0] in owners or path.startswith(PARTS)
 
 
 def _by_code(there, start, vocabulary, wanted):

@@ -16,7 +16,7 @@ from medtop.data.batch_options import batch_options, training_batch_options
 from medtop.data.batches import TrainBatches
 from medtop.evaluation.scoring import Scorer
 from medtop.files.errors import DataError, Stopped
-from medtop.model.multitask import build_model, compile_arguments
+from medtop.model.multitask import build_model, compile_arguments, freeze_encoder
 from medtop.reporting.page import write_training_page
 from medtop.training import distribution as distributions
 from medtop.training.checkpoints import (
@@ -93,6 +93,8 @@ class Trainer:
         self.rate = WarmupLinearDecay(options.learning_rate, warmup, self.total_steps)
         with self.distribution.scope():
             self.model = build_model(plan.config, plan.tasks, TensorFlowModel)
+            if options.freeze_encoder:
+                freeze_encoder(self.model)
             self.model.compile(
                 AdamW(self.rate, options.weight_decay),
                 **compile_arguments(plan.tasks),

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from medtop.cli.flags import of_script
 from medtop.files.errors import DataError, Stopped
 from medtop.grid import runner as grid_runner
 from medtop.grid.cells import read_grid
-from medtop.grid.runner import Runner, check_flags, offered_flags, status_of
+from medtop.grid.runner import Runner, check_flags, status_of
 
 SCRIPT = ROOT / "tests/support/grid_script.py"
 COMMAND = [sys.executable, str(ROOT / "run_scripts" / "run_grid.py")]
@@ -213,7 +214,7 @@ def test_a_damaged_status_is_named(tmp_path, text):
 
 
 def test_flags_that_the_script_lacks_are_refused_before_anything_starts(tmp_path):
-    offered = offered_flags(SCRIPT)
+    offered = of_script(SCRIPT)
     assert offered == {
         "output_dir",
         "seed",
@@ -223,7 +224,6 @@ def test_flags_that_the_script_lacks_are_refused_before_anything_starts(tmp_path
         "data",
         "bert_config_file",
         "deterministic",
-        "flagfile",
     }
     check_flags(grid_in(tmp_path, lr=1, flagfile="x"), offered)
     with pytest.raises(DataError, match=r"grid.json: lerning: expected a flag that grid_script.py --help lists$"):
@@ -231,14 +231,19 @@ def test_flags_that_the_script_lacks_are_refused_before_anything_starts(tmp_path
     with pytest.raises(DataError, match=r"seed: expected a flag .*, or a \{seed\} to fill under flags"):
         check_flags(grid_in(tmp_path), {"output_dir"})
     (tmp_path / "silent.py").write_text("")
-    with pytest.raises(DataError, match="expected a script whose --help lists its flags"):
-        offered_flags(tmp_path / "silent.py")
+    with pytest.raises(DataError, match="silent.py: expected a script that defines flags"):
+        of_script(tmp_path / "silent.py")
+    (tmp_path / "broken.py").write_text("import no_such_module")
+    with pytest.raises(
+        DataError, match="broken.py: expected a script that can be loaded, received ModuleNotFoundError"
+    ):
+        of_script(tmp_path / "broken.py")
 
 
 def test_the_shipped_grid_uses_flags_that_the_trainer_has(monkeypatch):
     monkeypatch.chdir(ROOT)
     grid = read_grid("deploy/grid.yaml", ROOT / "run_scripts")
-    check_flags(grid, offered_flags(grid.script))
+    check_flags(grid, of_script(grid.script))
 
 
 def test_one_cell_shows_its_output_and_hands_on_its_exit_code(tmp_path):

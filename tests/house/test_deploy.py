@@ -17,8 +17,8 @@ import yaml
 from conftest import ROOT
 
 from medtop.cli import commands
+from medtop.cli.flags import of_script
 from medtop.grid.cells import read_grid
-from medtop.grid.runner import offered_flags
 from medtop.training.cluster import Cluster, read_cluster
 
 DEPLOY = ROOT / "deploy"
@@ -184,7 +184,7 @@ def test_commands_name_scripts_and_flags_that_exist(name):
         assert (ROOT / script).is_file()
         assert re.search(rf"^COPY {script.split('/')[0]} {script.split('/')[0]}$", DOCKERFILE, re.M)
     given = flags(JOBS[name])
-    assert given.keys() <= offered_flags(ROOT / scripts[-1])
+    assert given.keys() <= of_script(ROOT / scripts[-1])
     for flag, value in given.items():
         if flag.endswith(("_file", "_dir")) and not value.startswith("/"):
             assert value.startswith("checkpoints/") or (ROOT / value).is_file(), f"{flag}: not in the pod"

@@ -1,4 +1,4 @@
-"""Heads over the encoder's outputs: plain loops and the papers' equations, packed rows, what a configuration refuses."""
+"""Heads over the encoder's outputs: plain loops and the papers' equations, packed rows, refused configurations."""
 
 import numpy as np
 import pytest
