@@ -37,6 +37,12 @@ class Options:
         "hospital's data model.",
         choices=cohort.LAYOUTS,
     )
+    codes: str = option(
+        "plain",
+        "Background codes: without meaning, or along ICD-10's tree, where neighbours share meaning and risk and what "
+        "came first long ago weighs.",
+        choices=cohort.CODES_KINDS,
+    )
     gzip: bool = option(False, "Compress the raw table.")
     overwrite: bool = option(False, "Replace files that other flags made.")
 
@@ -77,6 +83,7 @@ def main(_):
         gzip=options.gzip,
         overwrite=options.overwrite,
         progress=progress,
+        codes=options.codes,
     )
     _print_summary(summary)
     paths = cohort.cohort_paths(prefix, options.layout, options.gzip)

@@ -5,9 +5,11 @@ import pyarrow as pa
 import pyarrow.csv
 
 from medtop.files.atomic import atomic_path
+from medtop.synthetic import tree
 from medtop.synthetic.codes import CODES
 
 CODE_NAMES = pa.array([f"ICD10_{code}" for code in CODES])
+TREE_NAMES = pa.array([f"ICD10_{code}" for code in tree.NAMES])
 NUMBERED = ("omop", "meds")
 """Layouts whose patients are numbers, from 1."""
 

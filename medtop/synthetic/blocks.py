@@ -13,8 +13,8 @@ import numpy as np
 
 from medtop.files.errors import DataError
 from medtop.synthetic import patients as lives
-from medtop.synthetic import risk
-from medtop.synthetic.codes import CONDITION_OF, ENDPOINTS, NUM_CHRONIC
+from medtop.synthetic import risk, tree
+from medtop.synthetic.codes import CODES, CONDITION_OF, ENDPOINTS, NUM_CHRONIC
 
 BLOCK_SIZE = 5000
 SECONDS_PER_DAY = 86400
@@ -40,6 +40,7 @@ class Block:
         risks: float64 [N, K], P(label = 1 | observed history, label known).
         targets: int8 [N, K], realised label by docs/contract.md, "Time and labels": 1, 0, or -1 for unknown.
         components: dict of arrays with N rows, what `synthetic_risk.observed_components` gave.
+        hierarchical: whether background codes follow ICD-10's tree; `codes` then are places in `tree.NAMES`.
     """
 
     first: int
@@ -58,6 +59,12 @@ class Block:
     risks: np.ndarray
     targets: np.ndarray
     components: dict
+    hierarchical: bool = False
+
+    @property
+    def names(self):
+        """The codes that `codes` names, undotted."""
+        return tree.NAMES if self.hierarchical else CODES
 
     def __len__(self):
         return len(self.births)
@@ -78,15 +85,17 @@ class Block:
         cut = {
             f.name: getattr(self, f.name)[: size.get(f.name, count)]
             for f in dataclasses.fields(self)
-            if f.name not in ("first", "components")
+            if f.name not in ("first", "components", "hierarchical")
         }
+        cut["hierarchical"] = self.hierarchical
         return Block(first=self.first, components={k: v[:count] for k, v in self.components.items()}, **cut)
 
 
-def generate(num_patients, seed, block_size=BLOCK_SIZE):
+def generate(num_patients, seed, block_size=BLOCK_SIZE, hierarchical=False):
     """Yields `Block`s of together `num_patients` patients; memory holds one.
 
-    Patients depend on the seed, their number and the block size, not on `num_patients`.
+    Patients depend on the seed, their number and the block size, not on `num_patients`. Background codes of
+    `hierarchical` ones follow ICD-10's tree (`tree`).
 
     Raises:
         DataError: for a number of patients or a block size below 1, or a negative seed.
@@ -98,12 +107,12 @@ def generate(num_patients, seed, block_size=BLOCK_SIZE):
     if seed < 0:
         raise DataError(f"seed: expected 0 or more, received {seed}")
     for number, first in enumerate(range(0, num_patients, block_size)):
-        yield _draw_block(seed, number, first, block_size).head(min(block_size, num_patients - first))
+        yield _draw_block(seed, number, first, block_size, hierarchical).head(min(block_size, num_patients - first))
 
 
-def _draw_block(seed, number, first, size):
+def _draw_block(seed, number, first, size, hierarchical):
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
-    people = lives.draw_people(rng, size)
+    people = lives.draw_people(rng, size, hierarchical)
     past = lives.draw_history(rng, people)
     past_codes = lives.draw_codes(rng, people, past)
     history = lives.history_of(people, past, *past_codes[:2])
@@ -137,6 +146,7 @@ def _draw_block(seed, number, first, size):
         risks=risk.true_risks(components),
         targets=None,
         components=components,
+        hierarchical=hierarchical,
     )
     block.targets = realised_labels(block)
     return block
@@ -175,6 +185,7 @@ def observed_history(block):
         recencies=days[patients] - discharge_days,
         code_visits=(np.cumsum(past) - 1)[block.code_visits[rows]],
         codes=block.codes[rows],
+        hierarchical=block.hierarchical,
     )
 
 

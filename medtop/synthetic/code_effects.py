@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from medtop.synthetic import risk
+from medtop.synthetic import risk, tree
 from medtop.synthetic.codes import CODES
 
 
@@ -39,5 +39,6 @@ def effects_of_codes(history, patient):
         codes=np.concatenate([codes[chosen] for chosen in kept]),
     )
     risks = risk.true_risks(risk.observed_components(stacked))
+    names = tree.NAMES if history.hierarchical else CODES
     logits = np.log(risks) - np.log1p(-risks)
-    return {f"ICD10_{CODES[code]}": logits[0] - logits[number + 1] for number, code in enumerate(distinct)}
+    return {f"ICD10_{names[code]}": logits[0] - logits[number + 1] for number, code in enumerate(distinct)}

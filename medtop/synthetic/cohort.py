@@ -21,11 +21,21 @@ from medtop.files.atomic import write_json
 from medtop.files.begun import begun, was_begun
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
-from medtop.synthetic import data_models, risk
-from medtop.synthetic.block_columns import CODE_NAMES, TableWriter, dates, patient_ids, presence, stay_numbers, times
+from medtop.synthetic import data_models, risk, tree
+from medtop.synthetic.block_columns import (
+    CODE_NAMES,
+    TREE_NAMES,
+    TableWriter,
+    dates,
+    patient_ids,
+    presence,
+    stay_numbers,
+    times,
+)
 from medtop.synthetic.blocks import LABEL_TASKS, SECONDS_PER_DAY, generate
 from medtop.synthetic.codes import ENDPOINTS, NUM_CHRONIC
 
+CODES_KINDS = ("plain", "hierarchical")
 LAYOUTS = ("stays", "medbert", "topbert", *data_models.LAYOUTS)
 RISK_DIGITS = 8
 _BINS = 1 << 16
@@ -109,7 +119,8 @@ def stays_table(block, layout):
     visits, patients = block.code_visits, block.visit_patients[block.code_visits]
     people = pa.array(patients)
     ids, sexes = patient_ids(block).take(people), pa.array(block.sexes.tolist()).take(people)
-    codes, (present, order) = CODE_NAMES.take(pa.array(block.codes)), presence(block)
+    names = TREE_NAMES if block.hierarchical else CODE_NAMES
+    codes, (present, order) = names.take(pa.array(block.codes)), presence(block)
     nothing = np.zeros(len(visits), np.int8)
     admit_days, discharge_days = block.admits // SECONDS_PER_DAY, block.discharges // SECONDS_PER_DAY
     if layout == "stays":
@@ -198,9 +209,10 @@ def cohort_paths(prefix, layout="stays", gzip=False):
     return {name: Path(f"{prefix}{end}") for name, end in names.items()}
 
 
-def settings_of(num_patients, seed, layout, gzip):
-    """What determines a cohort's files, as `<prefix>.generator.json` keeps it."""
+def settings_of(num_patients, seed, layout, gzip, codes="plain"):
+    """What determines a cohort's files, as `<prefix>.generator.json` keeps it; `codes` where they are not plain."""
     return {
+        **({} if codes == "plain" else {"codes": codes, "tree_version": tree.CONSTANTS_VERSION}),
         "constants_version": risk.CONSTANTS_VERSION,
         "num_patients": num_patients,
         "seed": seed,
@@ -220,7 +232,9 @@ def read_summary(prefix, settings):
     if paths["generator"] in standing:
         summary = _read_settings(paths["generator"])
         before = summary["settings"]
-        differences = [f"{k} {before.get(k)!r} -> {v!r}" for k, v in settings.items() if before.get(k) != v]
+        names = dict.fromkeys([*settings, *before])
+        pairs = [(name, before.get(name), settings.get(name)) for name in names]
+        differences = [f"{name} {old!r} -> {new!r}" for name, old, new in pairs if old != new]
         if differences:
             raise DataError(
                 f"{paths['generator']}: expected the settings of the earlier run, received others "
@@ -246,7 +260,7 @@ def _read_settings(path):
     raise DataError(f"{path}: expected a generated cohort's summary, received another content")
 
 
-def write_cohort(prefix, num_patients, seed, layout="stays", gzip=False, overwrite=False, progress=None):
+def write_cohort(prefix, num_patients, seed, layout="stays", gzip=False, overwrite=False, progress=None, codes="plain"):
     """Generates a cohort and writes its four files, each whole or not at all; a finished cohort is left as it is.
 
     Args:
@@ -258,6 +272,7 @@ def write_cohort(prefix, num_patients, seed, layout="stays", gzip=False, overwri
         gzip: whether the raw table is compressed.
         overwrite: replace files that other settings made, instead of refusing.
         progress: function called with the number of patients written so far, or None.
+        codes: one of `CODES_KINDS`: background codes at random, or along ICD-10's tree (`tree`).
 
     Returns:
         dict, the content of `<prefix>.generator.json`.
@@ -267,12 +282,16 @@ def write_cohort(prefix, num_patients, seed, layout="stays", gzip=False, overwri
     """
     if layout not in LAYOUTS:
         raise DataError(f"layout: expected one of {', '.join(LAYOUTS)}, received {layout!r}")
-    settings = settings_of(num_patients, seed, layout, gzip)
+    if codes not in CODES_KINDS:
+        raise DataError(f"--codes: expected one of {', '.join(CODES_KINDS)}, received {codes!r}")
+    if codes != "plain" and layout in data_models.LAYOUTS:
+        raise DataError(f"--codes={codes}: expected --layout=stays, medbert or topbert, received {layout}")
+    settings = settings_of(num_patients, seed, layout, gzip, codes)
     earlier = None if overwrite else read_summary(prefix, settings)
     if earlier:
         return earlier
     paths, tally = cohort_paths(prefix, layout, gzip), Tally()
-    blocks = generate(num_patients, seed)
+    blocks = generate(num_patients, seed, hierarchical=codes == "hierarchical")
     with begun(paths["generator"], settings):
         with contextlib.ExitStack() as stack:
             if layout in data_models.LAYOUTS:

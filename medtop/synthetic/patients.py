@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from medtop.synthetic import risk
+from medtop.synthetic import risk, tree
 from medtop.synthetic.codes import (
     ACUTE_CODES,
     ACUTE_GROUPS,
@@ -78,7 +78,8 @@ class People:
     stage_ages: np.ndarray
     acute_logits: np.ndarray
     background_means: np.ndarray
-    personal_codes: np.ndarray
+    personal_codes: np.ndarray  # of a hierarchical cohort: categories
+    hierarchical: bool = False
 
 
 @dataclasses.dataclass
@@ -112,8 +113,8 @@ def _zipf(rng, size):
     return (FIRST_BACKGROUND + np.searchsorted(BACKGROUND_CUMULATIVE, rng.random(size))).clip(max=len(CODES) - 1)
 
 
-def draw_people(rng, count):
-    """Draws `count` patients."""
+def draw_people(rng, count, hierarchical=False):
+    """Draws `count` patients; background codes of hierarchical ones follow ICD-10's tree (`tree`)."""
     prediction_days = rng.integers(FIRST_PREDICTION_DAY, LAST_PREDICTION_DAY, count, endpoint=True)
     ages = np.clip(rng.normal(66, 12, count), 30, 89.9)
     frailty = rng.normal(size=count)
@@ -132,7 +133,8 @@ def draw_people(rng, count):
         stage_ages=stage_ages,
         acute_logits=ACUTE_INTERCEPTS + acute,
         background_means=BACKGROUND_MEAN * np.exp(rng.normal(0, BACKGROUND_SPREAD, count)),
-        personal_codes=_zipf(rng, (count, PERSONAL_CODES)),
+        personal_codes=tree.draw_personal(rng, count) if hierarchical else _zipf(rng, (count, PERSONAL_CODES)),
+        hierarchical=hierarchical,
     )
 
 
@@ -201,11 +203,18 @@ def draw_codes(rng, people, visits, may_have=None):
     numbers = rng.poisson(means)
     numbers[np.bincount(chronic[0], minlength=count) + np.bincount(acute[0], minlength=count) + numbers == 0] = 1
     visit = np.repeat(np.arange(count), numbers)
-    personal = people.personal_codes[visits.patients[visit], rng.integers(0, PERSONAL_CODES, len(visit))]
-    background = visit, np.where(rng.random(len(visit)) < PERSONAL_SHARE, personal, _zipf(rng, len(visit)))
+    background = visit, _background(rng, people, visits.patients[visit])
     cells = np.unique(np.concatenate([part[0] * len(CODES) + part[1] for part in (chronic, acute, background)]))
     visit, code = cells // len(CODES), cells % len(CODES)
     return _order_codes(rng, visits, visit, code)
+
+
+def _background(rng, people, patients):
+    """A background code for each entry of `patients`, int64 [C]."""
+    if people.hierarchical:
+        return tree.draw_background(rng, people.personal_codes[patients])
+    personal = people.personal_codes[patients, rng.integers(0, PERSONAL_CODES, len(patients))]
+    return np.where(rng.random(len(patients)) < PERSONAL_SHARE, personal, _zipf(rng, len(patients)))
 
 
 def _order_codes(rng, visits, visit, code):
@@ -233,6 +242,7 @@ def history_of(people, visits, visit, code):
         recencies=people.prediction_days[visits.patients] - days,
         code_visits=visit,
         codes=code,
+        hierarchical=people.hierarchical,
     )
 
 

@@ -11,6 +11,7 @@ import dataclasses
 
 import numpy as np
 
+from medtop.synthetic import tree
 from medtop.synthetic.codes import ACUTE_GROUPS, CONDITION_OF, CONDITIONS, ENDPOINTS, GROUP_OF, STAGE_OF
 
 CONSTANTS_VERSION = 1
@@ -115,7 +116,8 @@ class History:
         gaps_before: int [S], calendar days from the previous discharge to the admission; 0 for the first visit.
         recencies: int [S], calendar days from the discharge to the prediction time.
         code_visits: int [C], place of the code's visit, rising.
-        codes: int [C], place in `synthetic_codes.CODES`.
+        codes: int [C], place in `synthetic_codes.CODES`, or in `tree.NAMES`.
+        hierarchical: whether background codes follow ICD-10's tree, and weigh by it (`tree`).
     """
 
     ages: np.ndarray
@@ -125,6 +127,7 @@ class History:
     recencies: np.ndarray
     code_visits: np.ndarray
     codes: np.ndarray
+    hierarchical: bool = False
 
 
 def _documented(history, visit_numbers):
@@ -167,7 +170,8 @@ def observed_components(history):
 
     Returns:
         dict of arrays: `stages` int64 [N, D] highest documented stage; `age`, `visits`, `long_share`, `acceleration`
-        float64 [N]; `recent` float64 [N, G]; `order` float64 [N, 3] in -1, 0, 1; `combination` float64 [N, 3] in 0, 1.
+        float64 [N]; `recent` float64 [N, G]; `order` float64 [N, 3] in -1, 0, 1; `combination` float64 [N, 3] in 0, 1;
+        of a hierarchical history what `tree.components` gives, too.
     """
     counts = np.bincount(history.visit_patients, minlength=len(history.ages))
     starts = np.cumsum(counts) - counts
@@ -189,6 +193,7 @@ def observed_components(history):
         "order": np.stack(order, 1).astype(np.float64),
         "combination": np.stack([both(a, b) for a, b in COMBINATION_PAIRS], 1).astype(np.float64),
         "acceleration": _acceleration(history, starts, counts),
+        **(tree.components(history, visit_numbers) if history.hierarchical else {}),
     }
 
 
@@ -208,6 +213,8 @@ def raw_parts(components):
 def linear_predictors(components):
     """Logit of each outcome's probability, float64 [N, 5 outcomes]."""
     parts = (raw_parts(components) - PART_MEANS) / PART_SCALES
+    if "families" in components:
+        return INTERCEPTS + (parts * tree.SHARED_LOADINGS).sum(1) + tree.linear_part(components)
     return INTERCEPTS + (parts * PART_LOADINGS).sum(1)
 
 

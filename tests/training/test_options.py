@@ -283,6 +283,8 @@ def test_defaults_of_the_flags_are_those_of_the_options():
 
 OTHER_FORMS = {
     "wide": ("--wide=only", "only"),
+    "head": ("--head=bigru", "bigru"),
+    "body": ("--body=embeddings", "embeddings"),
     # field: (a word that sets it, its value); the other fields stand on the command line as they are called
     "tasks": ("--tasks=x,y", ("x", "y")),
     "task_weights": ("--task_weights=x:2", {"x": 2.0}),
