@@ -10,6 +10,7 @@ A flag's name, type, default and help stand in its dataclass field and nowhere e
 
 import contextlib
 import contextvars
+import functools
 import runpy
 import types
 import typing
@@ -107,10 +108,16 @@ def names(settings):
 
 def _kind(settings, field):
     """The type of a field's value, None put aside: bool, int, float, str, tuple or tuple[...], dict."""
-    kind = typing.get_type_hints(settings)[field.name]
+    kind = _type_hints(settings)[field.name]
     if isinstance(kind, types.UnionType):
         (kind,) = [part for part in typing.get_args(kind) if part is not types.NoneType]
     return kind
+
+
+@functools.cache
+def _type_hints(settings):
+    """The types of all fields: looking one up costs as much as looking all up."""
+    return typing.get_type_hints(settings)
 
 
 def _default(field, defaults):

@@ -178,24 +178,32 @@ def complications(pairs, num_endpoints, horizons, observation_ends, deaths, late
     )
     others = np.where(pairs.past, np.uint64(0), visits.endpoint_codes[pairs.places] & ~events)
     later = np.zeros(shape, bool)
+    without_event = [_without_event(horizon, death, observed, reach, latest_end is not None) for horizon in horizons]
+    bounded = [days + horizon >= pairs.boundaries for horizon in horizons]
     for endpoint in range(num_endpoints):
         told = np.minimum.reduceat(np.where(others & bits[endpoint], after, _NEVER), pairs.starts)
-        for place, horizon in enumerate(horizons, endpoint * len(horizons)):
-            event = firsts[:, endpoint] <= horizon
-            state = np.where(
-                death <= horizon,
-                REASONS.index("death_without_event"),
-                np.where(observed >= horizon, REASONS.index("known"), REASONS.index("censored")),
-            )
-            state[event] = REASONS.index("known")
-            if latest_end is not None:
-                state[reach < horizon] = REASONS.index("censored")
-            state[days + horizon >= pairs.boundaries] = REASONS.index("censored")
+        for number, horizon in enumerate(horizons):
+            event, place = firsts[:, endpoint] <= horizon, endpoint * len(horizons) + number
+            state = without_event[number].copy()
+            state[event if latest_end is None else event & (reach >= horizon)] = REASONS.index("known")
+            state[bounded[number]] = REASONS.index("censored")
             state[prevalent[:, endpoint]] = REASONS.index("prevalent")
             reasons[:, place] = state
             values[:, place] = event & (state == REASONS.index("known"))
             later[:, place] = (told <= horizon) & (state < KNOWN_REASONS) & ~event
     return Labels(values, reasons, follow_up(firsts, death, observed, prevalent, max(horizons)), later)
+
+
+def _without_event(horizon, death, observed, reach, whole):
+    """int8 [E], the state of a label without an event, with `whole` only where observation reaches the horizon."""
+    state = np.where(
+        death <= horizon,
+        np.int8(REASONS.index("death_without_event")),
+        np.where(observed >= horizon, np.int8(REASONS.index("known")), np.int8(REASONS.index("censored"))),
+    )
+    if whole:
+        state[reach < horizon] = REASONS.index("censored")
+    return state
 
 
 def given_labels(columns):

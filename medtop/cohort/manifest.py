@@ -64,7 +64,7 @@ def default_manifest(report, cohort, options, settings):
         options: `medtop.cohort.build.Options`.
         settings: dict of the flags that determine the outputs.
     """
-    tally = cohort.tally
+    tally, labels = cohort.tally, cohort.tally.labels()
     late_rows, _, late_patients = cohort.after_death
     rows_left_out = {"not_in_subset": cohort.rows_not_in_subset, "stay_after_death": late_rows}
     patients_left_out = {"not_in_subset": cohort.patients_not_in_subset, "stay_after_death": late_patients}
@@ -97,7 +97,7 @@ def default_manifest(report, cohort, options, settings):
         "splits": tally.splits(),
         "splits_file": {"counts": cohort.division.report["counts"]},
         "split_by": {name: value for name, value in cohort.division.report.items() if name != "counts"},
-        "labels": tally.labels(),
+        "labels": labels,
         "days_observed_after_prediction": tally.observation(),
         "days_observed_by_outcome": tally.observation_by_outcome(),
         "vocabulary": {
@@ -112,7 +112,7 @@ def default_manifest(report, cohort, options, settings):
             **({"tokens_added": tally.tokens_added} if cohort.roll_up.get("many") == "all" else {}),
         },
         **({"endpoints": cohort.endpoint_codes.to_dict()} if cohort.endpoint_codes else {}),
-        "statements": _statements(report, cohort, options),
+        "statements": _statements(report, cohort, options, labels),
     }
     manifest["source"]["warnings"] += _time_warnings(manifest["prediction_times"])
     return manifest
@@ -157,12 +157,12 @@ def _iso(seconds):
     return None if seconds is None else str(numpy.datetime64(int(seconds), "s"))
 
 
-def _statements(report, cohort, options):
+def _statements(report, cohort, options, labels):
     """Sentences that a reader of the results needs."""
     lines = [f"Observation: {report.observation_end}", *cohort.division.sentences]
     if empty := empty_splits(cohort.division.report, cohort.tally.splits()):
         lines.append(empty)
-    lines += short_periods(cohort.division.report, cohort.tally.labels())
+    lines += short_periods(cohort.division.report, labels)
     if cohort.endpoints and cohort.endpoints.hospital_acquired:
         lines.append(
             "Only diagnoses marked as not present on admission count as events."
@@ -187,9 +187,9 @@ def _statements(report, cohort, options):
             "long_stay says whether any stay of the record lasts more than 7 days, also those in the input "
             "(--long_stay_label=any): it serves pretraining and predicts nothing."
         )
-    lines += _later_codes(cohort.tally.labels())
-    lines += _censoring(options, cohort)
-    if censored := _mostly_censored(cohort.tally.labels()["train"].get("complications", {})):
+    lines += _later_codes(labels)
+    lines += _censoring(options, cohort, labels)
+    if censored := _mostly_censored(labels["train"].get("complications", {})):
         lines.append(
             f"More patients are censored than known for {', '.join(censored)}: choose shorter --horizons, or "
             "prediction times early enough."
@@ -212,11 +212,11 @@ def _later_codes(labels):
     ]
 
 
-def _censoring(options, cohort):
+def _censoring(options, cohort, labels):
     """What the prevalence of the complications means, where observation ends before the horizon."""
     if "complications" not in cohort.tasks or not cohort.endpoints:
         return []
-    labels = cohort.tally.labels()["train"]["complications"]
+    labels = labels["train"]["complications"]
     if options.labels == "complete_followup":
         return [
             "Labels of complications are known only where observation reaches the horizon "

@@ -25,8 +25,8 @@ SUMS += ("patient_rows", "patients", "time_reasons", "code_counts", "examples", 
 SUMS += ("observed_days", "code_patients")
 """Attributes of a `Tally` that add up over parts."""
 
-MOST_CELLS = 1 << 23
-"""Of the table in which patients are counted by code, one byte each."""
+MOST_COUNTED = 255
+"""Patients that are counted by code at a time: as many as a byte counts, and sums of bytes are quick."""
 
 MOST_DAYS = 36_525
 """Days of observation after a prediction that are told apart, a century."""
@@ -173,8 +173,9 @@ class Tally:
         self._times[split] = [min([low, *known]), max([high, *known])]
         for task, values in labels.items():
             self.positives[task][:, split] += values.values.sum(0).astype(np.int64)
-            for label in range(values.reasons.shape[1]):
-                self.states[task][label, split] += np.bincount(values.reasons[:, label], minlength=len(LABEL_REASONS))
+            states = self.states[task][:, split]
+            cells = values.reasons + np.arange(len(states)) * states.shape[1]
+            states += np.bincount(cells.ravel(), minlength=states.size).reshape(states.shape)
             if values.later_codes is not None:
                 self.later_codes[task][:, split] += values.later_codes.sum(0)
             if values.follow_up is not None:
@@ -221,15 +222,14 @@ class Tally:
         code_ends = np.cumsum(columns["code_counts"])
         code_starts = np.append((code_ends - columns["code_counts"])[starts], code_ends[-1])
         names = columns["patients"][starts]
-        most = max(1, MOST_CELLS // size)
-        for begin in range(0, len(names), most):
-            edges = code_starts[begin : begin + most + 1]
+        for begin in range(0, len(names), MOST_COUNTED):
+            edges = code_starts[begin : begin + MOST_COUNTED + 1]
             owners = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
             has = np.zeros((len(edges) - 1, size), bool)
             has[owners, columns["codes"][edges[0] : edges[-1]]] = True
             latest, counted = self._latest
             again = counted & has[0] if latest == names[begin] else 0  # a patient goes on from the last call
-            self.code_patients += has.sum(axis=0) - again
+            self.code_patients += has.view(np.uint8).sum(axis=0, dtype=np.uint8) - again
             last = names[begin + len(edges) - 2]
             self._latest = (last, has[-1] | counted if last == latest else has[-1])
 

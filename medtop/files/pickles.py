@@ -9,7 +9,6 @@ Tuples that are used again are refused too: forty of them within each other take
 
 import mmap
 import pickle
-import pickletools
 import re
 from pathlib import Path
 
@@ -135,6 +134,8 @@ def _check_tuples(content):
     """Refuses a pickle that takes a tuple or a frozenset out of its memory again."""
     kept, last = {}, False
     try:
+        import pickletools  # 6 ms, which only readers of pickles spend
+
         for step, argument, _ in pickletools.genops(content):
             if step.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
                 kept[len(kept) if argument is None else argument] = last

@@ -173,18 +173,17 @@ def inspect_text(path):
         if first is not None and run + first > LONG_LINE:
             long_lines.append(newlines + returns - pairs + 1)
         run = run + len(block) if first is None else len(block) - 1 - max(block.rfind(b"\n"), block.rfind(b"\r"))
-        joined = np.frombuffer(tail + block, np.uint8)  # a line end cut by the block's end is seen with the next block
-        feeds = joined == ord("\n")  # counting with NumPy takes a third of the time of bytes.count
-        newlines += int(np.count_nonzero(feeds[len(tail) :]))
+        feeds = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))  # a third of the time of bytes.count
+        newlines += len(feeds)
         if b"\r" in block or b"\r" in tail:
+            joined = tail + block  # a line end cut by the block's end is seen with the next block
             returns += block.count(b"\r")
             pairs += (tail[-1:] + block).count(b"\r\n")
-            blanks += sum(1 for match in BLANK_LINE.finditer(joined.tobytes()) if match.end() > len(tail))
+            blanks += sum(1 for match in BLANK_LINE.finditer(joined) if match.end() > len(tail))
         else:
-            start = max(len(tail) - 1, 0)
-            blanks += int(np.count_nonzero(feeds[start + 1 :] & feeds[start:-1]))
+            blanks += int(np.count_nonzero(np.diff(feeds) == 1)) + (tail[-1:] + block[:1] == b"\n\n")
         place += len(block)
-        tail = joined[-2:].tobytes()
+        tail = (tail + block[-2:])[-2:]
     if not place:
         raise DataError(f"{path}: expected a table with a header line, received an empty file")
     ends = newlines + returns - pairs
