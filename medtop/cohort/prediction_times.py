@@ -16,6 +16,7 @@ from medtop.files.errors import DataError
 from medtop.files.sql import first_row, numbers
 from medtop.sources.dates import DateRules, has_offset_sql, is_bare_sql, is_sentinel_sql, timestamp_sql
 from medtop.sources.ids import settle_ids
+from medtop.sources.unusable import check_columns
 
 INDEXES = ("random_visit", "lineage", "none")
 KEPT = ""
@@ -202,7 +203,7 @@ def given_times(visits, given, deaths, in_period=None):
     return Choice(slots[kept], given.times[rows], given.known_until[rows], reasons, rows, time_reasons)
 
 
-def read_given_times(connection, path, dates=None, subject_ids=None):
+def read_given_times(connection, path, dates=None, subject_ids=None, accepted=()):
     """Reads `patient_id,prediction_time[,labels]` and joins it to the table `cohort_patients`.
 
     A time is a date (the whole day is known; it is stored as its midnight) or a date and time; times that are all
@@ -215,9 +216,11 @@ def read_given_times(connection, path, dates=None, subject_ids=None):
         path: the file, or MEDS labels (`medtop.cohort.meds_labels`), whose times are instants.
         dates: `medtop.sources.dates.DateRules` of the cohort; its `date_format` is not meant for this file.
         subject_ids: file that maps the subjects of MEDS labels to patients, or None.
+        accepted: `--accept_unusable`; with `prediction_time` more than half of the times may be left out so.
 
     Raises:
-        DataError: for a time or label that cannot be read, or two rows of one patient and time whose labels differ.
+        DataError: for a time or label that cannot be read, two rows of one patient and time whose labels differ, or
+            more than half of the times left out that nobody accepted.
     """
     meds = is_meds(path)
     if meds:
@@ -230,31 +233,61 @@ def read_given_times(connection, path, dates=None, subject_ids=None):
     counts = settle_ids(connection, "given_times")
     dates = dataclasses.replace(dates or DateRules(), date_format=None, two_digit_years_from=None)
     stamp = timestamp_sql("prediction_time", dates)
-    _refuse(
-        connection,
-        path,
-        f"patient_id IS NULL OR {stamp} IS NULL",
-        "expected a patient and a prediction time such as 2014-03-26 or 2014-03-26 17:15:00, received another value",
-    )
-    for source in sum(sources.values(), []):
-        _refuse(
-            connection,
-            path,
-            f'"{source}" IS NOT NULL AND coalesce(TRY_CAST("{source}" AS DOUBLE) NOT IN (0, 1), true)',
-            f"column {source}: expected 1, 0 or nothing, received another value",
-        )
+    _check_values(connection, path, stamp, sum(sources.values(), []))
     labels = [
         f"coalesce(TRY_CAST(\"{source}\" AS FLOAT), 'nan'::FLOAT) AS label_{number}"
         for number, source in enumerate(sum(sources.values(), []))
     ]
-    values = "".join(f", label_{number}" for number in range(len(labels)))
     counts |= _read_times(connection, stamp, dates, labels, meds)
+    wrong = {name: counts.pop(name) for name in ("time_sentinel", "time_in_future") if name in counts}
     rows, unknown, outside = first_row(
         connection,
         "SELECT count(*), "
         "count(*) FILTER (patient_index IS NULL AND patient_id NOT IN (SELECT patient_id FROM patients)), "
         "count(*) FILTER (patient_index IS NULL) FROM cohort_times JOIN given_times USING (line)",
     )
+    total = rows + sum(wrong.values())
+    check_columns(path, {"prediction_time": sum(wrong.values())}, {"prediction_time": total}, accepted)
+    table = _distinct_times(connection, path, len(labels))
+    arrays = {
+        name: numbers(table[name], dtype)
+        for name, dtype in (("patient_index", np.int32), ("time", np.int64), ("known_until", np.int64))
+    }
+    report = {
+        "file": str(path),
+        "rows": total,
+        "repeated_rows": rows - outside - table.num_rows,
+        "rows_dropped": {"patient_without_stays": unknown, "not_in_subset": outside - unknown, **wrong},
+        "counts": counts,
+    }
+    places = iter(range(len(labels)))
+    arrays_of = {
+        task: np.stack([numbers(table[f"label_{next(places)}"], np.float32) for _ in names], 1)
+        for task, names in tasks.items()
+    }
+    return GivenTimes(arrays["patient_index"], arrays["time"], arrays["known_until"], tasks, arrays_of, report)
+
+
+def _check_values(connection, path, stamp, sources):
+    """Refuses rows without a patient or a readable time, and labels that are no 1, 0 or nothing."""
+    _refuse(
+        connection,
+        path,
+        f"patient_id IS NULL OR {stamp} IS NULL",
+        "expected a patient and a prediction time such as 2014-03-26 or 2014-03-26 17:15:00, received another value",
+    )
+    for source in sources:
+        _refuse(
+            connection,
+            path,
+            f'"{source}" IS NOT NULL AND coalesce(TRY_CAST("{source}" AS DOUBLE) NOT IN (0, 1), true)',
+            f"column {source}: expected 1, 0 or nothing, received another value",
+        )
+
+
+def _distinct_times(connection, path, num_labels):
+    """Arrow table of the known patients' times and labels, each once; refuses a time whose labels differ."""
+    values = "".join(f", label_{number}" for number in range(num_labels))
     double = first_row(
         connection,
         f"SELECT max(line) FROM (SELECT DISTINCT patient_index, time, known_until{values}, "
@@ -266,28 +299,10 @@ def read_given_times(connection, path, dates=None, subject_ids=None):
             f"{path}: line {double[0]}: expected one row for a patient and prediction time, or equal ones; "
             "received two that differ"
         )
-    table = connection.sql(
+    return connection.sql(
         f"SELECT DISTINCT patient_index, time, known_until{values} FROM cohort_times "
         "WHERE patient_index IS NOT NULL ORDER BY patient_index, time"
     ).to_arrow_table()
-    arrays = {
-        name: numbers(table[name], dtype)
-        for name, dtype in (("patient_index", np.int32), ("time", np.int64), ("known_until", np.int64))
-    }
-    wrong = {name: counts.pop(name) for name in ("time_sentinel", "time_in_future") if name in counts}
-    report = {
-        "file": str(path),
-        "rows": rows + sum(wrong.values()),
-        "repeated_rows": rows - outside - table.num_rows,
-        "rows_dropped": {"patient_without_stays": unknown, "not_in_subset": outside - unknown, **wrong},
-        "counts": counts,
-    }
-    places = iter(range(len(labels)))
-    arrays_of = {
-        task: np.stack([numbers(table[f"label_{next(places)}"], np.float32) for _ in names], 1)
-        for task, names in tasks.items()
-    }
-    return GivenTimes(arrays["patient_index"], arrays["time"], arrays["known_until"], tasks, arrays_of, report)
 
 
 def _read_times(connection, stamp, dates, labels, instants=False):

@@ -1,5 +1,6 @@
 """A whole preprocessing run: earlier outputs, source, cohort, manifest, files under their names."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from medtop.cohort.endpoints import SHIPPED
 from medtop.cohort.medbert_layout import build_medbert
 from medtop.cohort.meds_labels import label_files
 from medtop.cohort.splits import SPLITS
+from medtop.cohort.vocabulary_map import path_beside
 from medtop.files import staging
 from medtop.files.options import at_least, compared, option
 from medtop.files.sql import open_database
 from medtop.files.temporary import temporary_folder
 from medtop.sources import load_stays, parse_columns
+from medtop.sources.database import SOURCE, check_flags, fetched, is_database, shown_address
 from medtop.sources.rules import Rules
 from medtop.sources.text_files import expand_paths
 
@@ -22,6 +25,7 @@ OUTPUTS = (
     *(f"{kind}.{split}" for kind in ("bencs", "ptencs") for split in SPLITS),
     "types",
     "vocab.txt",
+    "code_map.json",
     "splits.csv",
     "follow_up.csv",
     "rejects.csv",
@@ -51,6 +55,9 @@ class CohortInput:
         "Any CSV or Parquet: patient_id=MRN,admit=ADM_DT,discharge=DIS_DT,code=DX,...",
         parse=lambda text: parse_columns(text) if text else None,
     )
+    query_file: str | None = option(
+        None, "With <data_File>=adbc:postgresql://user@host/database: file with the query that makes the stays table."
+    )
     strict: bool = option(False, "Stop at the first bad row instead of listing it in .rejects.csv.", compared=False)
     memory_limit: str = option(
         "2GB", "Memory of the database; beyond it, it uses the disk beside the outputs.", compared=False
@@ -73,7 +80,11 @@ def settings_of(source, options):
     def full(path):
         return str(Path(path).resolve()) if path and Path(path).exists() else path
 
-    settings = {**compared(source), **source.rules.settings, "data_file": full(source.data_file), **compared(options)}
+    def shown_file(path):
+        return shown_address(path) if is_database(path) else full(path)
+
+    settings = {**compared(source), **source.rules.settings, **compared(options)}
+    settings |= {"data_file": shown_file(source.data_file), "query_file": full(source.query_file)}
     settings |= {name: list(settings[name]) for name in ("tasks", "horizons", "test_sites", "valid_sites")}
     settings |= {name: full(settings[name]) for name in ("subject_ids", "vocabulary", "code_table", "sites")}
     if options.prediction_times:
@@ -107,6 +118,7 @@ def preprocess(source, options, prefix, overwrite=False, dry_run=False, progress
         DataError: for bad input, options that do not fit, or outputs of another run.
     """
     key_of(source, [Path(prefix).parent])
+    check_flags(source.data_file, source.query_file, source.source)
     settings = settings_of(source, options)
 
     def make(folder, write):
@@ -117,18 +129,20 @@ def preprocess(source, options, prefix, overwrite=False, dry_run=False, progress
 
 
 def _run(source, options, settings, folder, write, progress):
-    size = _size(source.data_file)
-    threads = source.threads or int(size < ONE_THREAD_BYTES)  # 0: DuckDB's own choice, one a core
-    with open_database(folder, source.memory_limit, threads, size >= ON_DISK_BYTES) as connection:
+    with contextlib.ExitStack() as stack:
+        data_file, rename = stack.enter_context(fetched(source.data_file, source.query_file, folder, progress))
+        connection = stack.enter_context(_database(source, data_file, folder))
+        rejects = folder / "out.rejects.csv" if write else None
         report = load_stays(
             connection,
-            source.data_file,
-            source=source.source,
+            data_file,
+            source=SOURCE if is_database(source.data_file) else source.source,
             columns=source.columns,
             strict=source.strict,
-            rejects_path=folder / "out.rejects.csv" if write else None,
+            rejects_path=rejects,
             rules=_rules(source.rules, options),
         )
+        rename(report, rejects)
         if progress:
             progress("rows read", report.rows_in)
         if (key := key_of(source)) is not None:
@@ -155,12 +169,24 @@ def check_input(source, options):
     """
     from medtop.sources.data_report import check_data  # not needed by a run
 
-    size = _size(source.data_file)
-    threads = source.threads or int(size < ONE_THREAD_BYTES)
-    with temporary_folder() as folder:
-        with open_database(folder, source.memory_limit, threads, size >= ON_DISK_BYTES) as connection:
-            rules = _rules(source.rules, options)
-            return check_data(connection, source.data_file, source.source, source.columns, rules, options.code_table)
+    check_flags(source.data_file, source.query_file, source.source)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(temporary_folder())
+        data_file, _ = stack.enter_context(fetched(source.data_file, source.query_file, folder))
+        connection = stack.enter_context(_database(source, data_file, folder))
+        name, rules = SOURCE if is_database(source.data_file) else source.source, _rules(source.rules, options)
+        report = check_data(connection, data_file, name, source.columns, rules, options.code_table)
+    if is_database(source.data_file):
+        report["files"] = [source.query_file]
+        report["columns"] = [profile | {"file": source.query_file} for profile in report["columns"]]
+    return report
+
+
+def _database(source, data_file, folder):
+    """A connection of the size that the input asks for."""
+    size = _size(data_file)
+    threads = source.threads or int(size < ONE_THREAD_BYTES)  # 0: DuckDB's own choice, one a core
+    return open_database(folder, source.memory_limit, threads, size >= ON_DISK_BYTES)
 
 
 def _rules(rules, options):
@@ -189,6 +215,7 @@ def _inputs(data_files, options):
         *splits,
         options.sites,
         options.vocabulary,
+        options.vocabulary and path_beside(options.vocabulary),
         options.code_table,
         *endpoints,
         *code_map,

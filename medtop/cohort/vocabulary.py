@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medtop.cohort.vocabulary_map import read_beside, write_beside
 from medtop.files.atomic import atomic_path, write_text
 from medtop.files.errors import DataError
 from medtop.files.pickles import load_pickle
@@ -34,13 +35,15 @@ class Vocabulary:
 
     Args:
         tokens: sequence of distinct non-empty strings without line breaks.
+        code_map: `medtop.cohort.vocabulary_map.CodeMap` that codes go through before they are looked up, or None. It
+            stays with the vocabulary; vocabularies with equal tokens are equal.
 
     Raises:
         DataError: when a token is empty, doubled or holds a line break.
     """
 
-    def __init__(self, tokens):
-        self.tokens = tuple(tokens)
+    def __init__(self, tokens, code_map=None):
+        self.tokens, self.code_map = tuple(tokens), code_map
         self.ids = {token: number for number, token in enumerate(self.tokens)}
         if len(self.ids) != len(self.tokens):
             seen = set()
@@ -50,6 +53,10 @@ class Vocabulary:
             if not token or "\n" in token or "\r" in token:
                 received = "a line break in it" if token else "nothing"
                 raise DataError(f"vocabulary: expected a token on one line at id {number}, received {received}")
+
+    def with_map(self, code_map):
+        """The same vocabulary with another map of codes."""
+        return Vocabulary(self.tokens, code_map)
 
     def __len__(self):
         return len(self.tokens)
@@ -143,12 +150,13 @@ class Vocabulary:
         self.write_text(f"{prefix}.vocab.txt")
 
     def write_text(self, path, *, shared=False):
-        """Writes one token a line; `shared` as in `medtop.files.atomic.atomic_path`."""
+        """Writes one token a line, and the map of codes beside; `shared` as in `medtop.files.atomic.atomic_path`."""
         write_text(path, "\n".join(self.tokens) + "\n", shared=shared)
+        write_beside(path, self.code_map, shared=shared)
 
     @classmethod
     def read(cls, path, *, text_model=False):
-        """Reads a `.types` pickle or a text file with one token a line.
+        """Reads a `.types` pickle or a text file with one token a line, and the map of codes that lies beside it.
 
         Args:
             path: the file.
@@ -185,6 +193,6 @@ class Vocabulary:
                 f"received one that begins with {' '.join(tokens[:5])[:80]!r}"
             )
         try:
-            return cls(tokens)
+            return cls(tokens, read_beside(path))
         except DataError as error:
-            raise DataError(f"{path}: {error}") from error
+            raise error if str(path.parent) in str(error) else DataError(f"{path}: {error}") from error

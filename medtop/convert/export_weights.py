@@ -379,7 +379,7 @@ def _write(folder, plan, config, theirs, order):
     length = plan.run.settings().get("max_seq_length") or config.max_position_embeddings
     vocabulary, source = plan.vocabulary, plan.run.path / SOURCE_TOKENIZER
     if order is not None:
-        vocabulary = Vocabulary(vocabulary.tokens[place] for place in np.argsort(order))
+        vocabulary = Vocabulary((vocabulary.tokens[place] for place in np.argsort(order)), vocabulary.code_map)
     if order is not None and tokenizer.is_subword(vocabulary.tokens, source):
         tokenizer.copy_tokenizer(source, folder)
     elif plan.layout == "tf1":

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from medtop.cohort.vocabulary import Vocabulary
+from medtop.cohort.vocabulary_map import CodeMap
 from medtop.data.description_check import check_content
 from medtop.data.layouts import Layout, find_layout
 from medtop.files.bounded import read_json
@@ -37,7 +38,7 @@ _KEYS = (
     "vocabulary",
     "source_manifest",
 )
-_SHARED = ("layout", "vocabulary_hash", "tasks", "time_gap", "visit_separator", "tokenizer")
+_SHARED = ("layout", "vocabulary_hash", "code_map", "tasks", "time_gap", "visit_separator", "tokenizer")
 
 
 def shard_names(output_file, num_shards):
@@ -164,7 +165,7 @@ def read_dataset_json(base):
         raise DataError(f"{path}: expected the key {missing[0]!r}, found no such key")
     check_content(content, path, len(LENGTH_BINS))
     try:
-        vocabulary = Vocabulary(content["vocabulary"])
+        vocabulary = _vocabulary(content, path)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     if vocabulary.hash != content["vocabulary_hash"]:
@@ -173,6 +174,12 @@ def read_dataset_json(base):
             f"received {content['vocabulary_hash'][:12]}: the file was changed"
         )
     return content
+
+
+def _vocabulary(content, path):
+    """The `Vocabulary` of a description, with its map of codes."""
+    code_map = CodeMap.from_dict(content["code_map"], path) if "code_map" in content else None
+    return Vocabulary(content["vocabulary"], code_map)
 
 
 def _check_files(base, content):
@@ -204,7 +211,7 @@ def _together(contents):
         files=[name for _, _, names in contents for name in names],
         file_records=[shard["records"] for content in values for shard in content["shards"]],
         layout=layout,
-        vocabulary=Vocabulary(first["vocabulary"]),
+        vocabulary=_vocabulary(first, f"{first_base}{SUFFIX}"),
         tasks={task: value["labels"] for task, value in first["tasks"].items()},
         levels={task: value["level"] for task, value in first["tasks"].items()},
         split=splits[0] if len(splits) == 1 else ",".join(str(split) for split in splits),

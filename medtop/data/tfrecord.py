@@ -180,6 +180,7 @@ class DatasetWriter:
             "flags": about["flags"],
             "vocabulary_hash": about["vocabulary"].hash,
             "vocabulary": list(about["vocabulary"].tokens),
+            **({"code_map": about["vocabulary"].code_map.to_dict()} if about["vocabulary"].code_map else {}),
             "source_manifest": about["source_manifest"],
             **({"tokenizer": about["tokenizer"]} if "tokenizer" in about else {}),
         }

@@ -13,6 +13,7 @@ import tensorflow as tf
 from medtop.cohort.pickled_lists import SEXES
 from medtop.cohort.visits import OLDEST_AGE_DAYS
 from medtop.cohort.vocabulary import CLS_ID, SEP_ID, UNK_ID
+from medtop.serve.code_map import CodeMapLayer
 from medtop.serve.served_model import known_share
 
 _LARGEST = 2**31 - 1
@@ -42,6 +43,8 @@ class ClientBatch:
             ),
             default_value=-1,
         )
+        code_map = served.vocabulary.code_map
+        self.code_map = CodeMapLayer(code_map) if code_map else None
         self.inputs = served.client_inputs()
         self.per_code = [one["name"] for one in self.inputs if len(one["shape"]) == 2]
 
@@ -105,6 +108,10 @@ class ClientBatch:
             about = " (a stay after the prediction time must not be sent)" if name == "recencies" else ""
             checks.append(_require(tf.reduce_all(flat[name] >= 0), f"{name}: expected days of 0 or more{about}"))
         with tf.control_dependencies(checks):
+            flat["starts"] = _changes(flat["rows"]) | _changes(flat["visits"])
+        if self.code_map is not None:  # as many codes as targets; a visit may keep none
+            targets, places = self.code_map(flat["codes"])
+            flat = {name: tf.gather(value, places) for name, value in flat.items()} | {"codes": targets}
             flat["starts"] = _changes(flat["rows"]) | _changes(flat["visits"])
         flat["visit"] = tf.cumsum(tf.cast(flat["starts"], tf.int64)) - 1
         _, flat["strings"] = tf.unique(flat["codes"], out_idx=tf.int64)

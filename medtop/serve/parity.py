@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from medtop.cohort.codes import CATEGORY
 from medtop.cohort.pickled_lists import SEXES, Chunk
 from medtop.cohort.vocabulary import UNK_ID
 from medtop.data.tokens import medbert_rows, tokens_of, truncate
@@ -106,7 +107,7 @@ def generate_people(served, count=PATIENTS, seed=0):
 
 
 def _person(served, length, rng):
-    known = served.vocabulary.tokens[served.vocabulary.first_code_id :]
+    known = _raw_codes(served)
     sizes = []
     while sum(sizes) < length:
         sizes.append(int(min(rng.integers(1, 7), length - sum(sizes), len(known))))
@@ -121,6 +122,36 @@ def _person(served, length, rng):
         gap = int(rng.integers(0, 2000)) if number else 0
         visits.append(Visit(tuple(codes), int(rng.integers(0, 60)), gap, int(rng.integers(0, 4000)), int(ages[number])))
     return Person(tuple(visits), int(ages[-1]), SEXES[int(rng.integers(0, len(SEXES)))])
+
+
+def _raw_codes(served):
+    """Codes as a client sends them, of which the model knows what the map makes of them."""
+    tokens = served.vocabulary.tokens[served.vocabulary.first_code_id :]
+    code_map = served.vocabulary.code_map
+    if code_map is None:
+        return tokens
+    if code_map.kind == CATEGORY:  # a code below each category, where there is room for one
+        below = (f"{token}9" for token in tokens)
+        raw = [code if code_map.targets(code) == (token,) else token for code, token in zip(below, tokens, strict=True)]
+        return [code for code in raw if set(code_map.targets(code)) <= served.vocabulary.ids.keys()]
+    known = [code for code, targets in code_map.entries.items() if set(targets) <= served.vocabulary.ids.keys()]
+    kept = [token for token in tokens if code_map.targets(token) == (token,)]
+    if not known and not kept:
+        raise DataError(f"{served.run.path}: expected a map of codes that leads to a code of the vocabulary")
+    return sorted({*known, *kept})
+
+
+def mapped(served, people):
+    """The patients after the vocabulary's map of codes: what the model is given."""
+    code_map = served.vocabulary.code_map
+    if code_map is None:
+        return people
+
+    def through(visit):
+        codes = dict.fromkeys(target for code in visit.codes for target in code_map.targets(code))
+        return dataclasses.replace(visit, codes=tuple(codes))
+
+    return [dataclasses.replace(person, visits=tuple(map(through, person.visits))) for person in people]
 
 
 def client_request(served, people):
@@ -156,6 +187,7 @@ def client_request(served, people):
 
 def numeric_batch(served, people):
     """The model's batch, one patient a row: dict of int32 [N, T] and `cls_positions` [N, 1]."""
+    people = mapped(served, people)
     sequences = _medbert_sequences(served, people) if served.vocabulary.is_medbert else _sequences(served, people)
     lengths = np.array([len(sequence["token_ids"]) for sequence in sequences])
     slots = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int32)
@@ -254,7 +286,7 @@ def reference(served, model, people):
 def _withheld(served, people):
     """bool [N]: patients of whom too small a share of codes is known, counted as in `medtop.runs.predict`."""
     ids, first = served.vocabulary.ids, served.vocabulary.first_code_id
-    codes = [[code for visit in person.visits for code in visit.codes] for person in people]
+    codes = [[code for visit in person.visits for code in visit.codes] for person in mapped(served, people)]
     shares = [sum(ids.get(code, -1) >= first for code in some) / max(len(some), 1) for some in codes]
     return np.array([served.min_known_codes > 0 and (not share or share < served.min_known_codes) for share in shares])
 

@@ -38,7 +38,7 @@ class ServingModule(tf.Module):
     def __init__(self, served, model, vocabulary_file, description_file):
         super().__init__()
         self.encode = ClientBatch(served, vocabulary_file)
-        self.table = self.encode.table
+        self.table, self.code_map = self.encode.table, self.encode.code_map
         self.description = tf.saved_model.Asset(str(description_file))
         # The plain variables, not the Keras objects: the saved file then names no class of Keras or medtop.
         self.weights = [weight.value for weight in model.weights]

@@ -79,8 +79,9 @@ def withhold(served, outputs, share):
 
 
 def calibration_notes(served):
-    """Sentences of the model card on calibration, and on probabilities that are not given."""
-    return [*_calibration_notes(served), _withheld_note(served)]
+    """Sentences of the model card on calibration, on probabilities that are not given, and on a map of codes."""
+    code_map = served.vocabulary.code_map
+    return [*_calibration_notes(served), _withheld_note(served), *([f"{code_map.sentence}."] if code_map else [])]
 
 
 def _withheld_note(served):

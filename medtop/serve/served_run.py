@@ -141,10 +141,15 @@ class ServedRun:
         labels = [f"{task.name}.{label}" for task in self.tasks for label in task.labels]
         return [*(task.name for task in self.tasks), *labels, *REPORTS]
 
+    @property
+    def codes_as(self):
+        """How a client writes codes, in a few words."""
+        return "raw ones, as before --code_map" if self.vocabulary.code_map else "as in vocab.txt"
+
     def client_inputs(self):
         """What a client sends: list of dicts of `name`, `dtype`, `shape`, `meaning`, exactly what the config uses."""
         per_code = [
-            ("codes", "string", 'codes in clinical order, as in vocab.txt; padded with ""'),
+            ("codes", "string", f'codes in clinical order, {self.codes_as}; padded with ""'),
             ("visits", "int64", "number of the code's visit, from 1, rising with time; any number beside padding"),
         ]
         for key, (name, meaning) in CODE_INPUTS.items():
@@ -180,6 +185,7 @@ class ServedRun:
             "calibrated": self.is_calibrated,
             "min_known_codes": self.min_known_codes,
             "vocabulary_hash": self.vocabulary.hash,
+            "code_map": self.vocabulary.code_map and self.vocabulary.code_map.sentence,
         }
 
     def _labels(self, task):

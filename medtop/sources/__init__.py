@@ -139,4 +139,6 @@ def load_stays(connection, data_file, *, source=None, columns=None, strict=False
         raise DataError(f"--{idle[0]} has no effect with --source={chosen.name}: leave it out")
     connection.execute("SET preserve_insertion_order = true")
     request = Request(connection, str(data_file), columns, strict, rejects_path, rules)
-    return chosen.load(request)
+    report = chosen.load(request)
+    report.accepted = tuple(rules.accept_unusable)
+    return report

@@ -72,6 +72,7 @@ class StaysReport:
         tables: list of `TableUse`.
         given: dict column -> values given, of columns of which some cannot be used (`counts` says how many).
         code_rows: dict code -> rows of `stays` that carry it; None where nobody counted them.
+        accepted: `--accept_unusable`, for the files that are read after the source.
     """
 
     source: str
@@ -89,6 +90,7 @@ class StaysReport:
     dates: DateRules = dataclasses.field(default_factory=DateRules)
     tables: list = dataclasses.field(default_factory=list)
     code_rows: dict | None = None
+    accepted: tuple = ()
 
     @property
     def rows_out(self):

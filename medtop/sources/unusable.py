@@ -5,6 +5,8 @@ from medtop.files.errors import DataError
 SAID, STOPS = 0.05, 0.5
 ROWS = "rows"
 """What `--accept_unusable` calls the loss of more than half of the rows."""
+CODE_MAP = "code_map"
+"""What it calls the loss of more than half of the rows to a map of codes (`--code_map_missing=drop`)."""
 YEARS = "beneficiary_years"
 """What it calls years of claims without a beneficiary file (SynPUF)."""
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import medtop
 from medtop.cohort.vocabulary import Vocabulary
+from medtop.cohort.vocabulary_map import FILE as CODE_MAP_FILE
+from medtop.cohort.vocabulary_map import read_beside
 from medtop.data.description import SUFFIX
 from medtop.files.atomic import write_json, write_text
 from medtop.files.bounded import read_json
@@ -32,6 +34,7 @@ class RunDirectory:
         self.path = Path(path)
         self.config_file = self.path / "config.json"
         self.vocabulary_file = self.path / "vocab.txt"
+        self.code_map_file = self.path / CODE_MAP_FILE
         self.tasks_file = self.path / "tasks.json"
         self.restricted = self.path / RESTRICTED
         self.splits_file = self.restricted / "splits.csv"
@@ -156,7 +159,10 @@ class RunDirectory:
         Args:
             info: `DatasetInfo`.
         """
-        trained = self.settings()["data"]["train"]
+        trained, kept = self.settings()["data"]["train"], read_beside(self.vocabulary_file)
+        given = info.vocabulary.code_map
+        if kept is not None and given is not None and kept != given:
+            raise DataError(f"{info.names[0]}: expected the map of codes of {self.path}, received another one")
         given = {name: getattr(info, name) for name in ("time_gap", "visit_separator", "tokenizer")}
         for name, value in {"layout": info.layout.name, **given}.items():
             if value != trained.get(name):

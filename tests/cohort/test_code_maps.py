@@ -12,9 +12,9 @@ from cohort_rules import normal
 
 from medtop.cohort.build import Options
 from medtop.cohort.code_maps import make_map
-from medtop.cohort.codes import roll_up
 from medtop.cohort.pickled_lists import read_chunks
 from medtop.cohort.preprocess import CohortInput, preprocess
+from medtop.cohort.rolling_up import code_map_of, roll_up
 from medtop.files.errors import DataError
 
 DATA = os.environ.get("MEDTOP_TEST_DATA")
@@ -156,10 +156,10 @@ def test_one_target_each_is_the_path_of_before(tmp_path):
     path = tmp_path / "map.csv"
     path.write_text("from,to\nA,X\nB,X\n")
     for many in ("refuse", "all", "first"):
-        rolled = roll_up(duckdb.connect(), ["A", "B", "C"], np.array([1, 1, 1]), str(path), many)
+        rolled = roll_up(["A", "B", "C"], np.array([1, 1, 1]), code_map_of(duckdb.connect(), str(path), many))
         assert rolled.starts is None and [rolled.names[place] for place in rolled.places] == ["X", "X", "C"]
     with pytest.raises(DataError, match="expected a file of --code_map"):
-        roll_up(duckdb.connect(), ["A"], np.array([1]), "first3", "all")
+        code_map_of(duckdb.connect(), "first3", "all")
     path.write_text(MAP)
     with pytest.raises(DataError, match="line 3: expected one target for 'A', received a second one: 'Y'"):
-        roll_up(duckdb.connect(), ["A"], np.array([1]), str(path))
+        code_map_of(duckdb.connect(), str(path))

@@ -9,10 +9,11 @@ import pytest
 from cohort_tables import row
 
 from medtop.cohort.build import Options, build_cohort
-from medtop.cohort.codes import category, roll_up
+from medtop.cohort.codes import category
 from medtop.cohort.labels import REASONS
 from medtop.cohort.manifest import default_manifest
 from medtop.cohort.pickled_lists import read_chunks
+from medtop.cohort.rolling_up import code_map_of, roll_up
 from medtop.cohort.sorted_rows import load_patients
 from medtop.cohort.splits import (
     SHARES,
@@ -360,19 +361,19 @@ def test_code_map(tmp_path):
     path = tmp_path / "map.csv"
     path.write_text("from,to\nICD10_E11.9,DIABETES\nICD9_2500,DIABETES\n401.9,PRESSURE\n")
     codes, rows = ["401.9", "4019", "ICD10_E119", "ICD9_250.0", "ICD9_V45"], np.array([1, 2, 3, 4, 10])
-    rolled = roll_up(duckdb.connect(), codes, rows, str(path))
+    rolled = roll_up(codes, rows, code_map_of(duckdb.connect(), str(path)))
     assert [rolled.names[place] for place in rolled.places] == ["PRESSURE", "4019", "DIABETES", "DIABETES", "ICD9_V45"]
     assert rolled.report["share_of_rows_covered"] == 8 / 20 and rolled.report["share_of_codes_covered"] == 3 / 5
     assert rolled.report["commonest_codes_not_covered"] == ["ICD9_V45", "4019"] and rolled.report["codes_after"] == 4
     path.write_text("from,to\nA,B\nA,C\n")
     with pytest.raises(DataError, match="line 3: expected one target for 'A'"):
-        roll_up(duckdb.connect(), codes, rows, str(path))
+        code_map_of(duckdb.connect(), str(path))
     path.write_text("from,to,more\nA,B,C\n")
     with pytest.raises(DataError, match="expected two columns"):
-        roll_up(duckdb.connect(), codes, rows, str(path))
+        code_map_of(duckdb.connect(), str(path))
     path.write_text("from,to\nA,\n")
     with pytest.raises(DataError, match="line 2: expected a code"):
-        roll_up(duckdb.connect(), codes, rows, str(path))
+        code_map_of(duckdb.connect(), str(path))
 
 
 def test_categories():

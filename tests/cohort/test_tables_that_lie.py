@@ -564,3 +564,38 @@ def test_a_death_in_dropped_rows_alone_stays_known(tmp_path):
         person = connection.execute("SELECT death, observation_end FROM patients WHERE patient_id = 'P000'").fetchone()
     assert report.rows_dropped == {"after_death": 3}  # and the two rows of the stay of 2014
     assert person == (dt.date(2013, 6, 1), dt.date(2013, 6, 1))
+
+
+def test_more_than_half_of_the_prediction_times(run, tmp_path):
+    """The rule of columns holds for times of prediction: stop, or --accept_unusable."""
+    times = ["patient_id,prediction_time"] + [f"P{p:03},{'9999-12-31' if p < 16 else '2013-12-31'}" for p in range(30)]
+    (tmp_path / "times.csv").write_text("\n".join(times) + "\n")
+    flags, table = [f"--prediction_times={tmp_path / 'times.csv'}"], lines(clean())
+    done, manifest, _ = run(table, *flags, index=None)
+    refused(done, "times.csv: column prediction_time", "received 16 of 30", "--accept_unusable=prediction_time")
+    assert manifest is None
+    done, manifest, _ = run(table, *flags, "--accept_unusable=prediction_time", index=None)
+    assert done.returncode == 0 and manifest["prediction_times"]["rows_dropped"] == {"time_sentinel": 16}
+    strangers = [line.replace("P0", "Q0") if number < 17 else line for number, line in enumerate(times)]
+    strangers = [line.replace("9999-12-31", "2013-12-31") for line in strangers]
+    (tmp_path / "times.csv").write_text("\n".join(strangers) + "\n")
+    done, manifest, _ = run(table, *flags, name="strangers", index=None)
+    assert "warning: prediction times: 16 of 30 (53%) dropped: patient_without_stays" in done.stdout
+
+
+def test_a_map_or_a_split_that_misses_most(run, tmp_path):
+    """A code map that knows less than half of the rows and drops the others; splits that name few of the patients."""
+    (tmp_path / "map.csv").write_text("from,to\nE11.9,D\nICD10_I10,H\n")
+    flags, table = [f"--code_map={tmp_path / 'map.csv'}", "--code_map_missing=drop"], lines(clean())
+    known = sum(row[3] == "ICD10_I10" for row in clean())
+    lost = 1 - known / len(clean())
+    refused(run(table, *flags)[0], "map.csv: expected codes that stand in the map", f"received {lost:.0%} of the rows")
+    done, manifest, _ = run(table, *flags, "--accept_unusable=code_map")
+    assert done.returncode == 0 and f"warning: code map: {lost:.0%} of the rows" in done.stdout
+    done, manifest, _ = run(table, flags[0], name="kept")
+    assert "and keep their codes as they are" in manifest["source"]["warnings"][-1]
+    (tmp_path / "map.csv").write_text("from,to\n" + "".join(f"{code},X{code[-1]}\n" for code in CODES))
+    assert not run(table, *flags, name="whole")[1]["source"]["warnings"]
+    (tmp_path / "splits.csv").write_text("patient_id,split\n" + "".join(f"P{p:03},train\n" for p in range(10)))
+    done, manifest, _ = run(table, f"--splits={tmp_path / 'splits.csv'}", name="few")
+    assert "warning: 20 of 30 patients are not in the file of --splits" in done.stdout
