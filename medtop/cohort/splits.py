@@ -164,8 +164,8 @@ def write_splits(path, chunks):
         file.write("patient_id,split\n")
         for patient_ids, places in chunks:
             names = patient_ids if _is_plain("".join(patient_ids)) else map(_quoted, patient_ids)
-            lines = zip(names, (SPLITS[place] for place in places.tolist()), strict=True)
-            file.write("".join(f"{name},{split}\n" for name, split in lines))
+            lines = zip(names, map(SPLITS.__getitem__, places.tolist()), strict=True)
+            file.write("".join(f"{line}\n" for line in map(",".join, lines)))
 
 
 def _is_plain(text):

@@ -144,6 +144,8 @@ def settle_codes(connection, system, unknown_reason, where="reason = 0"):
         codes without a mark were taken for, or None; dict normal form -> rows.
     """
     rows = connection.execute(f"SELECT code, count(*) FROM stays WHERE {where} GROUP BY code ORDER BY code").fetchall()
+    if all(map(_USUAL.fullmatch, (code for code, _ in rows))):  # nothing to change, and none is like another
+        return {}, None, dict(rows)
     codes, numbers = [code for code, _ in rows], [number for _, number in rows]
     forms, assumed = normal_codes(codes, numbers, system)
     counts = dict.fromkeys(
