@@ -6,15 +6,12 @@ is repeated once a modifier (MODIFIER_CD): the repeats are merged and counted. O
 """
 
 from medtop.files.errors import DataError
-from medtop.sources.ids import settle_ids
 from medtop.sources.joined import Joined, load_joined
-from medtop.sources.reading import TableReader
 from medtop.sources.settling import Account
 from medtop.sources.stays import Source
-from medtop.sources.tables import missing_tables, read_table, tables_of
+from medtop.sources.tables import joined_tables, tables_of
 from medtop.sources.words import quote_text
 
-NEEDED = ("visit_dimension", "observation_fact", "patient_dimension")
 COLUMNS = {
     "visit_dimension": {
         "patient": "PATIENT_NUM",
@@ -34,38 +31,28 @@ COLUMNS = {
     },
     "patient_dimension": {"patient": "PATIENT_NUM", "birth": "BIRTH_DATE", "sex": "SEX_CD", "death": "DEATH_DATE"},
 }
+NEEDED = tuple(COLUMNS)
 DIAGNOSIS = r"(?i)^(?:.*[|\\/])?ICD-?(9|10)(?:-?(?:CM|GM|AM|CA|WHO))?:(.+)$"
 """RE2: the version and the code of a concept; procedures (`ICD9PROC:`, `ICD10PCS:`) do not match."""
+CONCEPT = "trim(concept)"
 
 
 def _load(request):
-    paths = tables_of(request.data_file, NEEDED)
-    if paths is None:
-        raise missing_tables(request.data_file, NEEDED)
-    connection, account, reader = request.connection, Account(), TableReader(request.connection)
-    headers = []
-    for table in NEEDED:
-        connection.execute(f"DROP TABLE IF EXISTS temp.i2b2_{table}")
-        _, listed = read_table(
-            reader,
-            paths[table],
-            f"i2b2_{table}",
-            COLUMNS[table],
-            optional=("provider", "instance", "modifier"),
-            dates=request.rules.dates,
-        )
-        headers.append({**listed, "patient_id": "PATIENT_NUM", "stay_id": "ENCOUNTER_NUM", "code": "CONCEPT_CD"})
-        account.add(settle_ids(connection, f"i2b2_{table}", "patient", "patient_id"))
-        if "stay" in COLUMNS[table]:
-            account.add(settle_ids(connection, f"i2b2_{table}", "stay", "stay_id"))
-    pattern, concept = quote_text(DIAGNOSIS), "trim(concept)"
-    merged = _mark_repeats(request, account, f"regexp_matches({concept}, {pattern})")
-    joined = Joined(
+    account, headers = Account(), {"patient_id": "PATIENT_NUM", "stay_id": "ENCOUNTER_NUM", "code": "CONCEPT_CD"}
+    tables = joined_tables(request, account, "i2b2", COLUMNS, ("provider", "instance", "modifier"), headers)
+    with tables as (reader, paths, listed):
+        merged = _mark_repeats(request, account, f"regexp_matches({CONCEPT}, {quote_text(DIAGNOSIS)})")
+        return load_joined(request, SOURCE, reader, account, _joined(paths, listed, merged))
+
+
+def _joined(paths, headers, merged):
+    pattern = quote_text(DIAGNOSIS)
+    return Joined(
         stays="SELECT patient, stay, upper(trim(kind)) AS kind, raw_admit, raw_discharge, false AS still, "
         "rowid AS place FROM i2b2_visit_dimension",
         rows="SELECT file, rowid - first AS record, patient, stay, day, "
-        f"'ICD' || regexp_extract({concept}, {pattern}, 1) "
-        f"|| '_' AS mark, regexp_extract({concept}, {pattern}, 2) AS code, NULL AS order_1, "
+        f"'ICD' || regexp_extract({CONCEPT}, {pattern}, 1) "
+        f"|| '_' AS mark, regexp_extract({CONCEPT}, {pattern}, 2) AS code, NULL AS order_1, "
         "rowid AS order_2, NULL AS order_3, NULL AS present FROM i2b2_observation_fact WHERE turn = 1",
         people="SELECT patient, birth, "
         "CASE WHEN upper(left(trim(sex), 1)) IN ('F', 'M') THEN upper(left(trim(sex), 1)) "
@@ -73,13 +60,9 @@ def _load(request):
         kinds=("I",),
         headers=headers,
         row_files=[NEEDED.index("observation_fact")],
-        paths=[paths[table] for table in NEEDED],
+        paths=paths,
         rows_merged=merged,
     )
-    report = load_joined(request, SOURCE, reader, account, joined)
-    for table in NEEDED:
-        connection.execute(f"DROP TABLE IF EXISTS temp.i2b2_{table}")
-    return report
 
 
 def _mark_repeats(request, account, is_diagnosis):

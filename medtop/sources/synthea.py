@@ -5,14 +5,11 @@ A stay is an encounter of the class inpatient (`--encounter_types=inpatient,emer
 as written, or `--time_zone`. Order: the place in the table.
 """
 
-from medtop.sources.ids import settle_ids
 from medtop.sources.joined import Joined, load_joined
-from medtop.sources.reading import TableReader
 from medtop.sources.settling import Account
 from medtop.sources.stays import Source
-from medtop.sources.tables import missing_tables, read_table, tables_of
+from medtop.sources.tables import joined_tables, tables_of
 
-NEEDED = ("encounters", "conditions", "patients")
 COLUMNS = {
     "encounters": {
         "patient": "PATIENT",
@@ -24,33 +21,22 @@ COLUMNS = {
     "conditions": {"patient": "PATIENT", "stay": "ENCOUNTER", "day": "START", "system": "SYSTEM", "code": "CODE"},
     "patients": {"patient": "Id", "birth": "BIRTHDATE", "sex": "GENDER", "death": "DEATHDATE"},
 }
+NEEDED = tuple(COLUMNS)
 
 
 def _load(request):
-    paths = tables_of(request.data_file, NEEDED)
-    if paths is None:
-        raise missing_tables(request.data_file, NEEDED)
-    connection, account, reader = request.connection, Account(), TableReader(request.connection)
-    headers = []
-    for table in NEEDED:
-        connection.execute(f"DROP TABLE IF EXISTS temp.synthea_{table}")
-        _, listed = read_table(
-            reader,
-            paths[table],
-            f"synthea_{table}",
-            COLUMNS[table],
-            optional=("system", "death"),
-            dates=request.rules.dates,
-        )
-        headers.append({**listed, "patient_id": "PATIENT", "stay_id": "ENCOUNTER"})
-        account.add(settle_ids(connection, f"synthea_{table}", "patient", "patient_id"))
-        if "stay" in COLUMNS[table]:
-            account.add(settle_ids(connection, f"synthea_{table}", "stay", "stay_id"))
+    account, headers = Account(), {"patient_id": "PATIENT", "stay_id": "ENCOUNTER"}
+    tables = joined_tables(request, account, "synthea", COLUMNS, ("system", "death"), headers)
+    with tables as (reader, paths, listed):
+        return load_joined(request, SOURCE, reader, account, _joined(paths, listed))
+
+
+def _joined(paths, headers):
     marks = (
         "CASE WHEN system IS NULL OR system ILIKE '%snomed%' THEN 'SNOMED_' WHEN system ILIKE '%icd%10%' THEN 'ICD10_' "
     )
     marks += "WHEN system ILIKE '%icd%9%' THEN 'ICD9_' END"
-    joined = Joined(
+    return Joined(
         stays="SELECT patient, stay, upper(trim(kind)) AS kind, raw_admit, raw_discharge, false AS still, "
         "rowid AS place FROM synthea_encounters",
         rows=f"SELECT file, rowid - first AS record, patient, stay, day, {marks} AS mark, code, NULL AS order_1, "
@@ -60,12 +46,8 @@ def _load(request):
         kinds=("INPATIENT",),
         headers=headers,
         row_files=[NEEDED.index("conditions")],
-        paths=[paths[table] for table in NEEDED],
+        paths=paths,
     )
-    report = load_joined(request, SOURCE, reader, account, joined)
-    for table in NEEDED:
-        connection.execute(f"DROP TABLE IF EXISTS temp.synthea_{table}")
-    return report
 
 
 SOURCE = Source(

@@ -1,12 +1,14 @@
 """Sources of several tables: finding the files of a folder, reading columns by their headers."""
 
+import contextlib
 from pathlib import Path
 
 from medtop.files.errors import DataError
 from medtop.files.shown import shown_headers
 from medtop.sources.dates import as_written_sql
+from medtop.sources.ids import settle_ids
 from medtop.sources.parquet import parquet_text
-from medtop.sources.reading import column_types
+from medtop.sources.reading import TableReader, column_types
 from medtop.sources.stays import TableUse
 from medtop.sources.text_files import header_line, is_output, is_parquet, read_head, sniff_delimiter
 from medtop.sources.words import quote_name
@@ -119,3 +121,38 @@ def count_overlaps(connection):
         "ordered AS (SELECT admit, lag(discharge) OVER (PARTITION BY patient_id ORDER BY admit, discharge, stay_id) "
         "AS before FROM each) SELECT count(*) FROM ordered WHERE admit < before"
     ).fetchone()[0]
+
+
+@contextlib.contextmanager
+def joined_tables(request, account, prefix, columns, optional, headers):
+    """Reads the tables of a folder that `load_joined` will join, with ids in their normal form.
+
+    Args:
+        request: Request.
+        account: Account, gets what became of the ids.
+        prefix: of the temporary tables' names: `<prefix>_<table>`; they are dropped at the end.
+        columns: dict table -> dict name -> header; all tables must be there. `patient` and `stay` are ids.
+        optional: names of columns that may be missing.
+        headers: dict standard name -> header, for lists of bad rows.
+
+    Yields:
+        (TableReader, list of the tables' paths, list of their headers), in the order of `columns`.
+
+    Raises:
+        DataError: for a missing table.
+    """
+    paths = tables_of(request.data_file, columns)
+    if paths is None:
+        raise missing_tables(request.data_file, columns)
+    connection, reader, listed = request.connection, TableReader(request.connection), []
+    for table, wanted in columns.items():
+        name = f"{prefix}_{table}"
+        connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
+        _, own = read_table(reader, paths[table], name, wanted, optional=optional, dates=request.rules.dates)
+        listed.append({**own, **headers})
+        for column in ("patient", "stay"):
+            if column in wanted:
+                account.add(settle_ids(connection, name, column, f"{column}_id"))
+    yield reader, [paths[table] for table in columns], listed
+    for table in columns:
+        connection.execute(f"DROP TABLE IF EXISTS temp.{prefix}_{table}")
