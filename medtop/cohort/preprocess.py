@@ -85,6 +85,8 @@ def settings_of(source, options):
 
     settings = {**compared(source), **source.rules.settings, **compared(options)}
     settings |= {"data_file": shown_file(source.data_file), "query_file": full(source.query_file)}
+    if source.query_file is None:  # named only where it is used, as below
+        del settings["query_file"]
     settings |= {name: list(settings[name]) for name in ("tasks", "horizons", "test_sites", "valid_sites")}
     settings |= {name: full(settings[name]) for name in ("subject_ids", "vocabulary", "code_table", "sites")}
     if options.prediction_times:

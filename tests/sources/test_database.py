@@ -178,3 +178,17 @@ def test_memory_holds_a_batch(server, tmp_path):
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert rows == seen[-1] == 600_000 and len(seen) > 5 and seen == sorted(seen)
     assert grown < 150_000  # kB
+
+
+def test_the_script_takes_both(server, tmp_path, run_script):
+    address, folder = server
+    script = "preprocessing/preprocess_pretrain_data.py"
+    done = run_script(script, address, "NA", tmp_path / "out", 0, f"--query_file={folder / 'q.sql'}", "--dry_run")
+    assert done.returncode == 0 and "Read from adbc:postgresql://anna@127.0.0.1" in done.stdout
+    report = run_script(script, address, "NA", tmp_path / "out", 0, f"--query_file={folder / 'q.sql'}", "--check")
+    assert report.returncode == 0 and (tmp_path / "out.data_report.html").is_file()
+    refused = run_script(script, address, "NA", tmp_path / "out", 0)
+    assert refused.returncode == 1 and "expected --query_file" in refused.stderr
+    shown = "".join(run.stdout + run.stderr for run in (done, report, refused))
+    shown += "".join(path.read_text() for path in tmp_path.iterdir())
+    assert postgres.PASSWORD not in shown and postgres.ESCAPED not in shown
