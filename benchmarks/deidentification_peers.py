@@ -8,7 +8,9 @@ Example (pip install presidio-analyzer philter-lite; without one of them it is l
 Recall: share of true identifiers of which every letter and digit is removed, whatever the type. F2 weighs recall twice;
 its precision is the share of removed stretches that touch an identifier. Time is CPU time, blocks of documents in turn.
 Presidio runs without its language model (which needs a download): patterns and phone numbers, every match counts
-whatever its score. philter-lite wants NLTK's part-of-speech tagger (a download, too): where it is missing a stand-in
+whatever its score; once its recognisers alone, and once within its AnalyzerEngine on spaCy's words, as people run it.
+All find, none replaces: ours makes its views of the text, rules and the union of spans, Presidio's engine its context
+words and the union. philter-lite wants NLTK's part-of-speech tagger (a download, too): where it is missing a stand-in
 says "name" of each capitalised word and "number" of digits, which favours its recall. Ours runs without a roster and
 without a model, so that all three see the text alone.
 """
@@ -59,8 +61,8 @@ def ours():
     return lambda text: [(item.start, item.end) for item in detector.find(text)]
 
 
-def presidio():
-    """All English pattern recognisers and the one for phone numbers."""
+def recognisers():
+    """All of Presidio's English pattern recognisers and the one for phone numbers."""
     from presidio_analyzer import PatternRecognizer, predefined_recognizers
     from presidio_analyzer.predefined_recognizers import PhoneRecognizer
 
@@ -70,13 +72,38 @@ def presidio():
     found = [kind() for kind in kinds]
     found = [one for one in found if one.supported_language == "en"]
     found = [one for one in found if not FOREIGN.match(type(one).__name__)]
-    found.append(PhoneRecognizer(supported_regions=("US", "GB")))
+    return [*found, PhoneRecognizer(supported_regions=("US", "GB"))]
+
+
+def presidio():
+    """The recognisers one after the other, and nothing else of Presidio."""
+    found = recognisers()
 
     def find(text):
         results = (result for one in found for result in one.analyze(text, one.supported_entities, None) or ())
         return [(result.start, result.end) for result in results]
 
     return find
+
+
+def presidio_engine():
+    """The same recognisers within Presidio's AnalyzerEngine, with an empty English spaCy pipeline (words only)."""
+    import spacy
+    from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+    from presidio_analyzer.nlp_engine import SpacyNlpEngine
+
+    class Words(SpacyNlpEngine):
+        """spaCy's English words without a trained model."""
+
+        def __init__(self):
+            super().__init__()
+            self.nlp = {"en": spacy.blank("en")}
+
+    registry = RecognizerRegistry(recognizers=recognisers())
+    engine = AnalyzerEngine(
+        registry=registry, nlp_engine=Words(), supported_languages=["en"], default_score_threshold=0
+    )
+    return lambda text: [(result.start, result.end) for result in engine.analyze(text, language="en")]
 
 
 def philter():
@@ -107,6 +134,7 @@ def philter():
 SYSTEMS = {
     "medtop": (ours, None),
     "presidio": (presidio, "presidio_analyzer"),
+    "presidio engine": (presidio_engine, "presidio_analyzer"),
     "philter-lite": (philter, "philter_lite"),
 }
 
