@@ -125,7 +125,9 @@ def lines(chosen):
     shown = [f"lower bound of recall {chosen['recall']}, {chosen['documents']:,} notes"]
     shown.append(f"  {'type':<12} examples  missed by rules  missed  lower bound  threshold")
     for kind, entry in chosen["types"].items():
-        threshold = "not needed" if entry["threshold"] >= OFF else f"{entry['threshold']:.3f}"
+        threshold = f"{entry['threshold']:.3f}"
+        if entry["threshold"] >= OFF:
+            threshold = "not needed" if entry["reached"] or not entry["missed_by_rules"] else "finds none of them"
         more = "" if entry["reached"] else f"  not reached: {entry['examples_needed']:,} examples with as many misses"
         shown.append(
             f"  {kind:<12} {entry['examples']:>8} {entry['missed_by_rules']:>16} {entry['missed']:>7} "
