@@ -15,7 +15,7 @@ from medtop.files.errors import DataError
 from medtop.files.options import REQUIRED, at_least, check, option
 from medtop.grid.cells import Cell, Grid
 from medtop.grid.runner import status_of
-from medtop.model.config import PATIENT_HEADS, BertConfig
+from medtop.model.config import CODE_STARTS, PATIENT_HEADS, BertConfig
 
 AXES = ("model", "train_patients", "repeat")
 NETS = tuple(head for head in PATIENT_HEADS if head != "linear")
@@ -23,7 +23,7 @@ PRETRAINED = "medbert"
 RIVALS = (*BASELINES, XGBOOST)
 SET_HERE = frozenset(
     "input_file valid_file test_file output_dir bert_config_file tasks init_checkpoint seed train_patients head body "
-    "wide baselines xgboost do_train do_eval overwrite resume".split()
+    "code_start wide baselines xgboost do_train do_eval overwrite resume".split()
 )
 """Flags of the trainer that a learning curve sets itself."""
 
@@ -40,7 +40,7 @@ class CurveOptions:
     models: tuple = option(
         ("wide", "bert", "bigru", "windowed_logistic_regression"),
         "wide, bert, stack, embeddings, gru, bigru, lstm, bilstm, retain; bert+<head>; medbert, medbert+<head> (from "
-        "--init_checkpoint); the baselines by name.",
+        "--init_checkpoint); <model>-ppmi, <model>-hierarchy (--code_start); the baselines by name.",
     )
     train_sizes: tuple[int, ...] = option((100, 500, 1000, 5000, 0), "Numbers of training patients; 0 = all.")
     repeats: int = option(10, "Runs of each model and size, with patients and a start of their own.", rule=at_least(1))
@@ -56,9 +56,18 @@ def model_flags(model):
 
     >>> model_flags("medbert+bigru")
     ({'wide': 'off', 'head': 'bigru', 'body': 'bert'}, {})
+    >>> model_flags("gru-ppmi")[0]["code_start"]
+    'ppmi'
     >>> model_flags("retain")
     ({'wide': 'off', 'head': 'retain', 'body': 'embeddings'}, {'embeddings': ['code']})
     """
+    model, dash, start = model.rpartition("-")
+    if dash:  # another start of the codes' vectors
+        of_model = model_flags(model) if start in CODE_STARTS[1:] and "-" not in model else None
+        if of_model is None or "head" not in of_model[0] or model.startswith(PRETRAINED):
+            return None
+        return of_model[0] | {"code_start": start}, of_model[1]
+    model = start
     if model in ("wide", "stack"):
         return {"wide": "only" if model == "wide" else "stack"}, {}
     body, plus, head = model.partition("+")
@@ -84,7 +93,10 @@ def check_curve(options, patients, patient_tasks):
         DataError: naming the flag.
     """
     check(options)
-    offered = "wide, bert, stack, embeddings, " + ", ".join(NETS) + f", bert+<head>, {PRETRAINED}, {PRETRAINED}+<head>"
+    offered = (
+        "wide, bert, stack, embeddings, " + ", ".join(NETS) + f", bert+<head>, {PRETRAINED}, {PRETRAINED}+<head>, "
+    )
+    offered += "any of these but wide, stack and medbert with -ppmi or -hierarchy"
     for name in options.models:
         if model_flags(name) is None and name not in RIVALS:
             raise DataError(f"--models: expected names among {offered}, {', '.join(RIVALS)}, received {name!r}")

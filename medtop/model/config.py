@@ -44,7 +44,7 @@ CHARACTERS, CHARACTER_BITS = 6, 5
 SEGMENTS = ("zero", "alternating", "visit", "sentence")
 """What segment ids are: 0; the visit's number modulo 2; its number; the records' own (notes: first or second text)."""
 
-_ADDED = ("wide_days", "head", "head_size", "body")
+_ADDED = ("wide_days", "head", "head_size", "body", "code_start")
 """Fields that came later: written only where they are used, so that earlier runs compare equal."""
 
 DAYS_PER_YEAR = 365.25
@@ -57,6 +57,7 @@ PATIENT_HEADS = ("linear", "gru", "bigru", "lstm", "bilstm", "retain")
 """What stands between the encoder's outputs and the patient-level tasks' logits (`medtop.model.recurrent`)."""
 PARTS = ("recurrent", "retain")
 """How the names of the layers begin that make a patient's vector under a head that is not linear."""
+CODE_STARTS = ("random", "ppmi", "hierarchy")
 BODIES = ("bert", "embeddings")
 """What makes a token's vector: embeddings and transformer blocks, or the embeddings alone."""
 
@@ -92,6 +93,7 @@ class BertConfig:
             2021), or RETAIN over the visits (Choi et al. 2016), which reads plain vectors: `body` "embeddings".
         head_size: units of each of the head's recurrent nets; 0 = hidden_size.
         body: one of `BODIES`.
+        code_start: one of `CODE_STARTS`, what the table of codes starts from (`medtop.training.code_start`).
         wide_days: ascending days of the wide part's windows, such as (31, 92, 183, 366); empty: no wide part.
         day_scale: row of the day tables for d days: "log2" is round(4 log2(1 + d)), "days" is d itself.
     """
@@ -125,6 +127,7 @@ class BertConfig:
     head: str = "linear"
     head_size: int = 0
     body: str = "bert"
+    code_start: str = "random"
 
     def __post_init__(self):
         if not (isinstance(self.embeddings, (list, tuple)) and all(isinstance(name, str) for name in self.embeddings)):
@@ -146,6 +149,7 @@ class BertConfig:
             "day_scale": ("log2", "days"),
             "head": PATIENT_HEADS,
             "body": BODIES,
+            "code_start": CODE_STARTS,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

@@ -19,6 +19,7 @@ from medtop.runs.model_card import write_run_card
 from medtop.runs.plan import plan_run
 from medtop.runs.reporting_items import versions, write_reporting_items
 from medtop.runs.results import evaluate_run
+from medtop.training.code_start import start_codes
 from medtop.training.distribution import start
 from medtop.training.log import read_log
 from medtop.training.run_directory import EvaluationDirectory, RunDirectory
@@ -73,6 +74,8 @@ def execute(options, resume=True, overwrite=False, command="", *, plan=None, eva
                 taken.of,
             )
         only = plan.options.wide == "only"
+        if distribution.is_chief and plan.config.code_start != "random" and not trainer.checkpoints.paths():
+            start_codes(trainer.model, plan)
         if plan.config.wide_days and distribution.is_chief:
             fit_wide(plan, run)
         if not only:

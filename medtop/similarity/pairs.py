@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medtop.cohort.code_tree import place_of
 from medtop.files.errors import DataError
 
 TITLES = "icd10-titles"
@@ -151,12 +152,3 @@ def _score(keys, one, other):
     if keys["chapter"][one] != keys["chapter"][other]:
         return 0
     return 2 if keys["block"][one] == keys["block"][other] >= 0 else 1
-
-
-def place_of(category, spans):
-    """The place of the span (first, last) that holds a category of three characters; -1 for none.
-
-    >>> place_of("E11", [("A00", "B99"), ("E00", "E89")])
-    1
-    """
-    return next((place for place, (low, high) in enumerate(spans) if low <= category <= high), -1)

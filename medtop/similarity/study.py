@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from medtop.cohort.code_tree import hierarchy_of
+from medtop.data import ppmi
 from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
 from medtop.files.folders import check_target, has_json_key, whole_folder
 from medtop.files.options import REQUIRED, SEED, at_least, option
 from medtop.notes.texts import read_texts
 from medtop.reporting.similarity_page import write_similarity_page
-from medtop.similarity import codes, measures, ppmi
+from medtop.similarity import codes, measures
 from medtop.similarity.pairs import TITLES, read_pairs, read_terms, title_pairs
 from medtop.text.sentences import sentence_spans
 from medtop.training.run_directory import RunDirectory
@@ -147,13 +149,13 @@ def _codes(settings):
     if len(names) < 3:
         raise DataError(f"{run.path}: expected at least three codes, received {len(names)}")
     about["codes compared"] = len(names)
-    return Study(names, {MODEL: vectors[kept], **ways}, about, {}, [codes.hierarchy_of(name)[1] for name in names])
+    return Study(names, {MODEL: vectors[kept], **ways}, about, {}, [hierarchy_of(name)[1] for name in names])
 
 
 def _judge_groups(study, near, settings):
     """Agreement of neighbours with categories and chapters of ICD."""
     for place, level in enumerate(("category", "chapter")):
-        groups = [codes.hierarchy_of(name)[place] for name in study.names]
+        groups = [hierarchy_of(name)[place] for name in study.names]
         study.results[f"neighbours of the same {level}"] = {
             way: measures.group_agreement(places, groups, settings.num_bootstrap, settings.seed)
             for way, (places, _) in near.items()

@@ -1,4 +1,4 @@
-"""`--head`, `--body`, `--freeze_encoder` and `--train_patients`: what they ask for, checked before Keras is loaded."""
+"""What `--head`, `--body`, `--code_start`, `--freeze_encoder`, `--train_patients` ask for, checked before Keras."""
 
 import dataclasses
 
@@ -11,7 +11,9 @@ def with_head(options, config):
     Raises:
         DataError: for two that do not go together.
     """
-    named = {name: getattr(options, name) for name in ("head", "body") if getattr(options, name) is not None}
+    named = {
+        name: getattr(options, name) for name in ("head", "body", "code_start") if getattr(options, name) is not None
+    }
     try:
         return dataclasses.replace(config, **named)
     except DataError as error:
@@ -37,6 +39,8 @@ def for_head(options, config, tasks):
             "--train_patients: expected one machine (--distribution_strategy=one_device or mirrored), received "
             "multi_worker_mirrored"
         )
+    if config.code_start != "random" and options.init_checkpoint:
+        raise DataError(f"--code_start={config.code_start} has no effect with --init_checkpoint: leave one of them out")
     what = _what(options, config)
     if not what:
         return options, tasks
@@ -47,7 +51,7 @@ def for_head(options, config, tasks):
     if options.wide == "only":
         raise DataError(f"{what} has no effect with --wide=only, which trains no encoder: leave one of them out")
     if options.freeze_encoder:
-        _check_frozen(options)
+        _check_frozen(options, config)
         options = dataclasses.replace(options, telemetry_steps=0)  # nothing is shared whose gradients could be compared
     if options.freeze_encoder or config.body == "embeddings":
         masked = [task.name for task in tasks if task.level == "masked"]
@@ -67,9 +71,12 @@ def _what(options, config):
     return f"--body={config.body}" if config.body != "bert" else ""
 
 
-def _check_frozen(options):
-    if not options.init_checkpoint:
-        raise DataError("--freeze_encoder needs --init_checkpoint: an encoder that starts at random would stay so")
+def _check_frozen(options, config):
+    if not options.init_checkpoint and (config.body, config.code_start) != ("embeddings", "ppmi"):
+        raise DataError(
+            "--freeze_encoder needs --init_checkpoint, or --body=embeddings --code_start=ppmi: an encoder that starts "
+            "at random would stay so"
+        )
     if options.loss_balancing == "gradnorm":
         raise DataError(
             "--loss_balancing=gradnorm: expected an encoder that is trained, whose gradients it compares, received "

@@ -11,7 +11,7 @@ from medtop.data.fields import check_inputs
 from medtop.files.errors import DataError
 from medtop.files.options import SEED, Rule, above, at_least, check, compared, option, share
 from medtop.model.choices import BALANCERS
-from medtop.model.config import BODIES, PATIENT_HEADS, BertConfig
+from medtop.model.config import BODIES, CODE_STARTS, PATIENT_HEADS, BertConfig
 from medtop.model.tasks import choose_tasks
 from medtop.training.cluster import read_cluster
 from medtop.training.head_plan import for_head, with_head
@@ -96,7 +96,17 @@ class TrainingOptions:
         choices=BODIES,
         compared=False,
     )
-    freeze_encoder: bool = option(False, "With --init_checkpoint: train what stands behind the encoder only.")
+    code_start: str | None = option(
+        None,
+        "What the table of codes starts from: random numbers, ppmi (neighbours in the training histories) or hierarchy "
+        "(chapter, category, code); default: the configuration's.",
+        choices=CODE_STARTS,
+        compared=False,
+    )
+    freeze_encoder: bool = option(
+        False,
+        "Train what stands behind the encoder only: with --init_checkpoint, or plain vectors from --code_start=ppmi.",
+    )
     train_patients: int = option(
         0, "Train on so many patients, 0 = all; subsets of one --seed are nested.", rule=at_least(0)
     )

@@ -95,7 +95,7 @@ def check_source(plan, folder, remap_vocab):
         for field in dataclasses.fields(config)
         if not field.name.endswith(("dropout_prob", "initializer_range"))
         # The wide part is fitted anew, to this run's cohort; heads are taken where they fit.
-        and field.name not in ("vocab_size", "wide_days", "head", "head_size")
+        and field.name not in ("vocab_size", "wide_days", "head", "head_size", "code_start")
         # An encoder's vectors may stand alone, and under a head of its own pooling says nothing.
         and not (field.name == "body" and plan.config.body == "embeddings")
         and not (field.name == "pooling" and (plan.config.head, plan.config.body) != ("linear", "bert"))

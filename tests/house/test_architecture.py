@@ -44,7 +44,7 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "data": Room(
         TENSORFLOW,
         light="create description fields",
-        plain="tokens packing protobuf fields layouts description record_maker sequences",
+        plain="tokens packing protobuf fields layouts description record_maker sequences finetuning ppmi",
     ),
     "wide": Room(NONE),
     "evaluation": Room(TENSORFLOW, plain="predictions bootstrap metrics marks calibration platt baselines aggregation"),
@@ -57,7 +57,7 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
         light="*",
         plain="documents shingles minhash parts near_copies copies_report deduplicate filters mixture make card",
     ),
-    "similarity": Room(TENSORFLOW, light="study pairs measures ppmi", plain="pairs measures ppmi"),
+    "similarity": Room(TENSORFLOW, light="study pairs measures", plain="pairs measures"),
     "readmission": Room(TENSORFLOW, light="prepare files", plain="files tfidf"),
     "tabular": Room(TENSORFLOW, light="schema rows table_data options encoding yaib", plain="schema rows yaib"),
     "synthetic": Room(NONE),

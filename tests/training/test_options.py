@@ -285,6 +285,7 @@ OTHER_FORMS = {
     "wide": ("--wide=only", "only"),
     "head": ("--head=bigru", "bigru"),
     "body": ("--body=embeddings", "embeddings"),
+    "code_start": ("--code_start=ppmi", "ppmi"),
     # field: (a word that sets it, its value); the other fields stand on the command line as they are called
     "tasks": ("--tasks=x,y", ("x", "y")),
     "task_weights": ("--task_weights=x:2", {"x": 2.0}),
