@@ -2,10 +2,11 @@
 
 import csv
 import math
+import re
 import statistics
 
 from medtop.files.atomic import atomic_path
-from medtop.reporting.elements import html_table, write_page
+from medtop.reporting.elements import escape, html_table, write_page
 from medtop.reporting.svg import Series, chart
 
 COLUMNS = ("model", "train_patients", "task", "label", "metric", "repeats", "mean", "sd", "lowest", "highest")
@@ -95,7 +96,7 @@ def write_curve_page(path, points, metric, facts, missing):
     for number, (task, label) in enumerate(dict.fromkeys((point.task, point.label) for point in points)):
         mine = [point for point in points if (point.task, point.label) == (task, label)]
         title = task if label == task else f"{task}: {label}"
-        sections.append((f"label-{number}", title, _drawn(title, mine, name) + _leaders(mine) + _numbers(mine)))
+        sections.append((f"label-{number}", escape(title), _drawn(title, mine, name) + _leaders(mine) + _numbers(mine)))
     write_page(path, "Learning curve", sections, facts, notes)
 
 
@@ -113,7 +114,8 @@ def _drawn(title, points, name):
     edge = 0.05 if len(sizes) > 1 else 0.5
     reach = (math.log10(sizes[0]) - edge, math.log10(sizes[-1]) + edge)
     ticks = {math.log10(size): f"{size:,}" for size in sizes}
-    return chart(title, series, x_label="training patients", y_label=name, x_range=reach, x_ticks=ticks)
+    drawn = chart(title, series, x_label="training patients", y_label=name, x_range=reach, x_ticks=ticks)
+    return re.sub(r' width="\d+" height="\d+"', ' style="width:36rem;max-width:100%;height:auto"', drawn, count=1)
 
 
 def _leaders(points):

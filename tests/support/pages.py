@@ -14,6 +14,8 @@ from medtop.evaluation.marks import add_marks
 from medtop.evaluation.predictions import Predictions, sigmoid
 from medtop.explain.importance import importance
 from medtop.explain.patients import Patient
+from medtop.grid.curve_files import write_curve_page
+from medtop.grid.learning_curve import Point
 from medtop.readmission.explain import Words
 from medtop.reporting.attribution_page import write_attribution_page, write_patients_page
 from medtop.reporting.data_report import write_data_report
@@ -171,11 +173,32 @@ def words_page(path):
     write_words_page(path, [(f"admission {LONG}", text, np.array([0.3]), words)], ("readmission",))
 
 
+def curve_page(path):
+    """A learning curve of eight models on labels of any name."""
+    rng, points = np.random.default_rng(4), []
+    for label in ("macro", LONG, HOSTILE):
+        for model in ("wide", "stack", "bert", "bert+bigru", "bigru-ppmi", "retain", *BASELINES):
+            for size in (100, 500, 1000, 5000, 14_000):
+                values = dict(enumerate(0.6 + 0.05 * np.log10(size / 100) + 0.01 * rng.normal(size=4)))
+                points.append(Point(model, size, "complications", label, values))
+    write_curve_page(path, points, "roc_auc", {"test data": f"{HOSTILE}/{LONG}"}, missing=2)
+
+
 def every_page(folder, run_script):
     """Writes them all: list of paths."""
     paths = {
         name: folder / f"{name}.html"
-        for name in ("report", "evaluation", "attribution", "patients", "data", "training", "entities", "words")
+        for name in (
+            "report",
+            "evaluation",
+            "attribution",
+            "patients",
+            "data",
+            "training",
+            "entities",
+            "words",
+            "curve",
+        )
     }
     report(paths["report"])
     evaluation_page(paths["evaluation"])
@@ -187,4 +210,5 @@ def every_page(folder, run_script):
     document = Document("one", text, [Span("1", "problem", ((0, 10),))])
     write_reader(paths["entities"], [(document, [Span("1", "drug", ((0, 5),))])])
     words_page(paths["words"])
+    curve_page(paths["curve"])
     return list(paths.values())
