@@ -204,7 +204,7 @@ def test_from_records_to_page(tmp_path, run_script):
         "--tasks=long_stay",
         "--trainer_flag=--num_train_epochs=2",
         "--trainer_flag=--num_bootstrap=20",
-        timeout=600,
+        timeout=3600,
     )
     assert done.returncode == 0, done.stderr
     rows = table(tmp_path / "curve" / "learning_curve.csv")

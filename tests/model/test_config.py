@@ -26,11 +26,16 @@ def test_json_round_trip_keeps_every_field(tmp_path):
         day_scale="days",
         layer_norm_eps=1e-7,
         wide_days=(31, 366),
+        head="bigru",
+        head_size=12,
+        body="embeddings",
+        code_start="ppmi",
     )
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
     assert BertConfig.from_file(tmp_path / "config.json") == config
     assert set(config.to_dict()) == {field.name for field in dataclasses.fields(BertConfig)}
-    assert "wide_days" not in BertConfig().to_dict()  # as before there was a wide part
+    later = {"wide_days", "head", "head_size", "body", "code_start"}  # runs from before them compare equal
+    assert not later & BertConfig().to_dict().keys()
 
 
 def test_inputs_are_the_batch_keys_of_the_embeddings_in_their_order():
