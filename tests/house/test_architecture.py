@@ -43,8 +43,8 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "text": Room(TENSORFLOW, light="words sentences windows word_windows cleaning wordpiece", plain="words sentences"),
     "data": Room(
         TENSORFLOW,
-        light="create description fields",
-        plain="tokens packing protobuf fields layouts description record_maker sequences finetuning ppmi",
+        light="create description fields finetuning",
+        plain="tokens packing protobuf fields layouts description record_maker sequences ppmi",
     ),
     "wide": Room(NONE),
     "evaluation": Room(TENSORFLOW, plain="predictions bootstrap metrics marks calibration platt baselines aggregation"),
