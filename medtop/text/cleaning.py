@@ -121,10 +121,10 @@ def _without_brackets(raw, opening, closing):
     same_note = np.searchsorted(ends, starts) == np.searchsorted(ends, stops[next_stop])
     starts, next_stop = starts[same_note], next_stop[same_note]
     first = np.diff(next_stop, prepend=-1) > 0  # of several that wait for one `closing`
-    starts, stops = starts[first], stops[next_stop[first]] + len(closing)
-    if np.any(starts[1:] < stops[:-1]):  # `[**]`: an opening within the closing before it
-        starts, stops = _apart(starts, stops)
-    return _splice(raw, starts, stops)
+    all_stops = stops[next_stop] + len(closing)
+    if np.any(starts[first][1:] < all_stops[first][:-1]):  # `[**]`: an opening within the closing before it
+        return _splice(raw, *_apart(starts, all_stops))
+    return _splice(raw, starts[first], all_stops[first])
 
 
 def _places(values, word):
