@@ -22,7 +22,7 @@ from medtop.notes.create_features import DEFAULT_LENGTH, TextMaker, TextSettings
 from medtop.notes.pairs import make_ordered_pairs, make_pairs, sentence_pieces
 from medtop.notes.records import NoteRecords, examples_of, records_of
 from medtop.notes.texts import check_texts, read_texts, split_of
-from medtop.text.cleaning import CLEANINGS
+from medtop.text.cleaning import CLEANINGS, has_word
 from medtop.text.sentences import SHORT, UNITS
 from medtop.text.windows import make_windows
 
@@ -160,21 +160,26 @@ class PretrainingMaker(TextMaker):
             DataError: with pairs "next", when there is one text only: nothing could stand in for a wrong continuation.
         """
         make = _Windows(self) if self.settings.pairs == "none" else _Pairs(self)
+        batches = self._batches(inputs)
+        for batch, dropped in _two_at_first(batches) if self.settings.pairs == "next" else batches:
+            if batch is None:
+                none = {task: np.zeros((0, 1), np.float32) for task in about["tasks"]}
+                counted = {"examples_in": dropped.total(), "dropped": dropped}
+                yield Examples([], np.zeros(0, np.int64), [], none, none, **counted)
+                continue
+            records, pieces = make(batch)
+            yield examples_of(
+                records,
+                about["tasks"],
+                examples_in=len(batch.texts) + dropped.total(),
+                dropped={**dropped, "no_words": int((pieces == 0).sum())},
+                counts={"pieces": int(pieces.sum())},
+            )
+
+    def _batches(self, inputs):
+        """Yields (`TextBatch` or None, Counter of what was left out until then) of all inputs."""
         for path in inputs:
-            for batch, dropped in self._of_table(path) if self._is_table(path) else self._of_texts(path):
-                if batch is None:
-                    none = {task: np.zeros((0, 1), np.float32) for task in about["tasks"]}
-                    counted = {"examples_in": dropped.total(), "dropped": dropped}
-                    yield Examples([], np.zeros(0, np.int64), [], none, none, **counted)
-                    continue
-                records, pieces = make(batch)
-                yield examples_of(
-                    records,
-                    about["tasks"],
-                    examples_in=len(batch.texts) + dropped.total(),
-                    dropped={**dropped, "no_words": int((pieces == 0).sum())},
-                    counts={"pieces": int(pieces.sum())},
-                )
+            yield from self._of_table(path) if self._is_table(path) else self._of_texts(path)
 
     def _of_texts(self, path):
         """Yields (`TextBatch`, nothing left out) of texts of admissions."""
@@ -182,6 +187,23 @@ class PretrainingMaker(TextMaker):
             for row, patient in enumerate(batch.patient_ids, batch.first):  # the file may have changed since
                 check_patient(path, row, patient, self.splits, self.settings)
             yield batch, collections.Counter()
+
+
+def _two_at_first(batches):
+    """The batches, the first ones joined until two texts with words are at hand: each needs another one beside it."""
+    held, lost, enough = None, collections.Counter(), False
+    for batch, dropped in batches:
+        if enough:
+            yield batch, dropped
+            continue
+        lost.update(dropped)
+        if batch is not None:
+            held = batch if held is None else held.joined(batch)
+            enough = sum(map(has_word, held.texts)) > 1
+            if enough:
+                yield held, lost
+    if not enough:
+        yield held, lost
 
 
 def check_patients(inputs, splits, settings):

@@ -50,6 +50,12 @@ class TextBatch:
         lists = ([values[place] for place in places] for values in (self.patient_ids, self.admission_ids, self.texts))
         return TextBatch(*lists, self.prediction_times[places], self.labels[places], self.first)
 
+    def joined(self, other):
+        """These texts, then those of another batch."""
+        lists = (getattr(self, name) + getattr(other, name) for name in ("patient_ids", "admission_ids", "texts"))
+        arrays = ([getattr(self, name), getattr(other, name)] for name in ("prediction_times", "labels"))
+        return TextBatch(*lists, *map(np.concatenate, arrays), self.first)
+
 
 def split_of(path):
     """The split that a file's name says: `x.notes.train.parquet`, `train.csv`, `val.csv`; None where it says none."""

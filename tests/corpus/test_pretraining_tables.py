@@ -1,5 +1,6 @@
 """create_notes_pretraining_data.py on tables of single notes: whose notes are taken, counted, and what is refused."""
 
+import collections
 import csv
 import gzip
 import json
@@ -87,6 +88,21 @@ def test_pairs_of_the_valid_split(folder, run_script):
     found, about = pieces_of(folder)
     assert set(found) == {"3"} and list(about["tasks"]) == ["next_sentence"]
     assert "--input_file=<training records> --valid_file=pre" in process.stdout
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_one_note_of_the_split_in_the_first_batch_waits_for_another(folder, run_script, monkeypatch, size):
+    """Batches of one or three notes; rows of others, and one note of the valid split, come before the rest."""
+    monkeypatch.setattr("medtop.corpus.documents.BATCH_DOCUMENTS", size)
+    with open(folder / "ordered.csv", "w", newline="") as file:
+        csv.writer(file).writerows([HEADER, *(NOTES[place] for place in (0, 5, 1, 2, 7, 6))])
+    process = run_script(SCRIPT, "--input_file=ordered.csv", "--split=valid", *FLAGS, cwd=folder)
+    assert process.returncode == 0, process.stderr
+    found, about = pieces_of(folder)
+    counts = about["counts"]
+    assert counts["examples_in"] == 6 and counts["dropped"]["of_another_split"] == 4
+    own = collections.Counter(expected_pieces("Cough stable. Patient stable.", "Chest pain. Fever."))
+    assert own <= collections.Counter(found["3"])  # and wrong continuations
 
 
 def test_any_table_with_columns_of_its_own_and_several_at_once(folder, run_script):
