@@ -83,9 +83,11 @@ class NoteScorer:
         # one signature for all lengths: a trace for each would take longer than the scoring
         inputs = self._model.input.items()
         signature = {name: tf.TensorSpec([None, *value.shape[1:]], tf.int32) for name, value in inputs}
-        self._logits = tf.function(
-            lambda x: self._model(x, training=False)[self.task.name], input_signature=[signature], autograph=False
-        )
+        self._logits = tf.function(self.logits, input_signature=[signature], autograph=False)
+
+    def logits(self, x):
+        """float32 [B, 1, K] of a batch of windows: dict of int32 tensors, of which the model reads its own."""
+        return self._model({name: x[name] for name in self._model.input}, training=False)[self.task.name]
 
     def clean(self, texts):
         """Raw notes -> texts as the run was trained on."""

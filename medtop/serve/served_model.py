@@ -17,14 +17,14 @@ from medtop.training.trainer import load_best
 
 def load_patient_model(served):
     """The Keras model of a run's patient-level tasks, with its best weights, in float32."""
-    with _float32():
+    with float32_model():
         model = build_model(served.config, served.all_tasks)
         load_best(model, served.run)
         return patient_model(model, served.all_tasks)
 
 
 @contextlib.contextmanager
-def _float32():
+def float32_model():
     """Float32 whatever this process trained in: half precision would cost parity and gain a server little."""
     earlier = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")

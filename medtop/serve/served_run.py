@@ -213,8 +213,8 @@ def _records_of(run, settings, vocabulary):
     trained = (settings.get("data") or {}).get("train")
     if trained is not None and LAYOUTS.get(trained.get("layout"), DEFAULT).has_windows:
         raise DataError(
-            f"{run.path}: expected a run that was trained on codes, received one of notes; "
-            "run_scripts/score_notes.py scores texts, convert_tf_to_pytorch.py writes a HuggingFace folder"
+            f"{run.path}: expected a run that was trained on codes, or a run of run_readmission.py, received another "
+            "one of notes; convert_tf_to_pytorch.py writes a HuggingFace folder"
         )
     if trained is None:  # weights that came from elsewhere
         return {"time_gap": "after" if vocabulary.is_medbert else "before", "visit_separator": False}

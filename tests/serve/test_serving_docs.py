@@ -128,4 +128,4 @@ def test_the_pages_commands_have_flags_that_exist(run_process):
     process = run_process("run_scripts/export_model.py", "--help")
     offered = set(re.findall(r"^  --(?:\[no\])?(\w+)", process.stdout, re.MULTILINE))
     used = re.findall(r"^python run_scripts/export_model.py (.*)$", PAGE, re.MULTILINE)
-    assert len(used) == 2 and {name for line in used for name in re.findall(r"--(\w+)", line)} <= offered
+    assert len(used) == 3 and {name for line in used for name in re.findall(r"--(\w+)", line)} <= offered
