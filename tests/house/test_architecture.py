@@ -57,6 +57,7 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
         light="*",
         plain="documents shingles minhash parts near_copies copies_report deduplicate filters mixture make card",
     ),
+    "language": Room(TENSORFLOW, light="examples study", plain="examples"),
     "similarity": Room(TENSORFLOW, light="study pairs measures", plain="pairs measures"),
     "readmission": Room(TENSORFLOW, light="prepare files", plain="files tfidf"),
     "tabular": Room(TENSORFLOW, light="schema rows table_data options encoding yaib", plain="schema rows yaib"),
