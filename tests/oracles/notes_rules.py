@@ -14,13 +14,42 @@ def known_at(note):
     return note["time"] or datetime.datetime.combine(note["day"], datetime.time(23, 59, 59))
 
 
-def label(stays, stay, window=30):
-    """1, 0 or None of a stay among all stays (dicts: patient, admit, discharge, kind) of its patient; nobody dies."""
-    others = [other for other in stays if other is not stay and other["patient"] == stay["patient"]]
+def examples(stays, deaths=None):
+    """The stays that are no newborns', did not end in death, and did not begin after the patient's death."""
+    return [
+        stay
+        for stay in _alive(stays, deaths or {})
+        if stay["kind"] != "NEWBORN" and not stay.get("died") and not _dead_at(stay, stay["discharge"], deaths or {})
+    ]
+
+
+def label(stays, stay, window=30, deaths=None):
+    """1, 0 or None of a stay among all stays (dicts: patient, admit, discharge, kind).
+
+    Args:
+        stays, stay: all stays, and the one that is asked about.
+        window: days.
+        deaths: dict patient -> date of death, where it is known.
+    """
+    deaths = deaths or {}
+    others = [other for other in _alive(stays, deaths) if other is not stay and other["patient"] == stay["patient"]]
     if any(other["admit"] <= stay["discharge"] < other["discharge"] for other in others):
         return None
     later = [other for other in others if other["admit"] > stay["discharge"] and other["kind"] != "ELECTIVE"]
-    return int(any(other["admit"] - stay["discharge"] < window * DAY for other in later))
+    if any(other["admit"] - stay["discharge"] < window * DAY for other in later):
+        return 1
+    died = deaths.get(stay["patient"])
+    return None if died is not None and (died - stay["discharge"].date()).days < window else 0
+
+
+def _alive(stays, deaths):
+    """Stays that begin on a day after their patient's death are none."""
+    return [stay for stay in stays if not _dead_at(stay, stay["admit"], deaths)]
+
+
+def _dead_at(stay, moment, deaths):
+    died = deaths.get(stay["patient"])
+    return died is not None and moment.date() > died
 
 
 def next_admission(stays, stay):

@@ -5,6 +5,7 @@ import re
 import time
 
 import pytest
+from note_cleaning_rules import carefully_cleaned
 
 from medtop.text.cleaning import batches, clean
 from medtop.text.word_windows import all_word_windows, word_windows
@@ -24,20 +25,6 @@ def one_by_one(text):
     ):
         text = re.sub(pattern, word, text)
     return text
-
-
-def carefully_one_by_one(text, lower_case):
-    """The careful cleaning as its docstring says it, with Python's own functions on one note."""
-    text = text.lower() if lower_case else text
-    ascii_only, any_case = re.ASCII, re.ASCII | re.IGNORECASE
-    text = re.sub(r"(\A|[\n\r])[ \t]*[0-9]{1,2}\.(?=[ \t\r\n]|\Z)", r"\1", text, flags=ascii_only)
-    text = text.replace("\n", " ").replace("\r", " ")
-    text = re.sub(r"\[\*\*(.*?)\*\*\]", "", text)
-    for pattern, word in ((r"(?<!\w)dr\.", "doctor"), (r"(?<!\w)m\.d\.", "md")):
-        text = re.sub(pattern, word if lower_case else word.capitalize(), text, flags=any_case)
-    for heading in ("admission date:", "discharge date:"):
-        text = re.sub(heading, "", text, flags=any_case)
-    return re.sub("-{2,}|_{2,}|={2,}", " ", text).strip()
 
 
 FRAGMENTS = [
@@ -99,13 +86,13 @@ def test_careful_equals_its_rules_one_by_one(lower_case):
     rng = random.Random(3)
     for _ in range(60):
         notes = ["".join(rng.choices(FRAGMENTS, k=rng.randrange(40))) for _ in range(40)]
-        assert clean(notes, "careful", lower_case) == [carefully_one_by_one(note, lower_case) for note in notes]
+        assert clean(notes, "careful", lower_case) == [carefully_cleaned(note, lower_case) for note in notes]
 
 
 def test_an_opening_within_a_closing_waits_for_the_next_one():
     """`[**]` holds an opening and, from its second character on, what looks like a closing of the one before."""
     texts = ["[**a[**]b**]", "x [**[**]y[**z**]", "[**][**c**]d"]
-    assert clean(texts) == [carefully_one_by_one(text, True) for text in texts] == ["b**]", "x y", "d"]
+    assert clean(texts) == [carefully_cleaned(text, True) for text in texts] == ["b**]", "x y", "d"]
 
 
 @pytest.mark.parametrize(
