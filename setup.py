@@ -14,7 +14,7 @@ setup(
     description="From a hospital's raw tables or notes to calibrated, evaluated, exportable clinical risk models",
     license="Apache-2.0",
     packages=find_packages(include=["medtop", "medtop.*"]),
-    package_data={"medtop": ["endpoint_files/*.json", "configs/*.json", "templates/*"]},
+    package_data={"medtop": ["endpoint_files/*.json", "configs/*.json", "configs/*.flags", "templates/*"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         "absl-py>=2.1,<3",

@@ -5,6 +5,7 @@ Example:
   python run_scripts/run_tabular_multitask.py --data_file=kidney_disease.csv \\
     --schema_file=medtop/configs/ckd_schema.json --output_dir=checkpoints/ckd --loss_balancing=uncertainty,gradnorm
 
+medtop/configs/hemodialysis_seed.flags (--flagfile) is the setting of the hemodialysis project's own comparison.
 The schema file says what the columns are (docs/tabular.md). Run the same command again to go on after a stop; with
 other --loss_balancing, only the new methods are trained.
 """
@@ -40,7 +41,9 @@ class ScriptOptions:
     baselines: bool = option(True, "Also fit scikit-learn's linear model and gradient boosting.")
     folds: int = option(5, "Number of folds.")
     num_bootstrap: int = option(1000, "Resamples of rows (groups) for the intervals.", rule=at_least(0))
-    plot: bool = option(False, "Draw losses, weights and gradients over epochs: training-<method>.html.")
+    plot: bool = option(
+        False, "Draw the balancers side by side, balancing.html and .png, and each one's training-<method>.html."
+    )
     overwrite: bool = option(False, "Remove the results that are in --output_dir first.")
     dry_run: bool = option(False, "Check the table against the schema, say what is in it, train nothing.")
 
@@ -97,7 +100,7 @@ def main(_):
     folder = script.output_dir
     print(
         f"\nresults: {folder}/metrics.json, restricted/predictions.csv, train_log.jsonl"
-        + (f"; curves: {folder}/training-*.html" if script.plot else "")
+        + (f"; curves: {folder}/balancing.html, training-*.html" if script.plot else "")
     )
     print(f"next: tensorboard --logdir={folder}/tensorboard")
 

@@ -137,6 +137,10 @@ class Balancer:
         """Weights of the losses in the step after `step` steps: [n], above 0."""
         return self.priorities
 
+    def added(self):
+        """What the method's own total holds beside the weighted losses: a number without a gradient for the network."""
+        return ops.zeros((), self.dtype)
+
     def update(self, losses, present, gram, step):
         """Learns from one step; outside of any gradient tape.
 
@@ -177,6 +181,11 @@ class Uncertainty(Balancer):
 
     def weights(self, step):
         return self.priorities * self._scales() * ops.convert_to_tensor(self.started)
+
+    def added(self):
+        """sum_i t_i s_i / 2, of the tasks that have started."""
+        started = ops.convert_to_tensor(self.started)
+        return ops.sum(self.priorities * started * ops.convert_to_tensor(self.log_variances)) / 2
 
     def update(self, losses, present, gram, step):
         losses, values = ops.cast(losses, self.dtype), ops.convert_to_tensor(self.log_variances)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from medtop.files.atomic import atomic_path, write_json, write_text
 from medtop.files.folders import RESTRICTED
+from medtop.reporting.balancing_page import write_balancing_page
 from medtop.reporting.page import write_training_page
 from medtop.tabular.cross_validation import SINGLE_TASK
 from medtop.tabular.measures import measures_of
@@ -27,7 +28,8 @@ def write_results(folder, data, folds, predictions, histories, measured, plot=Fa
         folds: int [N], fold of each row.
         predictions, histories: of `CrossValidation.run`.
         measured: of `medtop.tabular.measures.measure`.
-        plot: draw losses, weights and gradients over epochs, `training-<method>.html`, of the first fold.
+        plot: draw losses, weights and gradients over epochs, `training-<method>.html`, of the first fold; and total
+            loss and skill of all balancers, `balancing.html` and `balancing.png`, means over the folds.
     """
     folder = Path(folder)
     write_json(
@@ -51,6 +53,10 @@ def write_results(folder, data, folds, predictions, histories, measured, plot=Fa
         for row in fold["epochs"]
     ]
     write_text(folder / "train_log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    trained = {method: folds_of for method, folds_of in histories.items() if folds_of and method != SINGLE_TASK}
+    if plot and trained:
+        held_out = {method: entries[""]["mean_skill"] for method, entries in measured.items()}
+        write_balancing_page(folder, trained, held_out)
     for method, folds_of in histories.items():
         if method != SINGLE_TASK:
             for fold in folds_of:

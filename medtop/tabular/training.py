@@ -25,9 +25,10 @@ class Trainer:
     Attributes:
         network: `medtop.training.step.TensorFlowModel`, after `fit` with the best epoch's weights.
         constants: n arrays, see `TargetValues.constant`.
-        history: list of dict, one row per epoch: `epoch`, per target `<name>_loss` (unweighted, over the epoch),
-            `<name>_weight`, `<name>_gradient_norm`, `<name>_<other>_gradient_cosine` (of the epoch's last step), and
-            `valid_loss` (`relative_loss`).
+        history: list of dict, one row per epoch: `epoch`, `total_loss` (what the balancing minimises, weighted losses
+            and what the method adds, per unit of priority; mean over the epoch's steps), per target `<name>_loss`
+            (unweighted, over the epoch), `<name>_weight`, `<name>_gradient_norm`, `<name>_<other>_gradient_cosine` (of
+            the epoch's last step), and `valid_loss` (`relative_loss`).
         best_epoch: the row, from 1, whose weights are kept.
     """
 
@@ -136,8 +137,8 @@ class Trainer:
         order = np.full(steps * size, -1, np.int32)  # -1: no row
         order[:rows] = np.random.default_rng([self.options.seed, epoch]).permutation(rows)
         history = self._graph(*arrays, tf.constant(order.reshape(steps, size)))
-        losses, weights, norms, cosines = (part.numpy() for part in history)
-        row = {"epoch": epoch}
+        losses, total, weights, norms, cosines = (part.numpy() for part in history)
+        row = {"epoch": epoch, "total_loss": float(total)}
         for number, name in enumerate(self.names):
             row[f"{name}_loss"] = float(losses[number])
             row[f"{name}_weight"] = float(weights[number])
@@ -147,22 +148,25 @@ class Trainer:
         return row
 
     def _epoch(self, x, y, known, units, order):
-        """(unweighted losses [n] over all known targets; weights [n], gradient norms [n] and cosines [n, n] at the
-        shared layer in the last step)."""
-        n = len(self.names)
+        """(unweighted losses [n] over all known targets; mean total of the steps; weights [n], gradient norms [n] and
+        cosines [n, n] at the shared layer in the last step)."""
+        n, steps = len(self.names), tf.shape(order)[0]
+        priorities = max(sum(self.network.balancer.task_weights), 1e-12)
 
-        def body(number, sums, counts, *_):
+        def body(number, sums, counts, total, *_):
             rows = order[number]
             here = tf.cast(rows >= 0, tf.float32)[:, None]
             rows = tf.maximum(rows, 0)
             some, count = self._batch(tf.gather(x, rows), tf.gather(y, rows), tf.gather(known, rows) * here, units)
+            own = tf.cast(self.network.balancer.added(), tf.float32)  # before the step's own update of the balancer
             values = self.network.step(some, with_gram=True)
             last = values["weights"], values["norms"], values["cosines"]
-            return number + 1, sums + values["losses"] * count, counts + count, *last
+            total += (values["total"] + own) / priorities
+            return number + 1, sums + values["losses"] * count, counts + count, total, *last
 
-        start = (tf.constant(0), tf.zeros(n), tf.zeros(n), tf.zeros(n), tf.zeros(n), tf.zeros((n, n)))
-        _, sums, counts, *last = tf.while_loop(lambda number, *_: number < tf.shape(order)[0], body, start)
-        return sums / tf.maximum(counts, 1.0), *last
+        start = (tf.constant(0), tf.zeros(n), tf.zeros(n), 0.0, tf.zeros(n), tf.zeros(n), tf.zeros((n, n)))
+        _, sums, counts, total, *last = tf.while_loop(lambda number, *_: number < steps, body, start)
+        return sums / tf.maximum(counts, 1.0), total / tf.cast(steps, tf.float32), *last
 
     def _batch(self, x, y, known, units):
         """((x, y, w) of a batch, the weights of a target normalised to sum its unit; known values of each, [n])."""

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from sklearn.metrics import accuracy_score, mean_absolute_error
 from tabular_cases import SCHEMA, rows_of, write
 
@@ -94,7 +95,12 @@ def test_the_files(finished):
     assert {row["fold"] for row in log} == {1, 2} == {int(row["fold"]) for row in rows}
     networks = {(row["method"], row["fold"], tuple(row["targets"])) for row in log}
     assert len(networks) == 2 * (2 + 2) and len(log) == 2 * len(networks)
-    assert {"mode_weight", "flow_gradient_norm", "mode_flow_gradient_cosine", "valid_loss"} <= set(log[0])
+    names = {"total_loss", "mode_weight", "flow_gradient_norm", "mode_flow_gradient_cosine", "valid_loss"}
+    assert names <= set(log[0])
+    page = (run / "balancing.html").read_text()
+    assert "These are different quantities" in page and ">Total training loss<" in page and ">GradNorm<" in page
+    assert f"{metrics['held_out']['gradnorm']['mean_skill']['value']:.3f} [" in page
+    assert (run / "balancing.png").read_bytes()[:4] == b"\x89PNG"
     assert len(list((run / "tensorboard").glob("*/events.out.tfevents.*"))) == 4
     page = (run / "training-gradnorm.html").read_text()
     for title in ("flow_loss", "weight of the loss", "cosines between gradients"):
@@ -130,6 +136,20 @@ def test_other_settings_are_refused_unless_overwritten(finished, run_script):
         f"error: {run}: expected the settings that the run was started with, received another "
         "learning_rate, seed; --overwrite starts anew\n"
     )
+
+
+def test_the_hemodialysis_projects_setting(tmp_path, run_script):
+    """docs/tabular.md's commands: 229 rows after the filter; its flags are those that the page names."""
+    table, schema = tmp_path / "h.csv", ROOT / "medtop/configs/hemodialysis_schema.json"
+    assert (
+        run_script("preprocessing/make_hemodialysis_rows.py", f"--output_file={table}", "--num_rows=257").returncode
+        == 0
+    )
+    preset = ROOT / "medtop/configs/hemodialysis_seed.flags"
+    done = run_script(SCRIPT, f"--flagfile={preset}", f"--data_file={table}", f"--schema_file={schema}", "--dry_run")
+    assert done.returncode == 0 and done.stdout.startswith("229 rows take part"), done.stderr
+    lines = set(preset.read_text().splitlines())
+    assert {"--learning_rate=0.01", "--weight_decay=0", "--epochs=100", "--patience=0"} <= lines
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,21 @@ def test_an_epochs_losses_are_scikit_learns(data):
         assert trainer.history[0][f"{name}_loss"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("balancing", ["fixed", "uncertainty", "gradnorm"])
+def test_the_total_is_what_each_method_minimises(data, balancing):
+    """One step an epoch, so that weights and losses of the row are those of the total; halves: its priorities' mean."""
+    trainer, x = trainer_of(data, dataclasses.replace(SMALL, batch_size=64), balancing)
+    trainer.fit(x, TRAIN, VALID)
+    for row in trainer.history[1:]:  # in the first step uncertainty and GradNorm have no weights yet
+        weighted = [row[f"{name}_weight"] * row[f"{name}_loss"] for name in ("mode", "flow")]
+        added = 0.0
+        if balancing == "uncertainty":  # weight = c exp(-s), c = 1 of a cross-entropy, 1/2 of a squared error
+            added = sum(np.log(c / row[f"{name}_weight"]) / 2 for name, c in (("mode", 1), ("flow", 0.5)))
+        assert row["total_loss"] == pytest.approx((sum(weighted) + added) / 2, rel=1e-5)
+    if balancing == "fixed":
+        assert row["total_loss"] == pytest.approx((row["mode_loss"] + row["flow_loss"]) / 2, rel=1e-6)
+
+
 def test_losses_in_the_datas_units(data):
     own = [dataclasses.replace(one, target=dataclasses.replace(one.target, loss_units="data")) for one in data.targets]
     still = dataclasses.replace(SMALL, learning_rate=1e-12, weight_decay=0.0, epochs=1)
