@@ -155,10 +155,7 @@ def by_the_page(folder, prefix, mode):
         of_stay.setdefault(note["admission"], []).append(note)
     received = {row["admission_id"]: row["readmission"] for row in _rows(f"{prefix}.labels.csv")}
     expected = {}
-    for stay in examples(stays, deaths):
-        moment = stay["admit"] + EARLY_DAYS * datetime.timedelta(days=1)
-        if mode == "early" and stay["discharge"] <= moment:
-            continue
+    for stay in examples(stays, deaths, EARLY_DAYS if mode == "early" else None):
         value = label(by_patient[stay["patient"]], stay, deaths=deaths)
         expected[stay["admission"]] = "" if value is None else str(value)
     yield f"{mode}: labels", len(expected), differing(expected, received)

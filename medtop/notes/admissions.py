@@ -299,7 +299,7 @@ def _default_sql(layout, options):
         "WHERE coalesce(CAST(admit AS DATE) <= died_on, true)"
     )
     written = as_written_sql("discharge")
-    died = f"died_on >= CAST(discharge AS DATE) AND epoch(CAST(died_on AS TIMESTAMP)) - epoch({written}) < {window}"
+    died = f"epoch(CAST(died_on AS TIMESTAMP)) - epoch({written}) < {window}"  # within the stay too: early predictions
     return f"""
         SELECT *, CASE WHEN inside THEN NULL WHEN readmitted THEN 1 WHEN died_after THEN {death} WHEN censored THEN NULL
                        ELSE 0 END::TINYINT AS label,

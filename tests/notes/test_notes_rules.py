@@ -6,7 +6,7 @@ import random
 
 import pyarrow.parquet as parquet
 import pytest
-from notes_rules import discharge_notes, early_notes, label
+from notes_rules import discharge_notes, early_notes, examples, label
 
 SCRIPT = "preprocessing/preprocess_notes.py"
 START = datetime.datetime(2150, 1, 1, 8)
@@ -57,8 +57,18 @@ def random_notes(rng, stays):
     return notes
 
 
-def write_tables(folder, stays, notes):
+def random_deaths(rng, stays):
+    """dict patient -> day of death of a third of the patients: before, within and after their stays."""
+    patients = sorted({stay["patient"] for stay in stays})
+    return {
+        name: (START + datetime.timedelta(days=rng.randrange(130))).date() for name in patients if rng.random() < 0.3
+    }
+
+
+def write_tables(folder, stays, notes, deaths):
     folder.mkdir()
+    with open(folder / "PATIENTS.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("SUBJECT_ID", "DOD"), *deaths.items()])
     with open(folder / "ADMISSIONS.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow("SUBJECT_ID HADM_ID ADMITTIME DISCHTIME DEATHTIME ADMISSION_TYPE".split())
@@ -79,8 +89,8 @@ def write_tables(folder, stays, notes):
 def test_every_label_and_text(tmp_path, run_script, mode, seed):
     rng = random.Random(seed)
     stays = random_stays(rng)
-    notes = random_notes(rng, stays)
-    folder = write_tables(tmp_path / "raw", stays, notes)
+    notes, deaths = random_notes(rng, stays), random_deaths(rng, stays)
+    folder = write_tables(tmp_path / "raw", stays, notes, deaths)
     early = ("--mode=early", "--early_days=2") if mode == "early" else ()
     process = run_script(SCRIPT, folder, tmp_path / "out", "--splits=train", *early)
     assert process.returncode == 0, process.stderr
@@ -89,8 +99,10 @@ def test_every_label_and_text(tmp_path, run_script, mode, seed):
     texts = parquet.read_table(tmp_path / "out.notes.train.parquet").to_pylist()
     texts = {int(row["admission_id"]): row["text"] for row in texts}
     by_name = {stay["admission"]: stay for stay in stays}
+    asked = {stay["admission"] for stay in examples(stays, deaths, 2 if mode == "early" else None)}
+    assert set(labels) <= asked and len(labels) > len(asked) - 5  # of two stays with one prediction time one is kept
     for name, said in labels.items():
-        expected = label(stays, by_name[name])
+        expected = label(stays, by_name[name], deaths=deaths)
         assert said == ("" if expected is None else str(expected)), name
     expected = {}
     for name in labels:  # of two stays with one prediction time one is no example

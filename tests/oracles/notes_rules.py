@@ -14,13 +14,21 @@ def known_at(note):
     return note["time"] or datetime.datetime.combine(note["day"], datetime.time(23, 59, 59))
 
 
-def examples(stays, deaths=None):
-    """The stays that are no newborns', did not end in death, and did not begin after the patient's death."""
-    return [
-        stay
-        for stay in _alive(stays, deaths or {})
-        if stay["kind"] != "NEWBORN" and not stay.get("died") and not _dead_at(stay, stay["discharge"], deaths or {})
-    ]
+def examples(stays, deaths=None, days=None):
+    """The stays that are no newborns', did not end in death or begin after it, and whose prediction is not after it.
+
+    Args:
+        stays: all stays.
+        deaths: dict patient -> date of death.
+        days: of early predictions after the admission, for stays that have not ended by then; None: at the discharge.
+    """
+    kept = []
+    for stay in _alive(stays, deaths or {}):
+        moment = stay["discharge"] if days is None else stay["admit"] + days * DAY
+        ended = days is not None and stay["discharge"] <= moment
+        if not (ended or stay["kind"] == "NEWBORN" or stay.get("died") or _dead_at(stay, moment, deaths or {})):
+            kept.append(stay)
+    return kept
 
 
 def label(stays, stay, window=30, deaths=None):
