@@ -192,3 +192,26 @@ def test_check_digits():
     assert [item.type for item in RULED.find("4539 1488 0343 6468 units")] == []
     assert [item.type for item in RULED.find("GB83WEST12345698765432 is hers")] == ["ACCOUNT"]
     assert [item.type for item in RULED.find("GB82 was and then 1234")] == []
+
+
+def test_policies_decide_on_weekdays_and_times(tmp_path):
+    """Safe harbor keeps them, strict removes them, a site's file names them under "remove"."""
+    from medtop.deidentification.own_rules import choose_rules
+    from medtop.deidentification.policy import POLICIES, read_policy
+    from medtop.deidentification.removal import Remover
+
+    text = "Seen Monday 3/14/2014 at 12:20, first in 1999."
+    (tmp_path / "own.json").write_text('{"keep": ["DATE", "YEAR"], "remove": ["WEEKDAY"]}')
+    (tmp_path / "keep.json").write_text('{"keep": ["DATE"]}')
+    expected = {
+        "safe_harbor": "Seen Monday [DATE] at 12:20, first in 1999.",
+        "strict": "Seen [WEEKDAY] [DATE] at [TIME], first in [YEAR].",
+        "limited": text,
+        f"{tmp_path}/own.json": "Seen [WEEKDAY] 3/14/2014 at 12:20, first in 1999.",
+        f"{tmp_path}/keep.json": "Seen Monday 3/14/2014 at 12:20, first in [YEAR].",
+    }
+    for name, new in expected.items():
+        policy = read_policy(name)
+        findings = Detector(choose_rules("default", policy)[0]).find(text)
+        assert Remover(policy, "tag").remove(text, findings, "p").text == new, name
+    assert set(POLICIES) < set(expected)
