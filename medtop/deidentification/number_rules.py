@@ -145,7 +145,7 @@ NUMBERS = (
     pattern_rule(
         "PHONE",
         "any groups, before its label",
-        rf"(?<![\w.])(?P<v>{_LOOSE_PHONE})[-\s]{{0,2}}(?:(?:is|was|as)\s+)?(?:(?:my|his|her|our|your|their|the)\s+)?"
+        rf"(?<![\w.])(?!\d{{5}}-\d{{4}}\b)(?P<v>{_LOOSE_PHONE})[-\s]{{0,2}}(?:(?:is|was|as)\s+)?(?:(?:my|his|her|our|your|their|the)\s+)?"
         rf"(?:(?:new|old|current|correct)\s+)?\(?(?:office|home|work|mobile|cell|phone|tel|fax)\b",
         holds("office", "home", "work", "mobile", "cell", "phone", "tel", "fax"),
         starts="# ( +",
