@@ -58,11 +58,10 @@ def medtop_way(path, folder):
 
     from medtop.corpus.deduplicate import DedupSettings, deduplicate
 
-    settings = DedupSettings(input=(f"n={path}",), near=NEAR, shingle=SHINGLE, threads=1)
+    settings = DedupSettings(input=(f"n={path}",), near=NEAR, shingle=SHINGLE)
     deduplicate(settings, Path(folder) / "out", overwrite=True)
-    return [
-        int(name) - 1 for name in pq.read_table(Path(folder) / "out.pairs.parquet")["dropped_document_id"].to_pylist()
-    ]
+    pairs = pq.ParquetFile(Path(folder) / "out.pairs.parquet").read(columns=["dropped_document_id"])  # without pandas
+    return [int(name) - 1 for name in pairs["dropped_document_id"].to_pylist()]
 
 
 def _shingles(text):

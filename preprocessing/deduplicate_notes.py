@@ -9,41 +9,26 @@ similarity) and .manifest.json. Every near copy is verified by exact Jaccard sim
 that stays. A killed run goes on where it was. docs/corpus.md gives every rule.
 """
 
-import dataclasses
-import shlex
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medtop.cli import commands, flags
+from medtop.cli import commands, flags, hints
+from medtop.cli.prefix_runs import PrefixOptions, report_lines
 from medtop.cli.progress import progress_lines
 from medtop.corpus.copies_report import summary_lines
 from medtop.corpus.deduplicate import DedupSettings, deduplicate
-from medtop.files.options import REQUIRED, option
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ScriptOptions:
-    """What this script does with the outputs."""
-
-    output_prefix: str = option(REQUIRED, "Beginning of the outputs' names, with their folder.")
-    overwrite: bool = option(False, "Replace outputs that other flags or other input have made.")
-
-
-flags.define(DedupSettings, ScriptOptions)
+flags.define(DedupSettings, PrefixOptions)
 
 
 def main(_):
     """Flags in, one library call, files out."""
-    script = flags.read(ScriptOptions)
-    settings, prefix = flags.read(DedupSettings), script.output_prefix
-    manifest, done_before = deduplicate(settings, prefix, script.overwrite, progress_lines())
-    print("\n".join(summary_lines(manifest)))
-    done = "the same run has been done before, nothing to do" if done_before else "written"
-    print(f"{prefix}.manifest.json: {done}, with {', '.join(manifest['outputs'])}")
-    train = shlex.quote(f"{prefix}.notes.train.parquet")
-    print(f"next: python preprocessing/learn_wordpiece_vocab.py --input_file={train} --output_file=vocab.txt")
+    script = flags.read(PrefixOptions)
+    outcome = deduplicate(flags.read(DedupSettings), script.output_prefix, script.overwrite, progress_lines())
+    following = hints.after_texts(script.output_prefix)
+    print("\n".join(report_lines(script.output_prefix, outcome, summary_lines(outcome.manifest), following)))
 
 
 if __name__ == "__main__":

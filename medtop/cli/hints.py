@@ -64,3 +64,9 @@ def after_import(folder, of_text):
         return _command("run_readmission.py", "--do_train", "--do_eval", init_checkpoint=folder, **texts)
     files = {"bert_config_file": f"{folder}/config.json", "input_file": "<training records>", "output_dir": "<folder>"}
     return _command("run_toppretraining.py", "--do_train", init_checkpoint=folder, **files)
+
+
+def after_texts(prefix):
+    """What follows a script that wrote texts under a prefix: learning a vocabulary from the training split's."""
+    train = shlex.quote(f"{prefix}.notes.train.parquet")
+    return f"python preprocessing/learn_wordpiece_vocab.py --input_file={train} --output_file=vocab.txt"

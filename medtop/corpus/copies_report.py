@@ -8,14 +8,13 @@ from medtop.cohort.splits import SPLITS
 from medtop.corpus.minhash import chance_to_meet
 
 
-def manifest_of(settings, table, copies, left_out, reused, shingles, lines, lines_removed):
+def manifest_of(settings, table, copies, left_out, shingles, lines, lines_removed):
     """What the manifest says of a run, beside its settings, inputs and outputs.
 
     Args:
         settings: `medtop.corpus.deduplicate.DedupSettings`.
         table: `medtop.corpus.parts.Table`; copies: `medtop.corpus.near_copies.Copies`.
         left_out: dict source -> dict reason -> documents.
-        reused: parts of an earlier run.
         shingles, lines: how many are boilerplate; lines_removed: how often.
     """
     is_exact, is_near = np.zeros((2, len(table)))
@@ -38,7 +37,7 @@ def manifest_of(settings, table, copies, left_out, reused, shingles, lines, line
     bands, rows = copies.counts["bands"], copies.counts["rows"]
     return {
         "documents": len(table),
-        "words": int(table.words.sum()),
+        "words": int(table.words.sum(dtype=np.int64)),
         "left_out": left_out,
         "kept": len(table) - len(copies.dropped),
         "exact": int(is_exact.sum()),
@@ -48,7 +47,6 @@ def manifest_of(settings, table, copies, left_out, reused, shingles, lines, line
         "boilerplate_shingles": shingles,
         "boilerplate_lines": lines,
         "lines_removed": lines_removed,
-        "parts_reused": reused,
         "hashes": {**copies.counts, "chance_to_meet_at_near": chance_to_meet(settings.near, bands, rows)},
         "groups": entries,
     }

@@ -2,56 +2,32 @@
 
 import collections
 import dataclasses
-import json
-import shutil
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medtop.cohort.splits import SPLITS, read_split_file
-from medtop.corpus import near_copies, parts
+from medtop.cohort.splits import SPLITS
+from medtop.corpus import near_copies
+from medtop.corpus.buckets import parse_size
 from medtop.corpus.copies_report import manifest_of
-from medtop.corpus.documents import NO_TIME, find_sources, read_batches
-from medtop.corpus.parts import PartWriter, Sets, frequent, is_among, read_table
+from medtop.corpus.corpus_files import SplitFiles, table_of
+from medtop.corpus.documents import read_batches
+from medtop.corpus.parts import Sets, ShinglePart, frequent, is_among, read_names, read_table
+from medtop.corpus.resumable import PartWriter, SourceSettings, SplitOf, run_over_sources, store
 from medtop.corpus.shingles import MOST_SHINGLE, line_codes
 from medtop.files import staging
-from medtop.files.atomic import write_json
-from medtop.files.errors import DataError
-from medtop.files.options import REQUIRED, SEED, Rule, at_least, check, compared, option
-from medtop.files.sql import open_database
-from medtop.notes.options import ENCODINGS
+from medtop.files.options import SEED, Rule, at_least, option
 
 OUTPUTS = (*(f"notes.{split}.parquet" for split in SPLITS), "pairs.parquet", "manifest.json")
-
-SCHEMA = pa.schema(
-    {
-        "source": pa.string(),
-        "document_id": pa.string(),
-        "patient_id": pa.string(),
-        "admission_id": pa.string(),
-        "kind": pa.string(),
-        "prediction_time": pa.timestamp("s"),
-        "text": pa.string(),
-    }
-)
-"""Columns of `<prefix>.notes.<split>.parquet`; the file fits wherever texts of admissions do. Documents of no patient
-have `<source>:<document_id>` as their patient, and 1970-01-01 stands for no time."""
 
 LEAST_BOILERPLATE = 50
 """Documents that a shingle or a line must stand in to be boilerplate, however small the corpus."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DedupSettings:
+class DedupSettings(SourceSettings):
     """What is read, and what counts as a copy."""
 
-    input: tuple = option(
-        REQUIRED,
-        "Sources: name=path or path, a comma list; .csv(.gz) like NOTEEVENTS, .parquet, .jsonl, folders of .txt.",
-    )
-    encoding: str = option("utf-8", "Encoding of the .csv files.", choices=ENCODINGS)
     near: float = option(
         0.8, "Jaccard similarity from which a text is a copy.", rule=Rule("above 0, at most 1", lambda v: 0 < v <= 1)
     )
@@ -59,10 +35,6 @@ class DedupSettings:
         5, "Words of a shingle.", rule=Rule(f"1 to {MOST_SHINGLE}", lambda value: 1 <= value <= MOST_SHINGLE)
     )
     keep: str = option("first", "Which of several copies stays.", choices=("first", "longest", "newest"))
-    splits: str | None = option(
-        None, "patient_id,split: of two copies the one of the test, then of the validation split stays."
-    )
-    unlisted_patients: str = option("refuse", "Patients who are not in the split file.", choices=("refuse", "use"))
     boilerplate: float = option(
         0.05,
         f"Shingles in more than this share of the documents (exact copies aside, and in {LEAST_BOILERPLATE}) weigh "
@@ -78,8 +50,9 @@ class DedupSettings:
         1000, "Near copies that one text may displace; further ones stay, and are counted.", rule=at_least(1)
     )
     seed: int = option(0, "Seed of the hash functions.", rule=SEED)
-    memory_limit: str = option("1GB", "Memory of the database; beyond it, it uses the disk.", compared=False)
-    threads: int = option(0, "Threads of the database, 0 = one a core.", rule=at_least(0), compared=False)
+    memory_limit: str = option(
+        "32MB", "Memory for sorting what the hash functions say; what is more waits on the disk.", compared=False
+    )
 
 
 def deduplicate(settings, prefix, overwrite=False, progress=None):
@@ -99,92 +72,29 @@ def deduplicate(settings, prefix, overwrite=False, progress=None):
     Raises:
         DataError: for bad input or outputs of another run.
     """
-    check(settings)
-    sources = find_sources(settings.input)
-    plain = {
-        **compared(settings),
-        "input": [f"{source.name}={path.resolve()}" for source in sources for path in source.files],
-        "splits": settings.splits and str(Path(settings.splits).resolve()),
-    }
-    files = [path for source in sources for path in source.files] + ([settings.splits] if settings.splits else [])
+    parse_size(settings.memory_limit)  # a wrong one is refused before hours of reading
+    show = progress or (lambda *_: None)
 
-    def make(folder, write):
-        inputs = {str(Path(file).resolve()): staging.fingerprint(file) for file in files}
-        work = _work_folder(prefix, plain, inputs)
-        try:
-            manifest = _Run(settings, sources, work, folder, progress or (lambda *_: None)).run()
-        except DataError:  # the same input would end here again
-            shutil.rmtree(work)
-            raise
-        if inputs != {str(Path(file).resolve()): staging.fingerprint(file) for file in files}:
-            raise DataError(
-                "--input: expected files that stay as they are, received one that changed while it was read"
-            )
-        shutil.rmtree(work)
-        return {"settings": plain, "inputs": inputs, **manifest}
+    def make(sources, parts, folder):
+        return _Run(settings, sources, parts, folder, show).run()
 
-    return staging.run_once(prefix, plain, OUTPUTS, make, overwrite=overwrite)
+    return run_over_sources(settings, prefix, OUTPUTS, make, _PARTS_DEPEND_ON, overwrite)
 
 
-def _work_folder(prefix, plain, inputs):
-    """A folder for the parts that outlives a killed run; one of other settings or another input is emptied."""
-    prefix = Path(prefix)
-    folder = prefix.parent / f".{prefix.name}.parts"
-    about = {"settings": {name: plain[name] for name in _PARTS_DEPEND_ON}, "inputs": inputs}
-    about["part"] = parts.PART_DOCUMENTS
-    name = folder / "about.json"
-    if folder.exists() and (not name.is_file() or json.loads(name.read_text(encoding="utf-8")) != about):
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(name, about)
-    return folder
-
-
-_PARTS_DEPEND_ON = ("input", "encoding", "shingle", "splits", "unlisted_patients", "boilerplate_lines")
-
-
-class SplitOf:
-    """The split of each document.
-
-    Args:
-        splits: path of the split file or None: as the file's name says, else training.
-        unlisted: "refuse" or "use" (as training).
-    """
-
-    def __init__(self, splits, unlisted):
-        self.path, self.unlisted = splits, unlisted
-        self.known = read_split_file(splits) if splits else None
-
-    def __call__(self, document):
-        """str.
-
-        Raises:
-            DataError: for a patient who is not in the split file.
-        """
-        if self.known is None or not document.patient_id:
-            return document.split or "train"
-        split = self.known.get(document.patient_id)
-        if split is None and self.unlisted == "refuse":
-            raise DataError(
-                f"{document.source}: expected notes of the patients in {self.path}, "
-                "received one of a patient who is not in that file (--unlisted_patients=use takes those for training)"
-            )
-        return split or "train"
+_PARTS_DEPEND_ON = ("shingle", "boilerplate_lines")
 
 
 class _Run:
-    def __init__(self, settings, sources, work, folder, progress):
-        self.settings, self.sources, self.work, self.folder, self.progress = settings, sources, work, folder, progress
-        self.split_of = SplitOf(settings.splits, settings.unlisted_patients)
+    def __init__(self, settings, sources, parts, folder, progress):
+        self.settings, self.sources, self.parts, self.folder, self.progress = settings, sources, parts, folder, progress
 
     def run(self):
         """The manifest, without `settings` and `inputs`."""
         settings = self.settings
-        with open_database(self.folder, settings.memory_limit, settings.threads):
-            pass  # a wrong limit is refused before hours of reading
-        left_out, reused = self._store()
-        table = read_table(self.work)
-        sets = Sets(self.work, table.sizes)
+        writer = PartWriter(self.parts, ShinglePart(settings.shingle, settings.boilerplate_lines < 1))
+        left_out = store(self.sources, settings, writer, self.progress)
+        table = read_table(self.parts)
+        sets = Sets(self.parts, table.sizes)
         order = near_copies.order_of(table, settings.keep)
         exact = near_copies.exact_copies(table, order)
         alone = np.ones(len(table), bool)
@@ -195,70 +105,46 @@ class _Run:
         self.progress("copies", len(copies.dropped))
         lines = np.zeros(0, np.uint64)
         if settings.boilerplate_lines < 1:
-            lines = frequent(
-                Sets(self.work, table.line_sizes, ".lines"), settings.boilerplate_lines, LEAST_BOILERPLATE, alone
-            )
+            sets_of_lines = Sets(self.parts, table.line_sizes, ".lines")
+            lines = frequent(sets_of_lines, settings.boilerplate_lines, LEAST_BOILERPLATE, alone)
         kept = np.ones(len(table), bool)
         kept[copies.dropped] = False
         removed = self._write(kept, lines)
         self._write_pairs(copies, table)
-        return manifest_of(settings, table, copies, left_out, reused, len(boilerplate), len(lines), removed)
-
-    def _store(self):
-        """Makes the parts; (dict source -> dict reason -> documents left out, parts of an earlier run)."""
-        writer, left_out = PartWriter(self.work, self.settings.shingle, self.settings.boilerplate_lines < 1), {}
-        for source in self.sources:
-            before, dropped = writer.documents + len(writer.rows), collections.Counter()
-            for batch in read_batches(source, dropped, self.settings.encoding):
-                writer.add(batch, [self.split_of(document) for document in batch])
-                self.progress("documents read", writer.documents + len(writer.rows))
-            left_out[source.name] = dict(sorted(dropped.items()))
-            if writer.documents + len(writer.rows) == before:
-                reasons = ", ".join(f"{reason} {number:,}" for reason, number in dropped.items()) or "no rows"
-                raise DataError(f"{source.files[0]}: expected documents ({source.name}), received none ({reasons})")
-        writer.close()
-        return left_out, writer.reused
+        return manifest_of(settings, table, copies, left_out, len(boilerplate), len(lines), removed)
 
     def _write(self, kept, lines):
         """Writes the documents that are kept, split by split; lines removed."""
-        writers, place, removed = {}, 0, 0
-        try:
+        split_of = SplitOf(self.settings.splits, self.settings.unlisted_patients)
+        place, removed = 0, 0
+        with SplitFiles(self.folder) as files:
             for source in self.sources:
                 for batch in read_batches(source, collections.Counter(), self.settings.encoding):
-                    rows = collections.defaultdict(list)
+                    staying = []
                     for document in batch:
                         if kept[place]:
                             text, number = without_lines(document.text, lines)
                             removed += number
-                            rows[self.split_of(document)].append(dataclasses.replace(document, text=text))
+                            staying.append(dataclasses.replace(document, text=text))
                         place += 1
-                    for split, documents in rows.items():
-                        if split not in writers:
-                            name = staging.made_path(self.folder, f"notes.{split}.parquet")
-                            writers[split] = pq.ParquetWriter(name, SCHEMA, compression="zstd")
-                        writers[split].write_table(to_arrow(documents), row_group_size=4096)
+                    files.write(staying, [split_of(document) for document in staying])
                     self.progress("documents written", place)
-        finally:
-            for writer in writers.values():
-                writer.close()
         return removed
 
     def _write_pairs(self, copies, table):
         """A row for each document that went: itself, the one that is kept, and how similar they are."""
-        names = pa.concat_tables(
-            pq.read_table(path, columns=["source", "kind", "document_id"])
-            for path in sorted(self.work.glob("*.parquet"))
-        )
         order = np.argsort(copies.dropped, kind="stable")
         columns = {}
         for what, places in (("dropped", copies.dropped[order]), ("kept", copies.kept[order])):
-            taken = names.take(pa.array(places))
+            rising, inverse = np.unique(places, return_inverse=True)
+            names = read_names(self.parts, rising)
+            taken = {name: [values[place] for place in inverse.tolist()] for name, values in names.items()}
             columns |= {f"{what}_{name}": taken[name] for name in ("source", "document_id")}
             columns[f"{what}_split"] = [SPLITS[place] for place in table.splits[places].tolist()]
             columns["kind"] = taken["kind"] if what == "dropped" else columns["kind"]
         columns["similarity"] = copies.similarities[order]
-        columns["match"] = np.where(copies.exact[order], "exact", "near").tolist()
-        pq.write_table(pa.table(columns), staging.made_path(self.folder, "pairs.parquet"))
+        columns["match"] = ["exact" if exact else "near" for exact in copies.exact[order].tolist()]
+        pq.write_table(table_of(columns), staging.made_path(self.folder, "pairs.parquet"))
 
 
 def without_lines(text, lines):
@@ -268,20 +154,3 @@ def without_lines(text, lines):
     parts, codes = line_codes(text)
     gone = is_among(codes, lines)
     return "".join(part for part, drop in zip(parts, gone.tolist(), strict=True) if not drop), int(gone.sum())
-
-
-def to_arrow(documents):
-    """A table of `SCHEMA` of a list of `Document`s."""
-    times = [0 if document.time == NO_TIME else document.time for document in documents]
-    patients = [document.patient_id or f"{document.source}:{document.document_id}" for document in documents]
-    admissions = [document.admission_id or document.document_id for document in documents]
-    rows = {
-        "source": [document.source for document in documents],
-        "document_id": [document.document_id for document in documents],
-        "patient_id": patients,
-        "admission_id": admissions,
-        "kind": [document.kind for document in documents],
-        "prediction_time": pa.array(times, pa.int64()).cast(pa.timestamp("s")),
-        "text": [document.text for document in documents],
-    }
-    return pa.table(rows, schema=SCHEMA)

@@ -10,16 +10,10 @@ import dataclasses
 import functools
 
 import numpy as np
-import pyarrow as pa
 
+from medtop.corpus.buckets import Buckets, parse_size
 from medtop.corpus.minhash import MinHash, choose_bands
 from medtop.corpus.parts import is_among
-from medtop.files.sql import first_row, numbers, open_database
-
-COMPARED = 32
-"""Documents of a bucket, the worthiest ones, that all its documents are compared with."""
-
-_FETCH = 200_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +42,7 @@ def order_of(table, keep, held_out_first=True):
         held_out_first: test, then validation, then training.
     """
     worth = {"first": np.zeros(len(table), np.int64), "longest": -table.words, "newest": -table.times}[keep]
-    split = -table.splits if held_out_first else np.zeros(len(table), np.int64)
+    split = -table.splits.astype(np.int8) if held_out_first else np.zeros(len(table), np.int64)
     return np.lexsort((np.arange(len(table)), worth, split))
 
 
@@ -70,8 +64,8 @@ def near_copies(table, sets, boilerplate, order, exact, settings, folder):
         table: `Table`; sets: `medtop.corpus.parts.Sets` of shingles.
         boilerplate: sorted uint64, shingles that weigh nothing.
         order: see `order_of`.
-        settings: has `near`, `seed`, `largest_cluster`, `memory_limit`, `threads`.
-        folder: for the database.
+        settings: has `near`, `seed`, `largest_cluster`, `memory_limit`.
+        folder: for what waits on the disk.
     """
     gone, of = exact
     alone = np.ones(len(table), bool)
@@ -79,10 +73,10 @@ def near_copies(table, sets, boilerplate, order, exact, settings, folder):
     rank = np.empty(len(table), np.int64)
     rank[order] = np.arange(len(table))
     bands, rows = choose_bands(settings.near)
-    with open_database(folder, settings.memory_limit, settings.threads, on_disk=True) as connection:
-        nothing_left = _fill(connection, sets, boilerplate, alone, rank, MinHash(bands, rows, settings.seed))
-        capped = _candidates(connection, bands)
-        found, counts = _verify(connection, sets, boilerplate, order, settings, np.bincount(of, minlength=len(table)))
+    buckets = Buckets(folder, len(table), bands, parse_size(settings.memory_limit))
+    nothing_left = _fill(buckets, sets, boilerplate, alone, rank, MinHash(bands, rows, settings.seed))
+    capped = buckets.meet()
+    found, counts = _verify(buckets, sets, boilerplate, order, settings, np.bincount(of, minlength=len(table)))
     near = np.array(found, np.float64).reshape(-1, 3)
     dropped = np.concatenate([gone, near[:, 0].astype(np.int64)])
     final = np.arange(len(table))  # an exact copy of a note that is a near copy itself: the one that is kept in the end
@@ -104,65 +98,31 @@ def _through(gone, of, near):
     return np.array([to.get(document, 1.0) for document in of.tolist()], np.float64)
 
 
-def _fill(connection, sets, boilerplate, alone, rank, minhash):
-    """Makes the table `bands` (band, bucket, rank of the document); returns how many documents are boilerplate only."""
+def _fill(buckets, sets, boilerplate, alone, rank, minhash):
+    """Puts the documents into their buckets; returns how many are boilerplate only."""
     nothing_left = 0
-    connection.execute("CREATE TABLE bands (band UTINYINT, bucket UBIGINT, rank INTEGER)")
     for first, sizes, values in sets.parts():
         weighs = ~is_among(values, boilerplate)
         weighs &= np.repeat(alone[first : first + len(sizes)], sizes)
-        owners = np.repeat(np.arange(len(sizes)), sizes)[weighs]
-        counts = np.bincount(owners, minlength=len(sizes))
+        counts = np.bincount(np.repeat(np.arange(len(sizes)), sizes)[weighs], minlength=len(sizes))
         filled = np.flatnonzero(counts)
         nothing_left += int(((counts == 0) & (sizes > 0) & alone[first : first + len(sizes)]).sum())
-        if not len(filled):
-            continue
-        buckets = minhash.buckets(values[weighs], counts[filled])
-        ranks = rank[first + filled].astype(np.int32)
-        bands = np.repeat(np.arange(len(buckets), dtype=np.uint8), len(filled))
-        rows = pa.table({"band": bands, "bucket": buckets.ravel(), "rank": np.tile(ranks, len(buckets))})
-        connection.register("rows", rows)
-        connection.execute("INSERT INTO bands SELECT * FROM rows")
-        connection.unregister("rows")
+        if len(filled):
+            buckets.add(minhash.buckets(values[weighs], counts[filled]), rank[first + filled])
     return nothing_left
 
 
-def _candidates(connection, bands):
-    """Makes the table `candidates` (later, earlier); returns how many (document, bucket) were not all compared."""
-    connection.execute("CREATE TABLE candidates (later INTEGER, earlier INTEGER)")
-    capped, rows = 0, first_row(connection, "SELECT count(*) FROM bands")[0]
-    together = max(bands * _ROWS_TOGETHER // max(rows, 1), 1)
-    for band in range(0, bands, together):
-        some = f"bands WHERE band >= {band} AND band < {band + together}"
-        connection.execute(
-            f"""CREATE OR REPLACE TEMP TABLE busy AS
-            SELECT band, bucket, rank, row_number() OVER (PARTITION BY band, bucket ORDER BY rank) AS place
-            FROM (SELECT * FROM {some}) SEMI JOIN
-            (SELECT band, bucket FROM {some} GROUP BY ALL HAVING count(*) > 1) USING (band, bucket)"""
-        )
-        connection.execute(
-            f"""INSERT INTO candidates SELECT b.rank, a.rank FROM busy a JOIN busy b
-            ON a.band = b.band AND a.bucket = b.bucket AND a.place < b.place WHERE a.place <= {COMPARED}"""
-        )
-        capped += first_row(connection, f"SELECT count(*) FROM busy WHERE place > {COMPARED} + 1")[0]
-    connection.execute("DROP TABLE bands")
-    return capped
-
-
-_ROWS_TOGETHER = 4_000_000
-
-
-def _verify(connection, sets, boilerplate, order, settings, clusters):
+def _verify(buckets, sets, boilerplate, order, settings, clusters):
     """(list of (dropped, kept, similarity), counts); `clusters`: copies that each document has so far."""
 
-    @functools.lru_cache(maxsize=1 << 12)
+    @functools.lru_cache(maxsize=1 << 10)
     def shingles_of(document):
         values = sets[document]
         return values[~is_among(values, boilerplate)]
 
     is_kept = np.ones(len(order), bool)
     found, counts = [], {"candidates": 0, "compared": 0, "cluster_full": 0}
-    for later, earlier in _grouped(connection):
+    for later, earlier in buckets.candidates():
         counts["candidates"] += len(earlier)
         document, best = int(order[later]), (0.0, -1)
         own = shingles_of(document)
@@ -186,22 +146,6 @@ def _verify(connection, sets, boilerplate, order, settings, clusters):
         found.append((document, kept, best[0]))
     sets.close()
     return found, counts
-
-
-def _grouped(connection):
-    """Yields (rank, worthier ranks int64) of each document with candidates, the worthiest document first."""
-    result = connection.sql("SELECT DISTINCT later, earlier FROM candidates ORDER BY later, earlier")
-    reader, rest = result.to_arrow_reader(_FETCH), (np.zeros(0, np.int32), np.zeros(0, np.int32))
-    for batch in reader:
-        later = np.concatenate([rest[0], numbers(batch["later"], np.int32)])
-        earlier = np.concatenate([rest[1], numbers(batch["earlier"], np.int32)])
-        cuts = np.flatnonzero(np.diff(later)) + 1
-        last = cuts[-1] if len(cuts) else 0
-        for start, stop in zip([0, *cuts[:-1].tolist()], cuts.tolist(), strict=False):
-            yield int(later[start]), earlier[start:stop].astype(np.int64)
-        rest = later[last:], earlier[last:]
-    if len(rest[0]):
-        yield int(rest[0][0]), rest[1].astype(np.int64)
 
 
 def jaccard(one, other):

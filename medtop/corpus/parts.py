@@ -1,27 +1,30 @@
-"""What de-duplication knows of the documents, on disk in parts: a killed run goes on behind its last whole part.
+"""What de-duplication knows of the documents, on disk in parts (`medtop.corpus.resumable`).
 
-A part holds `PART_DOCUMENTS` documents in the order of the input: `<number>.parquet` (a row each), `<number>.shingles`
-and, with boilerplate lines, `<number>.lines` (uint64, the sets end to end). The Parquet file comes last.
+A part is `<number>.parquet` (a row a document), `<number>.shingles` and, with boilerplate lines, `<number>.lines`
+(uint64, the sets end to end).
 """
 
+import bisect
+import collections
 import dataclasses
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medtop.cohort.splits import SPLITS
+from medtop.corpus.corpus_files import table_of
+from medtop.corpus.resumable import part_paths
 from medtop.corpus.shingles import Shingler, line_codes
 from medtop.files.atomic import atomic_path
+from medtop.files.bounded import read_json
 from medtop.files.sql import numbers
 
-PART_DOCUMENTS = 5_000
+_TOGETHER = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """N documents, one value each: int64 arrays, and `digests` uint64 [N, 2] of the normal form.
+    """N documents, one value each: integer arrays, and `digests` uint64 [N, 2] of the normal form.
 
     Attributes:
         words: number of words; sizes, line_sizes: shingles and lines of the sets.
@@ -42,125 +45,135 @@ class Table:
         return len(self.words)
 
 
-class PartWriter:
-    """Documents -> parts in a folder; parts that stand there whole are not made again.
+class ShinglePart:
+    """Makes a part's files: the `make` of a `PartWriter`.
 
     Args:
-        folder: of this input and these settings alone.
         shingle: words of a shingle.
         lines: whether the lines are stored, too.
     """
 
-    def __init__(self, folder, shingle, lines):
-        self.folder, self.lines, self.shingler = Path(folder), lines, Shingler(shingle)
-        self.number = self.reused = self.documents = 0
-        self.rows = []
+    def __init__(self, shingle, lines):
+        self.lines, self.shingler = lines, Shingler(shingle)
 
-    def add(self, documents, splits):
-        """Takes a list of `Document`s and the split (str) of each."""
-        for document, split in zip(documents, splits, strict=True):
-            self.rows.append((document, SPLITS.index(split)))
-            if len(self.rows) == PART_DOCUMENTS:
-                self.close()
-
-    def close(self):
-        """Writes what waits."""
-        if not self.rows:
-            return
-        path = self.folder / f"{self.number:06d}.parquet"
-        if path.is_file() and pq.read_metadata(path).num_rows == len(self.rows):
-            self.reused += 1
-        else:
-            self._write(path)
-        self.documents += len(self.rows)
-        self.number += 1
-        self.rows = []
-
-    def _write(self, path):
+    def __call__(self, path, documents, splits):
+        """{}."""
         digests, counts, sizes, line_sizes = [], [], [], []
         with atomic_path(path.with_suffix(".shingles")) as name, open(name, "wb") as file:
-            for start in range(0, len(self.rows), 256):
-                found = self.shingler([document.text for document, _ in self.rows[start : start + 256]])
-                file.write(found.values.tobytes())
-                sizes.append(found.sizes)
-                counts.append(found.words)
-                digests += found.digests
+            for start in range(0, len(documents), _TOGETHER):
+                made = self.shingler([document.text for document in documents[start : start + _TOGETHER]])
+                file.write(made.values.tobytes())
+                sizes.append(made.sizes)
+                counts.append(made.words)
+                digests += made.digests
         if self.lines:
             with atomic_path(path.with_suffix(".lines")) as name, open(name, "wb") as file:
-                for document, _ in self.rows:
+                for document in documents:
                     codes = np.unique(line_codes(document.text)[1])
                     codes = codes[codes > 0]
                     file.write(codes.tobytes())
                     line_sizes.append(len(codes))
-        documents = [document for document, _ in self.rows]
         columns = {
-            "number": np.arange(self.documents, self.documents + len(self.rows)),
             "first": np.array([first for first, _ in digests], np.uint64),
             "second": np.array([second for _, second in digests], np.uint64),
-            "words": np.concatenate(counts),
-            "size": np.concatenate(sizes),
-            "line_size": np.array(line_sizes or [0] * len(documents), np.int64),
+            "words": np.concatenate(counts).astype(np.int32),
+            "size": np.concatenate(sizes).astype(np.int32),
+            "line_size": np.array(line_sizes or [0] * len(documents), np.int32),
             "time": np.array([document.time for document in documents], np.int64),
-            "split": np.array([split for _, split in self.rows], np.int64),
+            "split": np.array([SPLITS.index(split) for split in splits], np.int8),
             "source": [document.source for document in documents],
             "kind": [document.kind for document in documents],
             "document_id": [document.document_id for document in documents],
         }
-        with atomic_path(path) as name:
-            pq.write_table(pa.table(columns), name)
+        with atomic_path(path.with_suffix(".parquet")) as name:
+            pq.write_table(table_of(columns), name)
+        return {}
+
+
+_NUMBERS = {"words": np.int32, "size": np.int32, "line_size": np.int32, "time": np.int64, "split": np.int8}
+_READ = ["first", "second", "source", "kind", *_NUMBERS]
 
 
 def read_table(folder):
     """The `Table` of all parts."""
-    parts, names, groups = [], {}, []
-    for path in sorted(Path(folder).glob("*.parquet")):
-        table = pq.read_table(path, columns=None)
+    columns, names = collections.defaultdict(list), {}
+    for path in part_paths(folder):
+        table = pq.ParquetFile(path.with_suffix(".parquet")).read(
+            columns=["first", "second", "source", "kind", *_NUMBERS]
+        )
         pairs = zip(table["source"].to_pylist(), table["kind"].to_pylist(), strict=True)
-        groups.append(np.array([names.setdefault(pair, len(names)) for pair in pairs], np.int64))
-        digests = [numbers(table[name], np.uint64) for name in ("first", "second")]
-        others = [numbers(table[name], np.int64) for name in ("words", "size", "line_size", "time", "split")]
-        parts.append([np.stack(digests, 1), *others])
-    return Table(*(np.concatenate(columns) for columns in zip(*parts, strict=True)), np.concatenate(groups), [*names])
+        columns["group"].append(np.array([names.setdefault(pair, len(names)) for pair in pairs], np.int32))
+        columns["digest"].append(np.stack([numbers(table[name], np.uint64) for name in ("first", "second")], 1))
+        for name, dtype in _NUMBERS.items():
+            columns[name].append(numbers(table[name], dtype).copy())
+    whole = {name: np.concatenate(columns.pop(name)) for name in ("digest", *_NUMBERS, "group")}
+    return Table(*whole.values(), [*names])
+
+
+def read_names(folder, places):
+    """dict of `source`, `kind`, `document_id` -> list of str, of some documents in their order.
+
+    Args:
+        places: int64, rising.
+    """
+    found, first = {"source": [], "kind": [], "document_id": []}, 0
+    for path in part_paths(folder):
+        size = read_json(path.with_suffix(".json"))["documents"]
+        mine = places[np.searchsorted(places, first) : np.searchsorted(places, first + size)] - first
+        first += size
+        if len(mine):
+            table = pq.ParquetFile(path.with_suffix(".parquet")).read(columns=list(found))
+            for name, values in found.items():
+                column = table[name].to_pylist()
+                values += [column[place] for place in mine.tolist()]
+    return found
 
 
 class Sets:
     """The sets of shingles or of lines, read from disk when they are asked for.
 
     Args:
-        folder, sizes: of the parts; int64 [N].
+        folder, sizes: of the parts; int [N].
         suffix: ".shingles" or ".lines".
     """
 
     def __init__(self, folder, sizes, suffix=".shingles"):
-        self.paths = sorted(Path(folder).glob(f"*{suffix}"))
-        self.sizes = sizes
-        firsts = np.arange(0, max(len(sizes), 1), PART_DOCUMENTS)
-        begins = np.cumsum(sizes) - sizes
-        self.places = (
-            begins - np.repeat(begins[firsts], np.diff(np.append(firsts, len(sizes)))) if len(sizes) else begins
-        )
-        self._files = {}
+        parts = part_paths(folder)
+        documents = [read_json(path.with_suffix(".json"))["documents"] for path in parts]
+        self.paths, self.sizes = [path.with_suffix(suffix) for path in parts], sizes
+        self.firsts = (np.cumsum(documents) - documents).tolist()
+        self._ends = np.cumsum(documents).tolist()
+        self._files = collections.OrderedDict()
 
     def parts(self):
         """Yields (first document, sizes, values) of each part."""
-        for number, path in enumerate(self.paths):
-            first = number * PART_DOCUMENTS
-            yield first, self.sizes[first : first + PART_DOCUMENTS], np.fromfile(path, np.uint64)
+        for first, end, path in zip(self.firsts, self._ends, self.paths, strict=True):
+            yield first, self.sizes[first:end], np.fromfile(path, np.uint64)
 
     def __getitem__(self, document):
         """The sorted set of one document: uint64."""
-        part = document // PART_DOCUMENTS
-        if part not in self._files:
-            self._files[part] = open(self.paths[part], "rb", buffering=0)  # closed by `close`
-        file = self._files[part]
-        file.seek(int(self.places[document]) * 8)
+        part = bisect.bisect_right(self.firsts, document) - 1
+        file = self._file(part)
+        file.seek(int(self.sizes[self.firsts[part] : document].sum()) * 8)
         return np.frombuffer(file.read(int(self.sizes[document]) * 8), np.uint64)
+
+    def _file(self, part):
+        if part in self._files:
+            self._files.move_to_end(part)
+            return self._files[part]
+        if len(self._files) >= _MOST_OPEN:
+            self._files.popitem(last=False)[1].close()
+        self._files[part] = open(self.paths[part], "rb", buffering=0)  # closed by `close`
+        return self._files[part]
 
     def close(self):
         """Closes the files."""
         for file in self._files.values():
             file.close()
-        self._files = {}
+        self._files.clear()
+
+
+_MOST_OPEN = 128
 
 
 def frequent(sets, share, least, counted):
@@ -175,15 +188,20 @@ def frequent(sets, share, least, counted):
         share, least: see above.
         counted: bool [N], which documents count: not exact copies, for a note that was copied is no boilerplate.
     """
-    total, number = int(sets.sizes[counted].sum()), int(counted.sum())
+    total, number = int(sets.sizes[counted].sum(dtype=np.int64)), int(counted.sum())
     limit = max(share * number, least - 1)
     if number <= limit:
         return np.zeros(0, np.uint64)
     step = max(min(total // _SAMPLE, int(limit) // _SEEN), 1)
-    sampled = counted & (np.cumsum(counted) % step == 0)
-    values = np.sort(np.concatenate([values for values in _values_of(sets, sampled)]))
-    starts = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, np.int64)
-    candidates = values[starts[np.diff(starts, append=len(values)) > limit / step / 2]]
+    sampled = counted & (np.cumsum(counted, dtype=np.int32) % step == 0)
+    values, end = np.empty(int(sets.sizes[sampled].sum(dtype=np.int64)), np.uint64), 0
+    for part in _values_of(sets, sampled):
+        values[end : end + len(part)] = part
+        end += len(part)
+    values.sort()
+    more = int(limit / step / 2)  # seen more often than this: equal to the value so many places on
+    candidates = np.unique(values[: max(len(values) - more, 0)][values[more:] == values[: len(values) - more]])
+    del values
     counts = np.zeros(len(candidates), np.int64)
     for part in _values_of(sets, counted) if len(candidates) else ():
         places = np.searchsorted(candidates, part)
@@ -198,7 +216,7 @@ def _values_of(sets, wanted):
         yield values[np.repeat(wanted[first : first + len(sizes)], sizes)]
 
 
-_SAMPLE, _SEEN = 1_000_000, 100
+_SAMPLE, _SEEN = 250_000, 100
 
 
 def is_among(values, sorted_values):

@@ -209,6 +209,11 @@ def clear_left(prefix):
             shutil.rmtree(folder)
 
 
+def is_at_work(prefix):
+    """Whether a run on a prefix is under way, or was killed."""
+    return _folder(prefix).exists()
+
+
 def check_free(prefix, overwrite, outputs):
     """Refuses to replace files that no manifest claims, unless a killed run was moving them here, or `overwrite`."""
     moving = _folder(prefix) / _MOVING

@@ -10,8 +10,8 @@ import pyarrow
 from medtop.cohort.division import divide
 from medtop.cohort.sorted_rows import load_patients
 from medtop.cohort.split_options import check_split_options
+from medtop.files.arrow import numbers_column
 from medtop.files.errors import DataError
-from medtop.notes.rows import to_arrow
 from medtop.sources.dates import as_written_sql
 from medtop.sources.words import quote_text
 
@@ -56,7 +56,7 @@ def split_patients(connection, options):
         reasons[division.left_out[name]] = number
     numbered = {"patient_index": np.arange(len(division.places), dtype=np.int32), "split": division.places}
     numbered |= {"why": reasons}
-    columns = {name: to_arrow(values) for name, values in numbered.items()}
+    columns = {name: numbers_column(values) for name, values in numbered.items()}
     connection.register("given_places", pyarrow.table(columns))
     why = " ".join(f"WHEN {number} THEN {quote_text(name)}" for number, name in enumerate(names, 1))
     begins = ends = "NULL"

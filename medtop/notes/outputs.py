@@ -8,9 +8,9 @@ import pyarrow
 import pyarrow.parquet as parquet
 
 from medtop.cohort.splits import SPLITS
+from medtop.files.arrow import numbers_column, strings_column
 from medtop.files.sql import numbers
 from medtop.files.staging import made_path
-from medtop.notes.rows import to_arrow
 from medtop.sources.dates import as_written_sql
 from medtop.text.cleaning import clean, has_word
 from medtop.text.copies import find_copies
@@ -95,20 +95,13 @@ def join_notes(examples, times, texts, options):
     return np.array(places, np.int32), joined, starts, known, copied
 
 
-def _strings(texts):
-    """list of str -> Arrow large_string. (`pyarrow.array` of a list imports pandas, which takes 0.3 s.)"""
-    content = "".join(texts)
-    sizes = map(len, texts) if content.isascii() else (len(text.encode()) for text in texts)
-    offsets = np.concatenate([[0], np.cumsum(np.fromiter(sizes, np.int64, len(texts)), dtype=np.int64)])
-    buffers = [None, pyarrow.py_buffer(offsets), pyarrow.py_buffer(content.encode())]
-    return pyarrow.Array.from_buffers(pyarrow.large_string(), len(texts), buffers)
-
-
 def _lists(lists, kind):
     """list of lists of int -> Arrow list array of the type `kind`."""
     offsets = np.concatenate([[0], np.cumsum([len(each) for each in lists], dtype=np.int32)]).astype(np.int32)
     values = np.array([value for each in lists for value in each], f"int{kind.value_type.bit_width}")
-    return pyarrow.ListArray.from_arrays(to_arrow(offsets), to_arrow(values).view(kind.value_type), type=kind)
+    return pyarrow.ListArray.from_arrays(
+        numbers_column(offsets), numbers_column(values).view(kind.value_type), type=kind
+    )
 
 
 class TextFiles:
@@ -162,7 +155,7 @@ class TextFiles:
 
     def _write_group(self, places, texts, starts, times):
         split = int(self.splits[places[0]])
-        rows = self.examples.take(to_arrow(places))
+        rows = self.examples.take(numbers_column(places))
         self._parquet[split].write_batch(
             pyarrow.record_batch(
                 [
@@ -170,7 +163,7 @@ class TextFiles:
                         rows[name].combine_chunks()
                         for name in ("patient_id", "admission_id", "prediction_time", "label")
                     ),
-                    _strings(texts),
+                    strings_column(texts),
                     _lists(starts, SCHEMA.field("note_starts").type),
                     _lists(times, SCHEMA.field("note_times").type),
                 ],

@@ -9,6 +9,7 @@ import heapq
 import numpy as np
 import pyarrow
 
+from medtop.files.arrow import numbers_column
 from medtop.files.errors import DataError
 from medtop.files.sql import first_row
 from medtop.notes.quoted_csv import gather, iterate_blocks, table_header
@@ -124,11 +125,11 @@ def _table(block, places, encoding):
     blank[short] = solid[offsets[1:]] == solid[offsets[:-1]]
     reason = np.where(wrong, _NUMBER["text_not_in_encoding"], np.where(blank, _NUMBER["text_empty"], 0))
     columns = {
-        "line": to_arrow(block.lines.astype(np.int64)),
-        "reason": to_arrow(reason.astype(np.uint8)),
-        "text_start": to_arrow((starts + block.base).astype(np.int64)),
-        "text_bytes": to_arrow((ends - starts).astype(np.int32)),
-        "text_quoted": to_arrow(block.quoted[:, column].astype(np.uint8)),
+        "line": numbers_column(block.lines.astype(np.int64)),
+        "reason": numbers_column(reason.astype(np.uint8)),
+        "text_start": numbers_column((starts + block.base).astype(np.int64)),
+        "text_bytes": numbers_column((ends - starts).astype(np.int32)),
+        "text_quoted": numbers_column(block.quoted[:, column].astype(np.uint8)),
     }
     for name in _TEXTS:
         if name in places:
@@ -136,18 +137,6 @@ def _table(block, places, encoding):
         else:
             columns[name] = pyarrow.nulls(len(block), pyarrow.large_string())
     return pyarrow.table(columns)
-
-
-def to_arrow(values):
-    """A NumPy array of integers as an Arrow array. (`pyarrow.array` imports pandas, which takes 0.3 s.)"""
-    kinds = {
-        np.dtype(np.int64): pyarrow.int64(),
-        np.dtype(np.int32): pyarrow.int32(),
-        np.dtype(np.uint8): pyarrow.uint8(),
-        np.dtype(np.int8): pyarrow.int8(),
-    }
-    values = np.ascontiguousarray(values)
-    return pyarrow.Array.from_buffers(kinds[values.dtype], len(values), [None, pyarrow.py_buffer(values)])
 
 
 def _strings(values, starts, ends):

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from medtop.corpus import documents, make, resumable
 from medtop.corpus.filters import FilterSettings, clean_text, why_not
 from medtop.corpus.make import CorpusSettings, make_corpus
 from medtop.corpus.mixture import make_plan, times_taken, uniform
@@ -64,6 +65,34 @@ def test_the_choice_is_the_same_again_and_in_any_order(tmp_path):
     assert (tmp_path / "d.notes.train.parquet").read_bytes() == bytes_of
     rows, _ = run(tmp_path, "a", **settings)
     assert abs(rows[("notes", "train")]["words"] - 10_000) < 4 * 30 * np.sqrt(2000 / 6 * 5 / 6)
+
+
+@pytest.mark.parametrize(
+    ("step", "count", "parts"), [("documents read", 1000, 5), ("documents taken", 0, 10), ("documents written", 0, 10)]
+)
+def test_a_run_killed_at_any_step_goes_on(tmp_path, monkeypatch, step, count, parts):
+    """The same bytes as a run that nobody killed; what was cleaned is not cleaned again."""
+    write_sources(tmp_path)
+    monkeypatch.setattr(resumable, "PART_DOCUMENTS", 230)
+    monkeypatch.setattr(documents, "BATCH_DOCUMENTS", 230)
+    monkeypatch.setattr(make, "SHUFFLED_CHARACTERS", 100_000)
+    settings = {"mixture": "notes:0.9,papers:0.1"}
+    run(tmp_path, "whole", **settings)
+
+    def killed(what, number):
+        if what == step and number >= count:
+            raise KeyboardInterrupt
+
+    inputs = (str(tmp_path / "notes.jsonl"), str(tmp_path / "papers.jsonl"))
+    settings, shown = CorpusSettings(input=inputs, **settings), {}
+    with pytest.raises(KeyboardInterrupt):
+        make_corpus(settings, tmp_path / "cut", progress=killed)
+    assert not list(tmp_path.glob("cut.*"))
+    make_corpus(settings, tmp_path / "cut", progress=shown.__setitem__)
+    assert shown["parts taken over from a killed run"] == parts
+    for path in tmp_path.glob("whole.*"):
+        assert path.read_bytes() == (tmp_path / path.name.replace("whole", "cut")).read_bytes(), path.name
+    assert len(list(tmp_path.glob("whole.*"))) == 3 and not list(tmp_path.glob(".cut*"))
 
 
 def test_a_source_may_be_repeated(tmp_path):
@@ -152,5 +181,8 @@ def test_script_and_splits(tmp_path, run_script):
     again = run_script(script, *arguments, f"--output_prefix={tmp_path / 'o'}")
     assert again.returncode == 0 and "nothing to do" in again.stdout
     (tmp_path / "empty.jsonl").write_text("")
-    result = run_script(script, f"--input={tmp_path / 'empty.jsonl'}", f"--output_prefix={tmp_path / 'x'}")
-    assert result.returncode == 1 and "received none (no rows)" in result.stderr
+    (tmp_path / "short.jsonl").write_text('{"text": "one two"}')
+    for name, said in (("empty", "received none (no rows)"), ("short", "none that takes part (too_short 1)")):
+        result = run_script(script, f"--input={tmp_path / name}.jsonl", f"--output_prefix={tmp_path / 'x'}")
+        assert result.returncode == 1 and said in result.stderr
+    assert not list(tmp_path.glob("x.*")) and not list(tmp_path.glob(".x*"))

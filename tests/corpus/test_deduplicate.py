@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from corpus_texts import planted_texts, sets_of, similar_pairs, written
 
-from medtop.corpus import deduplicate, documents, parts
+from medtop.corpus import buckets, deduplicate, documents, resumable
 from medtop.corpus.deduplicate import DedupSettings
 from medtop.corpus.minhash import MinHash, choose_bands
 from medtop.corpus.near_copies import jaccard
@@ -154,28 +154,78 @@ def test_lines_of_boilerplate_go(tmp_path):
     assert written_texts == [text.partition("\n")[2] for text in texts]
 
 
-def test_a_killed_run_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "PART_DOCUMENTS", 100)
-    texts = planted_texts(450, seed=7)[0]
-    path = write_jsonl(tmp_path / "n.jsonl", texts)
-    whole = run(tmp_path, path, "whole")
+def test_the_disk_changes_nothing(tmp_path, monkeypatch):
+    """Small files of buckets and pairs give the pairs that one file gives; of a crowded bucket the first 32 count."""
+    rng = np.random.default_rng(6)
+    numbers = rng.integers(0, 40, (3, 500)).astype(np.uint64)
+    numbers[2] = 7
+    ranks = rng.permutation(500)
+    wanted, capped = set(), 0
+    for band in numbers.tolist():
+        for bucket in set(band):
+            inside = sorted(ranks[place] for place in range(500) if band[place] == bucket)
+            capped += max(len(inside) - buckets.COMPARED - 1, 0)
+            wanted |= {
+                (int(later), int(earlier))
+                for place, later in enumerate(inside)
+                for earlier in inside[: min(place, buckets.COMPARED)]
+            }
+    for limit, together, waiting in ((10**9, 1 << 17, 1 << 20), (500, 7, 1)):
+        monkeypatch.setattr(buckets, "PAIR_DOCUMENTS", 1 << 14 if limit > 500 else 9)
+        monkeypatch.setattr(buckets, "_PAIRS_TOGETHER", together)
+        monkeypatch.setattr(buckets, "_WAITING", waiting)
+        known = buckets.Buckets(tmp_path, 500, 3, limit)
+        for start in range(0, 500, 120):
+            known.add(numbers[:, start : start + 120], ranks[start : start + 120])
+        assert known.meet() == capped
+        groups = [(later, earlier.tolist()) for later, earlier in known.candidates()]
+        assert [later for later, _ in groups] == sorted({later for later, _ in wanted})
+        assert all(earlier == sorted(earlier) for _, earlier in groups)
+        assert {(later, rank) for later, earlier in groups for rank in earlier} == wanted
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("step", ["documents read", "frequent shingles", "copies", "documents written"])
+def test_a_run_killed_at_any_step_goes_on(tmp_path, monkeypatch, step):
+    """The same bytes as a run that nobody killed; what was cut into shingles is not cut again."""
+    monkeypatch.setattr(resumable, "PART_DOCUMENTS", 100)
+    monkeypatch.setattr(documents, "BATCH_DOCUMENTS", 60)
+    path = write_jsonl(tmp_path / "n.jsonl", planted_texts(450, seed=7)[0])
+    run(tmp_path, path, "whole")
 
     def killed(what, count):
-        if what == "documents read" and count > 250:
+        if what == step and (count > 250 or "read" not in what):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(documents, "BATCH_DOCUMENTS", 60)
-    settings = DedupSettings(input=(f"notes={path}",))
+    settings, shown = DedupSettings(input=(f"notes={path}",)), {}
     with pytest.raises(KeyboardInterrupt):
         deduplicate.deduplicate(settings, tmp_path / "cut", progress=killed)
     assert not list(tmp_path.glob("cut.*"))
-    manifest, pairs = run(tmp_path, path, "cut")
-    assert manifest["parts_reused"] == 3
-    assert pairs == whole[1]
-    same = [name for name in whole[0] if name not in ("parts_reused", "outputs", "sha256")]
-    assert {name: manifest[name] for name in same} == {name: whole[0][name] for name in same}
+    deduplicate.deduplicate(settings, tmp_path / "cut", progress=shown.__setitem__)
+    assert shown["parts taken over from a killed run"] == (3 if "read" in step else 5)
+    for name in deduplicate.OUTPUTS:
+        assert same_files(tmp_path / f"whole.{name}", tmp_path / f"cut.{name}"), name
     assert not list(tmp_path.glob(".cut*"))
     assert deduplicate.deduplicate(settings, tmp_path / "cut").done_before
+
+
+def same_files(one, other):
+    return one.exists() == other.exists() and (not one.exists() or one.read_bytes() == other.read_bytes())
+
+
+def test_parts_of_other_settings_are_not_taken_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(resumable, "PART_DOCUMENTS", 100)
+    path, shown = write_jsonl(tmp_path / "n.jsonl", planted_texts(250, seed=7)[0]), {}
+
+    def killed(what, count):
+        if what == "copies":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        deduplicate.deduplicate(DedupSettings(input=(f"notes={path}",)), tmp_path / "cut", progress=killed)
+    other = DedupSettings(input=(f"notes={path}",), shingle=4)
+    deduplicate.deduplicate(other, tmp_path / "cut", progress=shown.__setitem__)
+    assert shown["parts taken over from a killed run"] == 0
 
 
 def test_shingles_are_sets_of_runs_of_words():

@@ -55,7 +55,8 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "corpus": Room(
         TENSORFLOW,
         light="*",
-        plain="documents shingles minhash parts near_copies copies_report deduplicate filters mixture make card",
+        plain="documents shingles minhash resumable corpus_files parts buckets near_copies copies_report deduplicate "
+        "filters mixture make card",
     ),
     "language": Room(TENSORFLOW, light="examples study", plain="examples"),
     "similarity": Room(TENSORFLOW, light="study pairs measures", plain="pairs measures"),

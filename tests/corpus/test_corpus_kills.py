@@ -1,0 +1,95 @@
+"""Kills (kill -9) over the chain from texts to records: it ends as the chain that nobody killed, byte for byte."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from corpus_texts import planted_texts
+
+KILLS = {"deduplicate": 4, "mix": 4, "vocabulary": 1, "records": 1}
+
+
+def steps(folder):
+    """dict step -> command line, in order."""
+    commands = {
+        "deduplicate": ["deduplicate_notes.py", f"--input=notes={folder}/notes.jsonl,papers={folder}/papers.jsonl",
+                        f"--output_prefix={folder}/dedup", f"--splits={folder}/splits.csv"],
+        "mix": ["make_corpus.py", f"--input={folder}/dedup.notes.train.parquet", "--mixture=notes:0.9,papers:0.1",
+                f"--output_prefix={folder}/corpus"],
+        "vocabulary": ["learn_wordpiece_vocab.py", f"--input_file={folder}/corpus.notes.train.parquet",
+                       f"--output_file={folder}/vocab.txt", "--vocab_size=600"],
+        "records": ["create_notes_pretraining_data.py", f"--input_file={folder}/corpus.notes.train.parquet",
+                    f"--output_file={folder}/train.tfrecord", f"--vocab_file={folder}/vocab.txt", "--pairs=order",
+                    f"--splits={folder}/splits.csv", "--unlisted_patients=use", "--max_seq_length=64"],
+    }  # fmt: skip
+    return {
+        name: [sys.executable, str(ROOT / "preprocessing" / script), *words]
+        for name, (script, *words) in commands.items()
+    }
+
+
+def begin(folder):
+    folder.mkdir()
+    texts = planted_texts(4000, seed=3, least=40, most=160)[0]
+    for name, some, patients in (("notes", texts[:3600], True), ("papers", texts[3600:], False)):
+        with open(folder / f"{name}.jsonl", "w", encoding="utf-8") as file:
+            for number, text in enumerate(some):
+                row = {"text": text, "id": number} | ({"patient_id": f"p{number % 90}"} if patients else {})
+                file.write(json.dumps(row) + "\n")
+    rows = [f"p{number},{'valid' if number % 10 == 0 else 'train'}" for number in range(90)]
+    (folder / "splits.csv").write_text("patient_id,split\n" + "\n".join(rows) + "\n")
+    for path in folder.iterdir():
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+
+
+def call(command, seconds=None):
+    """Runs a step to its end, or kills it after so many seconds; seconds that it took, or whether it was killed."""
+    began = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if seconds is None:
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, f"{command}: {errors}"
+        return time.monotonic() - began
+    time.sleep(seconds)
+    process.kill()
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def content(folder):
+    """dict path -> bytes of everything there, hidden files too, but for when an input was last written."""
+    return {
+        path.relative_to(folder).as_posix(): re.sub(rb'"changed": \d+', b"", path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.slow
+def test_kills_over_the_chain_of_a_corpus(tmp_path):
+    pytest.importorskip("tensorflow_text", reason="records of word pieces need TensorFlow Text")
+    folder, whole = tmp_path / "chain", tmp_path / "whole"
+    begin(folder)
+    lengths = {name: call(command) for name, command in steps(folder).items()}
+    folder.rename(whole)  # the second chain has the same paths, which stand in manifests
+    rng = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
+    begin(folder)
+    killed, moments = 0, []
+    for name, command in steps(folder).items():
+        for _ in range(KILLS[name]):
+            moments.append((name, round(float(rng.uniform(0.2, 1) * lengths[name]), 3)))
+            was_killed = call(command, moments[-1][1])
+            lengths[name] *= 1 if was_killed else 0.5  # it was done before its moment: the machine is quicker now
+            killed += was_killed
+        call(command)
+    assert killed >= 4, f"only {killed} were killed: a step may be done before its moment"
+    mine, theirs = content(folder), content(whole)
+    assert mine.keys() == theirs.keys(), moments
+    assert not [name for name in mine if mine[name] != theirs[name]], moments
