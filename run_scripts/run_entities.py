@@ -38,6 +38,14 @@ def _options():
     return flags.read(run.EntityOptions, **shared, overwrite=driver.overwrite), training, driver
 
 
+def _import_model(source, target):
+    """A HuggingFace folder as a run directory."""
+    from medtop.convert.import_weights import import_weights, plan_import
+
+    command = shlex.join(["python", *sys.argv])
+    import_weights(plan_import(source, target, seq_relationship="drop", overwrite=True, command=command))
+
+
 def main(_):
     """Flags in, library calls, a table out."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -51,7 +59,8 @@ def main(_):
         for name, number in about["counts"].items():
             print(f"  {name.replace('_', ' ')}: {number:,}")
         if options.model == "encoder":
-            run.train_encoder(options, training, driver.resume, shlex.join(["python", *sys.argv]))
+            command = shlex.join(["python", *sys.argv])
+            run.train_encoder(options, training, driver.resume, command, _import_model)
     if options.do_eval:
         found = run.evaluate_run(options)
         print("\n".join(evaluate.report_lines(found[options.model])))

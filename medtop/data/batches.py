@@ -141,7 +141,8 @@ class BatchMaker:
         self.masked = [task for task in tasks if task.level == "masked"] if masking else []
         self.patient = [task for task in tasks if task.level == "patient"]
         self.token = [task for task in tasks if task.level == "token"]
-        self.fields = sequence_fields(info, config, bool(self.masked) and options.whole_words)
+        self.more = {key for task in tasks for key in task.inputs}
+        self.fields = sequence_fields(info, config, bool(self.masked) and options.whole_words, self.more)
 
     def window(self, serialized, seed, epoch, number, shuffle, balanced=None):
         """A window's tensors: ragged sequences, labels, and the plan of its batches.
@@ -286,7 +287,8 @@ class BatchMaker:
         for task in self.token:
             y[task.name] = placed(patients[f"{task.name}_labels"].flat_values)
             w[task.name] = placed(patients[f"{task.name}_weights"].flat_values, tf.float32)
-        wanted = {*self.config.inputs, "patient_slots", "cls_positions", *(["mask_positions"] if self.masked else [])}
+        wanted = {*self.config.inputs, *self.more, "patient_slots", "cls_positions"}
+        wanted |= {"mask_positions"} if self.masked else set()
         return {key: x[key] for key in sorted(wanted)}, y, w, seated(patients["example"] + 1) - 1
 
     @property

@@ -4,13 +4,14 @@ from medtop.data.layouts import record_field
 from medtop.files.errors import DataError
 
 
-def sequence_fields(info, config, whole_words=False):
+def sequence_fields(info, config, whole_words=False, more=()):
     """What is read per token.
 
     Args:
         info: `DatasetInfo`.
         config: `BertConfig`.
         whole_words: whether masks are drawn by whole words.
+        more: further keys of the batch that heads read.
 
     Returns:
         dict key of the batch -> field of the record. `segments` are read where the config wants the records' own; else
@@ -27,6 +28,9 @@ def sequence_fields(info, config, whole_words=False):
         )
     wanted = {*config.inputs, *info.layout.always} - ({"segments"} if config.segment != "sentence" else set())
     wanted |= {"word_starts"} if whole_words else set()
+    if lost := sorted({*more} - {*inputs}):
+        raise DataError(f"{info.names[0]}: expected records with {', '.join(lost)}, received {info.layout.title}")
+    wanted |= {*more}
     return {key: record_field(field, info.time_gap) for key, field in inputs.items() if key in wanted}
 
 

@@ -141,14 +141,26 @@ ENTITIES = Layout(
     "entities",
     "records of words",
     fields=(
-        *fields(" ".join(["token_ids", *_CHANNELS])),
+        *fields(" ".join(["token_ids", "word_starts", *_CHANNELS])),
         *fields("window prediction_time", size=EACH_RECORD),
         *fields("patient_id document_id", "bytes", EACH_RECORD),
     ),
-    inputs={name: name for name in ("token_ids", *_CHANNELS)},
+    inputs={name: name for name in ("token_ids", "word_starts", *_CHANNELS)},
     embeddings=("code", "position", *WORD_CHANNELS),
 )
-LAYOUTS = {layout.name: layout for layout in (DEFAULT, MEDBERT, FINETUNING, NOTES, ENTITIES)}
+ENTITY_PIECES = Layout(
+    "entity_pieces",
+    "records of word pieces with tags",
+    fields=(
+        *fields("token_ids segment_ids word_starts"),
+        *fields("window prediction_time", size=EACH_RECORD),
+        *fields("patient_id document_id", "bytes", EACH_RECORD),
+    ),
+    inputs={"token_ids": "token_ids", "segments": "segment_ids", "word_starts": "word_starts"},
+    embeddings=("code", "position", "segment"),
+    segments=("zero", "sentence"),
+)
+LAYOUTS = {layout.name: layout for layout in (DEFAULT, MEDBERT, FINETUNING, NOTES, ENTITIES, ENTITY_PIECES)}
 
 
 def find_layout(name, where):

@@ -10,7 +10,14 @@ import numpy as np
 import medtop
 from medtop.cohort.vocabulary import Vocabulary
 from medtop.entities.documents import Span
-from medtop.entities.records import TASK, EntityMaker, EntitySettings, Tagset, document_windows, learn_tagset
+from medtop.entities.records import (
+    EntityMaker,
+    EntitySettings,
+    Tagset,
+    document_windows,
+    learn_tagset,
+    word_tokens,
+)
 from medtop.entities.tags import decode
 from medtop.entities.viterbi import allowed_transitions, viterbi
 from medtop.entities.windows import cut, gather
@@ -20,17 +27,27 @@ from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.files.temporary import temporary_folder
 from medtop.model.config import BertConfig
+from medtop.text.wordpiece import WordPiece
 
 RUN, RECORDS, WORDS, WINDOWS = "encoder", "records", "words.txt", "windows.json"
+CONFIG = "configs/entities.json"
 _BLOCK = 256
 
 
 @dataclasses.dataclass(frozen=True)
 class WindowOptions:
-    """Windows of words: most tokens, [CLS] and [SEP] included, and words that neighbours share."""
+    """What an encoder was given.
+
+    Attributes:
+        max_seq_length: most tokens of a window, [CLS] and [SEP] included; overlap: tokens that neighbours share.
+        lower_case: None: tokens are words; else they are word pieces, of lower-cased texts or of texts as they are.
+        chain: whether the heads are conditional random fields.
+    """
 
     max_seq_length: int = 128
     overlap: int = 32
+    lower_case: bool | None = None
+    chain: bool = False
 
 
 def records_path(folder, split):
@@ -74,25 +91,30 @@ def make_records(folder, documents, tagset, split, windows, seed=0):
     return path
 
 
-def train(folder, documents, about, dictionary, windows, training, resume=True, command=""):
+def train(folder, documents, about, dictionary, windows, training, start=None, resume=True, command=""):
     """Writes the records and trains, or goes on.
 
     Args:
         folder: the run's.
         documents: dict "train" and perhaps "valid" -> list of `Document`, spans in one piece.
-        about: dict of `entities.json`: `types`, `tag_scheme`.
+        about: dict of `entities.json`: `types`, `groups`, `tag_scheme`.
         dictionary: the run's `Dictionary`, the gazetteer of all but training documents.
         windows: `WindowOptions`.
         training: `TrainingOptions`; files, tasks and folder are filled in here.
+        start: None, or the `medtop.entities.pretrained.Start` whose encoder and word pieces are used.
         resume, command: as for `medtop.runs.execute.execute`.
     """
     from medtop.runs.execute import execute
 
     folder, given = Path(folder), training.bert_config_file
-    config_file = given or str(resources.files(medtop).joinpath("configs/entities.json"))
+    config_file = given or str(start.config_file if start else resources.files(medtop).joinpath(CONFIG))
     rows = BertConfig.from_file(config_file).word_channel_size
     tagset = learn_tagset(documents["train"], about["tag_scheme"], rows)
-    tagset = dataclasses.replace(tagset, dictionary=dictionary, types=about["types"])
+    about_types = {"types": about["types"], "groups": about.get("groups"), "chain": windows.chain}
+    tagset = dataclasses.replace(tagset, dictionary=dictionary, **about_types)
+    if start is not None:
+        windows = dataclasses.replace(windows, lower_case=start.tokenizer.lower_case)
+        tagset = dataclasses.replace(tagset, vocabulary=start.tokenizer.vocabulary, tokenizer=start.tokenizer)
     tagset.vocabulary.write_text(folder / WORDS)
     write_json(folder / WINDOWS, dataclasses.asdict(windows))
     paths = {
@@ -107,7 +129,8 @@ def train(folder, documents, about, dictionary, windows, training, resume=True, 
         test_file="",
         output_dir=str(folder / RUN),
         bert_config_file=config_file,
-        tasks=(TASK,),
+        init_checkpoint=str(start.folder) if start else training.init_checkpoint,
+        tasks=tuple(tagset.tasks),
         do_train=True,
         do_eval=False,
         baselines=False,
@@ -140,7 +163,18 @@ def load(folder, about, dictionary, constrained=True):
     config, vocabulary, _ = RunDirectory(folder / RUN).read()
     if Vocabulary.read(folder / WORDS) != vocabulary:
         raise DataError(f"{folder / WORDS}: expected the vocabulary of {folder / RUN}, received another run's")
-    tagset = Tagset(vocabulary, about["types"], about["tag_scheme"], dictionary, [], config.word_channel_size)
+    tokenizer = None if windows.lower_case is None else WordPiece(vocabulary, windows.lower_case)
+    tagset = Tagset(
+        vocabulary,
+        about["types"],
+        about["tag_scheme"],
+        dictionary,
+        [],
+        config.word_channel_size,
+        tokenizer,
+        about.get("groups"),
+        windows.chain,
+    )
     return EncoderTagger(folder / RUN, tagset, windows, constrained)
 
 
@@ -169,7 +203,7 @@ class EncoderTagger:
         self.model = build_model(self.config, self.tasks)
         load_best(self.model, run)
         self.tagset, self.windows, self.constrained, self.batch_size = tagset, windows, constrained, batch_size
-        self._rules = allowed_transitions(tagset.tags, tagset.scheme)
+        self._rules = {task: allowed_transitions(tags, tagset.scheme) for task, tags in tagset.labels.items()}
 
     def predict_all(self, documents):
         """Yields the documents with this tagger's spans, some hundred at a time."""
@@ -184,41 +218,41 @@ class EncoderTagger:
 
         bare = [dataclasses.replace(document, spans=[]) for document in documents]
         numbers = [len(self._windows(document)) for document in bare]
-        logits = []
+        logits = {}
         if sum(numbers):
             with temporary_folder() as folder:
                 path = make_records(folder, bare, self.tagset, "test", self.windows)
                 options = BatchOptions(batch_size=self.batch_size, max_seq_length=self.windows.max_seq_length)
                 scorer = Scorer(self.model, read_dataset(str(path)), self.config, self.tasks, options, 0)
-                logits = scorer.token_logits(TASK)
+                logits = {task: scorer.token_logits(task) for task in self.tagset.tasks}
         place = 0
         for document, number in zip(bare, numbers, strict=True):
-            yield dataclasses.replace(document, spans=self._spans(document, logits[place : place + number]))
+            mine = {task: values[place : place + number] for task, values in logits.items()}
+            yield dataclasses.replace(document, spans=self._spans(document, mine))
             place += number
 
     def _windows(self, document):
         return document_windows(document, self.tagset, self.windows.max_seq_length, self.windows.overlap, False)
 
     def _spans(self, document, logits):
-        """The spans that the logits of a document's windows say."""
-        found = document_words(document)
-        if not found.words:
+        """The spans that the logits of a document's windows say: dict task -> list of [n, K]."""
+        words, made = document_words(document), []
+        if not words.words:
             return []
-        windows = cut(np.ones(len(found.words), np.int64), self.windows.max_seq_length, self.windows.overlap)
-        scores = gather(windows, logits).astype(np.float64)
-        scores -= scores.max(-1, keepdims=True)
-        scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
-        path = viterbi(scores, *self._rules) if self.constrained else scores.argmax(-1)
-        tags = self.tagset.tags
-        ranges, _ = decode([tags[k] for k in path], self.tagset.scheme)
-        chances = np.exp(scores[np.arange(len(path)), path])
+        starts, _, _ = word_tokens(words, self.tagset, self.tagset.dictionary)
+        windows = cut(starts, self.windows.max_seq_length, self.windows.overlap)
+        for task, tags in self.tagset.labels.items():
+            scores = gather(windows, logits[task]).astype(np.float64)
+            scores -= scores.max(-1, keepdims=True)
+            scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
+            path = viterbi(scores, *self._rules[task]) if self.constrained else scores.argmax(-1)
+            ranges, _ = decode([tags[k] for k in path], self.tagset.scheme)
+            chances = np.exp(scores[np.arange(len(path)), path])
+            made += [
+                (words.starts[first], words.ends[after - 1], kind, float(chances[first:after].min()))
+                for first, after, kind in ranges
+            ]
         return [
-            Span(
-                f"T{number}",
-                kind,
-                ((found.starts[first], found.ends[after - 1]),),
-                {},
-                float(chances[first:after].min()),
-            )
-            for number, (first, after, kind) in enumerate(ranges, 1)
+            Span(f"T{number}", kind, ((start, end),), {}, score)
+            for number, (start, end, kind, score) in enumerate(sorted(made), 1)
         ]

@@ -1,8 +1,11 @@
-"""Documents with spans -> records of windows of words: the record maker of `run_entities.py`.
+"""Documents with spans -> records of windows of words or word pieces: the record maker of `run_entities.py`.
 
-A token is a word (`[UNK]` where the vocabulary lacks it); a window is `[CLS] words [SEP]`. Each word carries its label
-in the one window that decides it (`medtop.entities.windows`), with weight 1; all else has weight 0. The gazetteer of a
-training document is learned from the other documents (five folds), or it would know every answer.
+A token is a word (`[UNK]` where the vocabulary lacks it), or one of a word's pieces, where the encoder was pretrained
+on pieces; a window is `[CLS] tokens [SEP]`. Each word carries its label at its first token, in the one window that
+decides it (`medtop.entities.windows`), with weight 1; all else has weight 0. The gazetteer of a training document is
+learned from the other documents (five folds), or it would know every answer.
+
+Letters: W words, Z tokens of a document.
 """
 
 import collections
@@ -13,7 +16,7 @@ import zlib
 import numpy as np
 
 from medtop.cohort.vocabulary import CLS_ID, SEP_ID, SPECIAL_TOKENS, UNK_ID, Vocabulary
-from medtop.data.layouts import ENTITIES
+from medtop.data.layouts import ENTITIES, ENTITY_PIECES
 from medtop.data.protobuf import Column
 from medtop.data.record_maker import Examples, RecordMaker, Settings, description, require
 from medtop.entities import tables
@@ -24,10 +27,21 @@ from medtop.entities.spans import reduce_fragments
 from medtop.entities.tags import SCHEMES, encode, tag_set, word_ranges
 from medtop.entities.windows import cut
 from medtop.entities.words import document_words
+from medtop.model.tasks import CHAINS
 
 TASK = "entities"
+MOST_GROUPS = len(CHAINS)
 FOLDS = 5
 _BLOCK = 64
+
+
+def task_names(chain):
+    """Names of the tasks of at most `MOST_GROUPS` groups of types.
+
+    >>> task_names(False)[:2]
+    ['entities', 'entities_2']
+    """
+    return CHAINS if chain else (TASK, *(f"{TASK}_{number}" for number in range(2, MOST_GROUPS + 1)))
 
 
 def learn_vocabulary(documents, min_count=2):
@@ -46,11 +60,14 @@ class Tagset:
     """What records are made with, the same for every split.
 
     Attributes:
-        vocabulary: `Vocabulary` of words.
+        vocabulary: `Vocabulary` of words, or of pieces.
         types: list of types.
         scheme: "bio" or "bioes".
         dictionary: `Dictionary` of the training split; folds: FOLDS dictionaries, each of the other folds.
         rows: rows of the hashed tables.
+        tokenizer: None: tokens are words; or the `WordPiece` of the pieces.
+        groups: None: one task for all types; or lists of types, a task each, whose spans may overlap.
+        chain: whether the tasks' heads are conditional random fields.
     """
 
     vocabulary: Vocabulary
@@ -59,11 +76,25 @@ class Tagset:
     dictionary: Dictionary
     folds: list
     rows: int = 8192
+    tokenizer: object = None
+    groups: list | None = None
+    chain: bool = False
+
+    @property
+    def tasks(self):
+        """dict task -> its types."""
+        groups = self.groups or [self.types]
+        return dict(zip(task_names(self.chain), groups, strict=False))
+
+    @property
+    def labels(self):
+        """dict task -> its tags."""
+        return {task: tag_set(types, self.scheme) for task, types in self.tasks.items()}
 
     @property
     def tags(self):
-        """The task's labels."""
-        return tag_set(self.types, self.scheme)
+        """The first task's tags."""
+        return next(iter(self.labels.values()))
 
 
 def fold_of(document_id):
@@ -96,15 +127,48 @@ class Window:
     Attributes:
         document_id, patient_id: str; number: int, of the window in its document.
         columns: dict name -> list of n int.
-        labels, weights: lists of n.
+        labels: dict task -> list of n int; weights: list of n.
     """
 
     document_id: str
     patient_id: str
     number: int
     columns: dict
-    labels: list
+    labels: dict
     weights: list
+
+
+def word_tokens(found, tagset, dictionary):
+    """The tokens of a document's words.
+
+    Args:
+        found: `DocumentWords`, W > 0.
+        tagset: `Tagset`.
+        dictionary: of the gazetteer.
+
+    Returns:
+        (word_starts int64 [Z], 1 for the first token of a word; dict column -> list of Z int; dict column -> its values
+        at [CLS] and [SEP], where they are not 0).
+    """
+    if tagset.tokenizer is None:
+        columns = word_channels(found.words, gazetteer_ids(found.words, dictionary, tagset.types), tagset.rows)
+        columns["token_ids"] = [tagset.vocabulary.ids.get(word.lower(), UNK_ID) for word in found.words]
+        return np.ones(len(found.words), np.int64), columns, {"token_ids": (CLS_ID, SEP_ID)}
+    starts, ids = word_pieces(found.words, tagset.tokenizer)
+    edges = {"token_ids": (tagset.tokenizer.cls_id, tagset.tokenizer.sep_id)}
+    return starts, {"token_ids": ids.tolist(), "segment_ids": [0] * len(ids)}, edges
+
+
+def word_pieces(words, tokenizer):
+    """(1 for the first piece of each word, ids): int64 [Z] each. A word of nothing but control characters is [UNK]."""
+    pieces = tokenizer.tokenize(words)
+    empty = np.flatnonzero(pieces.counts == 0)
+    begins = np.cumsum(pieces.counts) - pieces.counts
+    ids = np.insert(pieces.ids, begins[empty], tokenizer.unk_id)
+    counts = np.maximum(pieces.counts, 1)
+    starts = np.zeros(len(ids), np.int64)
+    starts[np.cumsum(counts) - counts] = 1
+    return starts, ids
 
 
 def document_windows(document, tagset, max_seq_length, overlap, training, tally=None):
@@ -117,25 +181,36 @@ def document_windows(document, tagset, max_seq_length, overlap, training, tally=
         training: whether the gazetteer must not know the document.
         tally: `Tally` of the spans that tags cannot hold, or None.
     """
-    found, vocabulary = document_words(document), tagset.vocabulary
+    found = document_words(document)
     if not found.words:
         return []
-    ranges = [
-        item for item in word_ranges(found.starts, found.ends, document.spans, tally) if item[2].type in tagset.types
-    ]
-    number_of = {tag: number for number, tag in enumerate(tagset.tags)}
-    tags = encode(len(found.words), [(first, after, span.type) for first, after, span in ranges], tagset.scheme)
     dictionary = tagset.folds[fold_of(document.document_id)] if training else tagset.dictionary
-    channels = word_channels(found.words, gazetteer_ids(found.words, dictionary, tagset.types), tagset.rows)
-    channels["token_ids"] = [vocabulary.ids.get(word.lower(), UNK_ID) for word in found.words]
-    edges = {name: (0, 0) for name in channels} | {"token_ids": (CLS_ID, SEP_ID)}
-    windows, made = cut(np.ones(len(found.words), np.int64), max_seq_length, overlap), []
+    word_starts, columns, edges = word_tokens(found, tagset, dictionary)
+    columns["word_starts"] = word_starts.tolist()
+    edges = dict.fromkeys(columns, (0, 0)) | edges
+    labels = {task: word_labels(document, found, types, tagset.scheme, tally) for task, types in tagset.tasks.items()}
+    windows, made = cut(word_starts, max_seq_length, overlap), []
     for number, (start, end) in enumerate(zip(windows.starts.tolist(), windows.ends.tolist(), strict=True)):
-        columns = {name: [edges[name][0], *values[start:end], edges[name][1]] for name, values in channels.items()}
-        mine = (windows.owners[start:end] == number).astype(float).tolist()
-        labels = [0, *(number_of[tag] for tag in tags[start:end]), 0]
-        made.append(Window(document.document_id, document.patient_id, number, columns, labels, [0.0, *mine, 0.0]))
+        first, after = np.searchsorted(windows.first_pieces, [start, end])
+        places = windows.first_pieces[first:after] - start + 1
+        weights = np.zeros(end - start + 2)
+        weights[places] = windows.owners[first:after] == number
+        of_task = {}
+        for task, values in labels.items():
+            of_task[task] = np.zeros(end - start + 2, np.int64)
+            of_task[task][places] = values[first:after]
+        some = {name: [edges[name][0], *values[start:end], edges[name][1]] for name, values in columns.items()}
+        made.append(Window(document.document_id, document.patient_id, number, some, of_task, weights))
     return made
+
+
+def word_labels(document, found, types, scheme, tally=None):
+    """Numbers of the words' tags in `tag_set(types, scheme)`: int64 [W]; spans of other types are not looked at."""
+    spans = [span for span in document.spans if span.type in types]
+    ranges = word_ranges(found.starts, found.ends, spans, tally)
+    number_of = {tag: number for number, tag in enumerate(tag_set(types, scheme))}
+    tags = encode(len(found.words), [(first, after, span.type) for first, after, span in ranges], scheme)
+    return np.array([number_of[tag] for tag in tags], np.int64)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -181,14 +256,16 @@ class EntityMaker(RecordMaker):
     def open(self, inputs):
         """See `RecordMaker.open`."""
         defaults = self.defaults(max_seq_length=128, max_predictions_per_seq=1, masked_lm_prob=0.15)
+        tokenizer, labels = self.tagset.tokenizer, self.tagset.labels
         return description(
-            ENTITIES.name,
+            (ENTITY_PIECES if tokenizer else ENTITIES).name,
             self.tagset.vocabulary,
-            {TASK: self.tagset.tags},
+            labels,
             defaults,
             split=self.settings.split,
             flags={"vocabulary": self.tagset.vocabulary.hash, **defaults},
-            levels={TASK: "token"},
+            levels=dict.fromkeys(labels, "token"),
+            **({"tokenizer": tokenizer.settings} if tokenizer else {}),
         )
 
     def documents(self, inputs):
@@ -216,28 +293,34 @@ class EntityMaker(RecordMaker):
                     document, self.tagset, length, settings.window_overlap, settings.training
                 )
             ]
-            yield _examples(windows, len(self.tagset.tags), len(block))
+            yield _examples(windows, self.tagset.labels, len(block))
 
 
-def _examples(windows, num_tags, documents):
-    lengths = np.array([len(window.labels) for window in windows], np.int64)
+def _examples(windows, tags, documents):
+    """`Examples` of windows; `tags`: dict task -> its tags."""
+    lengths = np.array([len(window.weights) for window in windows], np.int64)
     names = list(windows[0].columns) if windows else []
 
     def flat(values, kind=np.int64):
         return np.fromiter(itertools.chain.from_iterable(values), kind)
 
-    labels, weights = flat(w.labels for w in windows), flat((w.weights for w in windows), np.float32)
+    weights = flat((w.weights for w in windows), np.float32)
     columns = [Column(name, "int64", flat(w.columns[name] for w in windows), lengths) for name in names]
     patients = [window.patient_id or window.document_id for window in windows]
+    one_hot, known = {}, {}
+    for task, own in tags.items():
+        labels = flat(w.labels[task] for w in windows)
+        columns += [
+            Column(f"{task}_labels", "int64", labels, lengths),
+            Column(f"{task}_weights", "float", weights, lengths),
+        ]
+        one_hot[task] = (labels[:, None] == np.arange(len(own))).astype(np.float32)
+        known[task] = np.repeat(weights[:, None], len(own), axis=1)
     columns += [
-        Column(f"{TASK}_labels", "int64", labels, lengths),
-        Column(f"{TASK}_weights", "float", weights, lengths),
         Column("window", "int64", np.array([window.number for window in windows], np.int64)),
         Column("prediction_time", "int64", np.zeros(len(windows), np.int64)),
         Column("patient_id", "bytes", [patient.encode() for patient in patients]),
         Column("document_id", "bytes", [window.document_id.encode() for window in windows]),
     ]
-    one_hot = (labels[:, None] == np.arange(num_tags)).astype(np.float32)
-    known = np.repeat(weights[:, None], num_tags, axis=1)
     counts = {"documents": documents, "words": int(weights.sum())}
-    return Examples(columns, lengths, patients, {TASK: one_hot}, {TASK: known}, examples_in=len(windows), counts=counts)
+    return Examples(columns, lengths, patients, one_hot, known, examples_in=len(windows), counts=counts)

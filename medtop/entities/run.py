@@ -6,6 +6,7 @@ A run's folder: `entities.json` (what it was trained with and on), `dictionary.j
 """
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from medtop.entities.dictionary import Dictionary
 from medtop.entities.documents import Document, Tally
 from medtop.entities.formats import find_format
 from medtop.entities.formats.jsonl import as_dict
+from medtop.entities.overlaps import find_groups, left_out
 from medtop.entities.reader_page import write_page
 from medtop.entities.reading import input_files, read_text, stem
 from medtop.entities.scores import RATIOS
@@ -68,8 +70,19 @@ class EntityOptions:
     fragments: str = option("hull", "What becomes of training spans in fragments.", choices=RULES)
     overlaps: str = option(
         "longest",
-        "Overlapping training spans: longest: the longer one is learned, counted; refuse: stop.",
-        choices=("longest", "refuse"),
+        "Overlapping training spans: longest: the longer one is learned, counted; groups: the encoder gets a task for "
+        "each group of types that do not overlap, trained together; refuse: stop.",
+        choices=("longest", "groups", "refuse"),
+    )
+    head: str = option(
+        "softmax",
+        "Encoder: softmax: each word's tag by itself; crf: with a conditional random field over the words.",
+        choices=("softmax", "crf"),
+    )
+    bert_model: str = option(
+        "",
+        "Encoder: a HuggingFace folder (bert, or megatron-bert such as GatorTron) or a run pretrained on text to start "
+        "from; tokens are its word pieces then.",
     )
     train_documents: int = option(0, "Train on so many documents, drawn by the seed; 0 = all.", rule=at_least(0))
     eval_split: str = option("test", "Which split --do_eval scores.", choices=("test", "valid"))
@@ -94,6 +107,9 @@ def check_options(options):
         raise DataError("--do_train: expected at least one of --do_train, --do_eval and --do_predict")
     if (options.do_train or options.do_eval) and not options.input_prefix:
         raise DataError("--input_prefix: expected the prefix of convert_entities.py's tables, received ''")
+    for name, value in (("overlaps", "groups"), ("head", "crf"), ("bert_model", options.bert_model)):
+        if value and getattr(options, name) == value and options.model != "encoder":
+            raise DataError(f"--{name}={value} has no effect without --model=encoder")
     for name in ("predict_input", "predict_output"):
         if options.do_predict != bool(getattr(options, name)):
             raise DataError(
@@ -139,12 +155,18 @@ def train(options):
         counts["sentences"] = len(sentences)
         if options.overlaps == "refuse" and (number := tally.counts["overlapping_spans_left_out_of_tags"]):
             raise DataError(f"{options.input_prefix}: expected spans that share no word, received {number} that do")
-        types = sorted({kind for _, ranges in sentences for _, _, kind in ranges})
+        types, groups = sorted({kind for _, ranges in sentences for _, _, kind in ranges}), None
+        if options.overlaps == "groups":
+            documents = list(training_documents(options, Tally()))
+            groups = find_groups(documents)
+            types = sorted(itertools.chain.from_iterable(groups))
+            tally.count("overlapping_spans_left_out_of_groups", left_out(documents, groups))
         CrfTagger.learn(sentences, work / "crf.bin", options.tag_scheme)
         write_json(work / "dictionary.json", Dictionary.learn(sentences).to_json())
         about = {
             "tag_scheme": options.tag_scheme,
             "types": types,
+            "groups": groups,
             "training": counts,
             "request": request,
             "counts": dict(sorted(tally.counts.items())),
@@ -174,23 +196,28 @@ def training_documents(options, tally, split="train"):
             yield document
 
 
-def train_encoder(options, training, resume=True, command=""):
+def train_encoder(options, training, resume=True, command="", import_model=None):
     """Trains the encoder beside the run's other systems, with the shared trainer; goes on where it was stopped.
 
     Args:
         options: `EntityOptions`, whose run `train` has made.
         training: `TrainingOptions`: the trainers' flags.
         resume, command: as for `medtop.runs.execute.execute`.
+        import_model: see `medtop.entities.pretrained.find_start`.
     """
-    from medtop.entities import encoder_tagger
+    from medtop.entities import encoder_tagger, pretrained
 
     about, tally = read_settings(options.output_dir), Tally()
+    start = pretrained.find_start(options.output_dir, options.bert_model, training.init_checkpoint, import_model)
     documents = {"train": list(training_documents(options, tally))}
     if "valid" in tables.splits_of(options.input_prefix):
         documents["valid"] = list(training_documents(options, tally, "valid"))
-    windows = encoder_tagger.WindowOptions(training.max_seq_length or 128, options.window_overlap)
+    windows = encoder_tagger.WindowOptions(
+        training.max_seq_length or 128, options.window_overlap, chain=options.head == "crf"
+    )
+    known = _dictionary(options.output_dir)
     encoder_tagger.train(
-        options.output_dir, documents, about, _dictionary(options.output_dir), windows, training, resume, command
+        options.output_dir, documents, about, known, windows, training, start=start, resume=resume, command=command
     )
 
 

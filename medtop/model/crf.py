@@ -28,7 +28,7 @@ def steps(active, slots, transitions, start, end):
     """
     size = transitions.shape[0]
     places = ops.cumsum(ops.ones_like(slots), axis=1) - 1
-    last = ops.associative_scan(ops.maximum, ops.where(active, places, -1), axis=1)  # newest active token up to here
+    last = _running_maximum(ops.where(active, places, -1))  # newest active token up to here
     before = ops.concatenate([ops.full_like(last[:, :1], -1), last[:, :-1]], axis=1)
     owner = ops.take_along_axis(slots, ops.maximum(before, 0), axis=1)
     none_before = before < 0
@@ -42,24 +42,34 @@ def steps(active, slots, transitions, start, end):
     return ops.where(active[:, :, None, None], inside, copy)
 
 
+def _running_maximum(values):
+    """The largest value of each row up to each place, int [B, T]. (`ops.associative_scan` needs to know T.)"""
+
+    def step(before, here):
+        largest = ops.maximum(before, here)
+        return largest, largest
+
+    columns = ops.transpose(values)
+    return ops.transpose(ops.scan(step, columns[0], columns)[1])
+
+
 def _scan(logits, active, potentials, end):
     """(alpha, beta) [T, B, K] of the forward and backward recursions; inactive tokens have no logits."""
     emissions = ops.transpose(ops.where(active[:, :, None], logits, 0.0), (1, 0, 2))  # [T, B, K]
-    moves = ops.transpose(potentials, (1, 0, 2, 3))
+    # One array: with two of them, Keras's scan cannot do without knowing T.
+    moves = ops.transpose(potentials, (1, 0, 2, 3)) + emissions[:, :, None, :]
     size = logits.shape[-1]
     begin = ops.broadcast_to((1.0 - ops.eye(size)[0]) * _NEVER, ops.shape(emissions[0]))
 
-    def forward(alpha, step):
-        emission, move = step
-        alpha = ops.logsumexp(alpha[:, :, None] + move, axis=1) + emission
+    def forward(alpha, move):
+        alpha = ops.logsumexp(alpha[:, :, None] + move, axis=1)
         return alpha, alpha
 
-    def backward(beta, step):
-        emission, move = step
-        return ops.logsumexp(move + (emission + beta)[:, None, :], axis=2), beta
+    def backward(beta, move):
+        return ops.logsumexp(move + beta[:, None, :], axis=2), beta
 
-    _, alphas = ops.scan(forward, begin, (emissions, moves))
-    _, betas = ops.scan(backward, ops.broadcast_to(end, ops.shape(begin)), (emissions, moves), reverse=True)
+    _, alphas = ops.scan(forward, begin, moves)
+    _, betas = ops.scan(backward, ops.broadcast_to(end, ops.shape(begin)), moves, reverse=True)
     return alphas, betas
 
 

@@ -6,6 +6,7 @@ Letters: B rows in a batch, T tokens in a row, P patients in a row, M masked pos
 import keras
 from keras import ops
 
+from medtop.model.crf import CRF
 from medtop.model.dropout import Dropout
 from medtop.model.encoder_layers import GatherPositions
 from medtop.model.tokenwise import affine, dense, layer_norm
@@ -60,6 +61,14 @@ def _token_head(task, config, encoder, inputs, outputs):
     return dense(config, task.num_outputs, f"{task.name}_logits", dtype="float32")(x)
 
 
-HEADS = {"masked": _masked_head, "patient": _patient_head, "token": _token_head}
+def _chain_head(task, config, encoder, inputs, outputs):
+    """The token head, and a conditional random field over the tokens that begin words: log-marginals [B, T, K]."""
+    inputs["word_starts"] = inputs.get("word_starts", keras.Input((None,), dtype="int32", name="word_starts"))
+    x = Dropout(config.hidden_dropout_prob, name=f"{task.name}_dropout")(outputs["sequence_output"])
+    x = dense(config, task.num_outputs, f"{task.name}_emissions", dtype="float32")(x)
+    return CRF(name=f"{task.name}_logits", dtype="float32")(x, inputs["word_starts"], inputs["patient_slots"])
+
+
+HEADS = {"masked": _masked_head, "patient": _patient_head, "token": _token_head, "chain": _chain_head}
 """A task's `head` (its level, unless its class says otherwise) -> what builds it. Another one is one function and one
 entry, from within the package or from outside."""

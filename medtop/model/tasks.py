@@ -72,6 +72,11 @@ class Task:
         """Key of `medtop.model.heads.HEADS`; a class of its own may say another than its level's."""
         return self.level
 
+    @property
+    def inputs(self):
+        """Keys of the batch that its head reads beside the encoder's outputs."""
+        return ()
+
     def loss(self):
         """The Keras loss, one value per element of y."""
         from medtop.model.losses import (
@@ -129,9 +134,26 @@ class SentencePairTask(Task):
         return False
 
 
+class ChainTask(Task):
+    """A tag for each word, with a conditional random field on top (`medtop.model.crf`)."""
+
+    @property
+    def head(self):
+        """See `Task.head`."""
+        return "chain"
+
+    @property
+    def inputs(self):
+        """See `Task.inputs`: the first pieces of words, which carry the tags."""
+        return ("word_starts",)
+
+
 NEXT_SENTENCE, SENTENCE_ORDER = "next_sentence", "sentence_order"
 
-TASKS = {NEXT_SENTENCE: SentencePairTask, SENTENCE_ORDER: SentencePairTask}
+CHAINS = ("entities_crf", *(f"entities_crf_{number}" for number in range(2, 9)))
+"""Names of tasks of tags with a conditional random field."""
+
+TASKS = {NEXT_SENTENCE: SentencePairTask, SENTENCE_ORDER: SentencePairTask, **dict.fromkeys(CHAINS, ChainTask)}
 """Name of a task -> its class, where that is not `Task`: a loss, metrics or a head of its own. An entry from outside
 the package counts as one from within."""
 

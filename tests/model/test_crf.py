@@ -76,3 +76,29 @@ def test_layer_trains_its_transitions():
     gradients = tape.gradient(loss, layer.trainable_weights)
     assert len(gradients) == 3 and all(np.isfinite(g.numpy()).all() and np.abs(g.numpy()).sum() > 0 for g in gradients)
     assert found.shape == logits.shape
+
+
+def test_rows_of_any_length():
+    """One traced function for rows whose length is not known before, as in training: values and gradients as without
+    tracing, which the other tests hold against all sequences."""
+    tf = pytest.importorskip("tensorflow", reason="tracing is TensorFlow's")
+    layer, random = crf.CRF(), np.random.default_rng(4)
+    layer.build((None, None, K))
+
+    def value_and_slope(logits, active, slots):
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(layer(logits, active, slots)[:, :, 0] * tf.cast(active, tf.float32))
+        return value, tape.gradient(value, layer.transitions.value)
+
+    kinds = [
+        tf.TensorSpec((None, None, K)),
+        tf.TensorSpec((None, None), tf.int32),
+        tf.TensorSpec((None, None), tf.int32),
+    ]
+    traced = tf.function(value_and_slope, input_signature=kinds)
+    for length in (2, 4):
+        active = random.integers(0, 2, (2, length)).astype(np.int32)
+        arguments = random.normal(size=(2, length, K)).astype(np.float32), active, np.ones((2, length), np.int32)
+        arguments = [tf.constant(each) for each in arguments]
+        for ours, theirs in zip(traced(*arguments), value_and_slope(*arguments), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-5)
