@@ -19,12 +19,15 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LIST = ROOT / "benchmarks" / "mutations.json"
@@ -69,10 +72,20 @@ ROOMS = {
         "sources/test_conflicts.py sources/test_sources.py",
     ),
     "convert": (("convert/names.py", "convert/rules.py"), 6, "convert/test_convert_names.py"),
-    "masking": (("data/masking.py",), 7, "data/test_pipeline.py"),
+    "masking": (
+        ("data/masking.py",),
+        7,
+        "data/test_pipeline.py -k=mask or selected or by_hand or nothing_to_guess or 80_10_10",
+    ),
     "losses": (("model/losses.py",), 7, "model/test_losses.py"),
-    "step": (("training/step.py", "model/dropout.py"), 6, "training/test_fit.py model/test_dropout.py"),
+    "step": (
+        ("training/step.py", "model/dropout.py"),
+        6,
+        "training/test_noise.py model/test_dropout.py training/test_fit.py",
+    ),
 }
+WITH_TENSORFLOW = ("notes", "packing", "convert", "masking", "losses", "step")
+"""Rooms whose tests load TensorFlow: it is loaded before the first of them."""
 CHANGES = (
     (r" <= ", " < "), (r" < ", " <= "), (r" >= ", " > "), (r" > ", " >= "), (r" == ", " != "), (r" != ", " == "),
     (r" \+ 1\b", ""), (r" - 1\b", ""), (r" \+ ", " - "), (r" - ", " + "), (r" \* ", " + "), (r" & ", " | "),
@@ -153,35 +166,72 @@ def read_results():
     return {row["key"]: row for row in map(json.loads, rows)}
 
 
-def run_tests(tree, tests):
-    """(whether a test failed, seconds, the first failing test) in a copy of the tree.
+class Order:
+    """A pytest plugin: cheap tests first, before them those that killed an earlier change of the same file.
 
-    In a fork of this process, which has loaded the large packages but nothing of medtop: an import each would cost more
-    than most tests.
+    Tests of one file stay together, since they share fixtures. `seconds` (dict test -> seconds) grows in the run of
+    the tests without any change; `first` is a list of tests. No test is left out: a survivor has met all of them.
+    """
+
+    def __init__(self, seconds, first):
+        self.seconds, self.first = dict(seconds), list(first)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items):
+        """Sorts in place."""
+        cost = {item: (item.nodeid not in self.first, self.seconds.get(item.nodeid, 0.0)) for item in items}
+        least = {}
+        for item in items:
+            least[item.path] = min(least.get(item.path, cost[item]), cost[item])
+        items.sort(key=lambda item: (least[item.path], str(item.path), cost[item]))
+
+    def pytest_runtest_logreport(self, report):
+        """Adds up set-up, call and end of a test."""
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+
+
+def run_tests(tree, tests, known=None, first=()):
+    """dict of one run of a room's tests in a copy of the tree; it stops at the first failure.
+
+    `killed`: whether a test failed; `by`: which; `cpu`: CPU-seconds; `seconds`: dict test -> seconds, of this run.
+    `known` is such a dict of the run without any change: it bounds the CPU-seconds and orders the tests. In a fork of
+    this process, which has loaded the large packages but nothing of medtop: an import each would cost more than most
+    tests.
     """
     files, _, choice = tests.partition(" -k=")
-    arguments = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow"] + (["-k", choice] if choice else [])
-    arguments += [f"tests/{word}" for word in files.split() if (tree / "tests" / word).exists()]
-    start, log = time.monotonic(), tree.parent / "log"
+    arguments = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow"]
+    arguments += (["-k", choice] if choice else []) + [
+        f"tests/{word}" for word in files.split() if (tree / "tests" / word).exists()
+    ]
+    log, told = tree.parent / "log", tree.parent / "seconds.json"
+    told.unlink(missing_ok=True)
+    limit = 30 + 4 * int(known["cpu"]) if known else SECONDS
     child = os.fork()
     if not child:
-        _in_the_fork(tree, arguments, log)
-    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
-        if time.monotonic() - start > SECONDS:
+        _in_the_fork(tree, arguments, log, told, Order(known["seconds"] if known else {}, first), limit)
+    start = time.monotonic()
+    while not (ended := os.wait4(child, os.WNOHANG))[0]:
+        if time.monotonic() - start > SECONDS * 4:  # it waits for something: CPU-seconds do not end it
             os.killpg(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return True, SECONDS, "timeout"
+            ended = os.wait4(child, 0)
+            break
         time.sleep(0.05)
     text, code = log.read_text(encoding="utf-8", errors="replace"), os.waitstatus_to_exitcode(ended[1])
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)
     if code not in (0, 1, 2) and code >= 0:
         raise SystemExit(f"pytest ended with {code}: {text[-2000:]}")
-    return code != 0, round(time.monotonic() - start), failed[1] if failed else ""
+    return {
+        "killed": code != 0,
+        "by": failed[1] if failed else f"signal {-code}: time limit or crash" if code < 0 else "",
+        "cpu": round(ended[2].ru_utime + ended[2].ru_stime, 1),
+        "seconds": json.loads(told.read_text(encoding="utf-8")) if told.exists() else {},
+    }
 
 
-def _in_the_fork(tree, arguments, log):
+def _in_the_fork(tree, arguments, log, told, order, limit):
     """Runs pytest and ends the process."""
     os.setsid()
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(file, stream)
@@ -189,41 +239,52 @@ def _in_the_fork(tree, arguments, log):
     sys.path[:0] = [str(tree)]
     sys.dont_write_bytecode = True
     os.environ["PYTHONPATH"] = str(tree)
-    import pytest
-
-    os._exit(int(pytest.main(arguments)))
+    code = int(pytest.main(arguments, plugins=[order]))
+    told.write_text(json.dumps(order.seconds), encoding="utf-8")
+    os._exit(code)
 
 
 def run(room, again):
-    """Runs what has no result yet."""
-    for name in ("numpy", "pandas", "scipy.sparse", "pyarrow.parquet", "duckdb", "pytest"):
+    """Runs what has no result yet: rooms without TensorFlow first, then it is loaded, once for all."""
+    for name in ("numpy", "pandas", "scipy.sparse", "pyarrow.parquet", "duckdb"):
         importlib.import_module(name)
     known = {} if again else read_results()
     waiting = [entry for entry in read_list() if (not room or entry["room"] in room) and key(entry) not in known]
+    waiting.sort(key=lambda entry: entry["room"] in WITH_TENSORFLOW)
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="medtop-mutation-") as folder:
         tree = Path(folder) / "tree"
         ignored = shutil.ignore_patterns(".git", ".venv", "__pycache__", "checkpoints", ".pytest_cache", ".ruff_cache")
         shutil.copytree(ROOT, tree, ignore=ignored)
-        passed = {}
+        unchanged, killers = {}, collections.defaultdict(list)
         for number, entry in enumerate(waiting, 1):
+            if entry["room"] in WITH_TENSORFLOW and "tensorflow" not in sys.modules:
+                importlib.import_module("tensorflow")  # loaded, not used: threads would not live through a fork
+                importlib.import_module("keras")
             tests = entry.get("tests") or ROOMS[entry["room"]][2]
-            if tests not in passed:  # the check of the check
-                passed[tests] = run_tests(tree, tests)
-            if passed[tests][0]:
-                print(f"{entry['room']}: its tests fail without any change: {passed[tests][2]}", flush=True)
+            if tests not in unchanged:  # the check of the check
+                unchanged[tests] = run_tests(tree, tests)
+                print(f"{tests}: unchanged, {unchanged[tests]['cpu']} CPU-seconds", flush=True)
+            if unchanged[tests]["killed"]:
+                print(f"{entry['room']}: its tests fail without any change: {unchanged[tests]['by']}", flush=True)
                 continue
             path = tree / entry["file"]
             whole = path.read_text(encoding="utf-8")
-            path.write_text(mutated(whole, entry), encoding="utf-8")
             try:
-                killed, seconds, by = run_tests(tree, tests)
+                path.write_text(mutated(whole, entry), encoding="utf-8")
+            except ValueError as error:
+                print(error, flush=True)
+                continue
+            try:
+                result = run_tests(tree, tests, unchanged[tests], killers[entry["file"]])
             finally:
                 path.write_text(whole, encoding="utf-8")
-            row = {"key": key(entry), "killed": killed, "seconds": seconds, "by": by}
+            if result["killed"] and result["by"] not in killers[entry["file"]]:
+                killers[entry["file"]].append(result["by"])
+            row = {"key": key(entry), "killed": result["killed"], "cpu": result["cpu"], "by": result["by"]}
             with open(RESULTS, "a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-            state = f"killed by {by}" if killed else "SURVIVED"
+            state = f"killed by {result['by']}" if result["killed"] else "SURVIVED"
             print(f"{number}/{len(waiting)} {entry['file']}: {entry['new'].strip()[:80]}: {state}", flush=True)
 
 

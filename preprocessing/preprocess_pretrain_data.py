@@ -21,7 +21,7 @@ from medtop.cohort.build import Options
 from medtop.cohort.meds_labels import is_meds
 from medtop.cohort.preprocess import CohortInput
 from medtop.files.errors import DataError
-from medtop.files.options import option
+from medtop.files.options import at_least, option
 from medtop.sources.choices import Choices
 from medtop.sources.dates import DateRules
 from medtop.sources.rules import Rules
@@ -36,6 +36,7 @@ class ScriptOptions:
         False,
         "Write <output_Prefix>.data_report.html and .json, what the table looks like and lacks, and nothing else.",
     )
+    min_cell: int = option(0, "With --check: smallest count that the data report shows; 0 = all.", rule=at_least(0))
     overwrite: bool = option(False, "Replace outputs that other flags or other input have made.")
 
 
@@ -74,12 +75,12 @@ def _options(vocabulary, subset_size):
     return options
 
 
-def _check_data(source, options, prefix):
+def _check_data(source, options, prefix, min_cell):
     """--check: a report on the input, and no other output."""
     from medtop.cohort.preprocess import check_input
     from medtop.reporting.data_report import write_reports
 
-    for line in write_reports(prefix, check_input(source, options)):
+    for line in write_reports(prefix, check_input(source, options), min_cell):
         print(line)
 
 
@@ -94,8 +95,10 @@ def main(arguments):
     options = _options(vocabulary, _whole_number(subset_size, "<subset_size>"))
     rules = flags.read(Rules, dates=flags.read(DateRules), choices=flags.read(Choices))
     source, script = flags.read(CohortInput, data_file=data_file, rules=rules), flags.read(ScriptOptions)
+    if flags.given("min_cell") and not script.check:
+        raise DataError("--min_cell has no effect without --check: the manifest is its owner's alone; leave it out")
     if script.check:
-        return _check_data(source, options, prefix)
+        return _check_data(source, options, prefix, script.min_cell)
     outcome = preprocess(source, options, prefix, script.overwrite, script.dry_run, progress_lines())
     print("\n".join(summary_lines(outcome.manifest)))
     if script.dry_run:

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags
 from medtop.files.errors import DataError
+from medtop.files.formulas import quote_option
 from medtop.files.options import REQUIRED, at_least, option
 
 
@@ -37,6 +38,7 @@ class Options:
     mean_over: str | None = option(None, "With --collect: also print mean and SD over this list, such as seed.")
     metric: str = option("roc_auc", "With --mean_over: a metric's name in metrics.json.")
     overwrite: bool = option(False, "Start cells anew that failed, or that were run with other settings.")
+    quote_formulas: bool = quote_option()
     restarts: int = option(2, "How often a cell that was killed is started again at once.", rule=at_least(0))
 
 
@@ -53,6 +55,8 @@ def _check(options):
             raise DataError(f"--{name} needs --collect")
     if flags.given("metric") and not options.mean_over:
         raise DataError("--metric needs --mean_over")
+    if options.quote_formulas and not options.collect:
+        raise DataError("--quote_formulas needs --collect")
     for name in flags.given("overwrite", "restarts"):
         if options.collect or options.dry_run:
             raise DataError(f"--{name} has no effect with --{modes[0]}, which runs no cells: leave it out")
@@ -87,7 +91,7 @@ def _collect(grid, options):
     found = Collection(grid)
     split = found.split(options.split)
     output_file = options.output_file or str(grid.output_dir / "grid.csv")
-    found.write_csv(output_file)
+    found.write_csv(output_file, options.quote_formulas)
     if table := found.table(split):
         _say(f"split {split}")
         _say(table)

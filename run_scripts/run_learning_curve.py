@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags
 from medtop.files.errors import DataError
+from medtop.files.formulas import quote_option
 from medtop.files.options import at_least, option
 from medtop.grid.learning_curve import CurveOptions
 
@@ -32,6 +33,7 @@ class Options:
     dry_run: bool = option(False, "List the runs with their state; run nothing.")
     collect: bool = option(False, "Write tables and page of what is there; run nothing.")
     overwrite: bool = option(False, "Start runs anew that failed, or that were run with other settings.")
+    quote_formulas: bool = quote_option()
     restarts: int = option(2, "How often a run that was killed is started again at once.", rule=at_least(0))
 
 

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
+from medtop.files.formulas import quote_option  # noqa: E402
 from medtop.files.options import REQUIRED, Rule, at_least, option  # noqa: E402
 
 
@@ -37,6 +38,7 @@ class Options:
         "Smallest share of a patient's codes that the model must know, and one at least, for a probability; 0 = none.",
         rule=Rule("a number from 0 to 1", lambda value: 0 <= value <= 1),
     )
+    quote_formulas: bool = quote_option()
     overwrite: bool = option(False, "Replace an existing output file.")
 
 
@@ -58,6 +60,7 @@ def main(_):
         options.batch_size,
         options.max_seq_length,
         options.min_known_codes,
+        options.quote_formulas,
     )
     print(f"{done.examples:,} examples scored: {options.output_file}")
     if done.known_codes is not None:

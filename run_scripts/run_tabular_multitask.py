@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
+from medtop.files.formulas import quote_option  # noqa: E402
 from medtop.files.options import REQUIRED, at_least, option  # noqa: E402
 from medtop.model.choices import BALANCERS  # noqa: E402
 from medtop.tabular.options import TabularOptions  # noqa: E402
@@ -44,6 +45,7 @@ class ScriptOptions:
     plot: bool = option(
         False, "Draw the balancers side by side, balancing.html and .png, and each one's training-<method>.html."
     )
+    quote_formulas: bool = quote_option()
     overwrite: bool = option(False, "Remove the results that are in --output_dir first.")
     dry_run: bool = option(False, "Check the table against the schema, say what is in it, train nothing.")
 
@@ -93,11 +95,11 @@ def main(_):
     )
     predictions, histories = validation.run()
     measured = measure(data.targets, predictions, data.groups, script.num_bootstrap, options.seed, SINGLE_TASK)
-    write_results(script.output_dir, data, validation.folds, predictions, histories, measured, script.plot)
+    folder, folds = script.output_dir, validation.folds
+    write_results(folder, data, folds, predictions, histories, measured, script.plot, script.quote_formulas)
     print(table(data, measured))
     if (compared := differences(data, measured, SINGLE_TASK)) is not None:
         print("\n" + compared)
-    folder = script.output_dir
     print(
         f"\nresults: {folder}/metrics.json, restricted/predictions.csv, train_log.jsonl"
         + (f"; curves: {folder}/balancing.html, training-*.html" if script.plot else "")

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags
 from medtop.files.errors import DataError
+from medtop.files.formulas import quote_option
 from medtop.files.options import REQUIRED, at_least, option
 from medtop.notes.options import ENCODINGS
 from medtop.readmission import input
@@ -49,6 +50,7 @@ class Options:
     labels_file: str = option("", ".labels.csv of preprocess_notes.py: the picture says who was readmitted.")
     top_windows: int = option(3, "Windows shown or listed for each text.", rule=at_least(1))
     batch_size: int = option(32, "Windows in a batch.", rule=at_least(1))
+    quote_formulas: bool = quote_option()
     overwrite: bool = option(False, "Replace existing outputs.")
 
 
@@ -169,13 +171,13 @@ def main(_):
     blocks = iter(lambda: list(itertools.islice(stays, _TEXTS)), [])
     if options.timeline:
         moments = [moment for block in blocks for moment in scorer.timeline(block)]
-        files.write_timeline(out, moments, scorer.task.name, scorer.task.labels)
+        files.write_timeline(out, moments, scorer.task.name, scorer.task.labels, options.quote_formulas)
         facts = dataclasses.replace(facts, thresholds=scorer.calibration.thresholds)
         drawn = files.write_timeline_plot(beside, moments, scorer.task.labels, facts)
         print(f"{len(moments)} moments: {out}; plot of {drawn} admissions: {beside}")
         return
     scored = ((block, scorer.score([stay.text for stay in block])) for block in blocks)
-    count = files.write_risks(out, beside, scored, scorer.task.name, options.top_windows)
+    count = files.write_risks(out, beside, scored, scorer.task.name, options.top_windows, options.quote_formulas)
     print(f"{count} admissions scored: {out}; the windows that drove each: {beside}")
 
 

@@ -5,13 +5,12 @@ file lists without a target gives None. Nothing is chosen among several targets:
 """
 
 import csv
-import gzip
-import json
 import re
 from pathlib import Path
 
 from medtop.cohort.codes import category
 from medtop.files.atomic import atomic_path
+from medtop.files.bounded import parse_json, read_bytes, reading_csv
 from medtop.files.errors import DataError
 
 NO_TARGET = ("NODX", "NOPCS", "")
@@ -65,19 +64,25 @@ def _text(path):
     """A file's text; gzip is told by its first bytes."""
     if not path.is_file():
         raise DataError(f"{path}: expected a public table of codes, found no such file")
-    raw = path.read_bytes()
+    with open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    raw = read_bytes(path, packed=packed)
     try:
-        return (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected UTF-8 text, plain or gzip, received other bytes") from error
 
 
 def _rows(path, quote='"'):
     """(list of headers in lower case, rows) of a comma-separated file; quotes around fields do not count."""
     lines = csv.reader(_text(path).splitlines(), quotechar=quote)
-    clean = [[field.strip().strip("'\"").strip() for field in row] for row in lines if row]
+    with reading_csv(path):
+        clean = [[field.strip().strip("'\"").strip() for field in row] for row in lines if row]
     if not clean:
         raise DataError(f"{path}: expected a table with a header line, received an empty file")
+    for number, row in enumerate(clean[1:], 2):
+        if len(row) < len(clean[0]):
+            raise DataError(f"{path}: row {number}: expected {len(clean[0])} values, received {len(row)}")
     return [name.lower() for name in clean[0]], clean[1:]
 
 
@@ -141,8 +146,8 @@ def ccsr(path):
     text = _text(path)
     if text.lstrip().startswith("{"):
         try:
-            pairs = json.loads(text).items()
-        except ValueError as error:
+            pairs = parse_json(text, path).items()
+        except (ValueError, AttributeError) as error:
             raise DataError(f"{path}: expected JSON code -> category ({error})") from None
         for code, target in pairs:
             yield _marked(code, 10), f"CCSR_{target}"

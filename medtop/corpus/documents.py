@@ -9,14 +9,14 @@ import dataclasses
 import datetime
 import functools
 import glob
-import json
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medtop.files.bounded import parse_json
 from medtop.files.errors import DataError
-from medtop.files.shown import shown_error, shown_headers
+from medtop.files.parquet import open_parquet, reading
+from medtop.files.shown import shown_headers
 from medtop.notes.quoted_csv import iterate_blocks, table_header
 from medtop.notes.texts import split_of
 from medtop.sources.ids import normal_id
@@ -148,11 +148,7 @@ def check_table(path, columns=None):
     """
     if not path.name.lower().endswith(".parquet"):
         return _places(path, table_header(path)[1], columns)
-    try:
-        return _places(path, pq.ParquetFile(path).schema_arrow.names, columns)
-    except pa.ArrowInvalid as error:
-        line = " ".join(str(error).split())
-        raise DataError(f"{path}: expected a Parquet file, received another content ({line:.100})") from error
+    return _places(path, open_parquet(path).schema_arrow.names, columns)
 
 
 def read_batches(source, dropped, encoding="utf-8", columns=None):
@@ -290,7 +286,7 @@ def _read_table(path, name, dropped, encoding, chosen):
 
 
 def _read_parquet(path, name, dropped, chosen):
-    try:
+    with reading(path):
         file = pq.ParquetFile(path)
         headers = file.schema_arrow.names
         places, number, split = _places(path, headers, chosen), 0, split_of(path)
@@ -304,9 +300,6 @@ def _read_parquet(path, name, dropped, chosen):
                 document = _document(values, name, number, split, dropped, bool(places["patient_id"]))
                 if document is not None:
                     yield document
-    except pa.ArrowInvalid as error:
-        line = shown_error(error)
-        raise DataError(f"{path}: expected a Parquet file, received another content ({line:.100})") from error
 
 
 def _strings(column):
@@ -327,7 +320,7 @@ def _read_lines(path, name, dropped):
             if not line.strip():
                 continue
             try:
-                value = json.loads(line)
+                value = parse_json(line.decode("utf-8-sig"), path)
             except UnicodeDecodeError:
                 dropped["not_utf8"] += 1
                 continue

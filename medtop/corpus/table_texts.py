@@ -46,7 +46,7 @@ def is_note_table(path):
     if name.endswith(".parquet"):
         try:
             names = set(pq.read_schema(path).names)
-        except (pa.ArrowInvalid, pa.ArrowException):
+        except (pa.ArrowException, OSError):
             return False  # its own reader says what is wrong
         return not {"patient_id", "admission_id", "prediction_time", "text"} <= names
     if not name.endswith(KINDS):

@@ -1,12 +1,12 @@
 """A trained tagger of entities as one of the finders, and the score from which each of its types counts."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 from medtop.entities.documents import Span
 from medtop.entities.words import document_words
 from medtop.files.atomic import sha256
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 
 _FLOOR = 0.01
@@ -73,7 +73,7 @@ def read_thresholds(path):
         DataError: for another content.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(path)
         content["model"], [float(entry["threshold"]) for entry in content["types"].values()]
     except FileNotFoundError:
         raise DataError(f"{path}: expected a thresholds file, found none") from None

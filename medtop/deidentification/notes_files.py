@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from medtop.entities.documents import Document
 from medtop.entities.reading import input_files, output_file, read_text, stem, write_exactly
 from medtop.files.errors import DataError
+from medtop.files.parquet import open_parquet, reading
 from medtop.sources.ids import normal_id
 
 TEXT = ("text", "note_text")
@@ -65,10 +66,7 @@ class Notes:
 
     def _headers(self):
         if self.kind == "parquet":
-            try:
-                return pq.ParquetFile(self.path).schema_arrow.names
-            except (pa.ArrowException, OSError) as error:
-                raise DataError(f"{self.path}: expected a Parquet file, received another content") from error
+            return open_parquet(self.path).schema_arrow.names
         with _csv_rows(self.path) as rows:
             return next(rows, (0, []))[1]
 
@@ -128,10 +126,11 @@ class Notes:
 
     def _parquet_rows(self):
         number = 0
-        for batch in pq.ParquetFile(self.path).iter_batches(64, columns=self.kept):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"row {number}", row
+        with reading(self.path):
+            for batch in pq.ParquetFile(self.path).iter_batches(64, columns=self.kept):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"row {number}", row
 
     def _csv_dicts(self):
         with _csv_rows(self.path) as rows:

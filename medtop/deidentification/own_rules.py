@@ -1,6 +1,5 @@
 """A site's own rules beside those that ship: a JSON list of objects with type, name and pattern."""
 
-import json
 import re
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from medtop.deidentification.policy import CALENDAR
 from medtop.deidentification.rule import Rule
 from medtop.deidentification.rules import STRICT_RULES
 from medtop.files.atomic import sha256
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 
 
@@ -33,11 +33,11 @@ def choose_rules(name, policy):
         return (), False, name
     path = Path(name)
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = read_json(path)
         own = tuple(_rule(row, path, number) for number, row in enumerate(rows, 1))
     except FileNotFoundError:
         raise DataError(f"--rules: expected default, none or a JSON file, received {name!r}") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, TypeError, KeyError):
+    except (OSError, TypeError, KeyError):
         raise DataError(
             f"{path}: expected a list of objects with type, name and pattern, received another content"
         ) from None

@@ -1,10 +1,10 @@
 """Which types are removed, and which may stay."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 from medtop.deidentification.detect import TYPES
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 
 REPLACEMENTS = ("tag", "blank", "surrogate")
@@ -53,7 +53,7 @@ def read_policy(name):
         return POLICIES[name]
     path = Path(name)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         keep, remove = content["keep"], content.get("remove", [])
         for kinds in (keep, remove):
             if not isinstance(kinds, list) or not all(isinstance(kind, str) for kind in kinds):

@@ -18,11 +18,10 @@ import csv
 import re
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from medtop.deidentification.ambiguous import EPONYMS, NO_NAME, OF_DISEASE
 from medtop.deidentification.views import plain
 from medtop.files.errors import DataError
+from medtop.files.parquet import open_parquet, reading
 from medtop.sources.ids import normal_id
 
 NAME_COLUMNS = ("first_name", "last_name", "middle_name", "maiden_name", "name")
@@ -220,18 +219,16 @@ def read_roster(path):
     if not path.is_file():
         raise DataError(f"{path}: expected a roster, found no such file")
     if path.suffix == ".parquet":
-        try:
-            file = pq.ParquetFile(path)
-        except Exception as error:  # Arrow raises several
-            raise DataError(f"{path}: expected a Parquet file, received another content") from error
-        columns = [name for name in known if name in file.schema_arrow.names]
-        _check_columns(path, columns, file.schema_arrow.names)
-        rows = (
-            {name: "" if value is None else str(value) for name, value in row.items()}
-            for batch in file.iter_batches(4096, columns=columns)
-            for row in batch.to_pylist()
-        )
-        return Roster(rows)
+        with reading(path):
+            file = open_parquet(path)
+            columns = [name for name in known if name in file.schema_arrow.names]
+            _check_columns(path, columns, file.schema_arrow.names)
+            rows = (
+                {name: "" if value is None else str(value) for name, value in row.items()}
+                for batch in file.iter_batches(4096, columns=columns)
+                for row in batch.to_pylist()
+            )
+            return Roster(rows)
     try:
         with open(path, newline="", encoding="utf-8-sig") as opened:
             reader = csv.DictReader(opened, strict=True)

@@ -25,7 +25,7 @@ from medtop.cohort.splits import SPLITS
 from medtop.entities.documents import Document, Span, Stated, check_spans
 from medtop.files.bounded import parse_json
 from medtop.files.errors import DataError
-from medtop.files.shown import shown_error
+from medtop.files.parquet import open_parquet, reading
 from medtop.files.staging import check_whole
 
 DOCUMENTS = pa.schema(
@@ -127,7 +127,11 @@ def read_tables(prefix, split, tally):
     Raises:
         DataError: for missing columns, spans of unknown documents, a text that does not agree with its sha256.
     """
-    paths = table_paths(prefix, split)
+    with reading(prefix):
+        yield from _read_tables(table_paths(prefix, split), split, tally)
+
+
+def _read_tables(paths, split, tally):
     files = [_open(path, schema) for path, schema in zip(paths, (DOCUMENTS, SPANS), strict=True)]
     spans = _span_groups(files[1], paths[1])
     waiting, number = next(spans, None), 0
@@ -164,13 +168,9 @@ def _named(text, path):
 def _open(path, schema):
     try:
         check_whole(path)
-        file = pq.ParquetFile(path)
+        file = open_parquet(path)
     except FileNotFoundError:
         raise DataError(f"{path}: expected a Parquet file, found none") from None
-    except pa.ArrowException as error:
-        raise DataError(
-            f"{path}: expected a Parquet file, received another content ({shown_error(error, 100)})"
-        ) from None
     missing = [name for name in schema.names if name not in file.schema_arrow.names]
     if missing:
         raise DataError(f"{path}: expected columns {', '.join(schema.names)}, received none named {missing[0]}")

@@ -14,6 +14,7 @@ import numpy as np
 
 from medtop.evaluation.platt import fit_platt
 from medtop.evaluation.predictions import sigmoid
+from medtop.evaluation.small_cells import hide_in_sentence, is_small
 from medtop.files.atomic import write_json
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
@@ -105,6 +106,23 @@ class Calibration:
         slope, intercept = self._column("slope", predictions), self._column("intercept", predictions)
         return sigmoid(slope * self.logits(predictions) + intercept)
 
+    def of_labels(self, labels):
+        """The calibration of some of its labels, in the order of `labels`."""
+        return dataclasses.replace(self, labels={label: self.labels[label] for label in labels})
+
+    def shown(self, least):
+        """A copy whose counts of 1 to `least` - 1 validation labels are None; what it does to logits stays."""
+        labels = {}
+        for label, entry in self.labels.items():
+            counts = (entry.n, entry.positives, None if entry.positives is None else entry.n - entry.positives)
+            hidden = {"n": None, "positives": None} if any(is_small(count, least) for count in counts) else {}
+            reasons = {
+                name: getattr(entry, name) and hide_in_sentence(getattr(entry, name), least)
+                for name in ("reason", "threshold_reason")
+            }
+            labels[label] = dataclasses.replace(entry, **hidden, **reasons)
+        return dataclasses.replace(self, labels=labels)
+
     def to_dict(self):
         """Builtin values only, for JSON."""
         return {
@@ -133,9 +151,10 @@ class Calibration:
             raise DataError(f"{where}: expected a calibration, received another content ({error})") from None
 
 
-def write_calibrations(path, calibrations):
-    """Writes dict task -> `Calibration` as calibration.json, whole or not at all."""
-    write_json(path, {task: calibration.to_dict() for task, calibration in calibrations.items()}, shared=True)
+def write_calibrations(path, calibrations, min_cell=0):
+    """Writes dict task -> `Calibration` as calibration.json, whole or not at all, without counts under `min_cell`."""
+    content = {task: calibration.shown(min_cell).to_dict() for task, calibration in calibrations.items()}
+    write_json(path, content, shared=True)
 
 
 def read_calibrations(path):

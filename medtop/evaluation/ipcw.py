@@ -10,10 +10,12 @@ Letters: E elements, R resamples.
 """
 
 import csv
+import re
 
 import numpy as np
 
 from medtop.evaluation.bootstrap import interval, resample_counts
+from medtop.files.bounded import reading_csv
 from medtop.files.errors import DataError
 
 COLUMNS = ("patient_id", "prediction_time", "endpoint", "days", "end")
@@ -78,12 +80,12 @@ def read_follow_up(path):
     """
     ends = {name: place for place, name in enumerate(ENDS)}
     table = {}
-    with open(path, encoding="utf-8", newline="") as file:
+    with reading_csv(path), open(path, encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
         if tuple(next(reader, ())) != COLUMNS:
             raise DataError(f"{path}: line 1: expected the columns {','.join(COLUMNS)}")
         for row in reader:
-            if len(row) != len(COLUMNS) or row[4] not in ends or not row[3].isdigit():
+            if len(row) != len(COLUMNS) or row[4] not in ends or not re.fullmatch("[0-9]{1,9}", row[3]):
                 raise DataError(f"{path}: line {reader.line_num}: expected days and one of {', '.join(ENDS)}")
             table.setdefault(row[2], {})[row[0], row[1]] = int(row[3]), ends[row[4]]
     return table

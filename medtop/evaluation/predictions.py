@@ -12,6 +12,7 @@ from pyarrow import csv
 
 from medtop.files.atomic import atomic_path
 from medtop.files.errors import DataError
+from medtop.files.formulas import quoted
 
 COLUMNS = ("patient_id", "prediction_time", "task", "label", "target", "probability")
 """Columns of predictions.csv, in this order."""
@@ -104,6 +105,11 @@ class Predictions:
         parts["admission_ids"] = None if self.admission_ids is None else self.admission_ids[index]
         return dataclasses.replace(self, **parts)
 
+    def of_labels(self, places):
+        """The labels at `places` (list of int)."""
+        parts = {name: getattr(self, name)[:, places] for name in ("targets", "weights", "logits")}
+        return dataclasses.replace(self, labels=tuple(self.labels[place] for place in places), **parts)
+
 
 def sigmoid(logits):
     """1 / (1 + exp(-x)) in float64, without overflow.
@@ -175,7 +181,7 @@ KNOWN_CODES = "known_codes"
 """Further column of predictions of new patients: the share of their codes that the model's vocabulary knows."""
 
 
-def write_predictions(path, results, known_codes=None):
+def write_predictions(path, results, known_codes=None, quote_formulas=False):
     """Writes predictions.csv, whole or not at all; one row per example and label, in blocks of bounded memory.
 
     Columns are `COLUMNS`; an unknown target is empty; prediction_time is ISO 8601 (`2010-05-01T00:00:00`).
@@ -186,12 +192,17 @@ def write_predictions(path, results, known_codes=None):
         results: iterable of (Predictions, probabilities float64 [N, K]).
         known_codes: None, or float64 [N] for a further column `KNOWN_CODES`, empty where NaN; probabilities may then be
             NaN, which is written as an empty field.
+        quote_formulas: see `medtop.files.formulas`.
     """
     header = COLUMNS if known_codes is None else (*COLUMNS, KNOWN_CODES)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         file.write((",".join(header) + "\n").encode())
         for predictions, probabilities in results:
             probabilities = check_probabilities(predictions, probabilities, known_codes is not None)
+            if quote_formulas:
+                ids = np.array([quoted(name) for name in predictions.patient_ids], object)
+                labels = tuple(quoted(name) for name in predictions.labels)
+                predictions = dataclasses.replace(predictions, patient_ids=ids, labels=labels)
             for start in range(0, len(predictions), _EXAMPLES_PER_BLOCK):
                 block = slice(start, start + _EXAMPLES_PER_BLOCK)
                 shares = None if known_codes is None else known_codes[block]

@@ -10,11 +10,17 @@ import numpy as np
 
 from medtop.cohort.pickled_lists import SEXES
 from medtop.cohort.vocabulary import SEP_ID
+from medtop.evaluation.small_cells import is_small, withheld, withheld_in_table
 from medtop.files.atomic import atomic_path
+from medtop.files.formulas import quoting
 
 _DAYS_PER_YEAR = 365.25
 COLUMNS = ("group", "label", "characteristic", "n", "value", "low", "high", "share")
-"""Columns of table_one.csv: median with quartiles as `value`, `low`, `high`; of categories count and share."""
+"""Columns of table_one.csv: median with quartiles as `value`, `low`, `high`; of categories count and share; no number
+where a cell is hidden."""
+
+
+_NUMBERS = ("age_years", "visits", "codes", "history_days")
 
 
 @dataclasses.dataclass
@@ -93,7 +99,7 @@ def _of_part(part, tasks):
     )
 
 
-def table_one(by_split, observed=None, by_outcome=None):
+def table_one(by_split, observed=None, by_outcome=None, min_cell=0):
     """The table's rows.
 
     Args:
@@ -101,59 +107,90 @@ def table_one(by_split, observed=None, by_outcome=None):
         observed: dict split -> n, median, low, high of the days of observation after the prediction, as the manifest
             has them, or None.
         by_outcome: dict task -> label -> "with", "without", "unknown" -> the same, or None.
+        min_cell: smallest count of people that is shown, 0 = all. Groups of fewer keep their names only, and so does
+            what would give them away: sums over groups and splits are known.
 
     Returns:
         list of dicts with the keys `COLUMNS`: each split; then, for each label over all splits together, those with
         the outcome ("with"), without it, and those in whom it is unknown.
     """
-    rows = []
+    rows, hidden = [], _hidden_cells(by_split, "", min_cell)
     for split, people in by_split.items():
-        rows += _rows(people, split, "")
-        rows += _follow_up((observed or {}).get(split), split, "")
+        rows += _rows(people, split, "", hidden, min_cell)
+        rows += _follow_up((observed or {}).get(split), split, "", hidden, min_cell)
     outcomes = {
         f"{task} {label}": days for task, labels in (by_outcome or {}).items() for label, days in labels.items()
     }
     everybody = Characteristics.join(list(by_split.values()))
     for label, values in everybody.labels.items():
-        for name, chosen in (("with", values == 1), ("without", values == 0), ("unknown", np.isnan(values))):
-            rows += _rows(everybody.take(chosen), name, label)
-            rows += _follow_up(outcomes.get(label, {}).get(name), name, label)
+        groups = {name: everybody.take(chosen) for name, chosen in _classes(values).items()}
+        parts = {split: _classes(people.labels[label]) for split, people in by_split.items()}
+        counts = {name: [int(part[name].sum()) for part in parts.values()] for name in groups}
+        hidden = _hidden_cells(groups, label, min_cell, counts)
+        for name, people in groups.items():
+            rows += _rows(people, name, label, hidden, min_cell)
+            rows += _follow_up(outcomes.get(label, {}).get(name), name, label, hidden, min_cell)
     return rows
 
 
-def _follow_up(days, group, label):
+def _follow_up(days, group, label, hidden, min_cell):
     """The row of the days of observation, none where they are not known; without quartiles where they are left out."""
     if not days or not days["n"]:
         return []
     values = {"n": days["n"], "value": days.get("median"), "low": days.get("low"), "high": days.get("high")}
+    values = {} if is_small(days["n"], min_cell) or (group, "examples") in hidden else values
     return [{"group": group, "label": label, "characteristic": "follow_up_days"} | values]
 
 
-def _rows(people, group, label):
+def _classes(values):
+    return {"with": values == 1, "without": values == 0, "unknown": np.isnan(values)}
+
+
+def _sexes(people):
+    return {f"sex {sex or 'unknown'}": int((people.sex == sex).sum()) for sex in ("F", "M", "")}
+
+
+def _hidden_cells(groups, label, min_cell, counts=None):
+    """set of (group, "examples" or "sex ..."): what `table_one` does not show.
+
+    `counts`: dict group -> its counts by split, where those are shown elsewhere: a group with a small one of them goes.
+    """
+    if min_cell <= 1:
+        return set()
+    cells = {name: (len(people), *(counts or {}).get(name, ())) for name, people in groups.items()}
+    hidden = {(name, "examples") for name in withheld(cells, min_cell)}
+    return hidden | withheld_in_table({name: _sexes(people) for name, people in groups.items()}, min_cell)
+
+
+def _rows(people, group, label, hidden, min_cell):
     about = {"group": group, "label": label}
+    if (group, "examples") in hidden:
+        names = ("examples", *_sexes(people), *_NUMBERS)
+        yield from (about | {"characteristic": name} for name in names)
+        return
     yield about | {"characteristic": "examples", "n": len(people), "value": len(people)}
-    for sex in ("F", "M", ""):
-        count = int((people.sex == sex).sum())
+    for name, count in _sexes(people).items():
         share = count / len(people) if len(people) else None
-        yield about | {"characteristic": f"sex {sex or 'unknown'}", "n": len(people), "value": count, "share": share}
-    for name in ("age_years", "visits", "codes", "history_days"):
+        values = {"n": len(people), "value": count, "share": share}
+        yield about | {"characteristic": name} | ({} if (group, name) in hidden else values)
+    for name in _NUMBERS:
         values = np.asarray(getattr(people, name), np.float64)
         values = values[np.isfinite(values)]
         entry = about | {"characteristic": name, "n": len(values)}
-        if len(values):
+        if is_small(len(values), min_cell):
+            entry = about | {"characteristic": name}
+        elif len(values):
             low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
             entry |= {"value": float(middle), "low": float(low), "high": float(high)}
+            if is_small(len(people) - len(values), min_cell):
+                entry["n"] = None
         yield entry
 
 
-def write_table_one(path, rows, min_cell=0):
-    """Writes the rows as CSV, whole or not at all; groups of 1 to `min_cell` - 1 examples keep their name only."""
+def write_table_one(path, rows, quote_formulas=False):
+    """Writes the rows as CSV, whole or not at all; `quote_formulas`: see `files.formulas`."""
     with atomic_path(path, shared=True) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer = quoting(csv.DictWriter(file, COLUMNS, restval=""), quote_formulas)
         writer.writeheader()
         for row in rows:
-            values = {name: "" if value is None else value for name, value in row.items()}
-            counted = [row["n"], *([row["value"]] if row["characteristic"].startswith("sex") else [])]
-            if any(0 < count < min_cell for count in counted):
-                values = {name: values[name] for name in ("group", "label", "characteristic")}
-            writer.writerow(values)
+            writer.writerow({name: "" if value is None else value for name, value in row.items()})

@@ -41,7 +41,8 @@ def result_rows(metrics, comparison=None):
     for task, labels in metrics.items():
         for label in reading_order(labels):
             entry = labels[label]
-            row = [task, marked_name(label, entry), str(entry["n"]), str(entry["positives"]), _span(entry["roc_auc"])]
+            row = [task, marked_name(label, entry), _count(entry["n"]), _count(entry["positives"])]
+            row.append(_span(entry["roc_auc"]))
             if best:
                 reachable = best.get(task, {}).get(label, {}).get("roc_auc")
                 share = share_of_way(entry["roc_auc"]["value"], reachable)
@@ -104,6 +105,10 @@ def reading_order(labels):
     if len(single) == 1:
         return single
     return [label for label in ("macro", *single, "micro") if label in shown]
+
+
+def _count(value):
+    return "withheld" if value is None else str(value)
 
 
 def _number(value, sign=""):

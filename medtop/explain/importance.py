@@ -10,6 +10,7 @@ import numpy as np
 
 from medtop.evaluation.bootstrap import interval, resample_counts
 from medtop.files.atomic import atomic_path
+from medtop.files.formulas import quoting
 
 COLUMNS = (
     "task", "label", "group_column", "group", "code", "title", "patients",
@@ -108,7 +109,7 @@ def _entry(value, drawn, number, label, count):
     return {"value": float(value) if np.isfinite(value) else None, "low": low, "high": high}
 
 
-def write_importance(path, rows, names, labels, titles=None, min_cell=0):
+def write_importance(path, rows, names, labels, titles=None, min_cell=0, quote_formulas=False):
     """Writes code_importance.csv, whole or not at all: per label and group, by falling absolute attribution.
 
     Args:
@@ -118,9 +119,10 @@ def write_importance(path, rows, names, labels, titles=None, min_cell=0):
         labels: list of (task, label name).
         titles: dict code -> title, or None.
         min_cell: codes of 1 to `min_cell` - 1 patients are left out.
+        quote_formulas: see `files.formulas`.
     """
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer = quoting(csv.DictWriter(file, COLUMNS, restval=""), quote_formulas)
         writer.writeheader()
         for number, (task, label) in enumerate(labels):
             shown = [row for row in rows if row["patients"] >= max(min_cell, 1)]

@@ -4,6 +4,8 @@ A few bytes can claim gigabytes: brackets within brackets, anchors of anchors, a
 reader here holds what is claimed against what is there before anything is allocated, and says so in one line.
 """
 
+import contextlib
+import csv
 import itertools
 import json
 import re
@@ -32,6 +34,21 @@ TEXT_BYTES = 1 << 27
 
 _PIECE = 1 << 16
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[^][{}"]++', re.DOTALL)
+
+
+@contextlib.contextmanager
+def reading_csv(path):
+    """Around whatever reads a small table with Python's `csv`: one line that names the file instead of what it raises.
+
+    Raises:
+        DataError: for bytes that are not UTF-8, and for what is no CSV.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected UTF-8 text, received other bytes (byte {error.start})") from None
+    except csv.Error as error:
+        raise DataError(f"{path}: expected a CSV file, received another content ({error})") from None
 
 
 def read_json(path, *, hook=None):
@@ -225,15 +242,15 @@ def lines(file, path):
         yield line
 
 
-def read_bytes(path, *, most=None):
-    """A file's bytes, unpacked where its name ends in `.gz`, at most `most` (`TEXT_BYTES`).
+def read_bytes(path, *, most=None, packed=None):
+    """A file's bytes, unpacked where its name ends in `.gz` (or `packed` says so), at most `most` (`TEXT_BYTES`).
 
     Raises:
         DataError: for more, and for a gzip file that is cut or damaged.
     """
     path, most = Path(path), TEXT_BYTES if most is None else most
     with open(path, "rb") as file:
-        if path.suffix != ".gz":
+        if not (path.suffix == ".gz" if packed is None else packed):
             if path.stat().st_size > most:
                 raise _too_long(path, most)
             return file.read(most)

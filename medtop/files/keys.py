@@ -14,6 +14,7 @@ import secrets
 import stat
 from pathlib import Path
 
+from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 
 _BYTES, _SHORTEST_SHIFT = 32, 28
@@ -95,7 +96,7 @@ def read_key(path, outputs=()):
         if folder == real or folder in real.parents:
             raise DataError(f"{path}: expected a key outside of the output {output}, found it inside")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         secret = bytes.fromhex(content["key"])
         longest, weekdays = content["longest_shift_days"], content["keep_weekdays"]
     except (ValueError, KeyError, TypeError):

@@ -6,6 +6,7 @@ import re
 import statistics
 
 from medtop.files.atomic import atomic_path
+from medtop.files.formulas import quoting
 from medtop.reporting.elements import escape, html_table, write_page
 from medtop.reporting.svg import Series, chart
 
@@ -22,13 +23,14 @@ def summary(values):
     return len(numbers), statistics.fmean(numbers), deviation, min(numbers), max(numbers)
 
 
-def write_curve(folder, points, metric):
+def write_curve(folder, points, metric, quote_formulas=False):
     """Writes the two tables: means and deviations, and every run's value.
 
     Args:
         folder: `Path`.
         points: list of `medtop.grid.learning_curve.Point`.
         metric: what was measured.
+        quote_formulas: see `medtop.files.formulas`.
     """
     rows, runs = [], []
     for point in points:
@@ -43,7 +45,7 @@ def write_curve(folder, points, metric):
     for name, header, lines in (("", COLUMNS, rows), ("_runs", RUN_COLUMNS, runs)):
         path = folder / f"learning_curve{name}.csv"
         with atomic_path(path, shared=True) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
+            writer = quoting(csv.writer(file, lineterminator="\n"), quote_formulas)
             writer.writerow(header)
             writer.writerows(lines)
 

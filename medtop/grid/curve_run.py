@@ -11,7 +11,7 @@ def run_curve(options, how, info, trainer, offered, say):
 
     Args:
         options: `medtop.grid.learning_curve.CurveOptions`.
-        how: has `metric`, `dry_run`, `collect`, `overwrite` and `restarts`.
+        how: has `metric`, `dry_run`, `collect`, `overwrite`, `restarts` and `quote_formulas`.
         info: `DatasetInfo` of the training data.
         trainer: `Path` of the trainer's script.
         offered: set of its flags.
@@ -37,10 +37,10 @@ def run_curve(options, how, info, trainer, offered, say):
             say=say,
             overwrite=how.overwrite,
             restarts=how.restarts,
-            after=lambda: _write(grid, options, how.metric),
+            after=lambda: _write(grid, options, how),
         )
         failed = runner.run_all()
-    points, missing = _write(grid, options, how.metric)
+    points, missing = _write(grid, options, how)
     _tell(points, how.metric, say)
     for cell, state in missing:
         say(f"missing: {cell.name} ({state})")
@@ -50,11 +50,12 @@ def run_curve(options, how, info, trainer, offered, say):
     return None
 
 
-def _write(grid, options, metric):
+def _write(grid, options, how):
     """(points, missing cells); tables and page are written where anything was measured."""
+    metric = how.metric
     points, missing = collect(grid, list(options.models), metric)
     if points:
-        write_curve(grid.output_dir, points, metric)
+        write_curve(grid.output_dir, points, metric, how.quote_formulas)
         facts = {
             "models": ", ".join(options.models),
             "training data": options.input_file,

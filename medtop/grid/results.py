@@ -7,6 +7,7 @@ from medtop.evaluation.tables import masked_lines, result_rows
 from medtop.files.atomic import atomic_path
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
+from medtop.files.formulas import quoting
 from medtop.grid.runner import status_of
 
 VALUES = ("split", "task", "label", "metric", "value", "low", "high", "n", "positives", "unknown", "reason")
@@ -52,10 +53,14 @@ class Collection:
             raise DataError(f"--split: expected one of {', '.join(offered) or 'none'}, received {wanted!r}")
         return wanted or ("test" if "test" in offered or not offered else offered[-1])
 
-    def write_csv(self, path):
-        """Writes every value of every cell: one row per cell, split, task, label and metric; one for a missing cell."""
+    def write_csv(self, path, quote_formulas=False):
+        """Writes every value of every cell: one row per cell, split, task, label and metric; one for a missing cell.
+
+        `quote_formulas`: see `files.formulas`.
+        """
         with atomic_path(path, shared=True) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, ["cell", "name", *self.grid.axes, "state", *VALUES], lineterminator="\n")
+            columns = ["cell", "name", *self.grid.axes, "state", *VALUES]
+            writer = quoting(csv.DictWriter(file, columns, lineterminator="\n"), quote_formulas)
             writer.writeheader()
             for cell, status, metrics in zip(self.grid.cells, self.states, self.metrics, strict=True):
                 common = {"cell": cell.index, "name": cell.name, **cell.labels, "state": status.state}

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
-from medtop.files.shown import shown_error, shown_headers
+from medtop.files.parquet import open_parquet, reading
+from medtop.files.shown import shown_headers
 from medtop.notes.quoted_csv import iterate_rows, table_header
 
 ROWS = 256
@@ -102,11 +102,7 @@ def check_texts(path):
 
 
 def _open_parquet(path):
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, pa.ArrowException) as error:
-        line = shown_error(error, 100)
-        raise DataError(f"{path}: expected a Parquet file, received another content ({line})") from error
+    file = open_parquet(path)
     missing = [name for name in _COLUMNS if name not in file.schema_arrow.names]
     if missing:
         raise DataError(
@@ -116,7 +112,11 @@ def _open_parquet(path):
 
 
 def _read_parquet(path):
-    file = _open_parquet(path)
+    with reading(path):
+        yield from _batches_of(path, _open_parquet(path))
+
+
+def _batches_of(path, file):
     wanted = [name for name in (*_COLUMNS, "readmission") if name in file.schema_arrow.names]
     first = 0
     for batch in file.iter_batches(ROWS, columns=wanted):

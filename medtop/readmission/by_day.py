@@ -19,6 +19,7 @@ from medtop.evaluation.predictions import Predictions, logit
 from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
 from medtop.files.folders import RESTRICTED, check_target, has_json_key, whole_folder
+from medtop.files.formulas import quote_option, quoting
 from medtop.files.locks import PRIVATE_FOLDER
 from medtop.files.options import REQUIRED, SEED, Rule, at_least, option
 from medtop.notes.options import NotesOptions
@@ -53,6 +54,7 @@ class DaySettings:
     num_bootstrap: int = option(500, "Resamples of patients for intervals.", rule=at_least(0))
     seed: int = option(0, "Of the resamples.", rule=SEED)
     batch_size: int = option(32, "Windows in a batch.", rule=at_least(1))
+    quote_formulas: bool = quote_option()
     overwrite: bool = option(False, "Replace earlier results in --output_dir.")
 
 
@@ -101,9 +103,10 @@ def risk_by_day(settings, source):
         days = [_scored(day, source, run, about, scorer, texts) for day in settings.days]
         shutil.rmtree(texts)
         rows = _measured(days, scorer, settings)
-        _write_csv(folder / "by_day.csv", COLUMNS, ([row[name] for name in COLUMNS] for row in rows))
+        quote = settings.quote_formulas
+        _write_csv(folder / "by_day.csv", COLUMNS, ([row[name] for name in COLUMNS] for row in rows), quote)
         (folder / RESTRICTED).mkdir(PRIVATE_FOLDER)
-        _write_csv(folder / RESTRICTED / "predictions.csv", PREDICTION_COLUMNS, _predicted(days))
+        _write_csv(folder / RESTRICTED / "predictions.csv", PREDICTION_COLUMNS, _predicted(days), quote)
         content = {"days": list(settings.days), "run_dir": str(run.path), "counts": {d.day: d.counts for d in days}}
         write_json(folder / MAIN_FILE, content | {"rows": rows})
         write_day_plot(folder / "by_day.png", rows, POPULATIONS)
@@ -187,8 +190,8 @@ def _predicted(days):
             yield (*about, repr(float(day.probabilities[row, 0])), int(day.windows[row]))
 
 
-def _write_csv(path, header, rows):
+def _write_csv(path, header, rows, quote_formulas):
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = quoting(csv.writer(file, lineterminator="\n"), quote_formulas)
         writer.writerow(header)
         writer.writerows(["" if value is None else value for value in row] for row in rows)

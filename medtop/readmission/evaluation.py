@@ -33,4 +33,4 @@ class AdmissionEvaluation:
 
     def write_files(self, results):
         """Writes readmission_predictions.csv and the plots."""
-        write_admission_files(self.run, results, self.windows)
+        write_admission_files(self.run, results, self.windows, self.plan.options.min_cell)

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 
 from medtop.files.atomic import atomic_path
+from medtop.files.formulas import quoting
 from medtop.readmission.stay_facts import StayFacts
 from medtop.reporting.curves import Panel
 from medtop.reporting.png import write_plot
@@ -41,7 +42,7 @@ risk (empty for the first)."""
 MOST_PANELS = 12
 
 
-def write_risks(path, windows_path, blocks, task, most):
+def write_risks(path, windows_path, blocks, task, most, quote_formulas=False):
     """Writes one row per admission and label, and beside it the windows that drove each risk; both whole or not at all.
 
     Args:
@@ -49,6 +50,7 @@ def write_risks(path, windows_path, blocks, task, most):
         blocks: iterable of (list of stays, `ScoredTexts` of their texts).
         task: name of the task.
         most: windows listed for each.
+        quote_formulas: see `medtop.files.formulas`.
 
     Returns:
         Number of admissions.
@@ -60,7 +62,9 @@ def write_risks(path, windows_path, blocks, task, most):
         open(risks, "w", encoding="utf-8", newline="") as risk_file,
         open(windows, "w", encoding="utf-8", newline="") as window_file,
     ):
-        risk_writer, window_writer = (csv.writer(file, lineterminator="\n") for file in (risk_file, window_file))
+        risk_writer, window_writer = (
+            quoting(csv.writer(file, lineterminator="\n"), quote_formulas) for file in (risk_file, window_file)
+        )
         risk_writer.writerow(RISK_COLUMNS)
         window_writer.writerow(WINDOW_COLUMNS)
         for stays, scored in blocks:
@@ -85,7 +89,7 @@ def write_risks(path, windows_path, blocks, task, most):
     return count
 
 
-def write_timeline(path, moments, task, labels):
+def write_timeline(path, moments, task, labels, quote_formulas=False):
     """Writes a row for each note and label, whole or not at all.
 
     Args:
@@ -93,9 +97,10 @@ def write_timeline(path, moments, task, labels):
         moments: list of `medtop.readmission.score.Moment`.
         task: name of the task.
         labels: its labels.
+        quote_formulas: see `medtop.files.formulas`.
     """
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = quoting(csv.writer(file, lineterminator="\n"), quote_formulas)
         writer.writerow(TIMELINE_COLUMNS)
         before = None
         for moment in moments:

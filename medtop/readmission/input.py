@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from medtop.files.errors import DataError
+from medtop.files.parquet import batches, open_parquet
 from medtop.files.shown import shown_headers
 from medtop.notes.quoted_csv import iterate_rows, table_header
 from medtop.notes.texts import ROWS, plain_number, read_texts
@@ -195,13 +195,13 @@ def read_stays(path, make, admissions=()):
     if Path(path).suffix != ".parquet":
         raise DataError(f"{path}: expected a .parquet file of preprocess_notes.py")
     wanted, seen = {str(name) for name in admissions}, set()
-    names = set(pq.ParquetFile(path).schema_arrow.names) if Path(path).is_file() else set()
+    names = set(open_parquet(path).schema_arrow.names) if Path(path).is_file() else set()
     if not {"note_starts", "note_times"} <= names:
         raise DataError(
             f"{path}: expected a .parquet file of preprocess_notes.py with note_starts and note_times, "
             "received another one"
         )
-    places = pq.ParquetFile(path).iter_batches(ROWS, columns=["note_starts", "note_times"])
+    places = batches(path, ROWS, ["note_starts", "note_times"])
     for batch, notes in zip(read_texts(path), places, strict=True):
         starts = notes.column("note_starts").to_pylist()
         times = [

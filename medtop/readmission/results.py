@@ -245,13 +245,14 @@ def write_admission_predictions(path, results):
                 )
 
 
-def write_admission_files(run, results, windows):
+def write_admission_files(run, results, windows, min_cell=0):
     """Writes readmission_predictions.csv and the plots roc.png, precision_recall.png and calibration.png of a run.
 
     Args:
         run: `RunDirectory`.
         results: `medtop.runs.results.Results`, complete.
         windows: dict split -> `ScoredWindows`.
+        min_cell: labels of fewer people with or without them are in no plot.
     """
     split = results.split
     predictions, probabilities = results.predictions[split], results.probabilities[split]
@@ -261,7 +262,8 @@ def write_admission_files(run, results, windows):
         [(scores, probabilities[task], counts) for task, scores in predictions.items()],
     )
     panels = {run.roc_plot: [], run.precision_recall_plot: [], run.calibration_plot: []}
-    for task, scores in predictions.items():
+    results = results.shown(min_cell)
+    for task, scores in results.predictions[split].items():
         for place, label in enumerate(scores.labels):
             name = task if label == task else f"{task} {label}"
             for path, panel in _panels(results, split, task, place, panels).items():
@@ -284,7 +286,7 @@ def _panels(results, split, task, place, paths):
             other, values = tasks[task]
             known = other.known[:, place]
             curves.append((name, other.targets[known, place] > 0, values[known, place]))
-    before = results.calibrations[task].uncalibrated(scored)[rows, place]
+    before = results.uncalibrated(scored)[rows, place]
     drawn = roc(curves), precision_recall(curves), calibration(targets, scores, before)
     return dict(zip(paths, drawn, strict=True))
 

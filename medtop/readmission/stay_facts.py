@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import datetime
 
+from medtop.files.bounded import reading_csv
 from medtop.files.errors import DataError
 from medtop.notes.quoted_csv import iterate_rows, table_header
 from medtop.notes.texts import plain_number
@@ -64,7 +65,7 @@ def read_outcomes(path):
     Raises:
         DataError: for another file.
     """
-    with open(path, encoding="utf-8-sig", newline="") as file:
+    with reading_csv(path), open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         if not {"admission_id", "readmission"} <= set(reader.fieldnames or ()):
             raise DataError(f"{path}: line 1: expected the .labels.csv of preprocess_notes.py, received other columns")

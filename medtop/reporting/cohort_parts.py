@@ -1,6 +1,6 @@
 """What a report says of the cohort: source and splits, the flow of rows and patients, labels by split."""
 
-from medtop.reporting.elements import bullets, definitions, html_table
+from medtop.reporting.elements import bullets, count_text, definitions, html_table
 from medtop.reporting.flow import flow_chart
 from medtop.reporting.svg import is_number
 
@@ -50,14 +50,12 @@ def flow(manifest):
         entries = [("in", manifest.get(f"{what}_in")), ("out", manifest.get(f"{what}_out"))]
         if what == "rows":
             entries.append(("merged", manifest.get("rows_merged")))
-        entries += [
-            (f"dropped: {reason}", dropped[reason]) for reason in sorted(dropped, key=dropped.get, reverse=True)
-        ]
+        order = sorted(dropped, key=lambda reason: dropped[reason] or 0, reverse=True)
+        entries += [(f"dropped: {reason}", dropped[reason]) for reason in order]
         whole = manifest.get(f"{what}_in")
         rows = [
-            [name, _number(number), _percent(number / whole) if whole else "-"]
+            [name, count_text(number), _percent(number / whole) if whole and number is not None else "-"]
             for name, number in entries
-            if number is not None
         ]
         parts.append(html_table([what, "number", "share"], rows))
     chart = flow_chart(manifest)
@@ -71,7 +69,9 @@ def labels_by_split(manifest):
     for split, tasks in (manifest.get("labels") or {}).items():
         for task, labels in tasks.items():
             for label, entry in labels.items():
-                unknown = ", ".join(f"{reason} {number:,}" for reason, number in (entry.get("unknown") or {}).items())
+                unknown = ", ".join(
+                    f"{reason} {count_text(number)}" for reason, number in (entry.get("unknown") or {}).items()
+                )
                 rows.append(
                     [
                         task,

@@ -41,6 +41,19 @@ def escape(value):
     return html.escape(str(value), quote=True)
 
 
+WITHHELD = "withheld"
+"""Stands for a count that is too small to be shown (`--min_cell`)."""
+
+
+def count_text(count):
+    """A count with separators of thousands; `WITHHELD` for None.
+
+    >>> count_text(1234), count_text(None)
+    ('1,234', 'withheld')
+    """
+    return WITHHELD if count is None else f"{count:,}"
+
+
 def folded(summary, content, is_open=False):
     """HTML that is folded away under a line of text; "" without content."""
     return (

@@ -2,7 +2,7 @@
 
 import math
 
-from medtop.reporting.elements import bullets, escape, html_table, write_page
+from medtop.reporting.elements import WITHHELD, bullets, escape, html_table, write_page
 from medtop.reporting.forest import ForestRow, forest
 from medtop.reporting.svg import Series, chart
 
@@ -76,7 +76,7 @@ def _measures(clinical):
     for name, entry in _labels(clinical):
         measures = entry["measures"]
         cells = [entry_text(measures[measure]) if measure in measures else "-" for measure in shown]
-        rows.append([name, entry["n"], _count(entry), *cells])
+        rows.append([name, _hidden(entry["n"]), _hidden(entry["positives"]), *cells])
         auroc = measures["roc_auc"]
         note = "few positives" if entry.get("few_positives") else ""
         points.append(ForestRow(name, auroc["value"], auroc["low"], auroc["high"], note))
@@ -85,10 +85,6 @@ def _measures(clinical):
     header = ["label", "n", "positives", *(NAMES[name] for name in shown)]
     plot = forest("AUROC by label", points, "AUROC", 0.5)
     return f'<div class="plots">{plot}</div>{html_table(header, rows, wrap=True)}<p class="soft">{escape(READING)}</p>'
-
-
-def _count(entry):
-    return "-" if entry["positives"] is None else entry["positives"]
 
 
 def _comparison(comparison):
@@ -211,4 +207,4 @@ def _groups(clinical):
 
 
 def _hidden(number):
-    return "suppressed" if number is None else number
+    return WITHHELD if number is None else number

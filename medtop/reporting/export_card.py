@@ -7,7 +7,7 @@ import logging
 
 from medtop.cohort.vocabulary import FEW_CODES, FEW_PATIENTS
 from medtop.data.description import read_dataset
-from medtop.evaluation.small_cells import leave_out_small
+from medtop.evaluation.small_cells import hide_in_sentence, leave_out_small
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.reporting.card import RESTRICTIONS, Card, provenance, read_card, write_card
@@ -48,7 +48,7 @@ def write_export_card(folder, run, *, title, summary, usage, tasks, config=None,
         restrictions=known.restrictions if known else RESTRICTIONS,
         usage=list(usage),
         tasks={task.name: list(task.labels) for task in tasks},
-        data=list(known.data) if known else _data(run),
+        data=[hide_in_sentence(sentence, MIN_CELL) for sentence in (known.data if known else _data(run))],
         split=split,
         metrics=metrics,
         notes=notes,

@@ -4,6 +4,8 @@ Sentences whose facts are missing are left out. What people decided (why this qu
 `tripod.md` names it.
 """
 
+from medtop.reporting.elements import count_text
+
 _INDEX = {
     "random_visit": "the discharge of one visit for each patient, drawn at random without looking at outcomes",
     "prediction_times_file": "times given for each patient",
@@ -37,26 +39,29 @@ def methods_text(manifest, model):
 
 def _data(manifest):
     source, dates = manifest.get("source") or {}, manifest.get("dates") or {}
-    if manifest.get("patients_in") is not None:
+    if "patients_in" in manifest:
         span = f" from {dates['first_admission']} to {dates['last_discharge']}" if dates.get("last_discharge") else ""
-        left_out = sum((manifest.get("patients_dropped") or {}).values())
-        reasons = ", ".join(
-            f"{name.replace('_', ' ')} {n:,}" for name, n in (manifest["patients_dropped"] or {}).items()
-        )
-        yield f"The source ({source.get('name')}) held {manifest['patients_in']:,} patients{span}."
-        out = f"{left_out:,} were left out ({reasons})" if left_out else "none was left out"
-        yield f"Of these, {manifest.get('patients_out', 0):,} were analysed; {out}."
+        dropped = manifest.get("patients_dropped") or {}
+        left_out = None if None in dropped.values() else sum(dropped.values())
+        reasons = ", ".join(f"{name.replace('_', ' ')} {count_text(n)}" for name, n in dropped.items())
+        yield f"The source ({source.get('name')}) held {_people(manifest['patients_in'])}{span}."
+        out = f"{count_text(left_out)} were left out ({reasons})" if left_out != 0 else "none was left out"
+        yield f"Of these, {count_text(manifest.get('patients_out', 0))} were analysed; {out}."
     index = (manifest.get("prediction_times") or {}).get("index")
     if index in _INDEX:
         yield f"Risks were predicted at {_INDEX[index]}, from diagnoses recorded by then."
     splits = manifest.get("splits") or {}
     if splits:
-        counts = ", ".join(f"{split} {entry.get('patients', 0):,}" for split, entry in splits.items())
+        counts = ", ".join(f"{split} {count_text(entry.get('patients', 0))}" for split, entry in splits.items())
         by = manifest.get("split_by") or {"by": "patient"}
         how = {"patient": "by patient", "site": f"by site (test: {', '.join(by.get('test_sites') or ())})"}
         over_time = f"over time (validation from {by.get('valid_from')}, test from {by.get('test_from')}), "
         over_time += "with training and validation patients' follow-up cut at the end of their period"
         yield f"Patients were split {how.get(by['by'], over_time)} ({counts})."
+
+
+def _people(count):
+    return "patients (their number is withheld)" if count is None else f"{count:,} patients"
 
 
 def _outcomes(manifest):

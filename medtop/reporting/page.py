@@ -11,7 +11,7 @@ from medtop.evaluation.tables import masked_lines, reading_order, result_rows
 from medtop.reporting import cohort_parts
 from medtop.reporting.curves import calibration as calibration_panel
 from medtop.reporting.curves import precision_recall, roc
-from medtop.reporting.elements import Markup, bullets, escape, folded, html_table, write_page
+from medtop.reporting.elements import Markup, bullets, count_text, escape, folded, html_table, write_page
 from medtop.reporting.methods import methods_text
 from medtop.reporting.result_table import CAUTION, interval_text, label_name, result_table
 from medtop.reporting.svg import chart, is_number
@@ -199,7 +199,7 @@ def _calibration(tasks, results, uncalibrated, calibration):
             entry = tasks.get(task, {}).get(label, {})
             cells = [_checked(measures[name], right) for name, right in _RIGHT.items()]
             errors = [interval_text(entry.get(name)) for name in ("calibration_error", "brier")]
-            rows.append([label_name(task, label, entry, tasks), f"{entry.get('positives', 0):,}", *cells, *errors])
+            rows.append([label_name(task, label, entry, tasks), count_text(entry.get("positives", 0)), *cells, *errors])
     header = ["label", "events", *_NAMES.values(), "ECE", "Brier"]
     note = (
         "Slope 1, intercept 0 and O : E (events over the sum of the risks) 1 are right; a slope below 1 says that "

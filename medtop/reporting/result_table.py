@@ -3,7 +3,7 @@
 from medtop.evaluation.marks import marked_name
 from medtop.evaluation.predictions import POOLED
 from medtop.evaluation.tables import reading_order, rival_value, share_of_way, strongest_rival
-from medtop.reporting.elements import Markup, escape, html_table
+from medtop.reporting.elements import Markup, count_text, escape, html_table
 from medtop.reporting.svg import is_number, nice_ticks
 
 WIDTH, HEIGHT, _EDGE = 270, 24, 6
@@ -86,7 +86,7 @@ def _row(name, task, label, entry, baselines, best, comparison):
     other = comparison.get("differences", {}).get(rival, {}).get(task, {}).get(label, {})
     rest = [rival_value(baselines, name, task, label) for name in baselines if name != rival]
     few = bool(entry.get("marks")) and label not in POOLED
-    counts = f"{CAUTION} {entry['positives']:,}" if few else f"{entry['positives']:,}"
+    counts = f"{CAUTION} {count_text(entry['positives'])}" if few else count_text(entry["positives"])
     numbers = [interval_text(entry["roc_auc"])]
     if baselines:
         numbers.append(f"{rival.replace('_', ' ')} {interval_text(own)}" if rival else "-")
@@ -99,7 +99,7 @@ def _row(name, task, label, entry, baselines, best, comparison):
     model = entry["roc_auc"]
     drawn = [model["value"], model["low"], model["high"], *(own.get(key) for key in ("value", "low", "high"))]
     return {
-        "name": [name, f"{entry['n']:,}", counts],
+        "name": [name, count_text(entry["n"]), counts],
         "numbers": numbers,
         "model": model,
         "rival": own,

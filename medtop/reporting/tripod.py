@@ -4,6 +4,7 @@ names of those that people must write.
 
 from medtop.files.atomic import write_text
 from medtop.reporting.cohort_parts import matched_codes
+from medtop.reporting.elements import WITHHELD
 from medtop.reporting.markdown import text
 from medtop.reporting.methods import HEADS
 
@@ -69,6 +70,14 @@ def write_tripod(path, facts):
     write_text(path, "\n".join(lines), shared=True)
 
 
+def _plain(count):
+    return WITHHELD if count is None else count
+
+
+def _of(entry, name):
+    return _plain(entry.get(name))
+
+
 def _data(facts):
     manifest = facts.get("manifest") or {}
     source, dates = manifest.get("source") or {}, manifest.get("dates") or {}
@@ -91,14 +100,14 @@ def _participants(facts):
     looks = "chosen by a rule that looks at outcomes" if times.get("index") == "lineage" else "not chosen by outcomes"
     yield f"Prediction time: {times.get('index')}, {looks}."
     for reason, count in (manifest.get("patients_dropped") or {}).items():
-        yield f"{count} patients left out: {reason}."
+        yield f"{_plain(count)} patients left out: {reason}."
     yield "The setting, and treatments that the participants received, are for the authors to say."
 
 
 def _preparation(facts):
     manifest = facts.get("manifest") or {}
     for reason, count in (manifest.get("rows_dropped") or {}).items():
-        yield f"{count} rows left out: {reason}."
+        yield f"{_plain(count)} rows left out: {reason}."
     if manifest.get("rows_merged"):
         yield f"{manifest['rows_merged']} rows merged with others of the same visit."
     yield from manifest.get("statements") or ()
@@ -129,7 +138,7 @@ def _predictors(facts):
 def _sample_size(facts):
     for split, tasks in ((facts.get("manifest") or {}).get("labels") or {}).items():
         for task, labels in tasks.items():
-            parts = [f"{name} {entry.get('positives')} of {entry.get('known')}" for name, entry in labels.items()]
+            parts = [f"{name} {_of(entry, 'positives')} of {_of(entry, 'known')}" for name, entry in labels.items()]
             yield f"{split}, {task}: events of known: {', '.join(parts)}."
     if (facts.get("manifest") or {}).get("labels"):
         yield "Why this size, and whether it suffices, is for the authors to say."
@@ -139,7 +148,9 @@ def _missing(facts):
     for split, tasks in ((facts.get("manifest") or {}).get("labels") or {}).items():
         for labels in tasks.values():
             for name, entry in labels.items():
-                reasons = ", ".join(f"{reason} {count}" for reason, count in (entry.get("unknown") or {}).items())
+                reasons = ", ".join(
+                    f"{reason} {_plain(count)}" for reason, count in (entry.get("unknown") or {}).items()
+                )
                 if reasons:
                     yield f"{split}, {name}: unknown outcomes (they take no part): {reasons}."
 
@@ -197,16 +208,17 @@ def _output(facts):
 
 def _flow(facts):
     manifest = facts.get("manifest") or {}
-    if manifest.get("patients_in") is None:
+    if "patients_in" not in manifest:
         return
-    yield f"Patients: {manifest['patients_in']} in, {manifest.get('patients_out')} out."
-    yield f"Rows: {manifest.get('rows_in')} in, {manifest.get('rows_out')} out, {manifest.get('rows_merged')} merged."
+    yield f"Patients: {_of(manifest, 'patients_in')} in, {_of(manifest, 'patients_out')} out."
+    rows = [_of(manifest, f"rows_{name}") for name in ("in", "out", "merged")]
+    yield "Rows: {} in, {} out, {} merged.".format(*rows)
     yield "Characteristics by split and outcome: table_one.csv."
 
 
 def _development(facts):
     for split, entry in ((facts.get("manifest") or {}).get("splits") or {}).items():
-        yield f"{split}: {entry.get('patients')} patients, {entry.get('examples')} examples."
+        yield f"{split}: {_of(entry, 'patients')} patients, {_of(entry, 'examples')} examples."
 
 
 def _specification(facts):

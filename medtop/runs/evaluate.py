@@ -17,10 +17,11 @@ from medtop.evaluation.meds_files import write_meds_predictions
 from medtop.evaluation.metrics import evaluate, paired_bootstrap
 from medtop.evaluation.predictions import read_predictions, write_predictions
 from medtop.evaluation.recalibration import METHODS, fitting_part, recalibrate
-from medtop.evaluation.small_cells import suppress
+from medtop.evaluation.small_cells import suppress, without_counts
 from medtop.files.atomic import atomic_path, sha256, write_json
 from medtop.files.errors import DataError
 from medtop.files.folders import RESTRICTED, has_json_key, whole_folder
+from medtop.files.formulas import quote_option, quoting
 from medtop.files.options import REQUIRED, SEED, Rule, at_least, option, share
 from medtop.reporting.evaluation_page import write_evaluation_page
 
@@ -73,6 +74,7 @@ class EvaluationSettings:
     num_bootstrap: int = option(1000, "Resamples of patients for intervals.", rule=at_least(0))
     seed: int = option(0, "Of the resamples and of the recalibration's part.", rule=SEED)
     batch_size: int = option(64, "Patients in a batch.", rule=at_least(1))
+    quote_formulas: bool = quote_option()
     overwrite: bool = option(False, "Replace an earlier evaluation in --output_dir.")
 
 
@@ -135,6 +137,7 @@ def evaluate_model(settings):
             notes += mark_lines(metrics)
         else:
             metrics = {}  # counts by label stand in them unsuppressed
+            comparison = without_counts(comparison)
             notes.append(f"Cells with 1 to {settings.min_cell - 1} people are suppressed.")
         write_json(
             folder / MAIN_FILE,
@@ -148,7 +151,7 @@ def evaluate_model(settings):
                 "notes": notes,
             },
         )
-        _write_csv(folder / "clinical.csv", shown)
+        _write_csv(folder / "clinical.csv", shown, settings.quote_formulas)
         write_predictions(folder / RESTRICTED / "predictions.csv", list(results.values()))
         if settings.meds:
             write_meds_predictions(folder / RESTRICTED / "meds", results)
@@ -237,10 +240,10 @@ def _facts(settings, results):
     return facts | {"resamples": settings.num_bootstrap, "seed": settings.seed}
 
 
-def _write_csv(path, clinical):
+def _write_csv(path, clinical, quote_formulas):
     """One row per measure: overall, at thresholds, by group."""
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer = quoting(csv.DictWriter(file, COLUMNS, restval=""), quote_formulas)
         writer.writeheader()
         for task, labels in clinical.items():
             for label, entry in labels.items():

@@ -15,6 +15,7 @@ from medtop.files.errors import DataError
 from medtop.files.locks import PRIVATE_FOLDER
 from medtop.model.multitask import build_model
 from medtop.reporting.page import write_report
+from medtop.reporting.small_counts import shown_manifest
 from medtop.runs.model_card import write_run_card
 from medtop.runs.plan import plan_run
 from medtop.runs.reporting_items import versions, write_reporting_items
@@ -169,11 +170,12 @@ def _evaluate(model, plan, run, command, evaluation, scorers):
     _check_not_trained_on(run, plan)
     step = load_best(model, run)
     results = evaluate_run(model, plan, run, step, evaluation, scorers)
-    _report(run, plan, results, step)
+    shown = results.shown(plan.options.min_cell)
+    _report(run, plan, shown, step)
     if model.wide is not None:
-        write_coefficients(run, plan.vocabulary)
-    write_run_card(run, plan, results, step, command)
-    write_reporting_items(run, plan, results, command)
+        write_coefficients(run, plan.vocabulary, plan.options.quote_formulas)
+    write_run_card(run, plan, shown, step, command)
+    write_reporting_items(run, plan, shown, command)
     return results
 
 
@@ -199,11 +201,11 @@ def _report(run, plan, results, step):
         split=split,
         results=models,
         baselines=results.baselines.get(split),
-        uncalibrated={task: results.calibrations[task].uncalibrated(scores) for task, (scores, _) in models.items()},
+        uncalibrated={task: results.uncalibrated(scores) for task, (scores, _) in models.items()},
         comparison=results.comparison[split],
         calibration={task: calibration_in_brief(*pair, seed=plan.options.seed) for task, pair in models.items()},
         train_log=[*read_log(run.log_file), *read_log(run.eval_log_file)],
-        manifest=next(iter(info.source_manifests), None),
+        manifest=shown_manifest(next(iter(info.source_manifests), None), plan.options.min_cell),
         model=_model_facts(plan, results),
         facts=facts,
         notes=results.baseline_reasons,

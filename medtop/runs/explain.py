@@ -15,6 +15,7 @@ from medtop.explain.patients import Patient
 from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
 from medtop.files.folders import has_json_key, whole_folder
+from medtop.files.formulas import quote_option
 from medtop.files.options import REQUIRED, SEED, at_least, option
 from medtop.reporting.attribution_page import write_attribution_page, write_patients_page
 from medtop.sources.code_titles import code_titles
@@ -47,6 +48,7 @@ class ExplainSettings:
     min_cell: int = option(0, "Codes of fewer patients are left out of the tables; 0 = none.", rule=at_least(0))
     seed: int = option(0, "Of resamples, random deletion and randomised weights.", rule=SEED)
     write_patients: bool = option(False, "Write patients.html: one timeline per patient. It holds patients' data.")
+    quote_formulas: bool = quote_option()
     overwrite: bool = option(False, "Replace an earlier output in --output_dir.")
 
 
@@ -68,7 +70,15 @@ def explain_run(settings):
         labels = [(task, run.names[task][number]) for task, number in run.labels]
         titles, table = code_titles(contributions.names, settings.code_table)
         logger.info("titles of %d codes (%s)", len(titles), table)
-        write_importance(folder / "code_importance.csv", rows, contributions.names, labels, titles, settings.min_cell)
+        write_importance(
+            folder / "code_importance.csv",
+            rows,
+            contributions.names,
+            labels,
+            titles,
+            settings.min_cell,
+            settings.quote_formulas,
+        )
         checks = checks_of(patients, labels) | {"agreement_with_randomised_weights": run.agreement(patients)}
         about = {"patients": len(patients), "medtop": medtop.__version__, "settings": dataclasses.asdict(settings)}
         write_json(folder / MAIN_FILE, checks | about)

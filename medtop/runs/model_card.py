@@ -1,8 +1,9 @@
 """The model card of a run: what it is, what it was made from, how well it does, and who may have it."""
 
-from medtop.evaluation.small_cells import leave_out_small
+from medtop.evaluation.small_cells import is_small
 from medtop.reporting.card import Card, provenance, write_card
 from medtop.reporting.methods import HEADS
+from medtop.reporting.small_counts import shown_manifest
 from medtop.training.wide_files import stack_lines
 
 
@@ -12,7 +13,7 @@ def write_run_card(run, plan, results, step, command=""):
     Args:
         run: `RunDirectory`.
         plan: `medtop.training.options.TrainingPlan`.
-        results: `medtop.runs.results.Results`.
+        results: `medtop.runs.results.Results`, as it is shown.
         step: training step of the weights.
         command: command line that made the run.
     """
@@ -25,7 +26,7 @@ def write_run_card(run, plan, results, step, command=""):
         tasks={task.name: list(task.labels) for task in plan.tasks},
         data=list(_data(plan)),
         split=results.split,
-        metrics=leave_out_small(results.metrics[results.split], plan.options.min_cell)[0],
+        metrics=results.metrics[results.split],
         commands={"trained": command} if command else {},
     )
     write_card(run.path, card)
@@ -47,6 +48,10 @@ def _data(plan):
     """What the records and the preprocessing manifest say of the data's size and origin."""
     for split, info in (("train", plan.train), ("valid", plan.valid), ("test", plan.test)):
         if info is not None:
-            yield f"{split}: {info.counts['examples']} examples of {info.counts['patients']} patients"
+            counts = {name: info.counts[name] for name in ("examples", "patients")}
+            if any(is_small(count, plan.options.min_cell) for count in counts.values()):
+                counts = dict.fromkeys(counts, "fewer than the smallest shown number of")
+            yield f"{split}: {counts['examples']} examples of {counts['patients']} patients"
+    outcomes = any(task.is_outcome for task in plan.tasks)
     for manifest in (plan.train or plan.valid or plan.test).source_manifests[:1]:
-        yield from provenance(manifest, any(task.is_outcome for task in plan.tasks))
+        yield from provenance(shown_manifest(manifest, plan.options.min_cell), outcomes)

@@ -77,7 +77,15 @@ def known_codes(info):
     return np.concatenate(shares)
 
 
-def predict(run_dir, input_file, output_file, batch_size=64, max_seq_length=None, min_known_codes=MIN_KNOWN_CODES):
+def predict(
+    run_dir,
+    input_file,
+    output_file,
+    batch_size=64,
+    max_seq_length=None,
+    min_known_codes=MIN_KNOWN_CODES,
+    quote_formulas=False,
+):
     """Writes calibrated probabilities for the examples of TFRecord files.
 
     Labels in the records are not needed; where they are there, they stand in column `target`. Where records hold codes,
@@ -92,6 +100,7 @@ def predict(run_dir, input_file, output_file, batch_size=64, max_seq_length=None
         batch_size: patients in a batch.
         max_seq_length: longest row; None = as in training.
         min_known_codes: from 0 to 1; 0 leaves no probability empty.
+        quote_formulas: see `medtop.files.formulas`.
 
     Returns:
         `Predicted`.
@@ -100,12 +109,12 @@ def predict(run_dir, input_file, output_file, batch_size=64, max_seq_length=None
     results = score(run_dir, input_file, batch_size, max_seq_length)
     examples = len(next(iter(results.values()))[0])
     if shares is None:
-        write_predictions(output_file, list(results.values()))
+        write_predictions(output_file, list(results.values()), quote_formulas=quote_formulas)
         return Predicted(examples)
     known = np.nan_to_num(shares)  # a record without codes tells nothing either
     empty = (known == 0) | (known < min_known_codes) if min_known_codes > 0 else np.zeros(examples, bool)
     written = [(scores, np.where(empty[:, None], np.nan, values)) for scores, values in results.values()]
-    write_predictions(output_file, written, shares)
+    write_predictions(output_file, written, shares, quote_formulas)
     return Predicted(examples, int(empty.sum()), float(np.nanmean(shares)) if np.isfinite(shares).any() else 0.0)
 
 

@@ -6,6 +6,7 @@ import platform
 import medtop
 from medtop.data.tfrecord import read_examples
 from medtop.evaluation.table_one import characteristics, table_one, write_table_one
+from medtop.reporting.small_counts import shown_manifest
 from medtop.reporting.tripod import write_tripod
 
 
@@ -27,12 +28,12 @@ def write_reporting_items(run, plan, results, command=""):
     Args:
         run: `RunDirectory`.
         plan: `medtop.training.options.TrainingPlan`.
-        results: `medtop.runs.results.Results`.
+        results: `medtop.runs.results.Results`, as it is shown.
         command: command line that made the run.
     """
     info = plan.train or plan.valid or plan.test
     facts = {
-        "manifest": next(iter(info.source_manifests), None),
+        "manifest": shown_manifest(next(iter(info.source_manifests), None), plan.options.min_cell),
         "settings": plan.options.settings(),
         "config": plan.config.to_dict(),
         "metrics": results.metrics,
@@ -56,4 +57,5 @@ def write_reporting_items(run, plan, results, command=""):
     }
     manifest = facts["manifest"] or {}
     observed = [manifest.get(f"days_observed_{how}") for how in ("after_prediction", "by_outcome")]
-    write_table_one(run.table_one_file, table_one(by_split, *observed), plan.options.min_cell)
+    rows = table_one(by_split, *observed, min_cell=plan.options.min_cell)
+    write_table_one(run.table_one_file, rows, plan.options.quote_formulas)

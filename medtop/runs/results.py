@@ -15,6 +15,7 @@ from medtop.evaluation.metrics import compare, evaluate, masked_metrics, write_m
 from medtop.evaluation.patients import PatientEvaluation, RecordScores
 from medtop.evaluation.predictions import write_predictions
 from medtop.evaluation.scoring import Scorer
+from medtop.evaluation.small_cells import hide_in_sentence, leave_out_of_comparison, leave_out_small
 from medtop.evaluation.tables import results_table
 from medtop.files.atomic import write_json, write_text
 
@@ -48,10 +49,51 @@ class Results:
         """The split that results are reported on: test where it is there."""
         return "test" if "test" in self.metrics else next(iter(self.metrics))
 
+    def uncalibrated(self, scores):
+        """float64 [N, K]: probabilities before calibration of `scores` (`Predictions`), which may lack labels."""
+        return self.calibrations[scores.task].of_labels(scores.labels).uncalibrated(scores)
+
+    def shown(self, least):
+        """What may leave the house: without labels of 1 to `least` - 1 people with or without them, and their counts.
+
+        Predictions of other splits than the reported one are left out. 0 and 1 hide nothing.
+        """
+        if least <= 1:
+            return self
+        metrics, comparison, gone = {}, {}, {}
+        for split, tasks in self.metrics.items():
+            metrics[split], gone[split] = leave_out_small(tasks, least)
+            comparison[split] = leave_out_of_comparison(self.comparison[split], gone[split], least)
+        split = self.split
+        scored = {task: (scores, self.probabilities[split][task]) for task, scores in self.predictions[split].items()}
+        scored = _kept_labels(scored, gone[split])
+        return dataclasses.replace(
+            self,
+            metrics=metrics,
+            comparison=comparison,
+            predictions={split: {task: pair[0] for task, pair in scored.items()}},
+            probabilities={split: {task: pair[1] for task, pair in scored.items()}},
+            calibrations={task: calibration.shown(least) for task, calibration in self.calibrations.items()},
+            baselines={
+                split: {name: _kept_labels(tasks, gone[split]) for name, tasks in self.baselines.get(split, {}).items()}
+            },
+            baseline_reasons=[hide_in_sentence(sentence, least) for sentence in self.baseline_reasons],
+        )
+
     @property
     def table(self):
         """The results of the reported split as text."""
         return results_table(self.metrics[self.split], self.comparison[self.split])
+
+
+def _kept_labels(scored, gone):
+    """dict task -> (Predictions, probabilities) without the labels `gone` ("task label"), and without empty tasks."""
+    kept = {}
+    for task, (predictions, probabilities) in scored.items():
+        places = [place for place, label in enumerate(predictions.labels) if f"{task} {label}" not in gone]
+        if places:
+            kept[task] = predictions.of_labels(places), probabilities[:, places]
+    return kept
 
 
 def _score(model, plan, scorers):
@@ -76,7 +118,7 @@ def _calibrations(plan, run, predictions):
             task.name: fit_calibration(predictions["valid"][task.name], class_weights=task.positive_weights)
             for task in patient
         }
-        write_calibrations(run.calibration_file, fitted)
+        write_calibrations(run.calibration_file, fitted, plan.options.min_cell)
         return fitted
     if run.calibration_file.is_file():
         return read_calibrations(run.calibration_file)
@@ -140,10 +182,11 @@ def evaluate_run(model, plan, run, step, evaluation=PatientEvaluation, scorers=N
         run.predictions_file,
         [(scored, results.probabilities[reported][task]) for task, scored in results.predictions[reported].items()],
     )
-    write_json(run.comparison_file, results.comparison, shared=True)
-    write_text(run.eval_results_file, eval_results(results, step), shared=True)
+    shown = results.shown(options.min_cell)
+    write_json(run.comparison_file, shown.comparison, shared=True)
+    write_text(run.eval_results_file, eval_results(shown, step), shared=True)
     made.write_files(results)
-    write_metrics(run.metrics_file, results.metrics)
+    write_metrics(run.metrics_file, shown.metrics)
     return results
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from medtop.cohort.code_tree import place_of
+from medtop.files.bounded import reading_csv
 from medtop.files.errors import DataError
 
 TITLES = "icd10-titles"
@@ -59,11 +60,8 @@ def read_pairs(path):
         DataError: for a missing column, or fewer than three usable pairs.
     """
     path = Path(path)
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file))
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: expected UTF-8 text, received other bytes") from None
+    with reading_csv(path), open(path, encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file))
     header = [name.strip().lower() for name in rows[0]] if rows else []
     places = [next((header.index(name) for name in names if name in header), None) for names in (*_TERMS, _SCORES)]
     if None in places:

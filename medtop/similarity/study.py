@@ -13,6 +13,7 @@ from medtop.data import ppmi
 from medtop.files.atomic import write_json
 from medtop.files.errors import DataError
 from medtop.files.folders import check_target, has_json_key, whole_folder
+from medtop.files.formulas import quote_option, quoting
 from medtop.files.options import REQUIRED, SEED, at_least, option
 from medtop.notes.texts import read_texts
 from medtop.reporting.similarity_page import write_similarity_page
@@ -53,6 +54,7 @@ class SimilaritySettings:
     baseline_window: int = option(5, "How far the baseline's neighbours may stand.", rule=at_least(1))
     num_bootstrap: int = option(1000, "Resamples for intervals.", rule=at_least(0))
     seed: int = option(0, "Of resamples, pairs and map.", rule=SEED)
+    quote_formulas: bool = quote_option()
     overwrite: bool = option(False, "Replace earlier results in --output_dir.")
 
 
@@ -116,9 +118,9 @@ def run_study(settings, import_folder=None):
         near = {way: measures.neighbours(vectors, most) for way, vectors in study.vectors.items()}
         if study.groups is not None:
             _judge_groups(study, near, settings)
-        _write_neighbours(folder / "neighbours.csv", study, near)
+        _write_neighbours(folder / "neighbours.csv", study, near, settings.quote_formulas)
         if pairs is not None:
-            _write_pairs(folder / "pairs.csv", study, pairs)
+            _write_pairs(folder / "pairs.csv", study, pairs, settings.quote_formulas)
         write_json(folder / MAIN_FILE, {"ways": list(study.vectors), "about": study.about, "results": study.results})
         flat = measures.project(study.vectors[MODEL], settings.projection, settings.seed)
         write_similarity_page(folder / "similarity.html", study, near, flat)
@@ -244,9 +246,9 @@ def _counted(terms, settings):
     return vectors, unseen
 
 
-def _write_neighbours(path, study, near):
+def _write_neighbours(path, study, near, quote_formulas):
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = quoting(csv.writer(file, lineterminator="\n"), quote_formulas)
         writer.writerow(("way", "name", "rank", "neighbour", "cosine"))
         for way, (places, cosines) in near.items():
             for number, name in enumerate(study.names):
@@ -256,10 +258,10 @@ def _write_neighbours(path, study, near):
                 )
 
 
-def _write_pairs(path, study, pairs):
+def _write_pairs(path, study, pairs, quote_formulas):
     cosines = {way: _cosines(study, vectors, pairs) for way, vectors in study.vectors.items()}
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = quoting(csv.writer(file, lineterminator="\n"), quote_formulas)
         writer.writerow(("term1", "term2", "score", *cosines))
         for number, (first, second) in enumerate(zip(pairs.first, pairs.second, strict=True)):
             writer.writerow((first, second, pairs.scores[number], *(f"{way[number]:.6f}" for way in cosines.values())))

@@ -10,6 +10,7 @@ import datetime
 import gzip
 from pathlib import Path
 
+from medtop.files.bounded import reading_csv
 from medtop.files.errors import DataError
 
 DAY = 86_400
@@ -128,7 +129,7 @@ def cohort_people(prefix):
     if path is None:
         raise DataError(f"--cohort: expected {prefix}.csv of make_synthetic_cohort.py, found no such file")
     opened = (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8", newline="")
-    with opened as file:
+    with reading_csv(path), opened as file:
         reader = csv.DictReader(file)
         needed = {"patient_id", "stay_id", "admit", "discharge", "birth", "sex", "death"}
         if not needed <= set(reader.fieldnames or ()):

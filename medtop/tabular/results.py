@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from medtop.files.atomic import atomic_path, write_json, write_text
 from medtop.files.folders import RESTRICTED
+from medtop.files.formulas import quoting
 from medtop.reporting.balancing_page import write_balancing_page
 from medtop.reporting.page import write_training_page
 from medtop.tabular.cross_validation import SINGLE_TASK
@@ -19,7 +20,7 @@ WIDTH = 120
 """Columns of a screen."""
 
 
-def write_results(folder, data, folds, predictions, histories, measured, plot=False):
+def write_results(folder, data, folds, predictions, histories, measured, plot=False, quote_formulas=False):
     """Writes all files of a finished cross-validation.
 
     Args:
@@ -30,6 +31,7 @@ def write_results(folder, data, folds, predictions, histories, measured, plot=Fa
         measured: of `medtop.tabular.measures.measure`.
         plot: draw losses, weights and gradients over epochs, `training-<method>.html`, of the first fold; and total
             loss and skill of all balancers, `balancing.html` and `balancing.png`, means over the folds.
+        quote_formulas: see `medtop.files.formulas`.
     """
     folder = Path(folder)
     write_json(
@@ -45,7 +47,7 @@ def write_results(folder, data, folds, predictions, histories, measured, plot=Fa
             },
         },
     )
-    _write_predictions(folder / RESTRICTED / "predictions.csv", data, folds, predictions)
+    _write_predictions(folder / RESTRICTED / "predictions.csv", data, folds, predictions, quote_formulas)
     rows = [
         {"method": method, "fold": fold["fold"], "targets": fold["targets"], "step": row["epoch"], **row}
         for method, folds_of in histories.items()
@@ -74,11 +76,11 @@ def _write_events(folder, rows):
             write_scalars({name: value for name, value in row.items() if name != "epoch"}, row["epoch"])
 
 
-def _write_predictions(path, data, folds, predictions):
+def _write_predictions(path, data, folds, predictions, quote_formulas):
     """`line,group,fold,target,method,value,predicted,probability`: the known rows of each target; the probability is
     that of the predicted class, empty for a regression."""
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = quoting(csv.writer(file, lineterminator="\n"), quote_formulas)
         writer.writerow(("line", "group", "fold", "target", "method", "value", "predicted", "probability"))
         for number, target in enumerate(data.targets):
             for method, arrays in predictions.items():

@@ -9,6 +9,7 @@ from pathlib import Path
 from medtop.data.description import read_dataset
 from medtop.data.fields import check_inputs
 from medtop.files.errors import DataError
+from medtop.files.formulas import quote_option
 from medtop.files.options import SEED, Rule, above, at_least, check, compared, option, share
 from medtop.model.choices import BALANCERS
 from medtop.model.config import BODIES, CODE_STARTS, PATIENT_HEADS, BertConfig
@@ -242,8 +243,12 @@ class TrainingOptions:
     )
     num_bootstrap: int = option(1000, "Resamples of patients for the intervals.", rule=at_least(0), compared=False)
     min_cell: int = option(
-        0, "Smallest count of people that Table 1 and the run's card show; 0 = all.", rule=at_least(0), compared=False
+        0,
+        "Smallest count of people that shareable files show (metrics, report, Table 1, tripod.md, cards); 0 = all.",
+        rule=at_least(0),
+        compared=False,
     )
+    quote_formulas: bool = quote_option()
 
     def settings(self):
         """What a run is compared by when it is continued: JSON-able, paths as given."""

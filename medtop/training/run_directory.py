@@ -12,7 +12,7 @@ from medtop.cohort.vocabulary_map import FILE as CODE_MAP_FILE
 from medtop.cohort.vocabulary_map import read_beside
 from medtop.data.description import SUFFIX
 from medtop.files.atomic import write_json, write_text
-from medtop.files.bounded import read_json
+from medtop.files.bounded import read_json, reading_csv
 from medtop.files.errors import DataError
 from medtop.files.folders import RESTRICTED
 from medtop.files.locks import PRIVATE_FILE, PRIVATE_FOLDER, check_own_folder, hold, open_own
@@ -230,8 +230,14 @@ class RunDirectory:
         """dict split -> list of patient ids, as written; empty for Med-BERT's layout, which names no patients."""
         splits = {}
         older = self.path / self.splits_file.name  # before December 2026
-        with open(self.splits_file if self.splits_file.is_file() else older, encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
+        path = self.splits_file if self.splits_file.is_file() else older
+        with reading_csv(path), open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if not {"patient_id", "split"} <= set(reader.fieldnames or ()):
+                raise DataError(f"{path}: line 1: expected columns patient_id and split, received others")
+            for row in reader:
+                if not row["split"] or row["patient_id"] is None:
+                    raise DataError(f"{path}: line {reader.line_num}: expected a patient_id and a split")
                 splits.setdefault(row["split"], []).append(row["patient_id"])
         return splits
 

@@ -8,6 +8,7 @@ import numpy as np
 from medtop.files.atomic import write_text
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
+from medtop.files.formulas import quoting
 from medtop.sources.code_titles import code_titles
 from medtop.training.checkpoints import read_arrays
 
@@ -40,18 +41,18 @@ def stack_lines(run):
     return lines
 
 
-def write_coefficients(run, vocabulary):
+def write_coefficients(run, vocabulary, quote_formulas=False):
     """Writes `wide_coefficients.csv`: what each code and figure adds to each label's logit, the largest first.
 
     A code's coefficient holds for the window of its latest occurrence: leaving the code out of a history changes the
     logit by exactly this number. Those of figures are per unit (`context_names`). Titles are those of
-    `medtop.sources.code_titles`, empty where there is none.
+    `medtop.sources.code_titles`, empty where there is none. `quote_formulas`: see `files.formulas`.
     """
     arrays, state = read_arrays(run.wide_file)
     stack, days = read_stack(run)["tasks"], state["days"]
     windows = [*(f"within_{day}_days" for day in days), "earlier"]
     lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
+    writer = quoting(csv.writer(lines, lineterminator="\n"), quote_formulas)
     writer.writerow(["task", "label", "feature", "last_seen", "coefficient", "title"])
     titles, _ = code_titles(vocabulary.tokens)
     tokens, width, seen = vocabulary.tokens, len(windows), {}

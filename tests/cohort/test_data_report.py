@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 
 SCRIPT = "preprocessing/preprocess_pretrain_data.py"
 HEADER = "patient_id,stay_id,admit,discharge,code,birth,sex,death,observation_end"
@@ -128,3 +129,40 @@ def test_a_clean_table_is_green(tmp_path, run_script):
     lights = {column["column"]: column["light"] for column in report["columns"]}
     assert lights == {name: "yellow" if name == "death" else "green" for name in HEADER.split(",")}
     assert report["stays"]["stays"] == 240 and report["stays"]["overlapping"] == 0
+
+
+def whole_numbers(content, path=()):
+    """Yields (path, number) of each whole number in JSON."""
+    pairs = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for name, value in pairs:
+        yield from whole_numbers(value, (*path, name))
+    if isinstance(content, int) and not isinstance(content, bool):
+        yield path, content
+
+
+def test_small_counts_leave_the_report_on_request(tmp_path, run_script):
+    """The same damages: with --min_cell no count of 1 to 10 is left, in the JSON, on the page, on the screen."""
+    path = write_damaged(tmp_path / "t.csv")
+    texts, reports = {}, {}
+    for least in (0, 11):
+        done = run_script(SCRIPT, path, "NA", tmp_path / f"t{least}", 0, "--check", f"--min_cell={least}")
+        assert done.returncode == 0, done.stderr
+        page = (tmp_path / f"t{least}.data_report.html").read_text()
+        table = re.sub(r"<style>.*?</style>|<svg.*?</svg>", "", page, flags=re.DOTALL)
+        texts[least] = [table, done.stdout]
+        reports[least] = json.loads((tmp_path / f"t{least}.data_report.json").read_text())
+        few = [pair for pair in whole_numbers(reports[least]) if 0 < pair[1] < 11 and pair[0][-1] not in NO_COUNTS]
+        assert bool(few) is (least == 0), few
+    cell = re.compile(r"<td>(10|[1-9])</td>|(?<![\w.,-])(?:10|[1-9]) (?:rows|values|patients|stays)")
+    assert [bool(cell.search(text)) for text in texts[0]] == [True, True]
+    for text in texts[11]:
+        assert not cell.search(text) and ">None<" not in text, cell.search(text)
+    assert "withheld" in texts[11][0] and "fewer than 11" in texts[11][1]
+    assert reports[11]["columns"][2]["earliest"] is None and reports[11]["rows"]["dropped"].keys() == (
+        reports[0]["rows"]["dropped"].keys()
+    )
+    done = run_script(SCRIPT, path, "NA", tmp_path / "u", 0, "--min_cell=11")
+    assert done.returncode == 1 and "--min_cell has no effect without --check" in done.stderr
+
+
+NO_COUNTS = ("least",)  # from how many admissions on a month is a usual one

@@ -1,13 +1,16 @@
 """Numbers written down: what a test that reads the code's own constants cannot notice."""
 
+import duckdb
 import numpy as np
 import pytest
 
 from medtop.cohort import labels, prediction_times, splits
+from medtop.cohort.followup import cumulative_incidence
 from medtop.cohort.labels import Pairs
 from medtop.cohort.prediction_times import REASONS, GivenTimes, given_times
 from medtop.cohort.tally import Tally
-from medtop.cohort.visits import DAY, OLDEST_AGE_DAYS, UNKNOWN_DAY, Visits
+from medtop.cohort.visits import DAY, OLDEST_AGE_DAYS, UNKNOWN_DAY, Visits, _rows_by_code
+from medtop.files.errors import DataError
 
 IDS = ("p1", "p2", "p3", "p4", "p5", "10006", "10011", "é", "A-17", " x")
 PINNED = {
@@ -77,6 +80,62 @@ def test_a_random_visit_on_the_day_of_death_is_no_example():
     assert [REASONS[reason] for reason in choice.reasons] == ["stay_ends_in_death", REASONS[0], REASONS[0]]
 
 
+def test_a_random_visit_within_a_period():
+    """Of two visits the one inside; who has none inside is told apart from who has no visit that may be drawn."""
+    visits = visits_of([(1, 5), (10, 12)], [(1, 5)], [(1, 5)])
+    inside, deaths = np.array([False, True, False, True]), np.array([UNKNOWN_DAY, UNKNOWN_DAY, 5])
+    for draw in (0, (1 << 64) - 1):
+        choice = prediction_times.random_visits(visits, np.full(3, draw, np.uint64), deaths, 1, inside)
+        assert [REASONS[reason] for reason in choice.reasons] == [REASONS[0], "outside_period", "stay_ends_in_death"]
+        assert choice.times.tolist() == [12 * DAY]
+
+
+def test_visits_until_an_instant_far_away():
+    """After the last discharge of all, and before the first: nothing of the next patient counts."""
+    visits = visits_of([(10, 20)], [(1, 2)], [(1, 20)])
+    assert visits.count_until(np.array([0, 1, 2]), np.full(3, 10_000) * DAY).tolist() == [1, 1, 1]
+    assert visits.count_until(np.array([0, 1, 2]), np.full(3, -10_000) * DAY).tolist() == [0, 0, 0]
+
+
+def test_rows_that_gave_a_new_code():
+    """Two rows of one code each, the second a copy; a row of two codes of which one is new; a row without a code."""
+    counted = _rows_by_code(
+        np.array([1, 1, 2, 0]), np.array([True, False, False, True]), np.array([0, 0, 1, 1]), 3
+    )  # fmt: skip
+    assert {name: values.tolist() for name, values in counted.items()} == {
+        "rows_with_new_codes": [1, 1, 0], "rows_without_codes": [0, 1, 0],
+    }  # fmt: skip
+
+
+def test_label_columns():
+    """`<task>` is a task of one label, `<task>.<label>` one of several."""
+    assert prediction_times._label_columns(["relapse", "eye.left", "eye.right"], "t.csv") == (
+        {"relapse": ["relapse"], "eye": ["left", "right"]}, {"relapse": ["relapse"], "eye": ["eye.left", "eye.right"]},
+    )  # fmt: skip
+    for column in ("relapse.", ".left", 'a"b', ""):
+        with pytest.raises(DataError, match="expected label columns called"):
+            prediction_times._label_columns([column], "t.csv")
+
+
+def test_given_labels_stand_by_task_in_the_order_of_their_columns(tmp_path):
+    (tmp_path / "t.csv").write_text(
+        "patient_id,eye.left,prediction_time,relapse,eye.right\nb,1,2010-01-05,,0\na,0,2010-01-05,1,\n"
+    )
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE patients AS SELECT unnest(['a', 'b']) AS patient_id")
+        connection.execute("CREATE TEMP TABLE cohort_patients AS SELECT unnest(['a', 'b']) AS patient_id, "
+                           "unnest([0, 1])::INTEGER AS patient_index")  # fmt: skip
+        given = prediction_times.read_given_times(connection, tmp_path / "t.csv")
+    assert given.patients.tolist() == [0, 1] and given.tasks == {"eye": ["left", "right"], "relapse": ["relapse"]}
+    np.testing.assert_array_equal(given.labels["eye"], [[0, np.nan], [1, 0]])
+    np.testing.assert_array_equal(given.labels["relapse"], [[1], [np.nan]])
+
+
+def test_the_risk_where_one_person_is_left():
+    assert cumulative_incidence(np.array([[0, 0, 0], [1, 0, 0]]), [1]) == [1.0]
+    assert cumulative_incidence(np.array([[0, 0, 0], [0, 0, 3], [1, 0, 0]]), [1, 2]) == [0.0, 1.0]
+
+
 @pytest.mark.parametrize("until, value, reason", [(30, 0, "known"), (31, 0, "no_admission_in_window")])
 def test_the_last_day_of_the_window_counts(until, value, reason):
     """An admission on day 30 of 30 lies within; a stay of seven days is short, of eight long."""
@@ -86,6 +145,21 @@ def test_the_last_day_of_the_window_counts(until, value, reason):
                   np.array([True, False]), np.array([1 << 40]))  # fmt: skip
     found = labels.long_stay_next(pairs, 30)
     assert (found.values[0, 0], labels.REASONS[found.reasons[0, 0]]) == (value, reason)
+
+
+@pytest.mark.parametrize("boundary, value", [(17, 0), (18, 1)])
+def test_a_stay_before_a_boundary_is_long_when_eight_days_of_it_are_known(boundary, value):
+    """Admitted on day 10, of ten days: that it is long is known on day 18, when seven days are over."""
+    visits, days = visits_of([(0, 1), (10, 20)]), np.array([5])
+    pairs = Pairs(visits, np.array([0]), np.array([0, 1]), np.array([0, 0]), days * DAY, days,
+                  np.array([True, False]), np.array([boundary]))  # fmt: skip
+    assert labels.long_stay_any(pairs).values.tolist() == [[value]]
+
+
+def test_given_labels_are_0_where_they_are_unknown():
+    given = labels.given_labels(np.array([[1.0, np.nan], [0.0, 1.0]]))
+    assert given.values.tolist() == [[1, 0], [0, 1]] and given.weights.tolist() == [[1, 0], [1, 1]]
+    assert labels.REASONS[given.reasons[0, 1]] == "not_given"
 
 
 def test_constants_of_the_definitions():

@@ -45,7 +45,8 @@ def test_the_table(tmp_path):
     assert chosen["with", label, "follow_up_days"]["value"] == 8 and chosen["with", label, "follow_up_days"]["n"] == 3
     assert ("without", label, "follow_up_days") not in chosen
     assert chosen["unknown", label, "follow_up_days"]["value"] is None, "too few for quartiles"
-    write_table_one(tmp_path / "t.csv", rows, min_cell=3)
+    rows = table_one(by_split, observed, {"long_stay": {"long_stay": few}}, min_cell=3)
+    write_table_one(tmp_path / "t.csv", rows)
     written = list(csv.DictReader((tmp_path / "t.csv").open()))
     assert len(written) == len(rows)
     (hidden,) = [r for r in written if (r["group"], r["label"], r["characteristic"]) == ("test", "", "codes")]

@@ -8,6 +8,7 @@ damaged files of a case that went wrong stay in the folder.
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -18,7 +19,7 @@ import numpy as np
 
 from medtop.files.errors import LONGEST_MESSAGE, DataError
 
-MOST_MEGABYTES, MOST_SECONDS = 1024, 20
+MOST_MEGABYTES, MOST_SECONDS, MOST_WAITED = 1024, 20, 400
 WORDS = [
     b"[", b"{", b'"', b"]", b"}", b",", b":", b"null", b"true", b"1e999", b"NaN", b"-1", b"1000000000", b"\xff\xfe",
     b"\x00", b"\n", b"\r", b"../", b"/etc/passwd", b"&a ", b"*a ", b"!!python/object:os.system", b"\x80\x04", b".",
@@ -84,7 +85,7 @@ def kinds(folder):
 
 
 class Late(BaseException):
-    """More than `MOST_SECONDS`."""
+    """More than `MOST_SECONDS` of CPU, or `MOST_WAITED` by the clock: other programs may share the machine."""
 
 
 def _memory(name):
@@ -93,10 +94,10 @@ def _memory(name):
 
 
 def case(files, read, folder, random):
-    """Writes the files, one of them damaged, and reads them; None, or what went wrong."""
-    for old in folder.iterdir():
-        old.unlink()
-    victim = str(random.choice(sorted(files)))
+    """Writes the files, one of them damaged (none without `random`), and reads them; None, or what went wrong."""
+    shutil.rmtree(folder)
+    folder.mkdir()
+    victim = random and str(random.choice(sorted(files)))
     written = {}
     for name, content in files.items():
         if name == victim:
@@ -104,15 +105,19 @@ def case(files, read, folder, random):
                 content = other_json(content, random) if random.random() < 0.5 else damaged(content, random)
             except ValueError:
                 content = damaged(content, random)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
         written[name] = content
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak of the resident memory begins anew
     before, start = _memory("VmRSS"), time.monotonic()
-    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, MOST_WAITED)
     try:
         read(folder)
     except DataError as error:
+        if not random:
+            return str(error)
         message = str(error)
         if "\n" in message or len(message) > LONGEST_MESSAGE + 40:
             return f"a message of several lines or too long: {message[:300]!r}"
@@ -120,10 +125,11 @@ def case(files, read, folder, random):
         if error.filename is None:
             return f"an OSError that names no file: {error!r}"
     except Late:
-        return f"more than {MOST_SECONDS} seconds"
-    except Exception:
-        return traceback.format_exc()
+        return f"more than {MOST_SECONDS} CPU-seconds"
+    except Exception as error:
+        return f"too long, or: {error}" if "interrupted" in str(error) else traceback.format_exc()  # DuckDB, when Late
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
     grown = _memory("VmHWM") - before
     if grown > MOST_MEGABYTES:
@@ -139,10 +145,14 @@ def main(seconds, seed, folder, wanted):
         raise Late
 
     signal.signal(signal.SIGALRM, late)
+    signal.signal(signal.SIGPROF, late)
     folder = Path(folder)
     chosen = {name: kind for name, kind in kinds(folder / "good").items() if not wanted or name in wanted}
     place = folder / "case"
     place.mkdir(exist_ok=True)
+    for name, (files, read) in chosen.items():  # what is whole is read
+        if wrong := case(files, read, place, None):
+            sys.exit(f"{name}, not damaged: {wrong}")
     counts, failures, end = dict.fromkeys(chosen, 0), [], time.monotonic() + seconds
     number = 0
     while time.monotonic() < end or number == 0:
@@ -157,8 +167,7 @@ def main(seconds, seed, folder, wanted):
                     failures.append((name, number, wrong))
                     kept = folder / f"kept-{name}"
                     kept.mkdir(exist_ok=True)
-                    for file in place.iterdir():
-                        (kept / file.name).write_bytes(file.read_bytes())
+                    shutil.copytree(place, kept, dirs_exist_ok=True)
     for name, at, wrong in failures:
         print(f"== {name}, case {at}: {wrong}")
     print("cases:", ", ".join(f"{name} {count}" for name, count in counts.items()), flush=True)

@@ -1,0 +1,166 @@
+"""Counts of few people leave no page, and nothing that is shown gives them away: checked by sums, and by a search."""
+
+import csv
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+from medtop.evaluation.small_cells import (
+    hide_in_sentence,
+    is_small,
+    leave_out_small,
+    sum_is_small,
+    withheld,
+    withheld_in_table,
+)
+from medtop.evaluation.table_one import Characteristics, table_one, write_table_one
+from medtop.reporting.methods import methods_text
+from medtop.reporting.page import write_report
+from medtop.reporting.small_counts import shown_manifest
+from medtop.reporting.tripod import write_tripod
+
+
+def determined(lines, hidden):
+    """The hidden cells that the sums of the lines (sets of cells) tell, by linear algebra."""
+    hidden = sorted(hidden)
+    sums = np.array([[cell in line for cell in hidden] for line in lines], float)
+    rank = np.linalg.matrix_rank(sums) if len(sums) else 0
+    return {
+        cell for cell, row in zip(hidden, np.eye(len(hidden)), strict=True)
+        if np.linalg.matrix_rank(np.vstack([sums, row])) == rank
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_small_cell_of_a_table_can_be_worked_out(seed):
+    generator = np.random.default_rng(seed)
+    rows, columns = generator.integers(2, 5, 2)
+    counts = np.where(generator.random((rows, columns)) < 0.3, generator.integers(0, 11, (rows, columns)), 0)
+    counts += np.where(counts == 0, generator.integers(0, 2, (rows, columns)) * generator.integers(11, 90), 0)
+    table = {row: {column: int(counts[row, column]) for column in range(columns)} for row in range(rows)}
+    hidden = withheld_in_table(table, 11)
+    small = {cell for cell in itertools.product(range(rows), range(columns)) if is_small(int(counts[cell]), 11)}
+    assert small <= hidden
+    lines = [{(row, column) for column in range(columns)} for row in range(rows)]
+    lines += [{(row, column) for row in range(rows)} for column in range(columns)]
+    # Where a line has nothing else to hide (its other cells are all hidden), its sum must go: that is the caller's.
+    full = [line for line in lines if line & hidden and is_small(sum(int(counts[c]) for c in line & hidden), 11)]
+    assert all(line <= hidden | {cell for cell in line if not counts[cell]} for line in full)
+    shown = [line for line in lines if line not in full]
+    assert not small & determined(shown, hidden), (counts, hidden)
+
+
+def test_a_line_by_hand():
+    assert withheld({"a": (3,), "b": (50,), "c": (20,), "d": (0,)}, 11) == {"a", "c"}
+    assert withheld({"a": (3,), "b": (9,), "c": (20,)}, 11) == {"a", "b"}  # 12 together
+    assert withheld({"a": (3,), "b": (2,), "c": (20,)}, 11) == {"a", "b", "c"}  # 5 together is few
+    assert withheld({"a": (40, 12, 3), "b": (50, 20, 30)}, 11) == {"a", "b"}
+    assert withheld({"a": (40,), "b": (0,)}, 11) == set() == withheld({"a": (4,)}, 1)
+    assert sum_is_small({"a": (3,), "b": (2,)}, {"a", "b"}, 11)
+
+
+def test_sentences():
+    shown = hide_in_sentence(
+        "4 deaths, 12 stays, within 7 days, 5% of rows, MACE_365 3, --min_visits=2, 1,204 rows", 11
+    )
+    expected = "fewer than 11 deaths, 12 stays, within 7 days, 5% of rows, MACE_365 fewer than 11, --min_visits=2, "
+    assert shown == expected + "1,204 rows"
+
+
+def label(examples, known, positives, **unknown):
+    about = {"examples": examples, "known": known, "positives": positives, "unknown": unknown}
+    return about | {"prevalence": positives / known, "share_known": known / examples, "risk_ipcw": positives / known}
+
+
+MANIFEST = {
+    "source": {"name": "columns", "notes": ["617 rows were odd"], "warnings": []},
+    "rows_in": 9_999, "rows_out": 9_025, "rows_merged": 357, "rows_dropped": {"no_code": 617},
+    "patients_in": 5_987, "patients_out": 5_856, "patients_dropped": {"too_few_visits": 131},
+    "splits": {
+        "train": {"patients": 4_067, "examples": 4_067, "codes": 99_000, "longest": 12},
+        "valid": {"patients": 1_602, "examples": 1_602, "codes": 44_000, "longest": 12},
+        "test": {"patients": 187, "examples": 187, "codes": 4_444, "longest": 12},
+    },
+    "labels": {
+        "train": {"t": {"A": label(4_067, 3_544, 523, censored=523)}},
+        "valid": {"t": {"A": label(1_602, 1_431, 431, censored=171)}},
+        "test": {"t": {"A": label(187, 122, 83, censored=65)}},
+    },
+    "statements": ["743 patients have stays that begin after their day of death."],
+}  # fmt: skip
+METRICS = {
+    "test": {
+        "t": {
+            "A": {"roc_auc": {"value": 0.8, "low": 0.7, "high": 0.9}, "n": 122, "positives": 83, "unknown": 65,
+                  "average_precision": {"value": 0.8}, "brier": {"value": 0.8}, "calibration_error": {"value": 0.8}},
+        }
+    }
+}  # fmt: skip
+SMALL = ("617", "357", "131", "187", "523", "431", "171", "122", "83", "65", "743")
+
+
+def pages(folder, least):
+    manifest = shown_manifest(MANIFEST, least)
+    write_tripod(folder / "tripod.md", {"manifest": manifest})
+    metrics = {"test": leave_out_small(METRICS["test"], least)[0]}
+    write_report(folder / "report.html", title="T", metrics=metrics, split="test", manifest=manifest)
+    page = (folder / "report.html").read_text()
+    return {
+        "tripod": (folder / "tripod.md").read_text(),
+        "report": re.sub(r"<style>.*?</style>|<path[^>]*>|<(rect|text|svg)[^>]*>", "", page),
+        "methods": methods_text(manifest, {}),
+    }
+
+
+def test_pages_of_a_manifest_show_no_small_count(tmp_path):
+    before, text = MANIFEST["splits"]["test"]["patients"], pages(tmp_path, 0)
+    for count in SMALL:
+        assert any(re.search(rf"(?<![\d,.]){count}\b", page) for page in text.values()), count
+    for name, page in pages(tmp_path, 1_000).items():
+        gone = [count for count in SMALL if re.search(rf"(?<![\d,.]){count}\b", page)]
+        assert not gone, (name, gone)
+        assert "None" not in page, name
+    assert MANIFEST["splits"]["test"]["patients"] == before, "the caller's manifest stays"
+
+
+def test_what_is_hidden_of_a_manifest_cannot_be_worked_out():
+    shown = shown_manifest(MANIFEST, 200)
+    assert shown["patients_dropped"] == {"too_few_visits": None} and shown["patients_in"] is None
+    assert shown["patients_out"] == 5_856  # all splits together; of them two are hidden
+    assert [shown["splits"][split]["patients"] for split in ("train", "valid", "test")] == [4_067, None, None]
+    labels = {split: tasks["t"]["A"] for split, tasks in shown["labels"].items()}
+    for name in ("positives", "prevalence", "risk_ipcw"):
+        assert labels["test"][name] is None
+    assert labels["test"]["unknown"] == {"censored": None} and labels["test"]["known"] is None
+    assert shown_manifest(MANIFEST, 0) is MANIFEST and shown_manifest(None, 11) is None
+
+
+def people(count, seed, positives):
+    generator = np.random.default_rng(seed)
+    values = np.zeros(count)
+    values[:positives], values[positives : positives + 40] = 1, np.nan
+    return Characteristics(
+        sex=np.array(["F", "M", ""], object)[generator.integers(0, 3, count)],
+        age_years=np.where(np.arange(count) < 3, np.nan, 50.0),
+        visits=np.full(count, 2), codes=np.full(count, 3), history_days=np.full(count, 9), labels={"t A": values},
+    )  # fmt: skip
+
+
+def test_table_one_gives_nothing_away(tmp_path):
+    parts = {"train": people(400, 0, 60), "valid": people(120, 1, 7), "test": people(150, 2, 30)}
+    write_table_one(tmp_path / "t.csv", table_one(parts, min_cell=11))
+    rows = {
+        (row["group"], row["label"], row["characteristic"]): row
+        for row in csv.DictReader((tmp_path / "t.csv").open(encoding="utf-8"))
+    }
+    # 97 have the outcome; train and test's 90 stand elsewhere, so that 97 would tell of validation's 7.
+    assert rows["with", "t A", "examples"]["n"] == "" and rows["with", "t A", "codes"]["value"] == ""
+    others = [rows[name, "t A", "examples"]["n"] for name in ("without", "unknown")]
+    assert others.count("") == 1, "the total is known: one more goes"
+    assert rows["train", "", "examples"]["value"] == "400" and rows["train", "", "age_years"]["n"] == ""  # 397: 3 lack
+    small = table_one({"train": parts["train"].take(np.arange(400) < 5), "test": parts["test"]}, min_cell=11)
+    chosen = {(row["group"], row["label"], row["characteristic"]): row for row in small}
+    assert "n" not in chosen["train", "", "examples"] and "value" not in chosen["train", "", "sex F"]
+    assert "n" not in chosen["test", "", "examples"], "the total would give the other split away"
