@@ -225,6 +225,9 @@ def test_file_round_trip(tmp_path):
         (lambda plain: plain.pop("labels"), "expected a calibration"),
         (lambda plain: plain["labels"]["label_0"].update(extra=1), "expected a calibration"),
         (lambda plain: plain["labels"]["label_0"].update(slope=-1.0), "expected slope"),
+        (lambda plain: plain["labels"]["label_0"].update(slope=0.0), "expected slope"),
+        (lambda plain: plain["labels"]["label_0"].update(class_weight=0.0), "expected slope"),
+        (lambda plain: plain["labels"]["label_0"].update(intercept=float("inf")), "expected slope"),
     ],
 )
 def test_damaged_file_is_refused_in_one_line(tmp_path, damage, message):
