@@ -125,7 +125,7 @@ def _recorded(path):
     for manifest, name in places:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # no manifest, or another program's
             if recorded := read_json(manifest).get("sha256", {}).get(name):
-                return recorded
+                return str(recorded)  # of a damaged manifest: no digest, so that nothing agrees with it
     return None
 
 

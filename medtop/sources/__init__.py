@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import duckdb
+
 from medtop.files.errors import DataError
-from medtop.files.shown import shown_headers
+from medtop.files.shown import shown_error, shown_headers
 from medtop.sources import (
     columns,
     eicu,
@@ -139,6 +141,17 @@ def load_stays(connection, data_file, *, source=None, columns=None, strict=False
         raise DataError(f"--{idle[0]} has no effect with --source={chosen.name}: leave it out")
     connection.execute("SET preserve_insertion_order = true")
     request = Request(connection, str(data_file), columns, strict, rejects_path, rules)
-    report = chosen.load(request)
+    try:
+        report = chosen.load(request)
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:  # of a table that is read by a query: what is damaged shows when values are read
+        if not (type(error) is duckdb.Error or isinstance(error, _DAMAGED)):
+            raise
+        raise DataError(f"{data_file}: expected whole files, received damaged ones: {shown_error(error)}") from error
     report.accepted = tuple(rules.accept_unusable)
     return report
+
+
+_DAMAGED = (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException)
+"""What DuckDB raises for files that are cut or changed; `duckdb.Error` itself for pages of Parquet."""

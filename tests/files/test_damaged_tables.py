@@ -3,9 +3,11 @@
 import collections
 import json
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hospital_tables import meds
 
 from medtop.cohort.code_maps import make_map
 from medtop.corpus.documents import find_sources, read_batches
@@ -16,8 +18,10 @@ from medtop.evaluation.ipcw import COLUMNS, read_follow_up
 from medtop.files.errors import DataError
 from medtop.files.keys import make_key, read_key
 from medtop.files.parquet import batches, open_parquet, reading
+from medtop.files.staging import check_whole
 from medtop.readmission.stay_facts import read_outcomes
 from medtop.similarity.pairs import read_pairs
+from medtop.sources import load_stays
 from medtop.training.run_directory import RunDirectory
 
 COLUMNS_OF = {"patient_id": ["a", "b"], "last_name": ["Smith", "Oh"], "note_id": ["1", "2"], "text": ["one", "two"]}
@@ -51,6 +55,26 @@ def test_a_damaged_page(tmp_path, read):
     with pytest.raises(DataError, match="t.parquet: expected a Parquet file") as told:
         read(path)
     assert "\n" not in str(told.value)
+
+
+def test_a_damaged_page_of_a_folder_that_is_queried(tmp_path):
+    """MEDS: the shards' descriptions are whole, their pages are not."""
+    meds(tmp_path)
+    for path in (tmp_path / "data").rglob("*.parquet"):
+        content = bytearray(path.read_bytes())
+        content[4:40] = b"\xff" * 36
+        path.write_bytes(content)
+    with duckdb.connect() as connection, pytest.raises(DataError, match="expected .*, received") as told:
+        load_stays(connection, tmp_path, source="meds")
+    assert "\n" not in str(told.value)
+
+
+def test_a_checksum_that_is_none(tmp_path):
+    (tmp_path / "c.splits.csv").write_text("patient_id,split\na,train\n")
+    for value in (1.5, [1], {"a": 1}):
+        (tmp_path / "c.manifest.json").write_text(json.dumps({"sha256": {"splits.csv": value}}))
+        with pytest.raises(DataError, match="c.splits.csv: expected the content that its manifest tells of"):
+            check_whole(tmp_path / "c.splits.csv")
 
 
 def test_what_the_file_system_says_goes_through(tmp_path):

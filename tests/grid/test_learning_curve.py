@@ -22,7 +22,9 @@ INFO = types.SimpleNamespace(
     tasks={"long_stay": ["long_stay"], "complications": ["MACE", "CKD"]},
     levels={"long_stay": "patient"},
 )
-HOW = types.SimpleNamespace(metric="roc_auc", dry_run=False, collect=False, overwrite=False, restarts=0)
+HOW = types.SimpleNamespace(
+    metric="roc_auc", dry_run=False, collect=False, overwrite=False, restarts=0, quote_formulas=False
+)
 DAYS = (31, 366)
 
 
