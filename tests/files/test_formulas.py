@@ -87,7 +87,7 @@ FOR_MACHINES = {
     "medtop/notes/outputs.py", "medtop/notes/preprocess.py", "medtop/cohort/follow_up_file.py",
     "medtop/cohort/code_maps.py", "medtop/sources/rejects.py", "medtop/entities/convert.py",
     "medtop/deidentification/generated.py", "medtop/deidentification/notes_files.py",
-    "medtop/readmission/results.py", "medtop/files/formulas.py",
+    "medtop/readmission/results.py", "medtop/files/formulas.py", "medtop/sources/database.py",
 }  # fmt: skip
 """Files that hold what is joined or read again by key, or no text of the input."""
 
