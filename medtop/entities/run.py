@@ -74,7 +74,7 @@ class EntityOptions:
         "each group of types that do not overlap, trained together; refuse: stop.",
         choices=("longest", "groups", "refuse"),
     )
-    head: str = option(
+    tag_head: str = option(
         "softmax",
         "Encoder: softmax: each word's tag by itself; crf: with a conditional random field over the words.",
         choices=("softmax", "crf"),
@@ -107,7 +107,7 @@ def check_options(options):
         raise DataError("--do_train: expected at least one of --do_train, --do_eval and --do_predict")
     if (options.do_train or options.do_eval) and not options.input_prefix:
         raise DataError("--input_prefix: expected the prefix of convert_entities.py's tables, received ''")
-    for name, value in (("overlaps", "groups"), ("head", "crf"), ("bert_model", options.bert_model)):
+    for name, value in (("overlaps", "groups"), ("tag_head", "crf"), ("bert_model", options.bert_model)):
         if value and getattr(options, name) == value and options.model != "encoder":
             raise DataError(f"--{name}={value} has no effect without --model=encoder")
     for name in ("predict_input", "predict_output"):
@@ -213,7 +213,7 @@ def train_encoder(options, training, resume=True, command="", import_model=None)
     if "valid" in tables.splits_of(options.input_prefix):
         documents["valid"] = list(training_documents(options, tally, "valid"))
     windows = encoder_tagger.WindowOptions(
-        training.max_seq_length or 128, options.window_overlap, chain=options.head == "crf"
+        training.max_seq_length or 128, options.window_overlap, chain=options.tag_head == "crf"
     )
     known = _dictionary(options.output_dir)
     encoder_tagger.train(

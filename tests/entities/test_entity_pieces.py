@@ -119,7 +119,7 @@ def test_groups_hold_what_overlaps():
 
 
 def test_flags_that_need_the_encoder():
-    for flag, value in (("overlaps", "groups"), ("head", "crf"), ("bert_model", "x")):
+    for flag, value in (("overlaps", "groups"), ("tag_head", "crf"), ("bert_model", "x")):
         with pytest.raises(DataError, match=f"--{flag}={value} has no effect without --model=encoder"):
             run.check_options(run.EntityOptions(do_train=True, input_prefix="x", **{flag: value}))
 
@@ -193,8 +193,8 @@ def test_an_encoder_starts_from_a_huggingface_folder(prefix, tmp_path, run_scrip
     theirs = huggingface_model("pre", "gelu", vocab_size=rows, max_position_embeddings=64, **sizes)
     folder = save_huggingface(theirs, tmp_path / "theirs", PIECES)
     flags = [f"--output_dir={tmp_path}/run", f"--input_prefix={prefix}", "--model=encoder", "--do_train",
-             f"--bert_model={folder}", "--head=crf", "--overlaps=groups", "--max_seq_length=24", "--window_overlap=6",
-             "--train_batch_size=16", "--num_train_steps=1", "--learning_rate=1e-12"]  # fmt: skip
+             f"--bert_model={folder}", "--tag_head=crf", "--overlaps=groups", "--max_seq_length=24",
+             "--window_overlap=6", "--train_batch_size=16", "--num_train_steps=1", "--learning_rate=1e-12"]  # fmt: skip
     done = run_script("run_scripts/run_entities.py", *flags, timeout=600)
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "run/encoder/best/weights.npz") as arrays:
