@@ -18,6 +18,7 @@ from medtop.evaluation.bootstrap import interval, resample_counts
 from medtop.files.atomic import write_json, write_text
 from medtop.files.errors import DataError
 from medtop.files.folders import check_target, has_json_key, whole_folder
+from medtop.files.formulas import quote_option, quoting
 from medtop.files.options import REQUIRED, SEED, Rule, at_least, option
 from medtop.files.temporary import temporary_folder
 from medtop.language.examples import make_pairs, make_windows, read_words
@@ -58,6 +59,7 @@ class LanguageSettings:
     encoding: str = option("utf-8", "Encoding of a CSV.", choices=ENCODINGS)
     num_bootstrap: int = option(1000, "Resamples of patients for intervals.", rule=at_least(0))
     seed: int = option(0, "Of hidden words, pairs and resamples.", rule=SEED)
+    quote_formulas: bool = quote_option()
     overwrite: bool = option(False, "Replace earlier results in --output_dir.")
 
 
@@ -82,7 +84,7 @@ def run_study(settings, import_folder):
         write_json(folder / MAIN_FILE, content)
         rows = [cells(entry) for entry in content["models"]]
         stream = io.StringIO()
-        csv.writer(stream, lineterminator="\n").writerows(_csv_rows(content))
+        quoting(csv.writer(stream, lineterminator="\n"), settings.quote_formulas).writerows(_csv_rows(content))
         write_text(folder / "language.csv", stream.getvalue())
         write_text(folder / "language.md", "\n".join(table(HEADER, rows)) + "\n")
         write_language_page(folder / "language.html", content)
