@@ -109,7 +109,10 @@ def _by_age(rows, names, top, number):
         low, high = ([entry["value"] if entry[end] is None else entry[end] for _, entry in points] for end in ends)
         series = [Series("", x, values, "points", low, high, style=0), Series("", x, values, style=0, faint=True)]
         series.append(Series("", [0, len(bands) - 1], [0, 0], style=5, faint=True))
+        ends = np.array([*low, *high, 0.0])
+        margin = 0.06 * (float(np.ptp(ends)) or 1.0)  # no point or bar on the frame
         axes = dict(x_label="age at the prediction, years", y_label="attribution", x_range=(-0.4, len(bands) - 0.6))
+        axes["y_range"] = float(ends.min()) - margin, float(ends.max()) + margin
         charts.append(chart(names[row["item"]], series, x_ticks=dict(enumerate(bands)), **axes))
     return f'<h3>By age</h3><div class="plots">{"".join(charts)}</div>' if charts else ""
 

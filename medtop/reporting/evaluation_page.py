@@ -2,8 +2,10 @@
 
 import math
 
-from medtop.reporting.elements import WITHHELD, bullets, escape, html_table, write_page
+from medtop.evaluation.clinical import FEW_POSITIVES
+from medtop.reporting.elements import WITHHELD, Markup, bullets, escape, html_table, write_page
 from medtop.reporting.forest import ForestRow, forest
+from medtop.reporting.result_table import CAUTION
 from medtop.reporting.svg import Series, chart
 
 NAMES = {
@@ -27,8 +29,12 @@ NAMES = {
 READING = (
     "Slope 1 and intercept 0 are right; a slope below 1 says that risks are too extreme, an intercept above 0 that "
     "they are too low. O : E is what happened over what was predicted. ICI is the mean distance between the smooth "
-    "calibration curve and the predicted risk. Intervals are 95% bootstrap intervals over patients."
+    "calibration curve and the predicted risk. Intervals are 95% bootstrap intervals over patients. "
+    f"{CAUTION}: the interval excludes what is right (of many, one in twenty does so by chance), or fewer than "
+    f"{FEW_POSITIVES} positives."
 )
+RIGHT = {"calibration_slope": 1.0, "calibration_intercept": 0.0, "observed_expected": 1.0}
+"""What is right, of the measures that have it."""
 
 
 def write_evaluation_page(path, title, clinical, facts, notes, comparison=None):
@@ -75,8 +81,8 @@ def _measures(clinical):
     shown = [measure for measure in NAMES if measure in met]  # not every label has a horizon
     for name, entry in _labels(clinical):
         measures = entry["measures"]
-        cells = [entry_text(measures[measure]) if measure in measures else "-" for measure in shown]
-        rows.append([name, _hidden(entry["n"]), _hidden(entry["positives"]), *cells])
+        cells = [_checked(measure, measures[measure]) if measure in measures else "-" for measure in shown]
+        rows.append([name, _hidden(entry["n"]), _count(entry), *cells])
         auroc = measures["roc_auc"]
         note = "few positives" if entry.get("few_positives") else ""
         points.append(ForestRow(name, auroc["value"], auroc["low"], auroc["high"], note))
@@ -85,6 +91,21 @@ def _measures(clinical):
     header = ["label", "n", "positives", *(NAMES[name] for name in shown)]
     plot = forest("AUROC by label", points, "AUROC", 0.5)
     return f'<div class="plots">{plot}</div>{html_table(header, rows, wrap=True)}<p class="soft">{escape(READING)}</p>'
+
+
+def _checked(measure, entry):
+    """The cell of a measure, marked where its interval excludes what is right."""
+    text, right = entry_text(entry), RIGHT.get(measure)
+    if right is None or entry is None or entry.get("low") is None or entry["low"] <= right <= entry["high"]:
+        return text
+    return Markup(f'<strong class="off">{CAUTION} {escape(text)}</strong>')
+
+
+def _count(entry):
+    """How many positives, marked where they are few."""
+    if entry["positives"] is None:
+        return _hidden(None)
+    return f"{CAUTION} {entry['positives']}" if entry["positives"] < FEW_POSITIVES else entry["positives"]
 
 
 def _comparison(comparison):
@@ -133,6 +154,7 @@ def _decision(curve, prevalence):
     threshold = [curve["threshold"][place] for place in kept]
     columns = {name: _numbers([curve[name][place] for place in kept]) for name in ("model", "low", "high", "treat_all")}
     top = max([value for value in columns["high"] + columns["model"] if value == value], default=prevalence)
+    top = top if top > 0 else prevalence  # nothing is gained anywhere
     floor = -0.25 * top
     columns = {name: [value if value >= floor else math.nan for value in column] for name, column in columns.items()}
     series = [

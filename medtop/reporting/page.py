@@ -13,7 +13,7 @@ from medtop.reporting.curves import calibration as calibration_panel
 from medtop.reporting.curves import precision_recall, roc
 from medtop.reporting.elements import Markup, bullets, count_text, escape, folded, html_table, write_page
 from medtop.reporting.methods import methods_text
-from medtop.reporting.result_table import CAUTION, interval_text, label_name, result_table
+from medtop.reporting.result_table import CAUTION, behind, interval_text, label_name, result_table
 from medtop.reporting.svg import chart, is_number
 from medtop.reporting.training_curves import training_panels
 
@@ -63,7 +63,7 @@ def write_report(
     tasks = metrics.get(split, {})
     methods = methods_text(manifest, {**(model or {}), "split": split} if model else {})
     sections = [
-        ("attention", "Before you rely on it", _attention(tasks, calibration or {})),
+        ("attention", "Before you rely on it", _attention(tasks, calibration or {}, comparison)),
         ("results", "Results", _results(metrics, split, comparison)),
         ("calibration", "Calibration", _calibration(tasks, results, uncalibrated or {}, calibration or {})),
         ("plots", "Curves by label", _curves(results, baselines or {}, tasks)),
@@ -92,9 +92,11 @@ def _endpoints(manifest):
     return folded("Endpoints: codes that define them", bullets(cohort_parts.matched_codes(manifest.get("endpoints"))))
 
 
-def _attention(tasks, calibration):
-    """What a reader must not miss: small counts, fits that failed, calibration whose interval excludes the truth."""
-    lines = [line.removeprefix("* ") for line in mark_lines(tasks)]
+def _attention(tasks, calibration, comparison):
+    """What a reader must not miss: a better rival, small counts, fits that failed, calibration whose interval excludes
+    the truth."""
+    lines = [line for line in (behind(tasks, comparison),) if line]
+    lines += [line.removeprefix("* ") for line in mark_lines(tasks)]
     for task, labels in calibration.items():
         for label, measures in labels.items():
             name = label_name(task, label, {}, calibration)

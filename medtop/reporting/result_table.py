@@ -57,6 +57,29 @@ def result_table(tasks, comparison):
     return html_table(header, cells, 1, pooled, wrap=True) + f'<p class="soft">{escape(legend)}</p>'
 
 
+def behind(tasks, comparison):
+    """A sentence naming the labels for which the strongest rival ranks better; "" for none.
+
+    Better: the 95% interval of the difference in AUROC lies below 0.
+
+    Args:
+        tasks: dict task -> label -> entry, as in metrics.json.
+        comparison: as `medtop.evaluation.metrics.compare` gives, or None.
+    """
+    baselines, differences = ((comparison or {}).get(name, {}) for name in ("baselines", "differences"))
+    found = []
+    for task, labels in tasks.items():
+        for label in reading_order(labels):
+            rival = strongest_rival(baselines, task, label) if "roc_auc" in labels[label] else None
+            entry = differences.get(rival, {}).get(task, {}).get(label, {})
+            if is_number(entry.get("high")) and entry["high"] < 0:
+                name = label_name(task, label, {}, tasks)
+                found.append(f"{name} ({rival.replace('_', ' ')}, {entry['difference']:+.3f})")
+    return (
+        f"A simpler rival ranks better, the 95% interval of the difference below 0: {', '.join(found)}" if found else ""
+    )
+
+
 def interval_text(entry, sign=""):
     """`0.812 [0.790, 0.833]`, breaking before the interval only; "-" where undefined."""
     if not entry or not is_number(entry.get("value")):

@@ -12,7 +12,7 @@ import numpy as np
 
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 2", "1 2")
 WIDTH, HEIGHT = 330, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 18, 30, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 18, 30, 42
 _LEGEND_ROW = 17
 _POINTS = 250
 _TITLE_LETTERS, _LEGEND_LETTERS = 30, 38

@@ -9,15 +9,16 @@ import pytest
 
 from medtop.evaluation import metrics as evaluation
 from medtop.evaluation.calibration import fit_calibration
-from medtop.evaluation.clinical import calibration_in_brief
+from medtop.evaluation.clinical import calibration_in_brief, clinical_measures
 from medtop.evaluation.marks import add_marks
 from medtop.evaluation.predictions import Predictions, sigmoid
 from medtop.reporting import svg as charts
 from medtop.reporting.curves import reliability
+from medtop.reporting.evaluation_page import write_evaluation_page
 from medtop.reporting.flow import flow_chart
 from medtop.reporting.methods import methods_text
-from medtop.reporting.page import write_report
-from medtop.reporting.result_table import result_table
+from medtop.reporting.page import _attention, write_report
+from medtop.reporting.result_table import CAUTION, behind, result_table
 
 HOSTILE = '<script>alert("x")</script>&\'"'
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -333,3 +334,34 @@ def test_the_flow_chart_adds_up():
     assert words[:3] == ["In the source: 1,310", "Left out: 110", "no stay: 100"] and "none: 0" not in words
     assert words[-4:] == ["Analysed: 1,200", "train: 900", "950 examples", "test: 300"] and "<script" not in chart
     assert flow_chart({}) == "" and "Left out" not in flow_chart({"patients_in": 2, "patients_out": 2})
+
+
+def test_a_better_rival_is_named_first():
+    """By hand: behind on a, level on b (the interval holds 0), ahead on c."""
+
+    def entry(value):
+        return {"roc_auc": {"value": value, "low": value - 0.1, "high": value + 0.1}, "n": 9, "positives": 3}
+
+    labels = {"a": entry(0.6), "b": entry(0.6), "c": entry(0.9)}
+    rival = {"t": {"a": entry(0.8), "b": entry(0.65), "c": entry(0.7)}}
+    differences = {"a": (-0.2, -0.3, -0.1), "b": (-0.05, -0.2, 0.1), "c": (0.2, 0.1, 0.3)}
+    differences = {
+        name: dict(zip(("difference", "low", "high"), three, strict=True)) for name, three in differences.items()
+    }
+    comparison = {"baselines": {"simple_model": rival}, "differences": {"simple_model": {"t": differences}}}
+    line = behind({"t": labels}, comparison)
+    assert line.endswith("below 0: a (simple model, -0.200)") and behind({"t": labels}, None) == ""
+    page = _attention({"t": labels}, {}, comparison)
+    assert "A simpler rival ranks better" in page and _attention({"t": labels}, {}, None) == ""
+
+
+def test_an_evaluation_marks_what_is_off(tmp_path):
+    predictions = predictions_of(600, labels=("a",))
+    predictions.targets[:, 0] = np.arange(600) < 9
+    probabilities = np.full((600, 1), 0.001) + predictions.probabilities * 1e-4  # too low
+    clinical = {"t": clinical_measures(predictions, probabilities, num_bootstrap=60)}
+    write_evaluation_page(tmp_path / "e.html", "Evaluation", clinical, {}, [])
+    page = (tmp_path / "e.html").read_text()
+    (label,) = clinical["t"].values()
+    assert label["measures"]["observed_expected"]["low"] > 1
+    assert f'<strong class="off">{CAUTION}' in page and f"{CAUTION} 9" in page
