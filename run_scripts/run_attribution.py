@@ -29,9 +29,9 @@ def main(_):
     if complete["median"] is not None:
         print(f"completeness: median {complete['median']:.2%}, 95th percentile {complete['percentile_95']:.2%}")
     further = deletion["patients_in_whom_it_falls_further"][0]
-    print(
-        f"taking out the top tenth of codes lowers {deletion['label']} further than chance in {further:.0%} of patients"
-    )
+    if further is not None:
+        what = f"taking out the top tenth of codes lowers {deletion['label']} further than chance"
+        print(f"{what} in {further:.0%} of {deletion['patients_with_several_codes']} patients with several codes")
     print(f"report: {settings.output_dir}/attribution.html")
 
 

@@ -9,6 +9,10 @@ SHARES = (0.1, 0.2, 0.3, 0.5)
 """Shares of a patient's codes that are taken out, the most important first."""
 
 
+RANDOM_DRAWS = 5
+"""Random deletions whose mean the curve is held against: of few codes, a single draw often takes out the same one."""
+
+
 def completeness(attributions, logits, baseline_logits):
     """|sum of attributions - (F(x) - F(baseline))| / |F(x) - F(baseline)| per patient and label.
 

@@ -17,7 +17,7 @@ class Patient:
         context: dict channel -> float [L], summed over tokens.
         logits, baseline: float [L].
         curves: dict name -> float [F, L]: logits with the given shares of codes taken out, by falling attribution or at
-            random; `... kept`: with all others taken out instead.
+            random (mean of `faithfulness.RANDOM_DRAWS` draws); `... kept`: with all others taken out instead.
         tokens: dict of int [T]: `token_ids`, `visits`, and `recencies` and `stays` where the model reads them.
         after: float [S, L], logits after each stay (`explain.deletion.after_stays`), where somebody asked; else None.
         stays: int [S], numbers of these stays.

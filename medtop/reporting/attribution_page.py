@@ -42,7 +42,7 @@ def write_attribution_page(path, rows, names, labels, checks, num_patients, titl
 def _checks(checks, labels):
     complete, deletion = checks["completeness"], checks["deletion"]
     rows = [
-        [f"{100 * share:.0f}%", f"{ours:.3f}", f"{random:.3f}", f"{100 * further:.0f}%"]
+        [f"{100 * share:.0f}%", f"{ours:.3f}", f"{random:.3f}", "-" if further is None else f"{100 * further:.0f}%"]
         for share, ours, random, further in zip(
             deletion["shares"],
             deletion["logit_falls_by"],

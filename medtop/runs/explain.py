@@ -9,7 +9,15 @@ import numpy as np
 import medtop
 from medtop.evaluation.groups import groups_of_records
 from medtop.explain.deletion import Deleter, codes_of_row
-from medtop.explain.faithfulness import SHARES, completeness, kept_masks, rank_agreement, removal_masks, removal_orders
+from medtop.explain.faithfulness import (
+    RANDOM_DRAWS,
+    SHARES,
+    completeness,
+    kept_masks,
+    rank_agreement,
+    removal_masks,
+    removal_orders,
+)
 from medtop.explain.importance import Contributions, importance, write_importance
 from medtop.explain.patients import Patient
 from medtop.files.atomic import write_json
@@ -235,11 +243,14 @@ class Explainer:
         deletion, curves = np.zeros((0, len(logits))), {}
         if len(codes):
             deletion = logits - self.deleter.without(x, row, standing)
-            for name, order in zip(
-                ("attribution", "random"), removal_orders(attribution[:, 0], self.generator), strict=True
-            ):
-                curves[name] = self.deleter.without(x, row, removal_masks(order, standing))
+            best, random = removal_orders(attribution[:, 0], self.generator)
+            curves["attribution"] = self.deleter.without(x, row, removal_masks(best, standing))
+            for name, order in (("attribution", best), ("random", random)):
                 curves[f"{name} kept"] = self.deleter.without(x, row, kept_masks(order, standing))
+            draws = [random, *(self.generator.permutation(len(codes)) for _ in range(RANDOM_DRAWS - 1))]
+            masks = np.concatenate([removal_masks(order, standing) for order in draws])
+            left = self.deleter.without(x, row, masks)
+            curves["random"] = left.reshape(RANDOM_DRAWS, -1, left.shape[-1]).mean(0)
         after, stays = None, None
         if self.settings.write_patients and "visits" in x:
             after, stays = self.deleter.after(x, row)
@@ -329,6 +340,8 @@ def checks_of(patients, labels):
         for name in ("attribution", "random", "attribution kept", "random kept")
     }
     best, random = falls["attribution"], falls["random"]
+    choice = np.array([len(p.codes) > 1 for p in with_codes], bool)  # of one code there is nothing to choose
+    further = (best > random)[choice]
     return {
         "completeness": {
             "median": float(np.median(finite)) if len(finite) else None,
@@ -339,7 +352,8 @@ def checks_of(patients, labels):
             "shares": list(SHARES),
             "logit_falls_by": best.mean(0).tolist(),
             "random": random.mean(0).tolist(),
-            "patients_in_whom_it_falls_further": (best > random).mean(0).tolist(),
+            "patients_with_several_codes": int(choice.sum()),
+            "patients_in_whom_it_falls_further": further.mean(0).tolist() if len(further) else [None] * len(SHARES),
         },
         "insertion": {
             "shares": list(SHARES),

@@ -55,6 +55,17 @@ def test_completeness_by_hand():
     assert checks_of(PATIENTS, [("t", "a")])["completeness"]["percentile_95"] == pytest.approx(0.0)
 
 
+def test_only_patients_with_a_choice_count_in_the_deletion_curve():
+    """Of one code there is nothing to choose: the top tenth and a random one are the same."""
+    several = patient(3, [5, 6], [2.0, 1.0])
+    several.curves["attribution"] = several.curves["attribution"] - 1.0
+    deletion = checks_of([*PATIENTS, several], [("t", "a")])["deletion"]
+    assert deletion["patients_with_several_codes"] == 2
+    assert deletion["patients_in_whom_it_falls_further"] == [0.5] * 4
+    alone = checks_of([patient(0, [5], [1.0])], [("t", "a")])["deletion"]
+    assert alone["patients_in_whom_it_falls_further"] == [None] * 4
+
+
 def test_removal_takes_the_most_important_codes_first():
     best, random = removal_orders([0.1, 3.0, -1.0], np.random.default_rng(0))
     assert best.tolist() == [1, 0, 2] and sorted(random) == [0, 1, 2]
