@@ -6,7 +6,7 @@ from importlib import resources
 import medtop
 from medtop.files.atomic import write_text
 
-_MANY_COLUMNS = 12
+_MANY_COLUMNS = 10
 """From here on a table is set smaller on paper."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
