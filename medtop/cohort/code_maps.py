@@ -107,10 +107,10 @@ def gem(path):
     text = _text(path)
     if match := _GEM_LINE.fullmatch(text.split("\n", 1)[0]):
         nine_first = not re.match(r"[A-Z]\d{2}", match[1]) or re.match(r"[A-Z]\d[0-9A-Z]", match[2]) is not None
-        found = [_GEM_LINE.fullmatch(line) for line in text.splitlines() if line.strip()]
-        if bad := next((number for number, line in enumerate(found, 1) if line is None), None):
+        matches = [_GEM_LINE.fullmatch(line) for line in text.splitlines() if line.strip()]
+        if bad := next((number for number, line in enumerate(matches, 1) if line is None), None):
             raise DataError(f"{path}: line {bad}: expected a code, its target and five flags")
-        rows, systems = [(line[1], line[2], line[3]) for line in found], (9, 10) if nine_first else (10, 9)
+        rows, systems = [(line[1], line[2], line[3]) for line in matches], (9, 10) if nine_first else (10, 9)
     else:
         headers, lines = _rows(path)
         nine, ten = _columns(path, headers, ("icd9cm",), ("icd10cm",))

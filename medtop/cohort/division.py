@@ -140,14 +140,14 @@ def short_periods(report, labels):
     """
     if report["by"] != "time":
         return []
-    found = {
+    months_of = {
         split: [name for entries in tasks.values() for name, entry in entries.items() if not entry["known"]]
         for split, tasks in labels.items()
     }
     return [
         f"Nothing is known of {', '.join(names)} in the {split} split: is its period longer than the horizon? "
         "(--valid_from, --test_from; calibration and thresholds are fitted on validation)"
-        for split, names in found.items()
+        for split, names in months_of.items()
         if names
     ]
 

@@ -113,14 +113,14 @@ def _not_official(endpoints, code_table):
 
     wanted = {system for *_, system, _ in endpoints.lists if system in MARKED}
     table = official_codes(wanted, code_table)
-    found = []
+    missing = []
     for name, _, system, prefixes in endpoints.lists:
         codes = table.codes.get(system)
         for prefix in prefixes if codes is not None else ():
             place = bisect.bisect_left(codes, prefix)
             if place == len(codes) or not codes[place].startswith(prefix):
-                found.append(f"{name} {system} {prefix}")
-    return table.name, found
+                missing.append(f"{name} {system} {prefix}")
+    return table.name, missing
 
 
 def _warnings(endpoints, matches, rows_of_system):
@@ -155,6 +155,6 @@ def match_lines(entry):
     for name, kinds in entry["matches"].items():
         for kind, systems in kinds.items():
             for system, prefixes in systems.items():
-                cells = [f"{prefix} {found['codes']:,}/{found['rows']:,}" for prefix, found in prefixes.items()]
+                cells = [f"{prefix} {counts['codes']:,}/{counts['rows']:,}" for prefix, counts in prefixes.items()]
                 lines.append(f"  {name}{' history' if kind == 'history' else ''}, {system}: {', '.join(cells)}")
     return ["endpoint prefixes, matched codes/rows:", *lines] if lines else []

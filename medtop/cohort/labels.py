@@ -109,14 +109,14 @@ def long_stay_next(pairs, within_days):
     if not len(pairs.starts):
         return Labels(np.zeros((0, 1), np.float32), np.zeros((0, 1), np.int8))
     first = np.minimum.reduceat(np.where(later, admissions, _NEVER), pairs.starts)
-    found = (first // DAY - pairs.days <= within_days) & (first < _NEVER)
+    admitted = (first // DAY - pairs.days <= within_days) & (first < _NEVER)
     same = later & (admissions == first[pairs.examples])
     place = np.minimum.reduceat(np.where(same, pairs.places, _NEVER), pairs.starts)
     values = np.zeros(len(first), np.float32)
-    values[found] = visits.stay_days[place[found]] > LONG_STAY_DAYS
-    reasons = np.where(found, REASONS.index("known"), REASONS.index("no_admission_in_window")).astype(np.int8)
+    values[admitted] = visits.stay_days[place[admitted]] > LONG_STAY_DAYS
+    reasons = np.where(admitted, REASONS.index("known"), REASONS.index("no_admission_in_window")).astype(np.int8)
     seen = pairs.boundaries - first // DAY
-    reasons[found & (seen > 0) & (seen <= LONG_STAY_DAYS)] = REASONS.index("censored")
+    reasons[admitted & (seen > 0) & (seen <= LONG_STAY_DAYS)] = REASONS.index("censored")
     reasons[seen <= 0] = REASONS.index("no_admission_in_window")
     values[reasons != REASONS.index("known")] = 0
     return Labels(values[:, None], reasons[:, None])

@@ -140,8 +140,8 @@ def lineage_visits(visits):
     stop = visits.starts[1:].copy()
     places = np.flatnonzero(visits.endpoint_codes != 0)
     slots, first = np.unique(visits.slots[places], return_index=True)
-    found = places[first]
-    stop[slots] = visits.starts[slots] + visits.count_until(slots, visits.discharges[found] - 1)
+    visit = places[first]
+    stop[slots] = visits.starts[slots] + visits.count_until(slots, visits.discharges[visit] - 1)
     reasons = np.where(stop > visits.starts[:-1], 0, _NUMBER["endpoint_in_first_visit"])
     return _choice(visits, np.maximum(stop - 1, visits.starts[:-1]), reasons.astype(np.int8))
 
@@ -355,6 +355,6 @@ def _label_columns(columns, path):
 
 
 def _refuse(connection, path, condition, message):
-    found = first_row(connection, f"SELECT min(line) FROM given_times WHERE {condition}")[0]
-    if found is not None:
-        raise DataError(f"{path}: line {found}: {message}")
+    line = first_row(connection, f"SELECT min(line) FROM given_times WHERE {condition}")[0]
+    if line is not None:
+        raise DataError(f"{path}: line {line}: {message}")

@@ -122,9 +122,9 @@ def roll_up(codes, code_rows, code_map=None):
 
 def _covered(codes, code_rows, code_map):
     """What a map of a file covers, for the manifest."""
-    found = [code_map.entry(code) for code in codes]
-    covered = np.array([own is not None for own in found], bool)
-    several = np.array([own is not None and len(own) > 1 for own in found], bool)
+    targets = [code_map.entry(code) for code in codes]
+    covered = np.array([own is not None for own in targets], bool)
+    several = np.array([own is not None and len(own) > 1 for own in targets], bool)
     rows = max(int(code_rows.sum()), 1)
     return {
         "many": code_map.many,

@@ -126,7 +126,7 @@ def read_split_file(path):
     Raises:
         DataError: for a missing file or column, another split's name, or a patient in two splits; names the line.
     """
-    found = {}
+    split_of = {}
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(lines(file, path))
@@ -142,7 +142,7 @@ def read_split_file(path):
                         f"{path}: line {reader.line_num}: expected a patient and one of {', '.join(SPLITS)}, "
                         "received another value"
                     )
-                if found.setdefault(normal_id(row[patient]), row[split]) != row[split]:
+                if split_of.setdefault(normal_id(row[patient]), row[split]) != row[split]:
                     raise DataError(
                         f"{path}: line {reader.line_num}: expected each patient in one split, received a patient in two"
                     )
@@ -150,7 +150,7 @@ def read_split_file(path):
         raise DataError(f"{path}: expected a file of patient_id,split, found no such file") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: expected UTF-8 CSV of patient_id,split, received another content") from error
-    return found
+    return split_of
 
 
 def write_splits(path, chunks):

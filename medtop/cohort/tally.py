@@ -201,19 +201,19 @@ class Tally:
 
     def observation(self):
         """Dict split -> n, median, low, high: quartiles of the days of observation after the prediction; {} without."""
-        found = {split: _quartiles(counts) for split, counts in zip(SPLITS, self.observed_days, strict=True)}
-        return {split: entry for split, entry in found.items() if entry["n"]}
+        summary = {split: _quartiles(counts) for split, counts in zip(SPLITS, self.observed_days, strict=True)}
+        return {split: entry for split, entry in summary.items() if entry["n"]}
 
     def observation_by_outcome(self):
         """Dict task -> label -> "with", "without", "unknown" -> the same over all splits; of fewer than `FEWEST_SHOWN`
         examples only n; {} without."""
-        found = {}
+        outcomes = {}
         for task, table in self.outcome_days.items():
             for label, counts in zip(self.tasks[task], table, strict=True):
                 entries = {name: _quartiles(counts[place]) for name, place in _OUTCOMES.items()}
                 few = {name: {"n": entry["n"]} for name, entry in entries.items() if entry["n"] < FEWEST_SHOWN}
-                found.setdefault(task, {})[label] = entries | few
-        return found if self.observed_days.any() else {}
+                outcomes.setdefault(task, {})[label] = entries | few
+        return outcomes if self.observed_days.any() else {}
 
     def _count_patients(self, columns):
         """Patients by code, over a table of patients and codes: a pass over it is quicker than sorting the codes."""

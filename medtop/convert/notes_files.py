@@ -22,8 +22,8 @@ def has_risk(run, calibration, heads):
         calibration: the exported tasks' part of calibration.json.
         heads: dict `Task` -> kind of head.
     """
-    one = len(heads) == 1 and next(iter(heads)).num_outputs == 1
-    return one and bool(calibration) and run.notes_file.is_file() and run.aggregation_file.is_file()
+    single = len(heads) == 1 and next(iter(heads)).num_outputs == 1
+    return single and bool(calibration) and run.notes_file.is_file() and run.aggregation_file.is_file()
 
 
 def write_notes_files(folder, run, with_example):

@@ -329,13 +329,13 @@ def _read_lines(path, name, dropped):
             if not isinstance(value, dict):
                 dropped["not_json"] += 1
                 continue
-            found, has_patients = {}, False
+            ranked, has_patients = {}, False
             for key, item in value.items():
                 what, rank = _KEYS.get(key.lower(), (None, 0))
                 has_patients |= what == "patient_id"
                 if what and item is not None and (text := _first([str(item)])):
-                    found[what] = min(found.get(what, (rank, text)), (rank, text))
-            texts = {what: text for what, (_, text) in found.items()}
+                    ranked[what] = min(ranked.get(what, (rank, text)), (rank, text))
+            texts = {what: text for what, (_, text) in ranked.items()}
             document = _document(texts, name, number, split, dropped, has_patients)
             if document is not None:
                 yield document

@@ -59,7 +59,7 @@ class MinHash:
         """
         values = (shingles >> np.uint64(32)).astype(np.uint32)
         ends = np.cumsum(counts)
-        found = np.empty((self.bands * self.rows, len(counts)), np.uint32)
+        minima = np.empty((self.bands * self.rows, len(counts)), np.uint32)
         for first, last in _blocks(ends):  # of some ten thousand values: they stay in the processor's cache
             start, stop = ends[first] - counts[first], ends[last - 1]
             part, begins = values[start:stop], ends[first:last] - counts[first:last] - start
@@ -67,8 +67,8 @@ class MinHash:
             for number, (factor, shift) in enumerate(zip(self._factors, self._shifts, strict=True)):
                 np.multiply(part, factor, out=room)
                 np.add(room, shift, out=room)
-                np.minimum.reduceat(room, begins, out=found[number, first:last])
-        return found
+                np.minimum.reduceat(room, begins, out=minima[number, first:last])
+        return minima
 
     def buckets(self, shingles, counts):
         """uint64 [b, N]: equal in a band where all its r values are."""

@@ -76,8 +76,8 @@ def near_copies(table, sets, boilerplate, order, exact, settings, folder):
     buckets = Buckets(folder, len(table), bands, parse_size(settings.memory_limit))
     nothing_left = _fill(buckets, sets, boilerplate, alone, rank, MinHash(bands, rows, settings.seed))
     capped = buckets.meet()
-    found, counts = _verify(buckets, sets, boilerplate, order, settings, np.bincount(of, minlength=len(table)))
-    near = np.array(found, np.float64).reshape(-1, 3)
+    verified, counts = _verify(buckets, sets, boilerplate, order, settings, np.bincount(of, minlength=len(table)))
+    near = np.array(verified, np.float64).reshape(-1, 3)
     dropped = np.concatenate([gone, near[:, 0].astype(np.int64)])
     final = np.arange(len(table))  # an exact copy of a note that is a near copy itself: the one that is kept in the end
     final[near[:, 0].astype(np.int64)] = near[:, 1].astype(np.int64)
@@ -121,7 +121,7 @@ def _verify(buckets, sets, boilerplate, order, settings, clusters):
         return values[~is_among(values, boilerplate)]
 
     is_kept = np.ones(len(order), bool)
-    found, counts = [], {"candidates": 0, "compared": 0, "cluster_full": 0}
+    copies, counts = [], {"candidates": 0, "compared": 0, "cluster_full": 0}
     for later, earlier in buckets.candidates():
         counts["candidates"] += len(earlier)
         document, best = int(order[later]), (0.0, -1)
@@ -143,14 +143,14 @@ def _verify(buckets, sets, boilerplate, order, settings, clusters):
             continue
         clusters[kept] += 1
         is_kept[later] = False
-        found.append((document, kept, best[0]))
+        copies.append((document, kept, best[0]))
     sets.close()
-    return found, counts
+    return copies, counts
 
 
-def jaccard(one, other):
+def jaccard(first, second):
     """|A and B| / |A or B| of two sorted arrays without doubles."""
-    both = np.concatenate([one, other])
+    both = np.concatenate([first, second])
     both.sort(kind="stable")
     common = int((both[1:] == both[:-1]).sum())
     return common / (len(both) - common) if len(both) else 0.0

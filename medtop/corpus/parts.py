@@ -116,17 +116,17 @@ def read_names(folder, places):
     Args:
         places: int64, rising.
     """
-    found, first = {"source": [], "kind": [], "document_id": []}, 0
+    names, first = {"source": [], "kind": [], "document_id": []}, 0
     for path in part_paths(folder):
         size = read_json(path.with_suffix(".json"))["documents"]
         mine = places[np.searchsorted(places, first) : np.searchsorted(places, first + size)] - first
         first += size
         if len(mine):
-            table = pq.ParquetFile(path.with_suffix(".parquet")).read(columns=list(found))
-            for name, values in found.items():
+            table = pq.ParquetFile(path.with_suffix(".parquet")).read(columns=list(names))
+            for name, values in names.items():
                 column = table[name].to_pylist()
                 values += [column[place] for place in mine.tolist()]
-    return found
+    return names
 
 
 class Sets:

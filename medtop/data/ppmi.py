@@ -29,10 +29,10 @@ def count_neighbours(sequences, size, window):
     for sequence in sequences:
         items = np.asarray(sequence, np.int64)
         for distance in range(1, min(window, len(items) - 1) + 1):
-            one, other = items[:-distance], items[distance:]
-            good = (one >= 0) & (other >= 0)
-            left.append(one[good])
-            right.append(other[good])
+            earlier, later = items[:-distance], items[distance:]
+            good = (earlier >= 0) & (later >= 0)
+            left.append(earlier[good])
+            right.append(later[good])
             held += int(good.sum())
         if held > 5_000_000:
             total, held = drained(total), 0

@@ -137,9 +137,9 @@ STARTS = {
 _SCANNER = Scanner(list(STARTS.values()))
 
 
-def _valid(found):
+def _valid(match):
     """Whether a month and a day of a match can stand together in some year."""
-    parts = found.groupdict()
+    parts = match.groupdict()
     month = int(parts["m"]) if parts.get("m") else MONTHS[parts["M"].lower()] if parts.get("M") else None
     day = int(parts["d"]) if parts.get("d") else None
     return month is None or day is None or day <= (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)[month - 1]
@@ -157,61 +157,61 @@ def find(text, places=None):
     places = dict(zip(STARTS, places, strict=True))
     if months := [place for place in places["month"] if _MONTH.match(text, place)]:
         yield from _with_months(text, months, places)
-    for found in matches(_HOLIDAY, text, places["holiday"]):
-        yield found.start(), found.end(), "DATE", found
+    for match in matches(_HOLIDAY, text, places["holiday"]):
+        yield match.start(), match.end(), "DATE", match
     if not _ANY.search(text):
         return
     parted = [place for place in sorted(places["day"] + places["year"]) if _PARTED.match(text, place)]
     for form in _OF_NUMBERS:
-        for found in matches(form, text, places["compact"] if form is _COMPACT else parted):
-            yield found.start(), found.end(), "DATE", found
+        for match in matches(form, text, places["compact"] if form is _COMPACT else parted):
+            yield match.start(), match.end(), "DATE", match
     for form in (_SHORT, _SHORT_DASH):
-        for found in matches(form, text, parted):
-            before = text[max(0, found.start() - 20) : found.start()]
-            if _valid(found) and _DATE_WORDS.search(before) and not _NOT_DATE.match(text, found.end()):
-                yield found.start(), found.end(), "DATE", found
-    for found in matches(_MONTH_YEAR, text, parted):
-        words = _SHORT_YEAR.search(text[max(0, found.start() - 20) : found.start()])
-        if words and (int(found["y"]) > 31 or words["card"]) and not _NOT_DATE.match(text, found.end()):
-            yield found.start(), found.end(), "DATE", found
-    for found in matches(_YEAR, text, places["year"]):
-        if not _CLOCK.search(text[max(0, found.start() - 24) : found.start()]):
-            yield found.start("y"), found.end("y"), "YEAR", found
+        for match in matches(form, text, parted):
+            before = text[max(0, match.start() - 20) : match.start()]
+            if _valid(match) and _DATE_WORDS.search(before) and not _NOT_DATE.match(text, match.end()):
+                yield match.start(), match.end(), "DATE", match
+    for match in matches(_MONTH_YEAR, text, parted):
+        words = _SHORT_YEAR.search(text[max(0, match.start() - 20) : match.start()])
+        if words and (int(match["y"]) > 31 or words["card"]) and not _NOT_DATE.match(text, match.end()):
+            yield match.start(), match.end(), "DATE", match
+    for match in matches(_YEAR, text, places["year"]):
+        if not _CLOCK.search(text[max(0, match.start() - 24) : match.start()]):
+            yield match.start("y"), match.end("y"), "YEAR", match
 
 
 def _with_months(text, months, places):
     """Forms that name a month; `months`: where a month's name begins."""
     for place in months:
         for form in _WITH_MONTH_FIRST:
-            if (found := form.match(text, place)) and (form is not _MONTH_DAY or _is_month(found)):
-                yield found.start(), found.end(), "DATE", found
+            if (match := form.match(text, place)) and (form is not _MONTH_DAY or _is_month(match)):
+                yield match.start(), match.end(), "DATE", match
     for form in _WITH_MONTH_BEHIND:
-        for found in matches(form, text, places["day"]):
-            if found["y"] or found.groupdict().get("y2"):
-                yield found.start(), found.end(), "DATE", found
-    for found in matches(_DAY_MONTH, text, places["day"]):
-        if _is_month(found):
-            yield found.start(), found.end(), "DATE", found
-    for found in matches(_MONTH_IN_FULL, text, months):
-        yield found.start(), found.end(), "DATE", found
-    for found in matches(_MONTH_ALONE, text, places["word"]):
-        abbreviation = len(found["M"]) == 3 and found["M"].isupper()  # OCT, MAR and DEC are examinations and drugs
-        if not abbreviation and (found["M"] != "may" or found[0].startswith(("in ", "since "))):
-            yield found.start("M"), found.end("M"), "DATE", found
+        for match in matches(form, text, places["day"]):
+            if match["y"] or match.groupdict().get("y2"):
+                yield match.start(), match.end(), "DATE", match
+    for match in matches(_DAY_MONTH, text, places["day"]):
+        if _is_month(match):
+            yield match.start(), match.end(), "DATE", match
+    for match in matches(_MONTH_IN_FULL, text, months):
+        yield match.start(), match.end(), "DATE", match
+    for match in matches(_MONTH_ALONE, text, places["word"]):
+        abbreviation = len(match["M"]) == 3 and match["M"].isupper()  # OCT, MAR and DEC are examinations and drugs
+        if not abbreviation and (match["M"] != "may" or match[0].startswith(("in ", "since "))):
+            yield match.start("M"), match.end("M"), "DATE", match
 
 
-def _is_month(found):
+def _is_month(match):
     """`may` and `march` in lower case are mostly verbs: a day's ending or a comma must follow."""
-    if found["M"] in ("may", "march") and not found.groupdict().get("th"):
-        return found["M"] == "march" and len(found["d"]) <= 2
+    if match["M"] in ("may", "march") and not match.groupdict().get("th"):
+        return match["M"] == "march" and len(match["d"]) <= 2
     return True
 
 
-def shifted(found, kind, days, year=None):
+def shifted(match, kind, days, year=None):
     """The text of a match, moved.
 
     Args:
-        found: the match that `find` gave.
+        match: the match that `find` gave.
         kind: "DATE" or "YEAR".
         days: int.
         year: the year that a form without one is taken for, else a year of 365 days.
@@ -219,8 +219,8 @@ def shifted(found, kind, days, year=None):
     Returns:
         str, or None where the form is no day that exists (the caller puts a tag in its place).
     """
-    parts = found.groupdict()
-    piece, start = found[0], found.start()
+    parts = match.groupdict()
+    piece, start = match[0], match.start()
     if kind == "YEAR":
         moved = datetime.date(int(parts["y"]), 7, 1) + datetime.timedelta(days)
         return str(moved.year)
@@ -236,7 +236,7 @@ def shifted(found, kind, days, year=None):
         moved = datetime.date(whole_year or year or 2001, month, day) + datetime.timedelta(days)
     except (ValueError, OverflowError):
         return None
-    compact = parts.get("s") == "" or bool(parts.get("m") and digits and found.start("y") < found.start("m"))
+    compact = parts.get("s") == "" or bool(parts.get("m") and digits and match.start("y") < match.start("m"))
     compact = compact or any((parts.get(name) or "").startswith("0") for name in "md")
     new = {name: _number(parts.get(name), value, compact) for name, value in (("m", moved.month), ("d", moved.day))}
     new["M"] = _month_name(parts["M"], moved.month, parts.get("s")) if parts.get("M") else None
@@ -245,17 +245,17 @@ def shifted(found, kind, days, year=None):
     if parts.get("th"):
         gap = parts["th"][: len(parts["th"]) - 2]
         new["th"] = gap + _like(parts["th"][-2:], _ending(moved.day))
-    if found.re in (_MONTH_ALONE, _MONTH_IN_FULL):
+    if match.re in (_MONTH_ALONE, _MONTH_IN_FULL):
         return new["M"]
-    edits = sorted((found.start(name), found.end(name), text) for name, text in new.items() if text and parts.get(name))
+    edits = sorted((match.start(name), match.end(name), text) for name, text in new.items() if text and parts.get(name))
     for begin, end, text in reversed(edits):
         piece = piece[: begin - start] + text + piece[end - start :]
     return piece
 
 
-def year_of(found):
+def year_of(match):
     """The four-digit year that a match states, or None."""
-    digits = found.groupdict().get("y")
+    digits = match.groupdict().get("y")
     return int(digits) if digits and len(digits) == 4 else None
 
 

@@ -61,14 +61,14 @@ class Detector:
             patient_id: "" where unknown.
             marked: spans of a model (`medtop.entities.documents.Span`).
         """
-        found = []
+        findings = []
         for view in views(text):
-            found += self._in_view(view, patient_id)
+            findings += self._in_view(view, patient_id)
         for span in marked:
             kind, least = self.thresholds.get(span.type, (span.type, 2.0))
             if span.start < span.end and (span.score is None or span.score >= least):
-                found.append(Finding(span.start, span.end, kind, "model", span.score))
-        return resolve(found, text)
+                findings.append(Finding(span.start, span.end, kind, "model", span.score))
+        return resolve(findings, text)
 
     def _in_view(self, view, patient_id):
         text, lower, edges = view.text, lowered(view.text), view.edges
@@ -79,8 +79,8 @@ class Detector:
             if (rule.starts is not None and not where) or (rule.hint is not None and not rule.hint(lower)):
                 continue
             anywhere = rule.starts is None
-            found = rule.pattern.finditer(text) if anywhere else matches(rule.pattern, text, where, rule.before)
-            for match in found:
+            hits = rule.pattern.finditer(text) if anywhere else matches(rule.pattern, text, where, rule.before)
+            for match in hits:
                 start, end = match.span(rule.group)
                 if rule.type == "NAME":
                     first, after = trimmed_name(text[start:end])
@@ -95,17 +95,17 @@ class Detector:
                     yield Finding(*view.edges(start, end), kind, "date" if kind == "DATE" else "year", None, match)
 
 
-def resolve(found, text):
+def resolve(findings, text):
     """Disjoint findings in order: those that share a character become one, from the first to the last character, of
     the type of the longest of them (of equal ones the first found that is not OTHER_ID); invisible characters behind
     one belong to it.
 
     Args:
-        found: list of `Finding`.
+        findings: list of `Finding`.
         text: the document's text.
     """
     groups, hidden = [], not text.isascii()
-    for item in sorted(found, key=lambda item: (item.start, -item.end)):
+    for item in sorted(findings, key=lambda item: (item.start, -item.end)):
         if groups and item.start < groups[-1][1]:
             groups[-1][1] = max(groups[-1][1], item.end)
             groups[-1][2].append(item)

@@ -57,12 +57,12 @@ def load_model(folder, thresholds_path=""):
 
 def probable_words(document, tagger):
     """Each word of a document with each type that a `CrfTagger` says it may be of: list of `Span` with scores."""
-    found, spans = document_words(dataclasses.replace(document, spans=[])), []
-    for part in found.sentences():
-        for kind, scores in tagger.type_scores(found.words[part]).items():
+    split, spans = document_words(dataclasses.replace(document, spans=[])), []
+    for part in split.sentences():
+        for kind, scores in tagger.type_scores(split.words[part]).items():
             for place, score in enumerate(scores, part.start):
                 if score >= _FLOOR:
-                    spans.append(Span("", kind, ((found.starts[place], found.ends[place]),), {}, score))
+                    spans.append(Span("", kind, ((split.starts[place], split.ends[place]),), {}, score))
     return spans
 
 

@@ -22,7 +22,7 @@ def trimmed_name(text):
     >>> trimmed_name("Jenkins was")
     (0, 7)
     """
-    words = [found for found in re.finditer(r"[A-Za-z][A-Za-z'’-]*\.?", text)]
+    words = [match for match in re.finditer(r"[A-Za-z][A-Za-z'’-]*\.?", text)]
     while words and words[-1][0].rstrip(".").lower() in NO_NAME:
         words.pop()
     while words and words[0][0].rstrip(".").lower() in NO_NAME:

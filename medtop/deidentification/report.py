@@ -134,13 +134,13 @@ def measured(values, types):
     result = {"documents_with_truth": values["with_truth"], "types": {}}
     for kind in sorted({*types, *values["types"], *values["found"]}):
         number, left = values["types"].get(kind, (0, 0))
-        found, wrong = values["found"].get(kind, (0, 0))
+        removed, wrong = values["found"].get(kind, (0, 0))
         result["types"][kind] = {
             "examples": number,
             "left": left,
             "recall": scores.proportion(number - left, number),
-            "removed": found,
-            "precision": scores.proportion(found - wrong, found),
+            "removed": removed,
+            "precision": scores.proportion(removed - wrong, removed),
         }
     result["not_testable"] = [kind for kind in types if not values["types"].get(kind, (0, 0))[0]]
     patients = values["patients"]
@@ -184,20 +184,20 @@ def lines(about):
         shown.append(f"columns left out (--keep_columns keeps them): {', '.join(about['columns_left_out'])}")
     if "measured" not in about:
         return [*shown, "nothing is known of what was missed: --gold= measures it on notes with true spans"]
-    found = about["measured"]
-    shown.append(f"measured on {found['documents_with_truth']:,} notes with true spans:")
+    measures = about["measured"]
+    shown.append(f"measured on {measures['documents_with_truth']:,} notes with true spans:")
     shown.append(f"  {'type':<12} examples  left  recall [95%]")
-    for kind, entry in found["types"].items():
+    for kind, entry in measures["types"].items():
         if entry["examples"]:
             shown.append(f"  {kind:<12} {entry['examples']:>8} {entry['left']:>5}  {_range(entry['recall'])}")
     for name, words in RATES.items():
-        entry = found[name]
+        entry = measures[name]
         shown.append(
             f"  {words}: {entry['hits']:,} of {entry['number']:,}, {_percent(entry['value'])}, "
             f"upper bound {_percent(entry['upper'])}"
         )
-    if found["not_testable"]:
-        shown.append(f"  not testable, 0 examples: {', '.join(found['not_testable'])}")
+    if measures["not_testable"]:
+        shown.append(f"  not testable, 0 examples: {', '.join(measures['not_testable'])}")
     return shown
 
 
@@ -217,16 +217,22 @@ def write_html(path, about):
     }
     sections = []
     if "measured" in about:
-        found = about["measured"]
+        measures = about["measured"]
         rows = [
             [kind, entry["examples"] or "0: not testable", entry["left"], _range(entry["recall"]),
              _percent(entry["recall"]["lower"]), entry["removed"], _range(entry["precision"])]
-            for kind, entry in found["types"].items()
+            for kind, entry in measures["types"].items()
         ]  # fmt: skip
         header = ["type", "examples", "left", "recall [95%]", "lower bound", "removed", "precision [95%]"]
         sections.append(("types", "By type", html_table(header, rows)))
         rows = [
-            [words, found[name]["number"], found[name]["hits"], _range(found[name]), _percent(found[name]["upper"])]
+            [
+                words,
+                measures[name]["number"],
+                measures[name]["hits"],
+                _range(measures[name]),
+                _percent(measures[name]["upper"]),
+            ]
             for name, words in RATES.items()
         ]
         sections.append(

@@ -128,20 +128,20 @@ class Roster:
 
     def _find_numbers(self, text):
         if self.numbers:
-            for found in _NUMBER.finditer(text):
-                signs = _signs(found[0])
+            for match in _NUMBER.finditer(text):
+                signs = _signs(match[0])
                 kind = self.numbers.get(signs)
                 if kind:
-                    yield found.start(), found.end(), kind, "roster: number"
+                    yield match.start(), match.end(), kind, "roster: number"
                     continue
-                for piece in re.finditer(r"[A-Za-z]{0,4}\d+(?:[-.]\d+)*", found[0]):  # two numbers beside each other
+                for piece in re.finditer(r"[A-Za-z]{0,4}\d+(?:[-.]\d+)*", match[0]):  # two numbers beside each other
                     if kind := self.numbers.get(_signs(piece[0])):
-                        yield found.start() + piece.start(), found.start() + piece.end(), kind, "roster: number"
+                        yield match.start() + piece.start(), match.start() + piece.end(), kind, "roster: number"
 
     def _find_names(self, text, own):
         if not self.names:
             return
-        words = [(found.start(), found.end(), found[0]) for found in _WORD.finditer(text)]
+        words = [(match.start(), match.end(), match[0]) for match in _WORD.finditer(text)]
         lower = [word.lower() for _, _, word in words]
         mixed = any(word[1:].islower() and word[0].isupper() for _, _, word in words) and not text.isupper()
         hits = {}

@@ -124,8 +124,8 @@ def _make_part(machine, work, number, rows):
     for (row, document, values), spans in zip(rows, marked, strict=True):
         patient = document.patient_id or document.document_id
         known = _mark(machine.key, document.text) in machine.known  # this key's own output: nothing more to do
-        found = [] if known else machine.detector.find(document.text, document.patient_id, spans)
-        removed = machine.remover.remove(document.text, found, patient)
+        findings = [] if known else machine.detector.find(document.text, document.patient_id, spans)
+        removed = machine.remover.remove(document.text, findings, patient)
         name = _safe_name(machine, document, row)
         tally.add(
             removed.findings,

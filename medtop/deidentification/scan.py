@@ -62,10 +62,10 @@ class Scanner:
         places, wanted = [[] for _ in range(self._number)], self._wanted
         for number in wanted["\n"]:
             places[number].append(0)
-        for found in _TOKEN.finditer(lower.translate(_ZEROS)):
-            token = found[0]
+        for match in _TOKEN.finditer(lower.translate(_ZEROS)):
+            token = match[0]
             for number in wanted[token[:_DIGITS] if token[0] == "0" else token[:_LETTERS]]:
-                places[number].append(found.start())
+                places[number].append(match.start())
         return places
 
 
@@ -82,6 +82,6 @@ def matches(pattern, text, places, before=None):
     """
     end = 0
     for place in places:
-        if place >= end and (before is None or before(text, place)) and (found := pattern.match(text, place)):
-            yield found
-            end = found.end()
+        if place >= end and (before is None or before(text, place)) and (match := pattern.match(text, place)):
+            yield match
+            end = match.end()

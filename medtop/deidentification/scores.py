@@ -126,11 +126,11 @@ def compare(text, gold, findings, policy, replace, term_types):
         counts[0] += 1
         counts[1] += left
         leaked = left or bool(leaked)
-    found = {}
+    removed = {}
     for item in findings:
-        counts = found.setdefault(item.type, [0, 0])
+        counts = removed.setdefault(item.type, [0, 0])
         counts[0] += 1
         counts[1] += not any(true[item.start : item.end])
     plain = [place for place, letter in enumerate(text) if letter.isalnum() and not true[place]]
     characters = [len(plain), sum(covered[place] for place in plain)]
-    return {"types": types, "found": found, "terms": terms, "characters": characters, "leaked": leaked}
+    return {"types": types, "found": removed, "terms": terms, "characters": characters, "leaked": leaked}

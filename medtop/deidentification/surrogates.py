@@ -97,8 +97,8 @@ class Surrogates:
         normal = " ".join(text.lower().split())
         names = STREETS if text[:1].isdigit() else TOWNS
 
-        def word(found):
-            piece = found[0]
+        def word(match):
+            piece = match[0]
             if piece.lower() in _KEPT_WORDS:
                 return piece
             return _in_case(self._pick(names, "LOCATION", patient, normal, piece.lower()).lower(), piece)

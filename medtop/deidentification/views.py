@@ -61,15 +61,15 @@ def scanned_digits(text):
     'seen 03/14/2014 by BOB in ISO 5'
     """
 
-    def repair(found):
-        run = found[0]
+    def repair(match):
+        run = match[0]
         letters = sum(letter.isalpha() for letter in run)
         if not letters or letters * 2 >= sum(letter.isalnum() for letter in run):
             return run
         return run.translate(_SCAN_DIGITS)
 
     text = _SCANNED.sub(repair, text)
-    return _SCANNED_DAY.sub(lambda found: found[0].translate(_SCAN_DIGITS), text)
+    return _SCANNED_DAY.sub(lambda match: match[0].translate(_SCAN_DIGITS), text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,12 +98,14 @@ def views(text):
         places = [place for place, letter in enumerate(looked) if not INVISIBLE.match(letter)]
         looked = "".join(looked[place] for place in places)
     looked = scanned_digits(looked)
-    found = [View(looked, places)]
+    views_of_text = [View(looked, places)]
     if breaks := [(each.start(), each.end()) for each in _BROKEN.finditer(looked)]:
         keep, last = [], 0
         for start, end in breaks:
             keep += range(last, start)
             last = end
         keep += range(last, len(looked))
-        found.append(View("".join(looked[k] for k in keep), keep if places is None else [places[k] for k in keep]))
-    return found
+        views_of_text.append(
+            View("".join(looked[k] for k in keep), keep if places is None else [places[k] for k in keep])
+        )
+    return views_of_text

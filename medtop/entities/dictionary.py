@@ -23,7 +23,7 @@ class Dictionary:
         lengths = collections.defaultdict(set)
         for term in self.terms:
             lengths[term[0]].add(len(term))
-        return {word: sorted(found, reverse=True) for word, found in lengths.items()}
+        return {word: sorted(sizes, reverse=True) for word, sizes in lengths.items()}
 
     @classmethod
     def learn(cls, sentences):
@@ -47,15 +47,15 @@ class Dictionary:
 
     def tag(self, words):
         """Ranges of a sentence: list of (first, after, type, score); the score is the term's share in training."""
-        lower, found, place = [word.lower() for word in words], [], 0
+        lower, spans, place = [word.lower() for word in words], [], 0
         while place < len(lower):
             term = next(self._terms_at(lower, place), None)
             if term is None:
                 place += 1
             else:
-                found.append((place, place + len(term), *self.terms[term]))
+                spans.append((place, place + len(term), *self.terms[term]))
                 place += len(term)
-        return found
+        return spans
 
     def _terms_at(self, lower, place):
         """Yields the terms that begin at a place, the longest first."""

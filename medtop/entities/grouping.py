@@ -74,13 +74,13 @@ def read_split_table(path):
 def read_document_columns(path):
     """Reads a CSV of `document_id` and other columns (`patient_id`, groups): dict document id -> dict of columns."""
     _, rows = read_table(path, (), ("document_id",))
-    found = {}
+    row_of = {}
     for line, row in rows:
         name = row.pop("document_id")
-        if name in found:
+        if name in row_of:
             raise DataError(f"{path}: line {line}: expected each document once, received one twice")
-        found[name] = row
-    return found
+        row_of[name] = row
+    return row_of
 
 
 def read_table(path, needed, one_of):

@@ -37,9 +37,9 @@ def group_types(types, pairs):
     [['a', 'c'], ['b']]
     """
     others = {kind: set() for kind in types}
-    for one, other in pairs:
-        others[one].add(other)
-        others[other].add(one)
+    for first, second in pairs:
+        others[first].add(second)
+        others[second].add(first)
     groups = []
     for kind in sorted(types, key=lambda kind: (-len(others[kind]), kind)):
         free = next((group for group in groups if not others[kind].intersection(group)), None)

@@ -77,16 +77,16 @@ def segments(text, items):
         if start < end:
             begins.setdefault(start, []).append(place)
             stops.setdefault(end, []).append(place)
-    found, inside = [], []
+    pieces, inside = [], []
     for cut, after in zip(cuts, [*cuts[1:], None], strict=True):
         for place in stops.get(cut, ()):
             inside.remove(place)
         if cut in empty:
-            found.append(["", empty[cut]])
+            pieces.append(["", empty[cut]])
         inside += begins.get(cut, [])
         if after is not None:
-            found.append([text[cut:after], sorted(set(inside))])
-    return found
+            pieces.append([text[cut:after], sorted(set(inside))])
+    return pieces
 
 
 def write_page(path, pairs, *, title="Entities", most=500, notes=()):

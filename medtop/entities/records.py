@@ -106,10 +106,10 @@ def learn_tagset(documents, scheme, rows=8192):
     """The `Tagset` of training documents (a list)."""
     by_fold = [[] for _ in range(FOLDS)]
     for document in documents:
-        found = document_words(document)
-        ranges = word_ranges(found.starts, found.ends, document.spans)
+        split = document_words(document)
+        ranges = word_ranges(split.starts, split.ends, document.spans)
         by_fold[fold_of(document.document_id)].append(
-            (found.words, [(first, after, span.type) for first, after, span in ranges])
+            (split.words, [(first, after, span.type) for first, after, span in ranges])
         )
     all_of = list(itertools.chain.from_iterable(by_fold))
     types = sorted({kind for _, ranges in all_of for _, _, kind in ranges})
@@ -138,11 +138,11 @@ class Window:
     weights: list
 
 
-def word_tokens(found, tagset, dictionary):
+def word_tokens(split, tagset, dictionary):
     """The tokens of a document's words.
 
     Args:
-        found: `DocumentWords`, W > 0.
+        split: `DocumentWords`, W > 0.
         tagset: `Tagset`.
         dictionary: of the gazetteer.
 
@@ -151,10 +151,10 @@ def word_tokens(found, tagset, dictionary):
         at [CLS] and [SEP], where they are not 0).
     """
     if tagset.tokenizer is None:
-        columns = word_channels(found.words, gazetteer_ids(found.words, dictionary, tagset.types), tagset.rows)
-        columns["token_ids"] = [tagset.vocabulary.ids.get(word.lower(), UNK_ID) for word in found.words]
-        return np.ones(len(found.words), np.int64), columns, {"token_ids": (CLS_ID, SEP_ID)}
-    starts, ids = word_pieces(found.words, tagset.tokenizer)
+        columns = word_channels(split.words, gazetteer_ids(split.words, dictionary, tagset.types), tagset.rows)
+        columns["token_ids"] = [tagset.vocabulary.ids.get(word.lower(), UNK_ID) for word in split.words]
+        return np.ones(len(split.words), np.int64), columns, {"token_ids": (CLS_ID, SEP_ID)}
+    starts, ids = word_pieces(split.words, tagset.tokenizer)
     edges = {"token_ids": (tagset.tokenizer.cls_id, tagset.tokenizer.sep_id)}
     return starts, {"token_ids": ids.tolist(), "segment_ids": [0] * len(ids)}, edges
 
@@ -181,14 +181,14 @@ def document_windows(document, tagset, max_seq_length, overlap, training, tally=
         training: whether the gazetteer must not know the document.
         tally: `Tally` of the spans that tags cannot hold, or None.
     """
-    found = document_words(document)
-    if not found.words:
+    split = document_words(document)
+    if not split.words:
         return []
     dictionary = tagset.folds[fold_of(document.document_id)] if training else tagset.dictionary
-    word_starts, columns, edges = word_tokens(found, tagset, dictionary)
+    word_starts, columns, edges = word_tokens(split, tagset, dictionary)
     columns["word_starts"] = word_starts.tolist()
     edges = dict.fromkeys(columns, (0, 0)) | edges
-    labels = {task: word_labels(document, found, types, tagset.scheme, tally) for task, types in tagset.tasks.items()}
+    labels = {task: word_labels(document, split, types, tagset.scheme, tally) for task, types in tagset.tasks.items()}
     windows, made = cut(word_starts, max_seq_length, overlap), []
     for number, (start, end) in enumerate(zip(windows.starts.tolist(), windows.ends.tolist(), strict=True)):
         first, after = np.searchsorted(windows.first_pieces, [start, end])
@@ -204,12 +204,12 @@ def document_windows(document, tagset, max_seq_length, overlap, training, tally=
     return made
 
 
-def word_labels(document, found, types, scheme, tally=None):
+def word_labels(document, split, types, scheme, tally=None):
     """Numbers of the words' tags in `tag_set(types, scheme)`: int64 [W]; spans of other types are not looked at."""
     spans = [span for span in document.spans if span.type in types]
-    ranges = word_ranges(found.starts, found.ends, spans, tally)
+    ranges = word_ranges(split.starts, split.ends, spans, tally)
     number_of = {tag: number for number, tag in enumerate(tag_set(types, scheme))}
-    tags = encode(len(found.words), [(first, after, span.type) for first, after, span in ranges], scheme)
+    tags = encode(len(split.words), [(first, after, span.type) for first, after, span in ranges], scheme)
     return np.array([number_of[tag] for tag in tags], np.int64)
 
 

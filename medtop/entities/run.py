@@ -297,11 +297,11 @@ def evaluate_run(options):
             f"{options.input_prefix}: expected types {', '.join(about['types'])}, received {', '.join(unknown)}"
         )
     names = [options.model, *(name for name in RIVALS if name != options.model)]
-    folder, found = Path(options.output_dir), {}
+    folder, evaluations = Path(options.output_dir), {}
     predicted = {name: list(load(folder, name, options.decode)(gold)) for name in names}
     for name in names:
         other = next(rival for rival in RIVALS if rival != name)
-        found[name] = evaluate.evaluate(
+        evaluations[name] = evaluate.evaluate(
             gold,
             predicted[name],
             predicted[other],
@@ -313,16 +313,21 @@ def evaluate_run(options):
             for document in predicted[name]:
                 file.write(json.dumps(as_dict(document), ensure_ascii=False).encode() + b"\n")
     notes = [f"types that training did not have: {', '.join(unknown)}"] if unknown else []
-    write_page(folder / "entities.html", found[options.model].pairs, title=f"Entities: {options.model}", notes=notes)
+    write_page(
+        folder / "entities.html", evaluations[options.model].pairs, title=f"Entities: {options.model}", notes=notes
+    )
     content = {"split": options.eval_split, "unknown_types": unknown}
-    write_json(folder / "metrics.json", content | {"systems": {name: one.result for name, one in found.items()}})
-    return found
+    write_json(
+        folder / "metrics.json",
+        content | {"systems": {name: evaluation.result for name, evaluation in evaluations.items()}},
+    )
+    return evaluations
 
 
-def table_lines(found):
+def table_lines(evaluations):
     """The systems beside each other, micro and per type, strict."""
     lines = [f"{'strict':<12} {'type':<20} {'gold':>6} precision  recall  F1 [95%]"]
-    for name, evaluation in found.items():
+    for name, evaluation in evaluations.items():
         for label, entry in evaluation.result["scores"][next(iter(evaluation.result["scores"]))].items():
             values = [entry[ratio]["value"] for ratio in RATIOS]
             shown = ["  -  " if value is None else f"{value:.3f}" for value in values]
@@ -353,10 +358,10 @@ def predict_texts(options):
     counts = {"documents": 0, "spans": 0}
 
     def marked():
-        for found in system(read_texts(options.predict_input)):
+        for tagged in system(read_texts(options.predict_input)):
             counts["documents"] += 1
-            counts["spans"] += len(found.spans)
-            yield found
+            counts["spans"] += len(tagged.spans)
+            yield tagged
 
     earlier = has_json_key(PREDICTION, "system")
     with whole_folder(options.predict_output, earlier, options.overwrite) as work:

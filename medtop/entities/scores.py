@@ -56,18 +56,18 @@ def paired(gold, system, *, missing="refuse"):
         DataError: for documents that only one of them has, and for different texts (a blank may stand for a tab or a
             line break, as PubTator has it).
     """
-    found = {document.document_id: document for document in system}
+    system_of = {document.document_id: document for document in system}
     pairs = []
     for number, document in enumerate(gold, 1):
-        other = found.pop(document.document_id, None)
+        other = system_of.pop(document.document_id, None)
         place = f"document {number} of gold{_file(document)}"
         if other is None and missing == "refuse":
             raise DataError(f"system: expected {place}, found none; --missing=empty counts its spans as missed")
         if other is not None and blanked(other.text) != blanked(document.text):
             raise DataError(f"system: {place}: expected the gold document's text, received another")
         pairs.append((document, other.spans if other else []))
-    if found:
-        raise DataError(f"system: expected documents of gold only, received {len(found)} more")
+    if system_of:
+        raise DataError(f"system: expected documents of gold only, received {len(system_of)} more")
     if not pairs:
         raise DataError("gold: expected documents, found none")
     return pairs

@@ -18,17 +18,17 @@ def training_sentences(documents, tally):
         tally: `Tally`.
     """
     for document in documents:
-        found = document_words(document)
-        ranges = word_ranges(found.starts, found.ends, document.spans, tally)
+        split = document_words(document)
+        ranges = word_ranges(split.starts, split.ends, document.spans, tally)
         crossing = 0
-        for part in found.sentences():
+        for part in split.sentences():
             inside = [
                 (max(first, part.start) - part.start, min(after, part.stop) - part.start, span.type)
                 for first, after, span in ranges
                 if first < part.stop and after > part.start
             ]
             crossing += sum(1 for first, after, _ in ranges if part.start <= first < part.stop < after)
-            yield found.words[part], inside
+            yield split.words[part], inside
         tally.count("spans_that_cross_sentences", crossing)
 
 
@@ -39,10 +39,10 @@ def predict(document, tag):
         document: `Document`; its spans are not looked at.
         tag: function list of words -> list of (first, after, type, score).
     """
-    found, spans = document_words(document), []
-    for part in found.sentences():
-        for first, after, kind, score in tag(found.words[part]):
-            edges = (found.starts[part.start + first], found.ends[part.start + after - 1])
+    split, spans = document_words(document), []
+    for part in split.sentences():
+        for first, after, kind, score in tag(split.words[part]):
+            edges = (split.starts[part.start + first], split.ends[part.start + after - 1])
             spans.append(Span(f"T{len(spans) + 1}", kind, (edges,), {}, score))
     kept = {name: value for name, value in document.kept.items() if name in ("conll", "collection", "bioc")}
     if "bioc" in kept:

@@ -34,7 +34,7 @@ def word_ranges(starts, ends, spans, tally=None):
         list of (first word, word after the last, span), in order, none sharing a word.
     """
     starts, ends = np.asarray(starts, np.int64), np.asarray(ends, np.int64)
-    found, cut, empty, hulls = [], 0, 0, 0
+    ranges, cut, empty, hulls = [], 0, 0, 0
     for span in spans:
         first = int(np.searchsorted(ends, span.start, side="right"))
         after = int(np.searchsorted(starts, span.end, side="left"))
@@ -43,9 +43,9 @@ def word_ranges(starts, ends, spans, tally=None):
             empty += 1
             continue
         cut += bool(starts[first] < span.start or ends[after - 1] > span.end)
-        found.append((first, after, span))
+        ranges.append((first, after, span))
     taken, chosen = np.zeros(len(starts), bool), []
-    for first, after, span in sorted(found, key=lambda item: (item[0] - item[1], item[0])):
+    for first, after, span in sorted(ranges, key=lambda item: (item[0] - item[1], item[0])):
         if not taken[first:after].any():
             taken[first:after] = True
             chosen.append((first, after, span))
@@ -53,7 +53,7 @@ def word_ranges(starts, ends, spans, tally=None):
         tally.count("spans_that_cut_a_word", cut)
         tally.count("spans_without_a_word", empty)
         tally.count("fragmented_spans_tagged_as_hull", hulls)
-        tally.count("overlapping_spans_left_out_of_tags", len(found) - len(chosen))
+        tally.count("overlapping_spans_left_out_of_tags", len(ranges) - len(chosen))
     return sorted(chosen, key=lambda item: item[0])
 
 

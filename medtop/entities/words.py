@@ -48,8 +48,8 @@ def document_words(document, whole_spans=False):
     if kept:
         starts, ends, counts = kept["words"][::2], kept["words"][1::2], list(kept["sentences"])
     else:
-        found = _SPLITTER.split([document.text])
-        starts, ends = found.starts.tolist(), found.ends.tolist()
+        split = _SPLITTER.split([document.text])
+        starts, ends = split.starts.tolist(), split.ends.tolist()
         counts = _sentence_counts(document, starts, whole_spans)
     return DocumentWords(starts, ends, counts, [document.text[a:b] for a, b in zip(starts, ends, strict=True)])
 

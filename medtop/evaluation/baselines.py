@@ -117,17 +117,17 @@ def _fit_task(name, matrices, train, rows, used, task, labels, seed):
             valid = (rows_valid, truth) if truth.any() and not truth.all() else None
         default = "default settings: validation has no known labels of both classes"
         reason = default if by_validation and valid is None else None
-        chosen, found = fit(matrices, known, targets, valid, seed)
-        return found, chosen | {"examples": int(known.sum())}, reason
+        chosen, fitted = fit(matrices, known, targets, valid, seed)
+        return fitted, chosen | {"examples": int(known.sum())}, reason
 
     # Labels in parallel, one thread each: inside a fit the work between two barriers is so short that on a busy machine
     # its threads mostly wait for each other. It also makes the results independent of the number of cores. The limit
     # is the process's for BLAS, and each thread's own for OpenMP.
     threads = max(1, min(_MAX_THREADS, os.cpu_count() or 1))
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads, initializer=_one_openmp_thread) as pool:
-        for column, (found, chosen, reason) in enumerate(pool.map(fit_label, range(len(labels)))):
+        for column, (fitted, chosen, reason) in enumerate(pool.map(fit_label, range(len(labels)))):
             for split in used:
-                logits[split][:, column] = found[split]
+                logits[split][:, column] = fitted[split]
             if chosen is not None:
                 settings[labels[column]] = chosen
             if reason is not None:

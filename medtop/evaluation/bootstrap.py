@@ -147,11 +147,13 @@ class LabelStatistics:
         all_negatives, negatives = negatives[-1], negatives[:-1]
         wins = np.einsum("gr,gr->r", positives, all_negatives - negatives)
         wins += 0.5 * np.einsum("gr,gr->r", positives[self._tied_groups], self._negatives_tied @ counts)
-        found = np.cumsum(positives, axis=0)
-        all_positives = found[-1]
-        precision = np.divide(found, found + negatives, out=np.zeros_like(found), where=found > 0)
+        true_positives = np.cumsum(positives, axis=0)
+        all_positives = true_positives[-1]
+        precision = np.divide(
+            true_positives, true_positives + negatives, out=np.zeros_like(true_positives), where=true_positives > 0
+        )
         gained = np.einsum("gr,gr->r", positives, precision)
-        reached = np.max(np.where(precision >= PRECISION, found, 0), axis=0)
+        reached = np.max(np.where(precision >= PRECISION, true_positives, 0), axis=0)
         defined = (all_positives > 0) & (all_negatives > 0)
         missing = np.full(len(wins), np.nan)
         return {
@@ -173,14 +175,14 @@ class LabelStatistics:
         sums = dict(zip(self._sums, self._linear @ counts, strict=True))
         n, positives = sums["n"], sums["positives"]
         missing = np.full(counts.shape[1], np.nan)
-        found = {name: missing for name in self.metrics}
+        results = {name: missing for name in self.metrics}
         if self.ranked:
-            found |= self._ranking(counts)
+            results |= self._ranking(counts)
         if "brier" in self.metrics:
-            found["brier"] = np.divide(sums["brier"], n, out=missing.copy(), where=n > 0)
+            results["brier"] = np.divide(sums["brier"], n, out=missing.copy(), where=n > 0)
         if "calibration_error" in self.metrics:
             gap = sum((np.abs(value) for name, value in sums.items() if name[0] == "bin"), np.zeros(len(n)))
-            found["calibration_error"] = np.divide(gap, n, out=missing.copy(), where=n > 0)
+            results["calibration_error"] = np.divide(gap, n, out=missing.copy(), where=n > 0)
         if "predicted" in sums:
             both = (positives > 0) & (positives < n)
             hits, predicted = sums["true_positives"], sums["predicted"]
@@ -191,8 +193,8 @@ class LabelStatistics:
             }
             for name, (above, below) in ratios.items():
                 ratio = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-                found[name] = np.where(both, ratio, np.nan)
-        return {name: found[name] for name in self.metrics}
+                results[name] = np.where(both, ratio, np.nan)
+        return {name: results[name] for name in self.metrics}
 
     def point(self):
         """The metrics on the data themselves: dict metric -> float (NaN where undefined)."""
@@ -213,11 +215,11 @@ def resampled(statistics, num_patients, num_bootstrap, seed):
     rows = max((item.rows for item in statistics), default=0)
     if num_patients and num_bootstrap:
         for counts in resample_counts(num_patients, num_bootstrap, seed, rows=rows):
-            for found, item in zip(blocks, statistics, strict=True):
-                found.append(item.values(counts))
+            for drawn, item in zip(blocks, statistics, strict=True):
+                drawn.append(item.values(counts))
     return [
-        {name: np.concatenate([block[name] for block in found]) if found else np.empty(0) for name in item.metrics}
-        for found, item in zip(blocks, statistics, strict=True)
+        {name: np.concatenate([block[name] for block in drawn]) if drawn else np.empty(0) for name in item.metrics}
+        for drawn, item in zip(blocks, statistics, strict=True)
     ]
 
 

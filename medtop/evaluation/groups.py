@@ -85,11 +85,11 @@ def read_groups(path, columns, predictions):
     else:
         times, own = np.zeros(len(ids), np.int64), np.zeros(len(predictions), np.int64)
     place = _match(path, predictions.patient_ids, own, ids, times)
-    found = {}
+    groups = {}
     for name in columns:
         values = np.array([value or "" for value in table[name].to_pylist()], object)
-        found[name] = np.where(place >= 0, values[place] if len(values) else "", "")
-    return found, int((place < 0).sum())
+        groups[name] = np.where(place >= 0, values[place] if len(values) else "", "")
+    return groups, int((place < 0).sum())
 
 
 def _match(path, ids, times, other_ids, other_times):

@@ -79,5 +79,5 @@ def fit_logistic(matrices, known, targets, valid, seed, grid=C_GRID, default=DEF
             if worse == 2:
                 break
     _, strength, (weights, intercept) = best
-    found = {split: matrix @ weights + intercept for split, matrix in matrices.items() if split != "fit"}
-    return {"C": strength}, found
+    logits = {split: matrix @ weights + intercept for split, matrix in matrices.items() if split != "fit"}
+    return {"C": strength}, logits

@@ -23,29 +23,29 @@ def add_marks(metrics, calibrations):
         metrics: dict split -> task -> label -> entry; entries without `roc_auc` (masked codes) are passed over.
         calibrations: dict task -> `Calibration`; tasks without one are marked by their numbers alone.
     """
-    found = {}
+    reasons_of = {}
     for split, tasks in metrics.items():
         for task, labels in tasks.items():
             for label, entry in labels.items():
                 if label in POOLED or "roc_auc" not in entry:
                     continue
-                reasons = found.setdefault((task, label), [])
+                reasons = reasons_of.setdefault((task, label), [])
                 if not enough(entry):
                     kind = "positives" if entry["positives"] < MINIMUM_POSITIVES else "negatives"
                     count = entry["positives"] if kind == "positives" else entry["n"] - entry["positives"]
                     reasons.append(f"{count} {kind} in {split}")
-    for (task, label), reasons in found.items():
+    for (task, label), reasons in reasons_of.items():
         fitted = calibrations[task].labels.get(label) if task in calibrations else None
         if fitted is not None:
             reasons += list(dict.fromkeys(filter(None, (fitted.reason, fitted.threshold_reason))))
     for tasks in metrics.values():
         for task, labels in tasks.items():
-            marked = [label for label in labels if found.get((task, label))]
+            marked = [label for label in labels if reasons_of.get((task, label))]
             for label, entry in labels.items():
                 if label in POOLED:
                     entry["marks"] = [f"holds marked labels: {', '.join(marked)}"] if marked else []
-                elif (task, label) in found:
-                    entry["marks"] = list(found[task, label])
+                elif (task, label) in reasons_of:
+                    entry["marks"] = list(reasons_of[task, label])
 
 
 def marked_name(label, entry):

@@ -151,16 +151,16 @@ def evaluate(predictions, probabilities, *, thresholds=None, uncalibrated=None, 
         )
     replicates = resampled(statistics + before, patients, num_bootstrap, seed)
     count = len(statistics)
-    points, found = _with_macro([item.point() for item in statistics], replicates[:count])
+    points, resamples = _with_macro([item.point() for item in statistics], replicates[:count])
     if before:
         extra = _with_macro([item.point() for item in before], replicates[count:])
-        for main, added in zip((points, found), extra, strict=True):
+        for main, added in zip((points, resamples), extra, strict=True):
             for values, more in zip(main, added, strict=True):
                 values.update({f"{name}_uncalibrated": value for name, value in more.items()})
     result = {}
     for place, name in enumerate(predictions.labels + POOLED):
         columns = [place] if name in predictions.labels else list(range(len(predictions.labels)))
-        result[name] = _entry(predictions, name, columns, points[place], found[place])
+        result[name] = _entry(predictions, name, columns, points[place], resamples[place])
         if name in thresholds:
             result[name]["threshold"] = _value(thresholds[name])
     if len(predictions.labels) > 1:
@@ -279,9 +279,9 @@ def paired_bootstrap(
     pair, replicates = [], []
     for predictions, values in ((first, first_probabilities[common]), (second, second_probabilities[place[common]])):
         statistics, count = _label_statistics(predictions, values, np.zeros(values.shape, bool), metrics=(metric,))
-        found = _with_macro([item.point() for item in statistics], resampled(statistics, count, num_bootstrap, seed))
-        pair.append(found[0])
-        replicates.append(found[1])
+        both = _with_macro([item.point() for item in statistics], resampled(statistics, count, num_bootstrap, seed))
+        pair.append(both[0])
+        replicates.append(both[1])
     result = {}
     for row, name in enumerate(first.labels + POOLED):
         columns = [row] if name in first.labels else list(range(len(first.labels)))
@@ -358,8 +358,8 @@ def best_reachable(predictions, path):
             raise DataError(f"{path}: column risk: expected numbers, received another value") from None
         if not ((values >= 0) & (values <= 1)).all():
             raise DataError(f"{path}: column risk: expected values from 0 to 1, received another value")
-        found = place >= 0
-        risks[found, column] = values[place[found]]
+        known = place >= 0
+        risks[known, column] = values[place[known]]
     missing = np.isnan(risks)
     kept = dataclasses.replace(predictions, weights=np.where(missing, 0, predictions.weights))
     metrics = evaluate(kept, np.where(missing, 0.0, risks), num_bootstrap=0)

@@ -91,10 +91,10 @@ def _newton(points, parts, shares, slope, intercept, free, most=100):
         if gradient @ step <= 1e-20 * (1 + abs(best)):
             break
         length = 1.0
-        while (found := loss(values - length * step)) > best and length > 1e-10:
+        while (candidate := loss(values - length * step)) > best and length > 1e-10:
             length /= 2
         if length <= 1e-10:
             break
-        values, best = values - length * step, found
+        values, best = values - length * step, candidate
     parameters = iter(values)
     return (float(next(parameters)) if free[0] else slope), (float(next(parameters)) if free[1] else intercept)

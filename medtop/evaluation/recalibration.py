@@ -94,8 +94,8 @@ class Refit:
         drawn = counts[self.patients]
         ones = np.ones((len(self.logits), 1))
         if self.method == "intercept":
-            found = fit_logistic(ones, self.positives, drawn, offset=self.logits, tolerance=1e-5)
-            return np.ones(counts.shape[1]), found[0]
+            fitted = fit_logistic(ones, self.positives, drawn, offset=self.logits, tolerance=1e-5)
+            return np.ones(counts.shape[1]), fitted[0]
         # As `fit_platt`, with the prior's observations where they lie for the data themselves.
         centre, scale = self.logits.mean(), self.logits.std()
         share = self.positives.mean()

@@ -189,7 +189,7 @@ class Scorer:
 
     def token_logits(self, task):
         """Logits of a task (its name) of each token, record by record in file order: list of float32 [n, K]."""
-        found = [None] * self.info.num_examples
+        by_place = [None] * self.info.num_examples
         with tfrecord.reading(self.info):
             for (x, _, _, examples), logits in side_by_side(
                 lambda x, *_: self._token_logits(x)[task], self._batches[task]
@@ -197,8 +197,8 @@ class Scorer:
                 counts = (x["patient_slots"].numpy() > 0).sum(axis=1)
                 for row, place in enumerate(examples.numpy()[:, 0]):
                     if place >= 0:
-                        found[place] = logits[row, : counts[row]].numpy()
-        return found
+                        by_place[place] = logits[row, : counts[row]].numpy()
+        return by_place
 
 
 def side_by_side(function, batches):

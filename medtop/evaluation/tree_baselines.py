@@ -80,14 +80,14 @@ def fit_boosting(matrices, known, targets, valid, seed):
         held_out = dense(counts[valid[0]], context[valid[0]])
         model.fit(matrices["fit"][known], targets, X_val=held_out, y_val=valid[1])
         best = max(1, int(np.argmax(model.validation_score_)))  # place 0 is the score before the first tree
-    found = {}
+    logits = {}
     for split, entry in matrices.items():
         if split == "fit":
             continue
         counts, context, dense = entry
-        found[split] = np.empty(len(context), np.float32)
+        logits[split] = np.empty(len(context), np.float32)
         for start in range(0, len(context), PREDICT_ROWS):
             block = slice(start, start + PREDICT_ROWS)
             stages = model.staged_decision_function(dense(counts[block], context[block]))
-            found[split][block] = next(itertools.islice(stages, best - 1, None)).ravel()
-    return {"iterations": best}, found
+            logits[split][block] = next(itertools.islice(stages, best - 1, None)).ravel()
+    return {"iterations": best}, logits

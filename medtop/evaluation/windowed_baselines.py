@@ -64,7 +64,7 @@ def encode_windows(train, rows, used):
 def fit_windows(matrices, known, targets, valid, seed):
     """One label; validation takes no part, cross-validation over the training patients chooses."""
     rows = np.flatnonzero(known)
-    found = choose(
+    fit = choose(
         matrices["fit"].take(rows),
         targets[:, None],
         np.ones((len(rows), 1)),
@@ -74,8 +74,8 @@ def fit_windows(matrices, known, targets, valid, seed):
         sharings=("separate",),
     )
     logits = {
-        split: (design.times(found.weights) + found.intercepts)[:, 0]
+        split: (design.times(fit.weights) + fit.intercepts)[:, 0]
         for split, design in matrices.items()
         if split not in ("fit", "patients")
     }
-    return {"penalty": found.chosen["label"][1]}, logits
+    return {"penalty": fit.chosen["label"][1]}, logits

@@ -85,8 +85,8 @@ class Attributor:
         slots, places = x["patient_slots"], x["cls_positions"]
         gradients = None
         for place, weight in zip(self.places, self.weights, strict=True):
-            found = self._gradients(start + tf.cast(place, start.dtype) * (total - start), slots, places) * weight
-            gradients = found if gradients is None else gradients + found
+            step = self._gradients(start + tf.cast(place, start.dtype) * (total - start), slots, places) * weight
+            gradients = step if gradients is None else gradients + step
         values = {name: tf.einsum("bth,lbth->btl", part, gradients).numpy() for name, part in parts.items()}
         ends = [self._logits(point, slots, places).numpy() for point in (total, start)]
         return values, *ends

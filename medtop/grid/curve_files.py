@@ -59,7 +59,7 @@ def leaders(points):
     Args:
         points: `Point`s of one label.
     """
-    found = []
+    rows = []
     for size in sorted({point.train_patients for point in points}):
         here = [point for point in points if point.train_patients == size]
         here.sort(key=lambda point: -statistics.fmean(point.values.values()))
@@ -71,8 +71,8 @@ def leaders(points):
             row[3:] = [second.model, None, None, len(gaps)]
             if len(gaps) > 1:
                 row[4:6] = [statistics.fmean(gaps), statistics.stdev(gaps)]
-        found.append(tuple(row))
-    return found
+        rows.append(tuple(row))
+    return rows
 
 
 def write_curve_page(path, points, metric, facts, missing):

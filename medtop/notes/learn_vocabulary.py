@@ -116,13 +116,13 @@ def count_words(batches, lower_case, min_patients=1, most_words=MOST_WORDS):
     splitter, counts, texts = WordSplitter(lower_case), collections.Counter(), 0
     numbers, patients = {}, {}  # patient id -> number; word -> tuple of numbers
     for batch, ids in batches:
-        found = splitter.split(batch)
-        counts.update(found.words)
+        split = splitter.split(batch)
+        counts.update(split.words)
         texts += len(batch)
-        ends = np.searchsorted(found.texts, np.arange(len(batch) + 1))
+        ends = np.searchsorted(split.texts, np.arange(len(batch) + 1))
         for patient, first, after in zip(ids, ends, ends[1:], strict=False) if min_patients > 1 else ():
             number = numbers.setdefault(patient, len(numbers))
-            for word in set(found.words[first:after]):
+            for word in set(split.words[first:after]):
                 known = patients.get(word, ())
                 if len(known) < min_patients and number not in known:
                     patients[word] = (*known, number)

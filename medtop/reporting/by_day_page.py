@@ -36,7 +36,8 @@ def _panels(rows, populations):
                 share = np.array([row["positives"] / max(row["n"], 1) for row in own])
                 series.append(Series(f"readmitted, {population}", days, share, style=style + 3, faint=True))
         highest = max(
-            (float(np.nanmax(part)) for one in series for part in (one.y, one.high) if part is not None), default=1
+            (float(np.nanmax(part)) for curve in series for part in (curve.y, curve.high) if part is not None),
+            default=1,
         )
         top = 1.0 if metric in ("roc_auc", "average_precision", "recall_at_precision_80") else 1.1 * highest
         last = max((row["day"] for row in rows), default=1) + 0.5

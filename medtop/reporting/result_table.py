@@ -67,16 +67,18 @@ def behind(tasks, comparison):
         comparison: as `medtop.evaluation.metrics.compare` gives, or None.
     """
     baselines, differences = ((comparison or {}).get(name, {}) for name in ("baselines", "differences"))
-    found = []
+    rivals = []
     for task, labels in tasks.items():
         for label in reading_order(labels):
             rival = strongest_rival(baselines, task, label) if "roc_auc" in labels[label] else None
             entry = differences.get(rival, {}).get(task, {}).get(label, {})
             if is_number(entry.get("high")) and entry["high"] < 0:
                 name = label_name(task, label, {}, tasks)
-                found.append(f"{name} ({rival.replace('_', ' ')}, {entry['difference']:+.3f})")
+                rivals.append(f"{name} ({rival.replace('_', ' ')}, {entry['difference']:+.3f})")
     return (
-        f"A simpler rival ranks better, the 95% interval of the difference below 0: {', '.join(found)}" if found else ""
+        f"A simpler rival ranks better, the 95% interval of the difference below 0: {', '.join(rivals)}"
+        if rivals
+        else ""
     )
 
 

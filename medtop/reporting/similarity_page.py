@@ -21,7 +21,11 @@ def write_similarity_page(path, study, near, flat):
     sections = [
         ("results", "What was measured", "".join(_result(name, ways) for name, ways in study.results.items())),
         ("map", "Map", _map(study, flat)),
-        ("neighbours", "Nearest neighbours", "".join(_neighbours(study, way, *found) for way, found in near.items())),
+        (
+            "neighbours",
+            "Nearest neighbours",
+            "".join(_neighbours(study, way, *neighbours) for way, neighbours in near.items()),
+        ),
     ]
     notes = [
         "Neighbours are the nearest by cosine. The map shows two dimensions of many: what stands together there need "

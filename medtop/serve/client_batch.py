@@ -46,11 +46,13 @@ class ClientBatch:
         code_map = served.vocabulary.code_map
         self.code_map = CodeMapLayer(code_map) if code_map else None
         self.inputs = served.client_inputs()
-        self.per_code = [one["name"] for one in self.inputs if len(one["shape"]) == 2]
+        self.per_code = [entry["name"] for entry in self.inputs if len(entry["shape"]) == 2]
 
     def signature(self):
         """list of `tf.TensorSpec`, in the order of `ServedRun.client_inputs`."""
-        return [tf.TensorSpec([None] * len(one["shape"]), _DTYPES[one["dtype"]], one["name"]) for one in self.inputs]
+        return [
+            tf.TensorSpec([None] * len(entry["shape"]), _DTYPES[entry["dtype"]], entry["name"]) for entry in self.inputs
+        ]
 
     def __call__(self, values):
         """Encodes a request.

@@ -188,7 +188,11 @@ def export_notes_model(open_run, run_dir, output_dir, overwrite=False, command="
         loaded = tf.saved_model.load(str(path)).signatures["serving_default"]
         result = notes_parity.check(scorer, lambda notes: loaded(texts=notes)[scorer.task.name].numpy(), output_dir)
         entry = scorer.calibration
-        reasons = [f"`{label}`: {one.reason}" for label, one in entry.labels.items() if one.reason is not None]
+        reasons = [
+            f"`{label}`: {calibration.reason}"
+            for label, calibration in entry.labels.items()
+            if calibration.reason is not None
+        ]
         write_export_card(
             folder,
             RunDirectory(run_dir),

@@ -312,7 +312,7 @@ def check(served, model, call, where):
     alone = [call([person]) for person in people]
     largest = 0.0
     for name, values in expected.items():
-        for received in (together[name], np.concatenate([one[name] for one in alone])):
+        for received in (together[name], np.concatenate([single[name] for single in alone])):
             received = np.asarray(received, np.float64)
             differences = np.abs(received - values)
             differences[np.isnan(received) & np.isnan(values)] = 0  # withheld by both

@@ -122,13 +122,15 @@ def title_pairs(count, seed):
     first, second, scores = [], [], []
     for score, number in wanted.items():
         while number:
-            one = int(rng.integers(len(coded)))
-            near = by_key["block" if score == 2 else "chapter"].get(keys["block" if score == 2 else "chapter"][one])
-            other = int(rng.choice(near)) if score and near is not None else int(rng.integers(len(coded)))
-            if _score(keys, one, other) != score or coded[one][1] == coded[other][1]:
+            first_code = int(rng.integers(len(coded)))
+            near = by_key["block" if score == 2 else "chapter"].get(
+                keys["block" if score == 2 else "chapter"][first_code]
+            )
+            second_code = int(rng.choice(near)) if score and near is not None else int(rng.integers(len(coded)))
+            if _score(keys, first_code, second_code) != score or coded[first_code][1] == coded[second_code][1]:
                 continue
-            first.append(coded[one][1].lower())
-            second.append(coded[other][1].lower())
+            first.append(coded[first_code][1].lower())
+            second.append(coded[second_code][1].lower())
             scores.append(score)
             number -= 1
     chosen = slice(0, count)
@@ -144,9 +146,9 @@ def _members(values):
     return {int(key): part for key, part in zip(keys, np.split(order, starts[1:]), strict=True) if key >= 0}
 
 
-def _score(keys, one, other):
-    if one == other or min(keys["chapter"][one], keys["chapter"][other]) < 0:
+def _score(keys, first, second):
+    if first == second or min(keys["chapter"][first], keys["chapter"][second]) < 0:
         return None
-    if keys["chapter"][one] != keys["chapter"][other]:
+    if keys["chapter"][first] != keys["chapter"][second]:
         return 0
-    return 2 if keys["block"][one] == keys["block"][other] >= 0 else 1
+    return 2 if keys["block"][first] == keys["block"][second] >= 0 else 1

@@ -63,8 +63,8 @@ class TermEncoder:
         """
         texts, owners, spans = [], [], []
         for number, term in enumerate(terms):
-            found = (contexts[number] if contexts else None) or [(term, 0, len(term))]
-            for sentence, start, end in found:
+            sentences = (contexts[number] if contexts else None) or [(term, 0, len(term))]
+            for sentence, start, end in sentences:
                 texts.append(sentence)
                 owners.append(number)
                 spans.append((start, end))
@@ -130,11 +130,11 @@ def find_contexts(terms, sentences, most):
     firsts = {}
     for number, term in enumerate(terms):
         firsts.setdefault(re.findall(r"\w+", term.lower())[0] if re.search(r"\w", term) else term, []).append(number)
-    found = [[] for _ in terms]
+    contexts = [[] for _ in terms]
     for sentence in sentences:
         words = set(re.findall(r"\w+", sentence.lower()))
         for word in words & firsts.keys():
             for number in firsts[word]:
-                if len(found[number]) < most and (match := patterns[number].search(sentence)):
-                    found[number].append((sentence, match.start(), match.end()))
-    return found
+                if len(contexts[number]) < most and (match := patterns[number].search(sentence)):
+                    contexts[number].append((sentence, match.start(), match.end()))
+    return contexts

@@ -32,10 +32,10 @@ def marked(code):
     >>> marked("icd-10-cm: e11.9"), marked("ICD9_250.00"), marked("ICD10PCS_0DTJ4ZZ"), marked("E11.9")
     ('ICD10_E119', 'ICD9_25000', None, None)
     """
-    found = _MARK.fullmatch(code)
-    if not found or _PROCEDURE.match(found[2]):
+    match = _MARK.fullmatch(code)
+    if not match or _PROCEDURE.match(match[2]):
         return None
-    return f"ICD{found[1]}_{_BODY.sub('', trimmed(found[2])).upper()}"
+    return f"ICD{match[1]}_{_BODY.sub('', trimmed(match[2])).upper()}"
 
 
 def with_mark(code, system):

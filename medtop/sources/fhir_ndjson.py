@@ -72,11 +72,11 @@ class LineReader(TableReader):
 
 def _files(folder):
     """NDJSON files by resource: dict name -> sorted list of paths."""
-    found = {}
+    files = {}
     for path in sorted(Path(folder).iterdir()) if Path(folder).is_dir() else ():
         if name := FILE.fullmatch(path.name):
-            found.setdefault(name[1], []).append(path)
-    return found
+            files.setdefault(name[1], []).append(path)
+    return files
 
 
 def iterate_lines(path):
@@ -298,12 +298,12 @@ def _whole_date(text, last):
     >>> _whole_date("1950", False), _whole_date("2014-02", True), _whole_date("2014-02-03", True)
     ('1950-01-01', '2014-02-28', None)
     """
-    found = re.fullmatch(r"\s*(\d{4})(?:-(\d{2}))?\s*", text or "")
-    if not found or not 1 <= int(found[2] or 1) <= 12 or int(found[1]) == 0:
+    match = re.fullmatch(r"\s*(\d{4})(?:-(\d{2}))?\s*", text or "")
+    if not match or not 1 <= int(match[2] or 1) <= 12 or int(match[1]) == 0:
         return None
-    month = int(found[2] or (12 if last else 1))
-    day = calendar.monthrange(int(found[1]), month)[1] if last else 1
-    return f"{found[1]}-{month:02}-{day:02}"
+    month = int(match[2] or (12 if last else 1))
+    day = calendar.monthrange(int(match[1]), month)[1] if last else 1
+    return f"{match[1]}-{month:02}-{day:02}"
 
 
 SOURCE = Source(

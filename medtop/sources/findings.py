@@ -96,29 +96,29 @@ class Finding:
 
 def findings_of(report):
     """The `Finding`s of a `StaysReport`: list, red ones first."""
-    found = []
+    findings = []
     for name, count in report.counts.items():
         text = LOUD.get(name) or next((text for suffix, text in SUFFIXES.items() if name.endswith(suffix)), None)
         if text:
             column = "" if name in LOUD else f"{name.rsplit('_', 1)[0]}: "
-            found.append(Finding(name, count, YELLOW, f"{column}{count:,} {text[0]}", text[1]))
+            findings.append(Finding(name, count, YELLOW, f"{column}{count:,} {text[0]}", text[1]))
     unusable = {name: report.counts.get(f"{name}_unusable", 0) for name in report.given}
     for name, (count, given) in shares(unusable, report.given).items():
         sentence = (
             f"{name}: {count:,} of {given:,} values ({count / given:.0%}) cannot be used and are taken for missing"
         )
         dates = name in ("birth", "death", "observation_end")
-        found.append(Finding(f"{name}_unusable", count, RED, sentence, "--date_format" if dates else ""))
+        findings.append(Finding(f"{name}_unusable", count, RED, sentence, "--date_format" if dates else ""))
     for reason, count in report.rows_dropped.items():
         if reason == "other_encounter_type":  # by choice (--encounter_types)
             continue
         if count > SAID * report.rows_in or reason.endswith(("_sentinel", "_in_future")) or reason == "after_death":
             sentence = f"{count:,} of {report.rows_in:,} rows ({count / report.rows_in:.1%}) dropped: {reason}"
             light = RED if count > SAID * report.rows_in else YELLOW
-            found.append(Finding(reason, count, light, sentence, _repair(reason)))
+            findings.append(Finding(reason, count, light, sentence, _repair(reason)))
     for reason, count in report.patients_dropped.items():
-        found.append(Finding(reason, count, YELLOW, f"{count:,} patients dropped: {reason}", ""))
-    return sorted(found, key=lambda finding: finding.light != RED)
+        findings.append(Finding(reason, count, YELLOW, f"{count:,} patients dropped: {reason}", ""))
+    return sorted(findings, key=lambda finding: finding.light != RED)
 
 
 def _repair(reason):

@@ -175,11 +175,11 @@ def _role(code, pattern, procedures):
     for event, role in ((ADMISSION, "admission"), (DISCHARGE, "discharge")):
         if event.fullmatch(code):
             return role, None, None
-    if found := pattern.fullmatch(code):
-        groups = found.groupdict()
+    if match := pattern.fullmatch(code):
+        groups = match.groupdict()
         return "diagnosis", f"ICD{groups['system']}_" if groups.get("system") else "", groups["code"]
-    if procedures and (found := PROCEDURES.fullmatch(code)):
-        return "diagnosis", "ICD9PROC_" if found[1] == "9" else "ICD10PCS_", found[2]
+    if procedures and (match := PROCEDURES.fullmatch(code)):
+        return "diagnosis", "ICD9PROC_" if match[1] == "9" else "ICD10PCS_", match[2]
     return None
 
 

@@ -146,10 +146,10 @@ def _default_end(request, given, account):
     ):
         return "CAST(NULL AS DATE)", None
     table = "medtop_admissions" if _asks_months(request, given) else None
-    found = usual_end(request.connection, table)
-    account.add({"admissions_after_observation_end": sum(found.later.values())})
-    sentence = f"for all patients without a value of their own, or the death before it: {found.sentence}"
-    return f"DATE '{found.end}'", sentence
+    usual = usual_end(request.connection, table)
+    account.add({"admissions_after_observation_end": sum(usual.later.values())})
+    sentence = f"for all patients without a value of their own, or the death before it: {usual.sentence}"
+    return f"DATE '{usual.end}'", sentence
 
 
 def observation_sentence(request):

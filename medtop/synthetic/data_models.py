@@ -64,7 +64,7 @@ def _in_clinical_order(block):
 def _clock(seconds):
     """`HH:MM:SS` of seconds since 1970."""
     rest = np.asarray(seconds) % 86_400
-    return pa.array([f"{one // 3600:02}:{one // 60 % 60:02}:{one % 60:02}" for one in rest.tolist()])
+    return pa.array([f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}" for second in rest.tolist()])
 
 
 def _deaths(block, ids):

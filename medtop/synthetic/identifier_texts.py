@@ -165,10 +165,10 @@ class Writer:
 
     def _fill(self, template):
         pieces, end = [], 0
-        for found in _SLOT.finditer(template):
-            pieces.append((template[end : found.start()], None))
-            pieces += self._slot(found[1])
-            end = found.end()
+        for match in _SLOT.finditer(template):
+            pieces.append((template[end : match.start()], None))
+            pieces += self._slot(match[1])
+            end = match.end()
         return [piece for piece in [*pieces, (template[end:], None)] if piece[0]]
 
     def _slot(self, name):
@@ -242,7 +242,7 @@ def _each(change):
 
 def typo(text, rng):
     """A text with one letter left out, doubled, changed, or swapped with the next, within a word of five or more."""
-    words = [found for found in re.finditer(r"[A-Za-z]{5,}", text)]
+    words = [match for match in re.finditer(r"[A-Za-z]{5,}", text)]
     if not words:
         return text
     word = words[int(rng.integers(len(words)))]

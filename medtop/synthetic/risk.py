@@ -253,6 +253,6 @@ def true_risks(components):
         for days in HORIZONS:
             left = np.exp(-total[:, endpoint] * days)
             ended = (1 - left) / total[:, endpoint]
-            one, zero = events[:, endpoint] * ended, death * ended + left
-            risks.append(one / (one + zero))
+            positive, negative = events[:, endpoint] * ended, death * ended + left
+            risks.append(positive / (positive + negative))
     return np.stack([*risks, long_stay_probability(components)], 1)

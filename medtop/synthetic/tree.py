@@ -134,11 +134,11 @@ def components(history, visit_numbers):
     return {"families": families, "early_order": np.stack(order, 1).astype(np.float64)}
 
 
-def raw_parts(found):
+def raw_parts(parts):
     """The two parts of each outcome's predictor before standardising: float64 [N, 2 parts, O]."""
-    return np.stack([found["families"], found["early_order"] @ ORDER_WEIGHTS], 1)
+    return np.stack([parts["families"], parts["early_order"] @ ORDER_WEIGHTS], 1)
 
 
-def linear_part(found):
+def linear_part(parts):
     """What the two parts add to the linear predictors, float64 [N, O]."""
-    return ((raw_parts(found) - PART_MEANS) / PART_SCALES * PART_LOADINGS).sum(1)
+    return ((raw_parts(parts) - PART_MEANS) / PART_SCALES * PART_LOADINGS).sum(1)

@@ -54,8 +54,8 @@ def run_spark(parts, first, connection, sorting, spilled, tally, folder):
         session = _session()
         stack.callback(session.stop)
         work = part_function(first, sorting, with_stays, columns, str(folder))
-        found = _sorted(session, folder / ROWS, sorting.visit, parts).mapInArrow(work, "part int, folder string")
-        for row in sorted(found.collect(), key=lambda row: row["part"]):
+        results = _sorted(session, folder / ROWS, sorting.visit, parts).mapInArrow(work, "part int, folder string")
+        for row in sorted(results.collect(), key=lambda row: row["part"]):
             _merge(Path(row["folder"]), first, spilled, tally)
 
 

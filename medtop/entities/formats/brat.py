@@ -58,12 +58,12 @@ def read_pair(document_id, files, pair, tally):
     for number, line in lines_of(read_text(path)):
         if not line.strip():
             continue
-        if found := _SPAN.fullmatch(line):
-            pairs = [tuple(map(int, edges.split(" "))) for edges in found[3].split(";")]
-            span = Span(found[1], found[2], tuple(pairs))
-            stated.append(Stated(span, found[4], number))
-        elif found := _ATTRIBUTE.fullmatch(line):
-            attributes[found[1]] = (found[3], found[2], found[4] or "")
+        if match := _SPAN.fullmatch(line):
+            pairs = [tuple(map(int, edges.split(" "))) for edges in match[3].split(";")]
+            span = Span(match[1], match[2], tuple(pairs))
+            stated.append(Stated(span, match[4], number))
+        elif match := _ATTRIBUTE.fullmatch(line):
+            attributes[match[1]] = (match[3], match[2], match[4] or "")
         elif line[0] == "T":
             tally.reject(path, number, "span", "expected T1<tab>type start end<tab>text")
         else:

@@ -186,8 +186,8 @@ def _write_alone(folder, document, tally):
 def document_lines(document, tally, offsets=False):
     """The lines of a document: its own words where it came from CoNLL, else ours."""
     kept = document.kept.get("conll", {})
-    found = document_words(document, whole_spans=True)
-    starts, ends, counts = found.starts, found.ends, found.counts
+    split = document_words(document, whole_spans=True)
+    starts, ends, counts = split.starts, split.ends, split.counts
     middle = kept.get("middle") or [[]] * len(starts)
     ranges = tagging.word_ranges(starts, ends, document.spans, tally)
     written = {span.span_id for _, _, span in ranges}

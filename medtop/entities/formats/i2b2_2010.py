@@ -35,7 +35,7 @@ def token_places(text):
     """
     places, base = [], 0
     for line in text.split("\n"):
-        places.append([(base + found.start(), base + found.end()) for found in _TOKEN.finditer(line)])
+        places.append([(base + match.start(), base + match.end()) for match in _TOKEN.finditer(line)])
         base += len(line) + 1
     return places
 
@@ -96,18 +96,18 @@ def _read_document(document_id, files, pair, tally):
     document = Document(document_id, text, source=pair["txt"])
     places, path, stated, known = token_places(text), files.path(pair["con"]), [], {}
     for number, line in lines_of(read_text(path)):
-        found = _CONCEPT.fullmatch(line)
+        match = _CONCEPT.fullmatch(line)
         if not line.strip():
             continue
-        edges = found and _edges(places, found.groups()[1:5])
+        edges = match and _edges(places, match.groups()[1:5])
         if not edges:
-            reason = "a line or token beyond the text" if found else 'expected c="..." l:t l:t||t="..."'
+            reason = "a line or token beyond the text" if match else 'expected c="..." l:t l:t||t="..."'
             tally.reject(path, number, "concept", reason)
             continue
-        score = float(found[7]) if found[7] else None
-        span = Span(f"T{len(stated) + 1}", found[6], (edges,), {}, score)
-        stated.append(Stated(span, found[1], number))
-        known[(*found.groups()[1:5], found[6])] = span
+        score = float(match[7]) if match[7] else None
+        span = Span(f"T{len(stated) + 1}", match[6], (edges,), {}, score)
+        stated.append(Stated(span, match[1], number))
+        known[(*match.groups()[1:5], match[6])] = span
     if beside := _beside(files, pair["con"], "ast"):
         _read_assertions(files.path(beside), known, tally)
     if beside := _beside(files, pair["con"], "rel"):
@@ -131,12 +131,12 @@ def _read_assertions(path, known, tally):
     for number, line in lines_of(read_text(path)):
         if not line.strip():
             continue
-        found = _ASSERTION.fullmatch(line)
-        span = known.get((*found.groups()[1:5], found[6])) if found else None
+        match = _ASSERTION.fullmatch(line)
+        span = known.get((*match.groups()[1:5], match[6])) if match else None
         if span is None:
             tally.reject(path, number, "assertion", "names no concept of the .con file", None)
         else:
-            span.attributes["assertion"] = found[7]
+            span.attributes["assertion"] = match[7]
 
 
 def write(folder, documents, tally):

@@ -45,8 +45,8 @@ def patient_of(document_id):
     >>> patient_of("gold/110-02")
     '110'
     """
-    found = re.fullmatch(r"(?:.*/)?(\d+)-\d+", document_id)
-    return found[1] if found else ""
+    match = re.fullmatch(r"(?:.*/)?(\d+)-\d+", document_id)
+    return match[1] if match else ""
 
 
 def read(files, tally):

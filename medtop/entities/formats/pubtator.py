@@ -26,27 +26,27 @@ def read(files, tally):
     for name in files.names:
         path, block = files.path(name), []
         for number, line in lines_of(read_text(path)):
-            starts = (found := _TEXT.fullmatch(line)) and found[2] == "t"
+            starts = (match := _TEXT.fullmatch(line)) and match[2] == "t"
             if block and (not line.strip() or starts):
                 yield from _document(block, name, path, tally)
                 block = []
             if line.strip():
-                block.append((number, line, found))
+                block.append((number, line, match))
         if block:
             yield from _document(block, name, path, tally)
 
 
 def _document(block, name, path, tally):
     """The `Document` of one block of lines; nothing where it has no title."""
-    first, _, found = block[0]
-    if not found or found[2] != "t":
+    first, _, match = block[0]
+    if not match or match[2] != "t":
         tally.reject(path, first, "document", "expected id|t|title", "documents")
         return
-    document_id, text, stated, lines = found[1], found[3], [], []
-    for number, line, found in block[1:]:
+    document_id, text, stated, lines = match[1], match[3], [], []
+    for number, line, match in block[1:]:
         columns = line.split("\t")
-        if found and found[1] == document_id and found[2] == "a" and not stated and not lines:
-            text += "\n" + found[3]
+        if match and match[1] == document_id and match[2] == "a" and not stated and not lines:
+            text += "\n" + match[3]
         elif columns[0] != document_id:
             tally.reject(path, number, "document", "a line of another document, without a title of its own")
         elif len(columns) >= 5 and columns[1].lstrip("-").isdecimal() and columns[2].lstrip("-").isdecimal():
@@ -64,8 +64,8 @@ def _document(block, name, path, tally):
 def _span(columns, number):
     attributes, score = {}, None
     for column, value in zip(("concept", "parts"), columns[5:7], strict=False):
-        if column == "parts" and (found := _SCORE.fullmatch(value)):
-            score = float(found[1])
+        if column == "parts" and (match := _SCORE.fullmatch(value)):
+            score = float(match[1])
         elif value or column == "parts" or len(columns) > 6:
             attributes[column] = value
     return Span(f"T{number}", columns[4], ((int(columns[1]), int(columns[2])),), attributes, score)
