@@ -39,7 +39,7 @@ def task_names(chain):
     """Names of the tasks of at most `MOST_GROUPS` groups of types.
 
     >>> task_names(False)[:2]
-    ['entities', 'entities_2']
+    ('entities', 'entities_2')
     """
     return CHAINS if chain else (TASK, *(f"{TASK}_{number}" for number in range(2, MOST_GROUPS + 1)))
 

@@ -467,7 +467,7 @@ def test_short_observation_is_named(tmp_path):
 def test_codes_of_few_patients_are_unknown_however_often_they_occur(tmp_path, monkeypatch, several):
     """Against sets of patients, who have several examples, over several batches, and codes again and again."""
     monkeypatch.setattr(sorted_rows, "BATCH_ROWS", 50)
-    monkeypatch.setattr(tally, "MOST_CELLS", 400)
+    monkeypatch.setattr(tally, "MOST_COUNTED", 7)
     rows, people = slow.random_rows(10, 120)
     rows = [
         entry | {"code": f"OWN{int(entry['patient_id'][1:]) % 45}"} if place % 3 == 0 else entry

@@ -44,7 +44,7 @@ def messy(folder, ids, patients=40, seed=3):
     (folder / "times.csv").write_text("patient_id,prediction_time\n" + "\n".join(times) + "\n", encoding="utf-8")
     splits = [f"{name},{('train', 'valid', 'test')[number % 3]}" for number, name in enumerate(names[:-4])]
     (folder / "splits.csv").write_text("patient_id,split\n" + "\n".join(splits) + "\n", encoding="utf-8")
-    (folder / "map.csv").write_text("from,to\nICD10_E119,A\nICD10_E119,B\nICD10_I214,A\n")
+    (folder / "map.csv").write_text("from,to\nICD10_E119,A\nICD10_E119,B\nICD10_I214,A\nICD10_N183,C\nICD9_25000,B\n")
     return path
 
 
@@ -68,7 +68,12 @@ CASES = {
     "splits and subset": {"splits": "splits.csv", "subset_size": 25},
     "days, full follow-up": {"visit": "discharge_date", "labels": "complete_followup"},
     "over time": {"split_by": "time", "valid_from": "1995-01-01", "test_from": "2005-01-01"},
-    "several targets": {"code_map": "map.csv", "code_map_many": "all", "code_map_missing": "drop"},
+    "several targets": {
+        "code_map": "map.csv",
+        "code_map_many": "all",
+        "code_map_missing": "drop",
+        "accept_unusable": ("code_map",),
+    },
 }
 
 

@@ -53,14 +53,17 @@ def test_each_word_is_labelled_once_whatever_the_window():
         drugs = sum(
             w
             for window in windows
-            for w, y in zip(window.weights, window.labels, strict=True)
+            for w, y in zip(window.weights, window.labels["entities"], strict=True)
             if tagset.tags[y] == "B-drug"
         )
         assert drugs == 40
         for window in windows:
             ids = window.columns["token_ids"]
             assert ids[0] == CLS_ID and ids[-1] == SEP_ID and window.weights[0] == window.weights[-1] == 0
-            assert len({len(values) for values in (*window.columns.values(), window.labels, window.weights)}) == 1
+            assert (
+                len({len(values) for values in (*window.columns.values(), *window.labels.values(), window.weights)})
+                == 1
+            )
 
 
 def test_maker_counts_words_and_labels():

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
-from grid_script import metrics
+from grid_metrics import metrics
 from test_grid_runner import SCRIPT, faults, finish, write_grid
 
 from medtop.files.errors import DataError

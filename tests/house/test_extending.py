@@ -184,5 +184,8 @@ def test_without_the_files_nothing_of_them_is_known():
     assert not {*FILES} & {*sys.modules}
     for name, registry in (("visit_log", SOURCES), ("relapse", TASKS), ("two_layers", HEADS), ("lines", LAYOUTS)):
         assert name not in registry
-    with pytest.raises(DataError, match="layout out of default, medbert, notes, entities, received 'lines'"):
+    with pytest.raises(
+        DataError,
+        match="layout out of default, medbert, medbert_finetuning, notes, entities, entity_pieces, received 'lines'",
+    ):
         find_layout("lines", "d.dataset.json")

@@ -125,6 +125,7 @@ def test_telemetry(data):
     for epoch, row in enumerate(trainer.history, 1):
         assert list(row) == [
             "epoch",
+            "total_loss",
             "mode_loss",
             "mode_weight",
             "mode_gradient_norm",
