@@ -1,5 +1,6 @@
 """Med-BERT's fine-tuning lists -> records: un-padded, masks drawn in training, one task. No TensorFlow here."""
 
+import contextlib
 import itertools
 import re
 
@@ -22,13 +23,20 @@ def maker_of(settings):
         settings: `medtop.data.sequences.FeatureSettings`.
 
     Raises:
-        DataError: for a missing or damaged file, or files of both kinds.
+        DataError: for a missing file, or files of both kinds.
     """
     inputs = find_inputs(settings.input_file, SequenceMaker.expects)
-    kinds = {is_finetuning_list(path) for path in inputs}
+    kinds = {_holds_rows_of_four(path) for path in inputs}
     if len(kinds) > 1:
         raise DataError(f"--input_file: expected files of one kind, received {inputs[0]} and others with other rows")
     return FinetuningMaker(settings) if kinds == {True} else SequenceMaker(settings)
+
+
+def _holds_rows_of_four(path):
+    """A damaged file does not: who reads it whole says what is wrong with it, its checksum first."""
+    with contextlib.suppress(DataError):
+        return is_finetuning_list(path)
+    return False
 
 
 class FinetuningMaker(RecordMaker):

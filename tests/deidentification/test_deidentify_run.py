@@ -61,6 +61,7 @@ def test_nothing_else_changes(site, run_script, form, replace):
     everything = "".join(
         path.read_bytes().decode("utf-8", "replace") + path.name for path in (site / "out").rglob("*") if path.is_file()
     )
+    everything = re.sub(r"\b[0-9a-f]{16,64}\b", "", everything)  # digests may hold any four digits by chance
     for secret in SECRETS:
         assert secret not in everything and secret not in done.stdout + done.stderr, secret
     assert not [path for path in site.iterdir() if path.name.startswith(".")]
