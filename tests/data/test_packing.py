@@ -221,6 +221,7 @@ def test_packed_epochs_hold_each_patient_once_and_resume_in_the_middle(info):
                     np.testing.assert_array_equal(part[name], other[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packing", [False, True])
 def test_the_order_of_patients_on_disk_changes_nothing_of_the_work(tmp_path, packing):
     """By length, the short ones first, last, or mixed: an epoch has as many steps, and as many places in its rows."""

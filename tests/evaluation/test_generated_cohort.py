@@ -67,6 +67,7 @@ def features(block):
     return table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", WANTED)
 def test_recalibration_brings_another_prevalence_into_its_interval(label):
     """Trained on one cohort, evaluated on six others of which two thirds of the negatives are missing.
@@ -114,6 +115,7 @@ def sex_coefficients(planted, cohorts=12):
     return np.array(found)
 
 
+@pytest.mark.slow
 def test_sex_is_not_distinguishable_from_0():
     """Risks do not depend on sex. One model's coefficient (its exact attribution) is never 0; their mean over cohorts
     is, within its interval, and where labels were made to depend on sex it is not."""

@@ -66,6 +66,7 @@ def test_a_resample_is_drawing_fitting_and_judging_again(method):
             assert values[name][place] == pytest.approx(by_hand[name], abs=near), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_intervals_hold_the_truth_as_often_as_they_say(method):
     """60 sites of 400 patients, half of them fitted on: O : E and intercept hold 1 and 0 in at least 53; an interval

@@ -67,6 +67,7 @@ def batch():
     return {name: tf.constant(values, tf.int32) for name, values in BATCH.items()}
 
 
+@pytest.mark.slow
 def test_both_parts_add_up(stacked, batch):
     attributor, model = stacked
     values, logits, baseline = attributor(batch)

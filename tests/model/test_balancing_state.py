@@ -161,6 +161,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_are_one():
     """Every balancer in replica context and across replicas, over six steps: the very same numbers as on one device."""
     done = subprocess.run(

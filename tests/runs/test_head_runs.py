@@ -45,6 +45,7 @@ def bigru(tmp_path_factory):
     return options, execute(options)
 
 
+@pytest.mark.slow
 def test_it_learns_and_the_run_says_what_it_is(bigru, tmp_path):
     options, results = bigru
     run = RunDirectory(options.output_dir)
@@ -79,6 +80,7 @@ def test_exports_agree_with_keras(head, tmp_path):
     assert export_onnx(options.output_dir, tmp_path / "onnx").largest <= 1e-5
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path, monkeypatch):
     options = options_of(tmp_path, head="lstm", body="embeddings", wide="off", train_patients=70, seed=5)
     execute(options)
@@ -101,6 +103,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path, monkeypatch
         np.testing.assert_array_equal(array, whole[path], err_msg=path)
 
 
+@pytest.mark.slow
 def test_a_frozen_encoder_stays_and_its_head_learns(tmp_path):
     """From a run with a linear head: the encoder is taken bit for bit, the head is new."""
     source = finished_run()

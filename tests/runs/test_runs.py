@@ -428,6 +428,7 @@ def test_evaluation_alone_repeats_the_runs_numbers(copied):
         assert after[name] == before[name]
 
 
+@pytest.mark.slow
 def test_options_of_an_evaluation_reach_what_they_name(copied, monkeypatch, tmp_path):
     """Fault 11. A true risk that orders the planted patients rightly is the best reachable."""
     options, run = copied

@@ -64,6 +64,7 @@ def numpy_logits(run, file):
     return np.concatenate(parts)
 
 
+@pytest.mark.slow
 def test_logits_are_the_two_parts_together(stacked):
     options, results, _ = stacked
     run = RunDirectory(options.output_dir)
@@ -139,6 +140,7 @@ def test_pytorch_twin_agrees_and_other_layouts_say_what_is_lost(stacked, tmp_pat
         plan_export(options.output_dir, tmp_path / "stock", head="long_stay")
 
 
+@pytest.mark.slow
 def test_without_an_encoder(tmp_path):
     options = options_of(tmp_path, wide="only")
     results = execute(options)

@@ -70,6 +70,7 @@ def test_cleaning_in_the_graph_is_pythons(cleaning, lower_case):
     assert words.tolist() == [has_word(text) for text in expected] and 0 < words.mean() < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lower_case", [True, False])
 def test_word_pieces_in_the_graph_are_pythons(lower_case):
     singles = list("abcdefghijklmnopqrstuvwxyz0123456789éßςσ\u6c49.,-[]'") + (

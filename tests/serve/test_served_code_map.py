@@ -96,6 +96,7 @@ MAPS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many, missing", MAPS)
 def test_raw_codes_give_the_probabilities_of_the_preprocessed_cohort(many, missing, tmp_path):
     table(tmp_path / "old.csv", 60, seed=1)

@@ -78,6 +78,7 @@ def run_page(code, folder):
     return process.stdout
 
 
+@pytest.mark.slow
 def test_the_pages_client_equals_run_prediction(folder):
     """From the raw table: same patients, same probabilities, though two programs count visits and days."""
     demo = folder / "checkpoints" / "demo"

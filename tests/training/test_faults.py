@@ -167,6 +167,7 @@ def test_a_missing_shard_is_refused_before_anything_is_written(options, tmp_path
     assert not Path(options.output_dir).exists()
 
 
+@pytest.mark.slow
 def test_each_batch_says_where_its_records_lie(tmp_path, monkeypatch):
     """Every patient of an epoch, by the age that only they have: the file and the place that they were written to."""
     from medtop.data import batches as pipeline

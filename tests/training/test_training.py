@@ -454,6 +454,7 @@ def test_a_signal_during_the_last_validation_is_heard(scripted, monkeypatch):
         scripted([0.5], "roc_auc")
 
 
+@pytest.mark.slow
 # A run that learned something (see `small_data.finished_run`).
 def test_planted_signal_is_learned_and_noise_is_not():
     metrics = json.loads((finished_run().folder / "run" / "metrics.json").read_text())["test"]
