@@ -96,5 +96,5 @@ def test_a_folder_of_theirs_comes_with_its_vocabulary_and_case(run, tmp_path):
 
 
 def test_a_model_of_notes_is_not_served_as_one_of_codes(run):
-    with pytest.raises(DataError, match="score_notes"):
+    with pytest.raises(DataError, match="expected a run that was trained on codes, or a run of run_readmission.py"):
         ServedRun.read(run)
