@@ -88,7 +88,7 @@ test-extras: $(STAMP)
 	  tests/entities tests/reporting/test_pages_in_browser.py \
 	  tests/serve/test_serving_docs.py tests/house/test_deploy.py tests/evaluation/test_clinical_peers.py \
 	  tests/evaluation/test_meds_files.py tests/evaluation/test_baselines.py::test_xgboost_is_its_own_with_the_settings_that_validation_chose tests/runs/test_wide_run.py \
-	  tests/sources/test_warehouse_sql.py tests/sources/test_database.py tests/serve/test_served_code_map.py tests/cohort/test_spark.py
+	  tests/runs/test_head_runs.py::test_exports_agree_with_keras tests/sources/test_warehouse_sql.py tests/sources/test_database.py tests/serve/test_served_code_map.py tests/cohort/test_spark.py
 
 # Not in CI. ROOM=splits,labels runs some of it; a second call goes on where the first one stopped (docs/mutation.md).
 mutation: $(STAMP)
