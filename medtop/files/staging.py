@@ -233,7 +233,8 @@ def publish(prefix, work, outputs):
     """
     made = [name for name in outputs if made_path(work, name).exists()]
     moving = _folder(prefix) / _MOVING
-    write_json(moving, made)
+    write_json(work / _MOVING, made)  # not beside the lock: a run killed here would leave a strange file there
+    os.replace(work / _MOVING, moving)
     output_path(prefix, "manifest.json").unlink(missing_ok=True)
     for name in outputs:
         path = output_path(prefix, name)

@@ -385,6 +385,21 @@ def test_killed_while_moving_files(tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_killed_while_it_notes_what_it_moves(tmp_path, monkeypatch):
+    """Before the first move: what a killed run leaves in its hidden folder is known to the next one as its own."""
+    data, prefix, replace, seen = write_tsv(tmp_path / "table.tsv", 20), tmp_path / "cohort", os.replace, []
+
+    def stops(source, target):
+        if str(target).endswith("moving.json"):
+            seen.append([path.name for path in (tmp_path / ".cohort.preprocess").iterdir()])
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stops)
+    preprocess(CohortInput(str(data)), Options(), prefix)
+    monkeypatch.undo()
+    assert seen and all(names <= {"lock", "work"} for names in map(set, seen))
+
+
 STAGES = ("lock", "work/train.codes.array", "work/*bencs.train*", "work/*types*", "work/*manifest*")
 """Files in the hidden folder that tell how far a run has come."""
 

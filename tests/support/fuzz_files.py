@@ -284,7 +284,7 @@ def _texts(folder):
 
 def _codes(folder):
     from medtop.cohort.code_maps import make_map
-    from medtop.cohort.codes import roll_up
+    from medtop.cohort.rolling_up import code_map_of, roll_up
     from medtop.evaluation.ipcw import read_follow_up
     from medtop.files.sql import open_database
     from medtop.readmission.stay_facts import read_outcomes
@@ -300,7 +300,7 @@ def _codes(folder):
 
     def used(at):
         with open_database(at, "256MB", 1) as connection:
-            roll_up(connection, ["ICD10_I10", "ICD10_E119"], np.array([3, 2]), str(at / "m.csv"), "first")
+            roll_up(["ICD10_I10", "ICD10_E119"], np.array([3, 2]), code_map_of(connection, str(at / "m.csv"), "first"))
 
     ends = b"patient_id,prediction_time,endpoint,days,end\na,2010-01-01T00:00:00,CKD,30,event\n"
     outcomes, pairs = b"admission_id,readmission\n1,0\n2,1\n", b"term1,term2,mean\na,b,1\nb,c,2\nc,d,3\n"
