@@ -8,7 +8,9 @@ Exit codes: 0 done; 1 bad input, wrong flags, or files that cannot be read or wr
 any more. Nothing here loads TensorFlow: flags are checked first.
 """
 
+import atexit
 import errno
+import gc
 import os
 import re
 import select
@@ -43,6 +45,7 @@ def run(main, arguments=(), *, argv=None, flag_values=None):
         flag_values: where the flags are defined; absl's own set by default.
     """
     flag_values = flags.FLAGS if flag_values is None else flag_values
+    atexit.register(gc.freeze)  # the process ends: nobody needs two searches for cycles through all that was imported
     sys.exit(_finish(_exit_code(main, arguments, list(sys.argv if argv is None else argv), flag_values)))
 
 

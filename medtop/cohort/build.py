@@ -308,7 +308,8 @@ class _Builder:
         return open_columns(stack, self.folder, columns)
 
     def _first_pass(self):
-        options, self.after_death = self.options, rows_after_death(self.connection)
+        options = self.options
+        self.after_death = rows_after_death(self.connection) if self.report.may_follow_death else (0, 0, 0)
         first = FirstPass(
             self.options,
             self.tasks,

@@ -7,7 +7,7 @@ import duckdb
 
 from medtop.files.errors import DataError
 from medtop.files.shown import shown_headers
-from medtop.files.sql import quote
+from medtop.files.sql import quote, quote_name
 from medtop.files.staging import check_whole
 
 
@@ -35,8 +35,7 @@ def read_text_table(connection, path, name, required=()):
         names = _named(raw, required, path)
         columns = ", ".join(
             # ids keep what stands around them: `medtop.sources.ids.settle_ids` removes and counts it
-            f"nullif({_identifier(old) if new == 'patient_id' else f'trim({_identifier(old)})'}, '') "
-            f"AS {_identifier(new)}"
+            f"nullif({quote_name(old) if new == 'patient_id' else f'trim({quote_name(old)})'}, '') AS {quote_name(new)}"
             for old, new in zip(raw, names, strict=True)
         )
         connection.execute(
@@ -66,7 +65,3 @@ def _named(raw, required, path):
     if len(set(names)) < len(names) or "line" in names:
         raise DataError(f"{path}: line 1: expected distinct columns, none called line; received {shown_headers(names)}")
     return names
-
-
-def _identifier(name):
-    return '"' + name.replace('"', '""') + '"'

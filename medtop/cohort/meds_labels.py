@@ -10,7 +10,7 @@ import duckdb
 
 from medtop.cohort.given_tables import read_text_table
 from medtop.files.errors import DataError
-from medtop.files.sql import first_row, quote
+from medtop.files.sql import first_row, quote, quote_name
 
 SUFFIX = ".parquet"
 KNOWN = ("subject_id", "prediction_time", "boolean_value")
@@ -80,7 +80,7 @@ def read_meds_labels(connection, path, name, id_file=None):
         _check_ids(connection, id_file)
         ids = "coalesce(meds_subjects.patient_id, 'subject ' || meds_rows.subject_id)"  # the latter names no patient
         joined = "LEFT JOIN meds_subjects ON meds_subjects.subject_id = meds_rows.subject_id::VARCHAR"
-    columns = "".join(f', max("{label}") AS "{label}"' for label in with_values)
+    columns = "".join(f", max({label}) AS {label}" for label in map(quote_name, with_values))
     union = " UNION ALL BY NAME ".join(f"SELECT * FROM meds_label_{place}" for place in range(len(parts)))
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {ids} AS patient_id, {stamp} AS prediction_time {columns}, "
@@ -119,7 +119,7 @@ def _read_label(connection, files, label, place):
         )
     if not types["prediction_time"].startswith("TIMESTAMP"):
         raise DataError(f"{files[0]}: expected prediction_time as a timestamp, received {types['prediction_time']}")
-    value = f', boolean_value::BOOLEAN::INTEGER::VARCHAR AS "{label}"' if has_values else ""
+    value = f", boolean_value::BOOLEAN::INTEGER::VARCHAR AS {quote_name(label)}" if has_values else ""
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE meds_label_{place} AS SELECT DISTINCT subject_id, "
         f"prediction_time::TIMESTAMP AS prediction_time {value} FROM read_parquet({listed}, union_by_name = true)"

@@ -13,7 +13,7 @@ from medtop.cohort.meds_labels import is_meds, read_meds_labels
 from medtop.cohort.splits import uniform
 from medtop.cohort.visits import DAY, UNKNOWN_DAY, ranges
 from medtop.files.errors import DataError
-from medtop.files.sql import first_row, numbers
+from medtop.files.sql import first_row, numbers, quote_name
 from medtop.sources.dates import DateRules, has_offset_sql, is_bare_sql, is_sentinel_sql, timestamp_sql
 from medtop.sources.ids import settle_ids
 from medtop.sources.unusable import check_columns
@@ -235,7 +235,7 @@ def read_given_times(connection, path, dates=None, subject_ids=None, accepted=()
     stamp = timestamp_sql("prediction_time", dates)
     _check_values(connection, path, stamp, sum(sources.values(), []))
     labels = [
-        f"coalesce(TRY_CAST(\"{source}\" AS FLOAT), 'nan'::FLOAT) AS label_{number}"
+        f"coalesce(TRY_CAST({quote_name(source)} AS FLOAT), 'nan'::FLOAT) AS label_{number}"
         for number, source in enumerate(sum(sources.values(), []))
     ]
     counts |= _read_times(connection, stamp, dates, labels, meds)
@@ -277,10 +277,11 @@ def _check_values(connection, path, stamp, sources):
         "expected a patient and a prediction time such as 2014-03-26 or 2014-03-26 17:15:00, received another value",
     )
     for source in sources:
+        column = quote_name(source)
         _refuse(
             connection,
             path,
-            f'"{source}" IS NOT NULL AND coalesce(TRY_CAST("{source}" AS DOUBLE) NOT IN (0, 1), true)',
+            f"{column} IS NOT NULL AND coalesce(TRY_CAST({column} AS DOUBLE) NOT IN (0, 1), true)",
             f"column {source}: expected 1, 0 or nothing, received another value",
         )
 

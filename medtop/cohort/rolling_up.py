@@ -8,6 +8,7 @@ from medtop.cohort.codes import CATEGORY, MANY, MISSING, NONE
 from medtop.cohort.given_tables import read_text_table
 from medtop.cohort.vocabulary_map import CodeMap, map_key
 from medtop.files.errors import DataError
+from medtop.files.sql import quote_name
 from medtop.sources.unusable import CODE_MAP, SAID, STOPS
 
 
@@ -146,7 +147,7 @@ def _read_map(connection, path, many, missing):
         raise DataError(f"{path}: expected two columns (from, to) and a header line, received {len(columns)} columns")
     entries = {}
     for line, old, new in connection.execute(
-        "SELECT line, {}, {} FROM code_map ORDER BY line".format(*(f'"{name}"' for name in columns))
+        "SELECT line, {}, {} FROM code_map ORDER BY line".format(*map(quote_name, columns))
     ).fetchall():
         if not (old and new):
             raise DataError(f"{path}: line {line}: expected a code and what it becomes, received an empty field")

@@ -39,8 +39,21 @@ def open_database(folder, memory_limit="2GB", threads=0, on_disk=False):
 
 
 def quote(value):
-    """`value` as an SQL string."""
+    """`value` as an SQL string.
+
+    >>> quote("it's")
+    "'it''s'"
+    """
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def quote_name(name):
+    """`name` as an SQL identifier: a header can hold any letter.
+
+    >>> quote_name('t"o')
+    '"t""o"'
+    """
+    return '"' + str(name).replace('"', '""') + '"'
 
 
 def first_row(connection, query):

@@ -6,7 +6,7 @@ All SQL of the labels stands here; what it takes from DuckDB alone is `FILTER (W
 import dataclasses
 
 from medtop.files.errors import DataError
-from medtop.files.sql import first_row
+from medtop.files.sql import first_row, quote
 from medtop.notes.division import cut_at_boundaries, hide_later_deaths
 from medtop.notes.tables import NEWBORN, PATIENT_COLUMNS, admission_columns
 from medtop.sources.dates import as_written_sql, discharge_sql, settle_midnights, stay_time_tests, timestamp_sql
@@ -19,7 +19,7 @@ from medtop.sources.settling import Account
 from medtop.sources.stays import Request
 from medtop.sources.tables import read_table
 from medtop.sources.unusable import check_columns, check_rows
-from medtop.sources.words import is_blank_sql, is_given_sql, quote_text
+from medtop.sources.words import is_blank_sql, is_given_sql
 
 REASONS = {
     "patient_id_empty": "patient_id",
@@ -285,12 +285,12 @@ def _default_sql(layout, options):
     unplanned admission begins after the discharge, less than `readmission_days` later: 1; death in that time: unknown
     (or 0); observed for a shorter time: unknown; else 0.
     """
-    planned = ", ".join(quote_text(kind) for kind in layout.not_readmissions)
+    planned = ", ".join(quote(kind) for kind in layout.not_readmissions)
     window = int(options.readmission_days) * DAY
     death = "0" if options.deaths == "negative" else "NULL"
     censored = (
         f"{as_written_sql('discharge')} + INTERVAL {int(options.readmission_days)} DAY > "
-        f"TIMESTAMP {quote_text(options.observation_end)} + INTERVAL 1 DAY"
+        f"TIMESTAMP {quote(options.observation_end)} + INTERVAL 1 DAY"
         if options.observation_end
         else "false"
     )

@@ -12,8 +12,8 @@ from medtop.cohort.sorted_rows import load_patients
 from medtop.cohort.split_options import check_split_options
 from medtop.files.arrow import numbers_column
 from medtop.files.errors import DataError
+from medtop.files.sql import quote
 from medtop.sources.dates import as_written_sql
-from medtop.sources.words import quote_text
 
 
 def check_division(options, dates):
@@ -58,10 +58,10 @@ def split_patients(connection, options):
     numbered |= {"why": reasons}
     columns = {name: numbers_column(values) for name, values in numbered.items()}
     connection.register("given_places", pyarrow.table(columns))
-    why = " ".join(f"WHEN {number} THEN {quote_text(name)}" for number, name in enumerate(names, 1))
+    why = " ".join(f"WHEN {number} THEN {quote(name)}" for number, name in enumerate(names, 1))
     begins = ends = "NULL"
     if options.split_by == "time":
-        first, second = (f"TIMESTAMP {quote_text(day)}" for day in (options.valid_from, options.test_from))
+        first, second = (f"TIMESTAMP {quote(day)}" for day in (options.valid_from, options.test_from))
         begins, ends = f"WHEN 1 THEN {first} WHEN 2 THEN {second}", f"WHEN 0 THEN {first} WHEN 1 THEN {second}"
         begins, ends = (f"CASE split {cases} END" for cases in (begins, ends))
     connection.execute(

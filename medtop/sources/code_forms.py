@@ -7,7 +7,8 @@ gets one where `--code_system` says which, or where nearly all codes of the colu
 import re
 
 from medtop.files.errors import DataError
-from medtop.sources.words import NULL_WORDS, quote_text, trimmed
+from medtop.files.sql import quote
+from medtop.sources.words import NULL_WORDS, trimmed
 
 CODE_SYSTEMS = ("auto", "icd9", "icd10", "verbatim")
 ICD_MARKS = ("ICD10_", "ICD9_")
@@ -178,8 +179,7 @@ def _replace(connection, changed, unknown_reason, where):
     connection.execute("CREATE OR REPLACE TEMP TABLE medtop_codes (old VARCHAR, new VARCHAR)")
     for start in range(0, len(changed), 1000):
         values = ", ".join(
-            f"({quote_text(old)}, {'NULL' if new is None else quote_text(new)})"
-            for old, new in changed[start : start + 1000]
+            f"({quote(old)}, {'NULL' if new is None else quote(new)})" for old, new in changed[start : start + 1000]
         )
         connection.execute(f"INSERT INTO medtop_codes VALUES {values}")
     connection.execute(

@@ -10,7 +10,8 @@ import re
 
 from medtop.files.errors import DataError
 from medtop.files.options import compared, option
-from medtop.sources.words import INVISIBLE, is_given_sql, quote_text, trimmed_sql
+from medtop.files.sql import quote
+from medtop.sources.words import INVISIBLE, is_given_sql, trimmed_sql
 
 EARLIEST, LATEST = "1800-01-01", "2262-01-01"
 """Dates outside are none, also where dates were shifted per patient (MIMIC: 2100 to 2214); the upper end is what a
@@ -151,24 +152,24 @@ def timestamp_sql(value, rules, whole=None):
     # A cast of ten bytes can only be a date; the patterns are needed for longer ones alone. This order costs 0.04
     # CPU-seconds per million dates, a regular expression on each 0.25.
     stripped = trimmed_sql(value)
-    local = f"TRY_CAST(regexp_replace({stripped}, {quote_text(_OFFSET)}, '') AS TIMESTAMP)"
+    local = f"TRY_CAST(regexp_replace({stripped}, {quote(_OFFSET)}, '') AS TIMESTAMP)"
     if rules.time_zone:
-        local = f"timezone({quote_text(rules.time_zone)}, TRY_CAST({stripped} AS TIMESTAMPTZ))"
+        local = f"timezone({quote(rules.time_zone)}, TRY_CAST({stripped} AS TIMESTAMPTZ))"
     return (
         f"CASE WHEN {value} IS NULL THEN NULL WHEN strlen({value}) = 10 THEN TRY_CAST({value} AS TIMESTAMP) "
         f"WHEN {whole or is_whole_time_sql(value)} THEN TRY_CAST({value} AS TIMESTAMP) "
         f"WHEN regexp_full_match({value}, '\\d{{8}}') THEN try_strptime({value}, '%Y%m%d') "
-        f"WHEN regexp_full_match({value}, {quote_text(f'{INVISIBLE}*{_WITH_OFFSET}{INVISIBLE}*')}) THEN {local} "
-        f"WHEN regexp_full_match({value}, {quote_text(f'{INVISIBLE}*{ISO_PATTERN}{INVISIBLE}*')}) "
+        f"WHEN regexp_full_match({value}, {quote(f'{INVISIBLE}*{_WITH_OFFSET}{INVISIBLE}*')}) THEN {local} "
+        f"WHEN regexp_full_match({value}, {quote(f'{INVISIBLE}*{ISO_PATTERN}{INVISIBLE}*')}) "
         f"THEN TRY_CAST({stripped} AS TIMESTAMP) "
         f"WHEN regexp_full_match({stripped}, '\\d{{8}}') THEN try_strptime({stripped}, '%Y%m%d') END"
     )
 
 
 def _formatted_sql(value, rules):
-    parsed = f"try_strptime({trimmed_sql(value)}, {quote_text(rules.date_format)})"
+    parsed = f"try_strptime({trimmed_sql(value)}, {quote(rules.date_format)})"
     if "%z" in rules.date_format.lower().replace("%%", ""):
-        parsed = f"timezone({quote_text(rules.time_zone)}, {parsed})"
+        parsed = f"timezone({quote(rules.time_zone)}, {parsed})"
     if rules.two_digit_years_from is None:
         return parsed
     first = int(rules.two_digit_years_from)
@@ -180,7 +181,7 @@ def _formatted_sql(value, rules):
 
 def zoned_sql(value, zone):
     """SQL: the TIMESTAMPTZ `value` as local time of `zone`."""
-    return f"timezone({quote_text(zone)}, {value})"
+    return f"timezone({quote(zone)}, {value})"
 
 
 def is_bare_sql(raw, rules):
@@ -211,7 +212,7 @@ def has_offset_sql(raw, rules):
         return "false"
     return (
         f"(strlen({raw}) > 16 AND (strlen({raw}) <> 19 OR {raw}[17] <> ':') AND "
-        f"regexp_full_match({raw}, {quote_text(f'{INVISIBLE}*{_WITH_OFFSET}{INVISIBLE}*')}))"
+        f"regexp_full_match({raw}, {quote(f'{INVISIBLE}*{_WITH_OFFSET}{INVISIBLE}*')}))"
     )
 
 

@@ -6,11 +6,11 @@ is repeated once a modifier (MODIFIER_CD): the repeats are merged and counted. O
 """
 
 from medtop.files.errors import DataError
+from medtop.files.sql import quote
 from medtop.sources.joined import Joined, load_joined
 from medtop.sources.settling import Account
 from medtop.sources.stays import Source
 from medtop.sources.tables import joined_tables, tables_of
-from medtop.sources.words import quote_text
 
 COLUMNS = {
     "visit_dimension": {
@@ -41,12 +41,12 @@ def _load(request):
     account, headers = Account(), {"patient_id": "PATIENT_NUM", "stay_id": "ENCOUNTER_NUM", "code": "CONCEPT_CD"}
     tables = joined_tables(request, account, "i2b2", COLUMNS, ("provider", "instance", "modifier"), headers)
     with tables as (reader, paths, listed):
-        merged = _mark_repeats(request, account, f"regexp_matches({CONCEPT}, {quote_text(DIAGNOSIS)})")
+        merged = _mark_repeats(request, account, f"regexp_matches({CONCEPT}, {quote(DIAGNOSIS)})")
         return load_joined(request, SOURCE, reader, account, _joined(paths, listed, merged))
 
 
 def _joined(paths, headers, merged):
-    pattern = quote_text(DIAGNOSIS)
+    pattern = quote(DIAGNOSIS)
     return Joined(
         stays="SELECT patient, stay, upper(trim(kind)) AS kind, raw_admit, raw_discharge, false AS still, "
         "rowid AS place FROM i2b2_visit_dimension",

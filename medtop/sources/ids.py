@@ -7,7 +7,8 @@ numbers has gaps, is 17; a null word (`NULL`, `nan`, `-`) is no id. Nothing else
 
 import re
 
-from medtop.sources.words import INVISIBLE, is_null_word_sql, quote_text, trimmed, trimmed_sql
+from medtop.files.sql import quote
+from medtop.sources.words import INVISIBLE, is_null_word_sql, trimmed, trimmed_sql
 
 _POINT_ZERO = r"^(-?[0-9]+)[.]0+$"
 _SUSPECT = rf"^{INVISIBLE}|{INVISIBLE}$|[.]0+{INVISIBLE}*$|^{INVISIBLE}*$"
@@ -17,8 +18,8 @@ def normal_id_sql(value):
     """SQL: the text `value` as an id; null words and what holds nothing become null."""
     trim = trimmed_sql(value)
     return (
-        f"CASE WHEN {is_null_word_sql(value)} THEN NULL WHEN regexp_matches({value}, {quote_text(_SUSPECT)}) THEN "
-        f"nullif(regexp_replace({trim}, {quote_text(_POINT_ZERO)}, '\\1'), '') ELSE {value} END"
+        f"CASE WHEN {is_null_word_sql(value)} THEN NULL WHEN regexp_matches({value}, {quote(_SUSPECT)}) THEN "
+        f"nullif(regexp_replace({trim}, {quote(_POINT_ZERO)}, '\\1'), '') ELSE {value} END"
     )
 
 
@@ -52,7 +53,7 @@ def settle_ids(connection, table, column="patient_id", name=None, distinct=None)
         f"""CREATE OR REPLACE TEMP TABLE medtop_ids AS SELECT * FROM (
             SELECT old, {normal_id_sql("old")} AS new, number,
                    {is_null_word_sql("old")} AS null_word, {trim} <> old AND {trim} <> '' AS trimmed,
-                   regexp_matches({trim}, {quote_text(_POINT_ZERO)}) AS point_zero
+                   regexp_matches({trim}, {quote(_POINT_ZERO)}) AS point_zero
             FROM ({distinct}) WHERE old IS NOT NULL)
         WHERE new IS DISTINCT FROM old"""
     )
@@ -82,7 +83,7 @@ def count_alike(connection, query):
         return 0
     key = (
         "regexp_replace(regexp_replace(lower(nfc_normalize(patient_id)), "
-        f"{quote_text(INVISIBLE)}, '', 'g'), '(^|[^0-9])0+([0-9])', '\\1\\2', 'g')"
+        f"{quote(INVISIBLE)}, '', 'g'), '(^|[^0-9])0+([0-9])', '\\1\\2', 'g')"
     )
     return connection.execute(
         f"SELECT coalesce(sum(number), 0)::BIGINT FROM "

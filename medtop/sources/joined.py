@@ -7,6 +7,7 @@ codes, deaths and ends of observation is the common path's (`rows.judge_rows`), 
 import dataclasses
 
 from medtop.files.errors import DataError
+from medtop.files.sql import quote
 from medtop.sources.choices import ALL
 from medtop.sources.dates import settle_midnights, timestamp_sql
 from medtop.sources.row_sql import RowLayout, create_wide_table, select_sql, wide_columns
@@ -14,7 +15,7 @@ from medtop.sources.rows import judge_rows
 from medtop.sources.settling import finish
 from medtop.sources.stays import ORDER_COLUMNS
 from medtop.sources.tables import count_overlaps
-from medtop.sources.words import is_blank_sql, is_given_sql, quote_text
+from medtop.sources.words import is_blank_sql, is_given_sql
 
 GIVEN = ("stay_id", *ORDER_COLUMNS, "present_on_admission", "birth", "sex", "death")
 LEFT_OUT = "other_encounter_type"
@@ -115,7 +116,7 @@ def _make_stays(request, joined, account):
     """Makes `joined_stays`: one row per stay, `chosen` where its kind is."""
     connection = request.connection
     kinds = tuple(kind.upper() for kind in request.rules.choices.encounter_types) or joined.kinds
-    chosen = f"coalesce(kind IN ({', '.join(map(quote_text, kinds))}), false)" if kinds else "true"
+    chosen = f"coalesce(kind IN ({', '.join(map(quote, kinds))}), false)" if kinds else "true"
     chosen = "true" if ALL.upper() in kinds else chosen
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE joined_stays AS
@@ -233,7 +234,7 @@ def date_and_time_sql(date, time, dates):
     clock = r"\s*\d{1,2}:\d{2}(:\d{2}([.]\d+)?)?\s*"
     padded = f"CASE WHEN trim({time})[2] = ':' THEN '0' ELSE '' END || trim({time})"
     return (
-        f"CASE WHEN regexp_full_match({time}, {quote_text(clock)}) AND regexp_full_match(trim({date}), "
+        f"CASE WHEN regexp_full_match({time}, {quote(clock)}) AND regexp_full_match(trim({date}), "
         f"'\\d{{4}}[-/]\\d{{2}}[-/]\\d{{2}}([ T]00:00(:00([.]0+)?)?)?') THEN left(trim({date}), 10) || ' ' || {padded} "
         f"ELSE {date} END"
     )

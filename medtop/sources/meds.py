@@ -14,6 +14,7 @@ from pathlib import Path
 
 from medtop.files.errors import DataError
 from medtop.files.shown import shown_headers
+from medtop.files.sql import quote
 from medtop.sources.ids import settle_ids
 from medtop.sources.joined import Joined, load_joined
 from medtop.sources.parquet import parquet_text
@@ -21,7 +22,6 @@ from medtop.sources.reading import TableReader, column_types, parquet_sql
 from medtop.sources.settling import Account
 from medtop.sources.stays import Source, TableUse
 from medtop.sources.text_files import is_parquet
-from medtop.sources.words import quote_text
 
 NEEDED = ("subject_id", "time", "code")
 HADM = "hadm_id"
@@ -113,7 +113,7 @@ def _classify(request, shards, account):
     """
     choices, connection = request.rules.choices, request.connection
     pattern = compile_pattern(choices.meds_code_pattern or PATTERN)
-    files = ", ".join(quote_text(path) for path in shards)
+    files = ", ".join(quote(path) for path in shards)
     counted = connection.execute(
         f"SELECT code, count(*) FROM read_parquet([{files}], union_by_name = true, hive_partitioning = false) "
         "WHERE code IS NOT NULL GROUP BY code ORDER BY count(*) DESC, code"

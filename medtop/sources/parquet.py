@@ -5,10 +5,10 @@ whole and exact; for codes they are refused, because 250.0 may have been 250.00 
 """
 
 from medtop.files.errors import DataError
+from medtop.files.sql import quote_name
 from medtop.sources.dates import zoned_sql
 from medtop.sources.reading import column_types, parquet_sql
 from medtop.sources.row_sql import DAY_COLUMNS, RowLayout
-from medtop.sources.words import quote_name
 
 FLOATS = ("DOUBLE", "FLOAT", "DECIMAL")
 EXACT = 1 << 53

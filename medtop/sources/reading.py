@@ -14,9 +14,9 @@ import pyarrow
 
 from medtop.files.errors import DataError
 from medtop.files.shown import shown_error
+from medtop.files.sql import quote
 from medtop.sources.plain_text import open_plain
 from medtop.sources.text_files import inspect_text, is_parquet, iterate_records
-from medtop.sources.words import quote_text
 
 STRUCTURAL_REASONS = {
     "MISSING COLUMNS": "too_few_columns",
@@ -195,12 +195,12 @@ class TableReader:
         return self.connection.execute(f"SELECT count(*) FROM {target}").fetchone()[0]
 
     def _csv(self, text, names, delimiter):
-        columns = ", ".join(f"{quote_text(name)}: 'VARCHAR'" for name in names)
-        quote = '"' if text.has_quotes else ""
+        columns = ", ".join(f"{quote(name)}: 'VARCHAR'" for name in names)
+        mark = '"' if text.has_quotes else ""
         strict = not text.mixed_line_ends or text.has_quotes  # only the loose mode reads mixed line ends
         return (
-            f"read_csv([{quote_text(_no_glob(text.path))}], columns = {{{columns}}}, auto_detect = false, "
-            f"header = true, delim = {quote_text(delimiter)}, quote = '{quote}', escape = '{quote}', nullstr = '', "
+            f"read_csv([{quote(_no_glob(text.path))}], columns = {{{columns}}}, auto_detect = false, "
+            f"header = true, delim = {quote(delimiter)}, quote = '{mark}', escape = '{mark}', nullstr = '', "
             f"strict_mode = {str(strict).lower()}, compression = '{'gzip' if text.gzipped else 'none'}', "
             "hive_partitioning = false, store_rejects = true, rejects_table = 'medtop_errors', "
             "rejects_scan = 'medtop_scans', rejects_limit = 0)"
@@ -255,7 +255,7 @@ def column_types(connection, path):
 
 def parquet_sql(path):
     """SQL: the rows of a Parquet file."""
-    return f"read_parquet([{quote_text(_no_glob(path))}], hive_partitioning = false)"
+    return f"read_parquet([{quote(_no_glob(path))}], hive_partitioning = false)"
 
 
 def _no_glob(path):

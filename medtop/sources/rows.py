@@ -96,10 +96,14 @@ def _judge(request, source, account, given):
     if changed or connection.execute("SELECT max(reason) FROM stays").fetchone()[0]:
         summarise_patients(request, given, "reason = 0")
     if "death" not in given:
+        account.may_follow_death = False
         return
     days = request.rules.death_grace_days
     late = f"CAST(last_admit AS DATE) > death OR CAST(last_discharge AS DATE) - death > {days}"
-    if connection.execute(f"SELECT count(*) FROM medtop_patients WHERE {late}").fetchone()[0]:
+    account.may_follow_death = (
+        connection.execute(f"SELECT count(*) FROM medtop_patients WHERE {late}").fetchone()[0] > 0
+    )
+    if account.may_follow_death:
         judge_deaths(request, account, "SELECT patient_id, death FROM medtop_patients")
 
 

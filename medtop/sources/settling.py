@@ -3,6 +3,7 @@
 import dataclasses
 
 from medtop.files.errors import DataError
+from medtop.files.sql import quote, quote_name
 from medtop.sources.after_death import mark_after_death
 from medtop.sources.code_forms import ICD_MARKS, settle_codes
 from medtop.sources.ids import settle_ids
@@ -10,7 +11,7 @@ from medtop.sources.rejects import first_reject, write_rejects
 from medtop.sources.row_sql import FLAGS, PLACE, REASONS, UNUSABLE
 from medtop.sources.stays import STAYS_COLUMNS, StaysReport
 from medtop.sources.unusable import check_columns, check_rows
-from medtop.sources.words import is_null_word_sql, quote_name, quote_text
+from medtop.sources.words import is_null_word_sql
 
 
 @dataclasses.dataclass
@@ -26,6 +27,7 @@ class Account:
         notes: sentences for the manifest.
         tables: list of `medtop.sources.stays.TableUse`.
         code_rows: dict code -> good rows that carry it, before stays after death are dropped.
+        may_follow_death: see `StaysReport`.
     """
 
     rows_in: int = 0
@@ -36,6 +38,7 @@ class Account:
     notes: list = dataclasses.field(default_factory=list)
     tables: list = dataclasses.field(default_factory=list)
     code_rows: dict = dataclasses.field(default_factory=dict)
+    may_follow_death: bool = True
 
     def add(self, counts):
         """Adds counts to those of the same names."""
@@ -101,7 +104,7 @@ def split_cells(request, source, account, orders):
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE medtop_cells AS SELECT * EXCLUDE (part, place) REPLACE (part AS code{place})
         FROM (SELECT *, unnest(parts) AS part, unnest(range(1, len(parts) + 1)) AS place
-              FROM (SELECT *, string_split(code, {quote_text(separator)}) AS parts FROM stays))"""
+              FROM (SELECT *, string_split(code, {quote(separator)}) AS parts FROM stays))"""
     )
     connection.execute("ALTER TABLE medtop_cells DROP COLUMN parts")
     connection.execute("DELETE FROM stays")
@@ -228,4 +231,5 @@ def finish(request, source, files, account, observation_end=None, rows_merged=0)
         dates=request.rules.dates,
         tables=account.tables,
         code_rows=account.code_rows or None,
+        may_follow_death=account.may_follow_death,
     )

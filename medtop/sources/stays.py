@@ -73,6 +73,8 @@ class StaysReport:
         given: dict column -> values given, of columns of which some cannot be used (`counts` says how many).
         code_rows: dict code -> rows of `stays` that carry it; None where nobody counted them.
         accepted: `--accept_unusable`, for the files that are read after the source.
+        may_follow_death: whether a stay may begin after its patient's day of death; False where all were looked at and
+            none does, so that nobody needs to look again.
     """
 
     source: str
@@ -91,6 +93,7 @@ class StaysReport:
     tables: list = dataclasses.field(default_factory=list)
     code_rows: dict | None = None
     accepted: tuple = ()
+    may_follow_death: bool = True
 
     @property
     def rows_out(self):

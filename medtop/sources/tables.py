@@ -5,13 +5,13 @@ from pathlib import Path
 
 from medtop.files.errors import DataError
 from medtop.files.shown import shown_headers
+from medtop.files.sql import quote_name
 from medtop.sources.dates import as_written_sql
 from medtop.sources.ids import settle_ids
 from medtop.sources.parquet import parquet_text
 from medtop.sources.reading import TableReader, column_types
 from medtop.sources.stays import TableUse
 from medtop.sources.text_files import header_line, is_output, is_parquet, read_head, sniff_delimiter
-from medtop.sources.words import quote_name
 
 SUFFIXES = (".csv", ".csv.gz")
 

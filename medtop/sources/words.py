@@ -7,6 +7,8 @@ byte order marks put around one. A value is what is left when they are gone.
 import re
 import unicodedata
 
+from medtop.files.sql import quote
+
 INVISIBLE = r"[\s\p{Z}\p{C}]"
 """RE2: blanks of every kind (no-break, ideographic), zero-width characters, byte order marks, control characters."""
 
@@ -22,42 +24,28 @@ NULL_WORD_PATTERN = rf"(?i){INVISIBLE}*({_WORDS}){INVISIBLE}*"
 """RE2: one of `NULL_WORDS` alone."""
 
 
-def quote_text(text):
-    """`text` as an SQL string literal.
-
-    >>> quote_text("it's")
-    "'it''s'"
-    """
-    return "'" + str(text).replace("'", "''") + "'"
-
-
-def quote_name(name):
-    """`name` as an SQL identifier."""
-    return '"' + str(name).replace('"', '""') + '"'
-
-
 def is_given_sql(value):
     """SQL: whether the text `value` says anything (null, empty and `NULL_WORDS` do not).
 
     A regular expression, because DuckDB turns `IN` with several words into a hash join over all rows.
     """
-    return f"({value} IS NOT NULL AND NOT regexp_full_match({value}, {quote_text(MISSING_PATTERN)}))"
+    return f"({value} IS NOT NULL AND NOT regexp_full_match({value}, {quote(MISSING_PATTERN)}))"
 
 
 def is_blank_sql(value):
     """SQL: whether the text `value` is null, empty or made of characters that nobody sees."""
-    blanks = quote_text(INVISIBLE + "*")
+    blanks = quote(INVISIBLE + "*")
     return f"({value} IS NULL OR ({value} < '!' OR {value} > '~~') AND regexp_full_match({value}, {blanks}))"
 
 
 def is_null_word_sql(value):
     """SQL: whether the text `value` is one of `NULL_WORDS`."""
-    return f"coalesce(regexp_full_match({value}, {quote_text(NULL_WORD_PATTERN)}), false)"
+    return f"coalesce(regexp_full_match({value}, {quote(NULL_WORD_PATTERN)}), false)"
 
 
 def trimmed_sql(value):
     """SQL: the text `value` without invisible characters at its ends."""
-    ends = quote_text(f"^{INVISIBLE}+|{INVISIBLE}+$")
+    ends = quote(f"^{INVISIBLE}+|{INVISIBLE}+$")
     return f"regexp_replace({value}, {ends}, '', 'g')"
 
 

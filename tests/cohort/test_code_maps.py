@@ -152,6 +152,14 @@ def test_several_targets_and_none(tmp_path, many, missing):
     assert manifest["roll_up"].get("tokens_added") == (None if added is None else added * size)
 
 
+@pytest.mark.parametrize("name", ['t"o', "t'o", "to; DROP TABLE stays", "select", " "])
+def test_headers_may_hold_any_letter(tmp_path, name):
+    """A header becomes a name in SQL: it is quoted, whatever it holds."""
+    path = tmp_path / "map.csv"
+    path.write_text('from,"' + name.replace('"', '""') + '"\nA,X\n')
+    assert code_map_of(duckdb.connect(), str(path)).targets("A") == ("X",)
+
+
 def test_one_target_each_is_the_path_of_before(tmp_path):
     path = tmp_path / "map.csv"
     path.write_text("from,to\nA,X\nB,X\n")
