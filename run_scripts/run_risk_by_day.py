@@ -5,7 +5,8 @@ Example (MIMIC's tables, a run of run_readmission.py on notes of --mode=early):
     --output_dir=evaluation/by_day
 
 Scores the patients of the run's own test split with the notes known by each day, and writes AUROC, AUPRC, RP80, Brier
-score and calibration error with intervals: by_day.html, .png, .csv, .json and restricted/predictions.csv.
+score and calibration error with intervals: by_day.html, .png, .csv, .json and restricted/predictions.csv. With
+--min_cell=11, what rests on 1 to 10 patients is withheld in all but the last.
 """
 
 import logging

@@ -25,6 +25,7 @@ from medtop.files.options import REQUIRED, SEED, Rule, at_least, option
 from medtop.notes.options import NotesOptions
 from medtop.notes.preprocess import preprocess_notes
 from medtop.notes.texts import read_texts
+from medtop.readmission.day_counts import DayPeople, people, without_small
 from medtop.readmission.prepare import read_text_settings
 from medtop.reporting.by_day_page import write_day_page, write_day_plot
 from medtop.training.run_directory import RunDirectory
@@ -54,6 +55,7 @@ class DaySettings:
     num_bootstrap: int = option(500, "Resamples of patients for intervals.", rule=at_least(0))
     seed: int = option(0, "Of the resamples.", rule=SEED)
     batch_size: int = option(32, "Windows in a batch.", rule=at_least(1))
+    min_cell: int = option(0, "Smallest count of people that is shown; 0 = all.", rule=at_least(0))
     quote_formulas: bool = quote_option()
     overwrite: bool = option(False, "Replace earlier results in --output_dir.")
 
@@ -84,7 +86,7 @@ def risk_by_day(settings, source):
         source: `medtop.notes.preprocess.NotesInput`: the tables of admissions and notes.
 
     Returns:
-        list of rows: dicts with the keys `COLUMNS`.
+        list of rows: dicts with the keys `COLUMNS`; None in place of what `min_cell` hides.
 
     Raises:
         DataError: for a run that is none on notes, tables without a patient of its test split, or a folder in the way.
@@ -102,12 +104,14 @@ def risk_by_day(settings, source):
         texts.mkdir()
         days = [_scored(day, source, run, about, scorer, texts) for day in settings.days]
         shutil.rmtree(texts)
-        rows = _measured(days, scorer, settings)
+        counts = {day.day: day.counts for day in days}
+        rows, counts = without_small(_measured(days, scorer, settings), counts, _people(days), settings.min_cell)
         quote = settings.quote_formulas
         _write_csv(folder / "by_day.csv", COLUMNS, ([row[name] for name in COLUMNS] for row in rows), quote)
         (folder / RESTRICTED).mkdir(PRIVATE_FOLDER)
         _write_csv(folder / RESTRICTED / "predictions.csv", PREDICTION_COLUMNS, _predicted(days), quote)
-        content = {"days": list(settings.days), "run_dir": str(run.path), "counts": {d.day: d.counts for d in days}}
+        content = {"days": list(settings.days), "run_dir": str(run.path), "min_cell": settings.min_cell}
+        content["counts"] = counts
         write_json(folder / MAIN_FILE, content | {"rows": rows})
         write_day_plot(folder / "by_day.png", rows, POPULATIONS)
         write_day_page(folder / "by_day.html", rows, POPULATIONS, content)
@@ -160,12 +164,8 @@ def _scored(day, source, run, about, scorer, folder):
 
 def _measured(days, scorer, settings):
     """The rows: each day, population and metric."""
-    always = set.intersection(*(set(day.predictions.admission_ids.tolist()) for day in days))
     rows = []
-    for population, day in itertools.product(POPULATIONS, days):
-        chosen = np.ones(len(day.predictions), bool)
-        if population == STAYERS:
-            chosen = np.isin(day.predictions.admission_ids, sorted(always))
+    for population, day, chosen in _parts(days):
         if not chosen.any():
             continue
         entry = evaluate(
@@ -178,6 +178,28 @@ def _measured(days, scorer, settings):
         about = {"day": day.day, "population": population, "n": entry["n"], "positives": entry["positives"]}
         rows += [{**about, "metric": metric, **entry[metric]} for metric in METRICS]
     return rows
+
+
+def _parts(days):
+    """Yields (population, `Day`, bool [N]: who of that day belongs to it)."""
+    always = set.intersection(*(set(day.predictions.admission_ids.tolist()) for day in days))
+    for population, day in itertools.product(POPULATIONS, days):
+        chosen = np.ones(len(day.predictions), bool)
+        if population == STAYERS:
+            chosen = np.isin(day.predictions.admission_ids, sorted(always))
+        yield population, day, chosen
+
+
+def _people(days):
+    """The `DayPeople` of each day."""
+    parts = {(population, day.day): chosen for population, day, chosen in _parts(days)}
+    listed = []
+    for day in days:
+        scores = day.predictions
+        cells = {population: people(scores, parts[population, day.day]) for population in POPULATIONS}
+        unknown = len(np.unique(scores.patient_ids[~scores.known[:, 0]]))
+        listed.append(DayPeople(day.day, cells, people(scores, ~parts[STAYERS, day.day]), unknown))
+    return listed
 
 
 def _predicted(days):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from medtop.reporting.curves import Panel
-from medtop.reporting.elements import html_table, write_page
+from medtop.reporting.elements import WITHHELD, count_text, html_table, write_page
 from medtop.reporting.png import write_plot
 from medtop.reporting.svg import Series, chart
 
@@ -22,7 +22,8 @@ def _panels(rows, populations):
     for metric, name in NAMES.items():
         series = []
         for style, population in enumerate(populations):
-            own = [row for row in rows if row["metric"] == metric and row["population"] == population]
+            own = [row for row in rows if (row["metric"], row["population"]) == (metric, population)]
+            own = [row for row in own if row["n"] is not None]
             if not own:
                 continue
             days, values = np.array([row["day"] for row in own], float), _numbers(own, "value")
@@ -55,7 +56,7 @@ def write_day_plot(path, rows, populations):
 
     Args:
         path: the file.
-        rows: dicts of day, population, n, positives, metric, value, low, high.
+        rows: dicts of day, population, n, positives, metric, value, low, high; n None: all of it is hidden.
         populations: their names, in order.
     """
     write_plot(path, _panels(rows, populations))
@@ -67,7 +68,7 @@ def write_day_page(path, rows, populations, facts):
     Args:
         path: the file.
         rows, populations: as for `write_day_plot`.
-        facts: dict of `run_dir`, `days`, and `counts`: day -> examples, without_notes, ended_all_splits.
+        facts: dict of `run_dir`, `days`, `min_cell`, and `counts`: day -> examples, without_notes, ended_all_splits.
     """
     charts = "".join(chart(panel.title, panel.series, **panel.axes) for panel in _panels(rows, populations))
     header = ["population", "day", "admissions", "readmitted", *(f"{name} [95%]" for name in NAMES.values())]
@@ -78,9 +79,9 @@ def write_day_page(path, rows, populations, facts):
             if own:
                 first = next(iter(own.values()))
                 cells = [_span(own[metric]) for metric in NAMES]
-                body.append([population, day, first["n"], first["positives"], *cells])
+                body.append([population, day, count_text(first["n"]), count_text(first["positives"]), *cells])
     counted = [
-        [day, counts["examples"], counts["without_notes"], counts["ended_all_splits"]]
+        [day, *(count_text(counts[name]) for name in ("examples", "without_notes", "ended_all_splits"))]
         for day, counts in facts["counts"].items()
     ]
     sections = [
@@ -100,10 +101,16 @@ def write_day_page(path, rows, populations, facts):
         "Those who are there later are other people than those who are there first: compare days within "
         f'"{populations[1]}". Intervals: bootstrap over patients.',
     ]
+    if facts.get("min_cell", 0) > 1:
+        notes.append(
+            f"What rests on 1 to {facts['min_cell'] - 1} patients, or would tell of so few, is {WITHHELD} (--min_cell)."
+        )
     write_page(path, "Risk as notes arrive", sections, {"run": facts["run_dir"]}, notes)
 
 
 def _span(row):
+    if row["n"] is None:
+        return WITHHELD
     if row["value"] is None:
         return "undefined"
     interval = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"

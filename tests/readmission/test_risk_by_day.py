@@ -85,6 +85,30 @@ def test_files_hold_no_text_and_no_leftovers(folder):
     assert np.frombuffer((made / "by_day.png").read_bytes()[:4], np.uint8).tolist() == [137, 80, 78, 71]
 
 
+def test_days_of_few_people_are_withheld_everywhere_but_in_their_owners_file(folder, run_script):
+    """The least count is one more than day 1 has patients of the rarer kind, recounted from the first run's file."""
+    source, made = folder
+    told = pd.read_csv(made / "restricted/predictions.csv").dropna(subset=["target"])
+    patients = {
+        day: min(own["patient_id"].nunique(), *(own[own["target"] == side]["patient_id"].nunique() for side in (0, 1)))
+        for day, own in told.groupby("day")
+    }
+    least, new = patients[1] + 1, made.with_name("small")
+    arguments = ["--run_dir=run", "--days=1,4", f"--output_dir={new}", "--num_bootstrap=30", f"--min_cell={least}"]
+    done = run_script(SCRIPT, "raw", *arguments, cwd=source)
+    assert done.returncode == 0, done.stderr
+    rows, page = pd.read_csv(new / "by_day.csv"), (new / "by_day.html").read_text()
+    assert max(patients.values()) < least and len(rows) == len(pd.read_csv(made / "by_day.csv"))
+    assert rows[["n", "positives", "value", "low", "high"]].isna().all(axis=None), "both days are of few patients"
+    assert "AUROC" not in done.stdout and "withheld" in page and f"1 to {least - 1} patients" in page
+    content = json.loads((new / "by_day.json").read_text())
+    assert content["min_cell"] == least and {row["n"] for row in content["rows"]} == {None}
+    assert all(own["examples"] is own["without_notes"] is None for own in content["counts"].values())
+    mine = (new / "restricted/predictions.csv").read_text()
+    assert mine == (made / "restricted/predictions.csv").read_text(), "the owner's file holds everybody"
+    assert (new / "by_day.png").stat().st_size > 1000
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [

@@ -1,5 +1,6 @@
 """Counts of few people leave no page, and nothing that is shown gives them away: checked by sums, and by a search."""
 
+import copy
 import csv
 import itertools
 import re
@@ -7,11 +8,13 @@ import re
 import numpy as np
 import pytest
 
+from medtop.evaluation.calibration import Calibration, LabelCalibration
 from medtop.evaluation.small_cells import (
     hide_in_sentence,
     is_small,
     leave_out_small,
     sum_is_small,
+    suppress,
     withheld,
     withheld_in_table,
 )
@@ -164,3 +167,93 @@ def test_table_one_gives_nothing_away(tmp_path):
     chosen = {(row["group"], row["label"], row["characteristic"]): row for row in small}
     assert "n" not in chosen["train", "", "examples"] and "value" not in chosen["train", "", "sex F"]
     assert "n" not in chosen["test", "", "examples"], "the total would give the other split away"
+
+
+EDGES = pytest.mark.parametrize("count, small", [(0, False), (1, True), (10, True), (11, False), (12, False)])
+"""The counts on both sides of the rule's ends: 1 to 10 are not shown, nobody and 11 are."""
+
+
+@EDGES
+def test_a_manifest_at_the_ends_of_the_rule(tmp_path, count, small):
+    manifest = copy.deepcopy(MANIFEST)
+    manifest |= {"patients_dropped": {"too_few_visits": count}, "rows_merged": count, "overlapping_visits": count}
+    manifest["days_observed_after_prediction"] = {"train": {"n": count, "median": 90}}
+    manifest["labels"]["test"]["t"]["A"] |= {"negatives_with_later_codes": count}
+    manifest["statements"] = [f"{count} patients have stays that begin after their day of death."]
+    shown = shown_manifest(manifest, 11)
+    told = None if small else count
+    assert shown["patients_dropped"] == {"too_few_visits": told}
+    assert shown["rows_merged"] == shown["overlapping_visits"] == told
+    assert shown["days_observed_after_prediction"]["train"] == {"n": told, "median": None if small else 90}
+    assert shown["labels"]["test"]["t"]["A"]["negatives_with_later_codes"] == told
+    assert shown["statements"][0].startswith("fewer than 11 patients" if small else f"{count} patients")
+    assert (shown["patients_in"] is None) == (shown["rows_in"] is None) == small  # sums of shown and hidden
+    write_tripod(tmp_path / "tripod.md", {"manifest": shown})
+    assert ("fewer than 11 patients have" in (tmp_path / "tripod.md").read_text()) == small
+
+
+@EDGES
+@pytest.mark.parametrize("group", ["positives", "negatives", "censored"])
+def test_labels_of_a_manifest_at_the_ends_of_the_rule(count, small, group):
+    """Two splits, of which the test split's group holds `count`: it, and the same group of another split, go."""
+    numbers = {"positives": 100, "negatives": 200, "censored": 300} | {group: count}
+    known = numbers["positives"] + numbers["negatives"]
+    manifest = copy.deepcopy(MANIFEST)
+    entry = label(known + numbers["censored"], known, numbers["positives"], censored=numbers["censored"])
+    manifest["labels"] = {"train": {"t": {"A": label(900, 600, 200, censored=300)}}, "test": {"t": {"A": entry}}}
+    shown = shown_manifest(manifest, 11)["labels"]["test"]["t"]["A"]
+    hidden = shown["unknown"]["censored"] is None if group == "censored" else shown["positives"] is None
+    assert hidden == small
+
+
+@EDGES
+@pytest.mark.parametrize("group", ["positives", "negatives", "unknown"])
+def test_metrics_at_the_ends_of_the_rule(count, small, group):
+    """A label of few with or without it leaves cards and tables; few unknown ones take the number of known ones."""
+    n, positives = 200, {"positives": count, "negatives": 200 - count}.get(group, 90)
+    entry = {"n": n, "positives": positives, "unknown": count if group == "unknown" else 50, "marks": []}
+    kept, gone = leave_out_small({"t": {"A": entry | {"roc_auc": {"value": 0.8}}}}, 11)
+    assert gone == (["t A"] if small and group != "unknown" else [])
+    if group == "unknown":
+        told = {name: kept["t"]["A"][name] for name in ("n", "unknown")}
+        assert told == ({"n": None, "unknown": None} if small else {"n": n, "unknown": count})
+
+
+@EDGES
+@pytest.mark.parametrize("part", ["n", "positives", "negatives"])
+def test_an_evaluations_groups_at_the_ends_of_the_rule(count, small, part):
+    """run_evaluation.py: the group of few goes with its measures, and one more, for the total is known."""
+    n, positives = {"n": (count, 0), "positives": (500, count), "negatives": (500, 500 - count)}[part]
+    measures = {"roc_auc": {"value": 0.8, "low": 0.7, "high": 0.9}}
+    cell = lambda n, positives: {"n": n, "positives": positives, "prevalence": 0.5, "measures": measures}  # noqa: E731
+    groups = {"site a": cell(n, positives), "site b": cell(700, 350), "site c": cell(900, 450)}
+    total = cell(sum(c["n"] for c in groups.values()), 1_000) | {"groups": {"site": groups}}
+    shown = suppress({"t": {"A": total}}, 11)["t"]["A"]
+    hidden = {name for name, cell in shown["groups"]["site"].items() if cell["n"] is None}
+    assert hidden == ({"site a", "site b"} if small else set()) and shown["n"] == total["n"]
+    assert (shown["groups"]["site"]["site a"]["measures"]["roc_auc"]["value"] is None) == small
+
+
+@EDGES
+def test_a_calibration_at_the_ends_of_the_rule(count, small):
+    for n, positives in ((count, 0), (500, count), (500, 500 - count)):
+        reason = f"{count} positives in valid"
+        fitted = Calibration("t", "platt", {"A": LabelCalibration(n=n, positives=positives, reason=reason, slope=0.9)})
+        told = fitted.shown(11).labels["A"]
+        assert (told.n, told.positives) == ((None, None) if small else (n, positives)) and told.slope == 0.9
+        assert told.reason == ("fewer than 11 positives in valid" if small else reason)
+
+
+@EDGES
+def test_table_one_at_the_ends_of_the_rule(count, small):
+    """Women of the test split; those with the outcome; those whose age is not known."""
+    parts = {name: people(400, 0, 60) for name in ("train", "valid", "test")}
+    for name, part in parts.items():
+        few = count if name == "test" else 100
+        part.sex[:] = ["F" if n < few else "M" for n in range(400)]
+        part.labels["t A"][:] = [float(n < few) for n in range(400)]
+        part.age_years[:] = [np.nan if n < few else 50.0 for n in range(400)]
+    rows = {(row["group"], row["label"], row["characteristic"]): row for row in table_one(parts, min_cell=11)}
+    assert ("value" not in rows["test", "", "sex F"]) == small
+    assert ("n" not in rows["with", "t A", "examples"]) == small  # the other splits' are known
+    assert rows["test", "", "age_years"]["n"] == (None if small else 400 - count)
