@@ -75,7 +75,8 @@ ROOMS = {
     "masking": (
         ("data/masking.py",),
         7,
-        "data/test_pipeline.py -k=mask or selected or by_hand or nothing_to_guess or 80_10_10",
+        "data/test_pipeline.py notes/test_notes_pipeline.py "
+        "-k=mask or selected or by_hand or nothing_to_guess or 80_10_10",
     ),
     "losses": (("model/losses.py",), 7, "model/test_losses.py"),
     "step": (

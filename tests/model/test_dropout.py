@@ -1,11 +1,15 @@
 """Dropout: how much it drops, what it keeps, and what its noise depends on."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 keras = pytest.importorskip("keras", reason="dropout is a Keras layer")
 
-from medtop.model.dropout import LEVELS, Dropout, dropouts  # noqa: E402
+from keras import ops  # noqa: E402
+
+from medtop.model.dropout import LEVELS, Dropout, _kept, dropouts  # noqa: E402
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.1, 0.5, 0.9])
@@ -74,3 +78,30 @@ def test_all_layers_of_a_model_are_found_once():
     assert len(found) == len(set(map(id, found))) == 1 + 3 * 2 + 2
     seeds = {id(variable) for variable in model.variables} - {id(weight) for weight in model.weights}
     assert {id(layer.noise.state) for layer in found} == seeds
+
+
+@pytest.mark.parametrize("dropped", [1, 25, 26, 127, 128, 231, 255])
+def test_each_value_has_a_byte_of_its_own(dropped, monkeypatch):
+    """Two bytes take all pairs of values, the other two stay as they are: of 65,536 numbers, `dropped` x 256 fall by
+    each of the two, `dropped` x `dropped` by both, to the last one. Values that shared a bit would fall together."""
+    pairs = np.stack(np.divmod(np.arange(65_536), 256))
+    for places in itertools.combinations(range(4), 2):
+        bytes_of = np.full((4, 65_536), 200, np.uint8)
+        bytes_of[list(places)] = pairs
+        words = np.ascontiguousarray(bytes_of.T).view("<i4")
+        for kind in ("int32", "int64"):  # no bound is right because it wraps around in 32 bits
+            drawn = words.astype(kind)
+            monkeypatch.setattr(keras.random, "randint", lambda shape, *_, drawn=drawn, **__: ops.reshape(drawn, shape))
+            fallen = ~np.asarray(_kept(np.zeros((65_536, 4), np.float32), dropped, None))
+            changing = fallen[:, fallen.any(axis=0) & ~fallen.all(axis=0)].astype(int)
+            joint = [[dropped * 256, dropped * dropped], [dropped * dropped, dropped * 256]]
+            assert (changing.T @ changing).tolist() == joint, (places, kind)
+
+
+def test_layers_within_models_within_models_are_all_there_in_order():
+    """Before, between and behind models that hold some themselves: none is lost, each stands once."""
+    layers = [Dropout(0.1, name=f"d{number}") for number in range(6)]
+    innermost = keras.Sequential([layers[2]])
+    inner = keras.Sequential([layers[1], innermost, layers[3]])
+    model = keras.Sequential([layers[0], inner, layers[4], keras.Sequential([layers[5]])])
+    assert [layer.name for layer in dropouts(model)] == [f"d{number}" for number in range(6)]

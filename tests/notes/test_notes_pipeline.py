@@ -179,6 +179,33 @@ def test_a_word_that_holds_a_special_token_is_never_masked():
     assert selected.numpy().reshape(50, 5).sum(axis=0).tolist() == [0, 50, 0, 0, 0]
 
 
+def test_masked_words_are_drawn_without_regard_to_their_pieces():
+    """The first of a random order is taken though it be longer than the number to be masked: each word as often."""
+    rows = [[IDS[token] for token in ("[CLS]", "fever", "un", "##able", "pain", "[SEP]")]] * 3000
+    ids, begins = tf.ragged.constant(rows, tf.int64), tf.ragged.constant([[1, 1, 1, 0, 1, 1]] * 3000, tf.int64)
+    options = dataclasses.replace(BATCH, masked_lm_prob=0.25)  # of four pieces, one
+    _, selected = draw_masks(ids, tf.constant([3, 1]), NOTE_VOCABULARY, options, begins)
+    selected = selected.numpy().reshape(3000, 6)
+    assert (selected[:, 2] == selected[:, 3]).all() and (selected[:, [1, 2, 4]].sum(axis=1) == 1).all()
+    for count in selected[:, [1, 2, 4]].sum(axis=0):
+        assert abs(count - 1000) < 5 * np.sqrt(3000 * (1 / 3) * (2 / 3))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_masked_words_end_with_their_row_though_the_next_begins_within_a_word(seed):
+    """A row, of one piece or several, that begins with the rest of a word, behind full and empty ones: as if marked."""
+    rows = [["fever", "pain"], [], ["oral"], [], ["##able", "un", "##able"], ["chest"], ["fever", "cough"]]
+    marked = [[1, 1], [], [1], [], [1, 1, 0], [1], [1, 1]]
+    ids = tf.ragged.constant([[IDS[token] for token in row] for row in rows], tf.int64)
+    results = []
+    for begins in (marked, [[0, *row[1:]] if row else [] for row in marked]):
+        begins = tf.ragged.constant(begins, tf.int64)
+        results.append(draw_masks(ids, tf.constant([seed, 1]), NOTE_VOCABULARY, BATCH, begins)[1].numpy().tolist())
+    assert results[0] == results[1]
+    chosen = np.split(results[1], np.cumsum([len(row) for row in rows])[:-1])
+    assert [int(row.any()) for row in chosen] == [1, 0, 1, 0, 1, 1, 1]
+
+
 def test_single_pieces_are_masked_alone_without_whole_words():
     parts = set()
     for seed in range(10):

@@ -5,7 +5,10 @@ import datetime as dt
 import duckdb
 import pytest
 
+from medtop.files.errors import DataError
 from medtop.sources import load_stays
+from medtop.sources.dates import DateRules
+from medtop.sources.rules import Rules
 
 
 @pytest.fixture
@@ -93,3 +96,92 @@ def test_mimic_with_all_three_conflicts(connection, tmp_path):
     stays = connection.execute("SELECT stay_id, admit::DATE, discharge::DATE FROM stays ORDER BY stay_id").fetchall()
     assert stays[0] == ("100", dt.date(2164, 10, 23), dt.date(2164, 11, 1)) and len(stays) == 4
     assert report.counts["admissions_repeated"] == 1 and report.counts["overlapping_stays"] == 1
+
+
+def mimic(folder, people, codes, version=3):
+    """One admission each, 1 to 3 January 2150; people: list of (birth, death); codes: lines of DIAGNOSES_ICD."""
+    rows = enumerate(people, 1)
+    return write(
+        folder,
+        ADMISSIONS=["subject_id,hadm_id,admittime,dischtime,deathtime"]
+        + [f"{n},{n}0,2150-01-01 08:00:00,2150-01-03 08:00:00," for n in range(1, len(people) + 1)],
+        PATIENTS=["subject_id,gender,dob,dod" if version == 3 else "subject_id,gender,anchor_age,anchor_year,dod"]
+        + [f"{n},F,{birth},{death}" for n, (birth, death) in rows],
+        DIAGNOSES_ICD=codes,
+    )
+
+
+def deaths_in_mimic(folder, births, death):
+    codes = [f"{n},{n}0,1,4280" for n in range(1, len(births) + 1)]
+    return mimic(folder, [(birth, death) for birth in births], ["subject_id,hadm_id,seq_num,icd9_code", *codes])
+
+
+def deaths_in_a_table(folder, births, death):
+    rows = [f"{n},2150-01-01,2150-01-03,I10,{birth},{death}" for n, birth in enumerate(births)]
+    return write(folder, t=["patient_id,admit,discharge,code,birth,death", *rows]) / "t.csv"
+
+
+def deaths_in_synpuf(folder, births, death):
+    numbers = range(len(births))
+    claims = [f"{n},{n},1,21500101,21500103,4280{',' * 9}" for n in numbers]
+    people = [f"{n},{births[n].replace('-', '')},{death.replace('-', '')},1" for n in numbers]
+    return write(
+        folder,
+        DE1_0_2008_to_2010_Inpatient_Claims_Sample_1=[
+            "DESYNPUF_ID,CLM_ID,SEGMENT,CLM_ADMSN_DT,NCH_BENE_DSCHRG_DT,"
+            + ",".join(f"ICD9_DGNS_CD_{place}" for place in range(1, 11)),
+            *claims,
+        ],
+        **{
+            f"DE1_0_{year}_Beneficiary_Summary_File_Sample_1": [
+                "DESYNPUF_ID,BENE_BIRTH_DT,BENE_DEATH_DT,BENE_SEX_IDENT_CD",
+                *people,
+            ]
+            for year in (2008, 2009, 2010)
+        },
+    )
+
+
+@pytest.mark.parametrize("tables", [deaths_in_mimic, deaths_in_a_table, deaths_in_synpuf])
+def test_who_dies_on_the_day_of_birth_has_not_died_before_it(connection, tmp_path, tables):
+    """The day before, the day itself and the day after: the first of three alone is impossible."""
+    births = ["2150-06-11", "2150-06-10", "2150-06-09"]
+    source = tables(tmp_path, births, "2150-06-10")
+    report = load_stays(connection, source, rules=Rules(DateRules(shifted_dates=True)))
+    assert report.counts["patients_dead_before_birth"] == 1
+    assert [row[0].isoformat() for row in patients(connection, "birth")] == births
+    assert patients(connection, "death") == [(dt.date(2150, 6, 10),)] * 3
+
+
+def test_mimics_version_is_a_whole_number_however_written(connection, tmp_path):
+    """Programs that hold the column as a float write 9.0; what is neither 9 nor 10 names no system."""
+    written = ["9", "9.0", " 9 ", "10", "10.0", "10.0 ", "9", "10", "9.1", "10.1", "11", "ICD9", "0", ""]
+    codes = [f"1,10,{n},A{n},{version}" for n, version in enumerate(written)]
+    folder = mimic(tmp_path, [("50,2150", "")], ["subject_id,hadm_id,seq_num,icd_code,icd_version", *codes], 4)
+    report = load_stays(connection, folder)
+    systems = ["ICD9_", "ICD9_", "ICD9_", "ICD10_", "ICD10_", "ICD10_", "ICD9_", "ICD10_"]
+    found = connection.execute("SELECT code FROM stays ORDER BY order_1").fetchall()
+    assert found == [(f"{system}A{n}",) for n, system in enumerate(systems)]
+    assert report.rows_dropped == {"code_system_unknown": 6}
+
+
+@pytest.mark.parametrize("headers, version", [("icd_code,icd_version", 4), ("icd9_code", 3)])
+def test_a_mimic_table_of_the_codes_columns_alone_is_told_what_it_lacks(connection, tmp_path, headers, version):
+    """It is of a known version: said is which column is missing, not that the version cannot be told."""
+    folder = mimic(tmp_path, [("50,2150" if version == 4 else "2100-01-01", "")], [headers, "4280,9"], version)
+    with pytest.raises(DataError, match=f"expected a column subject_id, received columns {headers.replace(',', ', ')}"):
+        load_stays(connection, folder)
+
+
+def test_bad_rows_hide_nobodys_death(connection, tmp_path):
+    """Whatever is wrong with them: a stay after a death is noticed as in a table of good rows."""
+    header = "patient_id,admit,discharge,code,death"
+    rows = ["a,2014-01-01,2014-01-03,I10,2014-02-01", "a,2014-05-01,2014-05-03,I10,2014-02-01"]
+    rows += ["b,2014-01-01,2014-01-03,I10,"]
+    bad = [",2014-02-01,2014-02-02,I10,", "b,2014-02-01,2014-02-02,,", "b,x,2014-02-02,I10,"]
+    for dropped in ([], bad[:1], bad[1:]):
+        table = write(tmp_path, t=[header, *rows, *dropped, *rows[2:] * 3]) / "t.csv"
+        report = load_stays(connection, table)
+        assert patients(connection, "patient_id, death") == [("a", dt.date(2014, 2, 1)), ("b", None)]
+        assert report.rows_dropped["after_death"] == 1
+        assert sum(report.rows_dropped.values()) == 1 + len(dropped)

@@ -94,6 +94,58 @@ def test_a_step_by_hand():
         np.testing.assert_allclose(np.asarray(variable), value, rtol=1e-5, atol=1e-7)
 
 
+def test_training_drops_and_evaluation_does_not():
+    """The step, and what is computed for a balancer, see the values that dropout leaves: under the same noise the
+    losses and gradients are those of the network in training; an evaluation's are those of the whole network."""
+    model = build_network(3, [2, 1], (16, 8), seed=2, dropout=0.5)
+    model.compile("sgd", loss={head: TargetLoss(head == "head_0") for head in HEADS}, run_eagerly=True)
+    x, y, w = tf.nest.map_structure(tf.constant, next(batches()))
+    noise = [layer.seed_generator.state for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    starts = [np.asarray(state) for state in noise]
+
+    def under_the_same_noise(function, *arguments, **settings):
+        for state, start in zip(noise, starts, strict=True):
+            state.assign(start)
+        return function(*arguments, **settings)
+
+    def losses(outputs):
+        return np.array(model.each_loss(y, outputs, w))
+
+    with tf.GradientTape() as tape:
+        outputs = under_the_same_noise(model, x, training=True)
+        total = tf.reduce_sum(tf.stack(model.each_loss(y, outputs, w)))
+    gradients = tape.gradient(total, model.trainable_variables)
+    dropped, whole = losses(outputs), losses(model(x, training=False))
+    assert len(noise) == 2 and np.abs(dropped - whole).min() > 1e-3
+    measured = under_the_same_noise(model.measured, False, True, tf.ones(2), x, y, w)
+    np.testing.assert_allclose(measured["losses"], dropped, rtol=1e-6)
+    for mine, theirs in zip(measured["gradients"], gradients, strict=True):
+        np.testing.assert_allclose(mine, tf.convert_to_tensor(theirs), rtol=1e-6, atol=1e-8)
+    forward = under_the_same_noise(model.forward, tf.ones(2), x, y, w)
+    np.testing.assert_allclose(forward["losses"], dropped, rtol=1e-6)
+    logs = model.test_step((x, y, w))
+    np.testing.assert_allclose([logs[f"{head}_loss"] for head in HEADS], whole, rtol=1e-6)
+
+
+class Replicas:
+    """The context of one of `count` replicas that all hold the same."""
+
+    def __init__(self, count):
+        self.num_replicas_in_sync = count
+
+    def all_reduce(self, operation, values):
+        assert operation is tf.distribute.ReduceOp.SUM
+        return [value * self.num_replicas_in_sync for value in values]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_sums_are_over_all_replicas_however_many(monkeypatch, count):
+    monkeypatch.setattr(tf.distribute, "get_replica_context", lambda: Replicas(count))
+    summed = network().summed({"losses": tf.constant([2.0, 3.0]), "gradients": [tf.constant([[1.0]])]})
+    assert summed["losses"].numpy().tolist() == [2.0 * count, 3.0 * count]
+    assert summed["gradients"][0].numpy().tolist() == [[1.0 * count]]
+
+
 def test_the_balancer_is_made_from_loss_weights():
     model = network(balancer="uncertainty", balancer_settings={"kinds": ["classification", "regression"]})
     assert model.balancer.task_weights == [0.5, 1.0] and model.balancer.kinds == ["classification", "regression"]
