@@ -177,11 +177,14 @@ def complications(pairs, num_endpoints, horizons, observation_ends, deaths, late
         [np.minimum.reduceat(np.where(events & bit, after, _NEVER), pairs.starts) for bit in bits], axis=1
     )
     others = np.where(pairs.past, np.uint64(0), visits.endpoint_codes[pairs.places] & ~events)
+    told_of = np.bitwise_or.reduce(others) & bits  # most endpoints have no code that is no event
     later = np.zeros(shape, bool)
     without_event = [_without_event(horizon, death, observed, reach, latest_end is not None) for horizon in horizons]
     bounded = [days + horizon >= pairs.boundaries for horizon in horizons]
     for endpoint in range(num_endpoints):
-        told = np.minimum.reduceat(np.where(others & bits[endpoint], after, _NEVER), pairs.starts)
+        told = None
+        if told_of[endpoint]:
+            told = np.minimum.reduceat(np.where(others & bits[endpoint], after, _NEVER), pairs.starts)
         for number, horizon in enumerate(horizons):
             event, place = firsts[:, endpoint] <= horizon, endpoint * len(horizons) + number
             state = without_event[number].copy()
@@ -190,7 +193,8 @@ def complications(pairs, num_endpoints, horizons, observation_ends, deaths, late
             state[prevalent[:, endpoint]] = REASONS.index("prevalent")
             reasons[:, place] = state
             values[:, place] = event & (state == REASONS.index("known"))
-            later[:, place] = (told <= horizon) & (state < KNOWN_REASONS) & ~event
+            if told is not None:
+                later[:, place] = (told <= horizon) & (state < KNOWN_REASONS) & ~event
     return Labels(values, reasons, follow_up(firsts, death, observed, prevalent, max(horizons)), later)
 
 

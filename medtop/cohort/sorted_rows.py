@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow
 
 from medtop.cohort.visits import UNKNOWN_DAY, segment_starts
-from medtop.files.sql import first_row, numbers, quote
+from medtop.files.sql import first_row, has_values, numbers, quote
 
 BATCH_ROWS = 131_072
 """Rows at a time, about; any number gives the same visits. This many fit a processor's cache column by column."""
@@ -178,7 +178,7 @@ def rows_after_death(connection):
     Returns:
         (rows, patients with such rows, patients who have no others).
     """
-    if not first_row(connection, "SELECT count(death) FROM cohort_patients")[0]:
+    if not has_values(connection, "cohort_patients", "death"):
         return 0, 0, 0
     dead = "(SELECT patient_id, death FROM cohort_patients WHERE death IS NOT NULL)"
     if not first_row(connection, f"SELECT count(*) FROM stays JOIN {dead} USING (patient_id) WHERE {_AFTER_DEATH}")[0]:
@@ -234,7 +234,7 @@ def sorted_rows(connection, visit="stay", acquired=False, living=False, span=Non
         living: leave out what `rows_after_death` counts.
         span: (first, after): only patients of these places; None: all.
     """
-    with_stays = first_row(connection, "SELECT count(stay_id) > 0 FROM stays")[0]
+    with_stays = has_values(connection, "stays", "stay_id")
     extra = ", hash(stay_id) AS stay" * with_stays
     extra += ", coalesce(present_on_admission = 'N', false)::UTINYINT AS acquired" * acquired
     order = _ORDERS[visit].format(stay_id="stay_id," * with_stays)
@@ -265,7 +265,7 @@ def export_rows(connection, path, living=False):
     """
     kept = f"WHERE coalesce(NOT ({_AFTER_DEATH}), true)" if living else ""
     connection.execute(f"COPY ({_EXPORTED_ROWS.format(living=kept)}) TO {quote(path)} (FORMAT parquet)")
-    return first_row(connection, "SELECT count(stay_id) > 0 FROM stays")[0]
+    return has_values(connection, "stays", "stay_id")
 
 
 def exported_batch(batch, with_stays, acquired):

@@ -62,6 +62,13 @@ def first_row(connection, query):
     return rows[0] if rows else None
 
 
+def has_values(connection, table, column):
+    """Whether any row of a table has a value in a column: it looks no further than the first, and not at parts of the
+    table whose statistics say that all are null."""
+    query = f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {column} IS NOT NULL LIMIT 1)"
+    return first_row(connection, query)[0] > 0
+
+
 def numbers(column, dtype):
     """A numeric Arrow column without nulls as a NumPy array. (pyarrow's own conversions to and from NumPy
     import pandas where it is installed, which takes 0.3 s.)"""

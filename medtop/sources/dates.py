@@ -29,6 +29,7 @@ of time."""
 NOT_BIRTHS = ("1901-01-01", "1904-01-01", "1970-01-01")
 """People were born on these days, and some registers know the year of birth only."""
 
+LAST_OF_DAY = "TIME '23:59:59.999999'"
 END_OF_DAY = "INTERVAL 86399999999 MICROSECONDS"
 """From a day's first to its last microsecond. A bare date of discharge becomes the end of its day, because it is known
 by then and not before."""

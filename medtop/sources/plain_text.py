@@ -87,13 +87,14 @@ def plain_layout(layout, types):
     """The `RowLayout` over columns of these types: the SQL that takes their values as they are.
 
     `raw` is text that the judgement of rows asks two things: was anything given, and was it a bare date? A number
-    column holds no value that cannot be used: nobody needs to ask, and it has none.
+    column holds no value that cannot be used: nobody needs to ask, and it has none. A discharge stays a date:
+    `select_sql` makes it the end of its day.
     """
     raw, parsed = dict(layout.raw), dict(layout.parsed)
     for name, column in layout.raw.items():
         if types[column] == DATE:
             raw[name] = f"CASE WHEN {column} IS NOT NULL THEN 'date' END"
-            parsed[name] = f"CAST({column} AS TIMESTAMP)" if name in ("admit", "discharge") else column
+            parsed[name] = f"CAST({column} AS TIMESTAMP)" if name == "admit" else column
         elif types[column] == NUMBER:
             del raw[name]
             parsed[name] = "NULL" if name == "present_on_admission" else f"CAST({column} AS INTEGER)"

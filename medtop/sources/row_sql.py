@@ -7,7 +7,7 @@ The wide table holds the standard columns, those of patients that the table brin
 import dataclasses
 
 from medtop.sources.dates import (
-    END_OF_DAY,
+    LAST_OF_DAY,
     common_days,
     discharge_sql,
     has_offset_sql,
@@ -201,7 +201,7 @@ def select_sql(layout, given, line_breaks, dates, dates_only=False, kept=(), tes
         layout: RowLayout.
         given: standard names that the table brings.
         line_breaks, dates: as for `reason_sql`.
-        dates_only: no value of the file has a time or an offset.
+        dates_only: no value of the file has a time or an offset, and `discharge` is a DATE.
         kept: columns of `{table}` that follow those of `stays`.
         tests: dict of further arguments of `reason_sql`, each the name of a boolean column of `{table}`.
     """
@@ -231,7 +231,7 @@ def select_sql(layout, given, line_breaks, dates, dates_only=False, kept=(), tes
     own = typed if "discharge" in layout.parsed else dates  # a typed column says by itself whether it has times
     made = {"discharge": discharge_sql("read_discharge", "raw_discharge", own, whole.get("discharge"))}
     if dates_only:
-        made["discharge"] = f"read_discharge + {END_OF_DAY}"
+        made["discharge"] = f"read_discharge + {LAST_OF_DAY}"  # a quarter of the time of adding an interval
     reason, own = reason_sql(dates, line_breaks, **tests or {}), "".join(f", {name}" for name in kept)
     passed = "".join(f", {name}" for name in (*kept, *(tests or {}).values(), *whole.values()))
     seen = "".join(f", {is_whole_time_sql(layout.raw[name])} AS {flag}" for name, flag in whole.items())

@@ -3,7 +3,7 @@
 import dataclasses
 
 from medtop.files.errors import DataError
-from medtop.files.sql import quote, quote_name
+from medtop.files.sql import has_values, quote, quote_name
 from medtop.sources.after_death import mark_after_death
 from medtop.sources.code_forms import ICD_MARKS, settle_codes
 from medtop.sources.ids import settle_ids
@@ -209,7 +209,7 @@ def finish(request, source, files, account, observation_end=None, rows_merged=0)
         if name not in STAYS_COLUMNS:
             connection.execute(f"ALTER TABLE stays DROP COLUMN {quote_name(name)}")
     connection.execute("DROP TABLE medtop_structural")
-    rows, present = connection.execute("SELECT count(*), count(present_on_admission) FROM stays").fetchone()
+    rows = connection.execute("SELECT count(*) FROM stays").fetchone()[0]
     if account.dropped.get("after_death"):  # rows were dropped after their codes had been counted
         account.code_rows = dict(connection.execute("SELECT code, count(*) FROM stays GROUP BY code").fetchall())
     icd = sum(number for code, number in account.code_rows.items() if code.startswith(ICD_MARKS))
@@ -223,7 +223,7 @@ def finish(request, source, files, account, observation_end=None, rows_merged=0)
         rows_dropped=account.dropped,
         counts=account.counts,
         observation_end=observation_end or source.observation_end,
-        has_present_on_admission=present > 0,
+        has_present_on_admission=has_values(connection, "stays", "present_on_admission"),
         icd_codes=2 * icd > rows,
         notes=[request.rules.dates.statement, *account.notes],
         patients_dropped=account.patients_dropped,
