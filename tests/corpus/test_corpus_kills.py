@@ -3,13 +3,10 @@
 import json
 import os
 import re
-import signal
-import subprocess
 import sys
-import time
 
-import numpy as np
 import pytest
+from chain_kills import disturbed
 from conftest import ROOT
 from corpus_texts import planted_texts
 
@@ -49,20 +46,6 @@ def begin(folder):
         os.utime(path, (1_700_000_000, 1_700_000_000))
 
 
-def call(command, seconds=None):
-    """Runs a step to its end, or kills it after so many seconds; seconds that it took, or whether it was killed."""
-    began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    if seconds is None:
-        _, errors = process.communicate(timeout=600)
-        assert process.returncode == 0, f"{command}: {errors}"
-        return time.monotonic() - began
-    time.sleep(seconds)
-    process.kill()
-    process.communicate()
-    return process.returncode == -signal.SIGKILL
-
-
 def content(folder):
     """dict path -> bytes of everything there, hidden files too, but for when an input was last written."""
     return {
@@ -75,21 +58,8 @@ def content(folder):
 @pytest.mark.slow
 def test_kills_over_the_chain_of_a_corpus(tmp_path):
     pytest.importorskip("tensorflow_text", reason="records of word pieces need TensorFlow Text")
-    folder, whole = tmp_path / "chain", tmp_path / "whole"
-    begin(folder)
-    lengths = {name: call(command) for name, command in steps(folder).items()}
-    folder.rename(whole)  # the second chain has the same paths, which stand in manifests
-    rng = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
-    begin(folder)
-    killed, moments = 0, []
-    for name, command in steps(folder).items():
-        for _ in range(KILLS[name]):
-            moments.append((name, round(float(rng.uniform(0.2, 1) * lengths[name]), 3)))
-            was_killed = call(command, moments[-1][1])
-            lengths[name] *= 1 if was_killed else 0.5  # it was done before its moment: the machine is quicker now
-            killed += was_killed
-        call(command)
-    assert killed >= 4, f"only {killed} were killed: a step may be done before its moment"
+    folder = tmp_path / "chain"
+    whole, moments = disturbed(folder, begin, steps, KILLS, at_least=4, earliest=0.2)
     mine, theirs = content(folder), content(whole)
     assert mine.keys() == theirs.keys(), moments
     assert not [name for name in mine if mine[name] != theirs[name]], moments

@@ -1,14 +1,11 @@
 """Thirty random kills (kill -9) over the whole chain, generation to export: it ends as the chain that nobody killed."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
+from chain_kills import disturbed
 from conftest import ROOT
 
 tf = pytest.importorskip("tensorflow", reason="training needs TensorFlow")
@@ -82,21 +79,6 @@ def begin(folder):
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def call(command, folder, seconds=None):
-    """Runs a step to its end, or kills it after so many seconds; seconds that it took, or whether it was killed."""
-    began = time.monotonic()
-    environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    if seconds is None:
-        _, errors = process.communicate(timeout=900)
-        assert process.returncode == 0, f"{command}: {errors}"
-        return time.monotonic() - began
-    time.sleep(seconds)
-    process.kill()
-    process.communicate()
-    return process.returncode == -signal.SIGKILL
-
-
 def names(folder):
     """Every path, hidden ones too. TensorBoard's files are called after the clock; what a killed TensorFlow leaves of
     its own in TMPDIR is generated code without data, and not ours."""
@@ -113,23 +95,10 @@ def exported(folder):
 
 @pytest.mark.slow
 def test_thirty_kills_over_the_whole_chain(tmp_path):
-    folder, whole = tmp_path / "chain", tmp_path / "whole"
-    begin(folder)
-    lengths = {name: call(command, folder) for name, command in steps(folder).items()}
-    folder.rename(whole)  # the second chain has the same paths, which stand in manifests and run.json
-
-    rng = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
-    begin(folder)
-    killed, moments = 0, []
-    for name, command in steps(folder).items():
-        for _ in range(KILLS[name]):
-            moments.append((name, round(float(rng.uniform(0.05, 1) * lengths[name]), 3)))
-            was_killed = call(command, folder, moments[-1][1])
-            lengths[name] *= 1 if was_killed else 0.5  # it was done before its moment: the machine is quicker now
-            killed += was_killed
-        call(command, folder)
-    assert sum(KILLS.values()) == 30 and killed >= 8, f"only {killed} were killed: a step may be done before its moment"
-
+    folder = tmp_path / "chain"
+    assert sum(KILLS.values()) == 30
+    environment = {"TMPDIR": str(folder / "tmp")}
+    whole, moments = disturbed(folder, begin, steps, KILLS, at_least=8, environment=environment)
     assert names(folder) == names(whole), moments
     assert not [name for name in names(folder) if name.endswith((".tmp", ".old", ".preprocess"))]
     made = [

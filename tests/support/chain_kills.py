@@ -1,0 +1,61 @@
+"""A chain of commands, run once undisturbed and once with kill -9 at random moments of each step."""
+
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+
+
+def call(command, seconds=None, environment=None):
+    """Runs a step to its end, or kills it after so many seconds; seconds that it took, or whether it was killed."""
+    began = time.monotonic()
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if seconds is None:
+        _, errors = process.communicate(timeout=900)
+        assert process.returncode == 0, f"{command}: {errors}"
+        return time.monotonic() - began
+    time.sleep(seconds)
+    process.kill()
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def disturbed(folder, begin, steps, kills, at_least, earliest=0.05, environment=None):
+    """Runs a chain twice under one path, so that the paths in its manifests agree: `folder` holds the disturbed chain
+    at the end, `folder` with `_whole` behind its name the other.
+
+    Args:
+        folder: path that does not exist yet.
+        begin: function of the folder that makes it with the chain's inputs.
+        steps: function of the folder -> dict step -> command line, in order.
+        kills: dict step -> how often it is killed before it may end.
+        at_least: kills that must have come before their step's end.
+        earliest: share of a step's time before which it is not killed.
+        environment: further variables.
+
+    Returns:
+        (folder of the undisturbed chain, list of (step, second) of the kills).
+    """
+    begin(folder)
+    lengths = {name: call(command, None, environment) for name, command in steps(folder).items()}
+    whole = folder.rename(folder.with_name(f"{folder.name}_whole"))
+    rng = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
+    begin(folder)
+    killed, moments = 0, []
+    for name, command in steps(folder).items():
+        for _ in range(kills[name]):
+            moments.append((name, round(float(rng.uniform(earliest, 1) * lengths[name]), 3)))
+            was_killed = call(command, moments[-1][1], environment)
+            lengths[name] *= 1 if was_killed else 0.5  # it was done before its moment: the machine is quicker now
+            killed += was_killed
+        call(command, None, environment)
+    assert killed >= at_least, f"only {killed} were killed: a step may be done before its moment"
+    return whole, moments
