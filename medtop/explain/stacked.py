@@ -13,11 +13,16 @@ Letters: B rows, T tokens, L labels explained, V vocabulary, W windows in days (
 import numpy as np
 import tensorflow as tf
 
+from medtop.cohort.vocabulary import UNK_ID
 from medtop.evaluation.scoring import patient_model
 from medtop.wide.history import context_names, context_of, history_of_tokens, windows_of
 
 HISTORY = "history"
 """Channel of the wide part's figures of the history: numbers, lengths and recency of stays, number of codes."""
+
+UNKNOWN = "unknown"
+"""Channel of the codes that the vocabulary does not hold: [UNK] is no code that a table of codes could name, and the
+wide part gives it a coefficient all the same."""
 
 _CHANNEL_OF = {"age_years": "age", "age_unknown": "age", "female": "sex", "male": "sex"}
 
@@ -51,11 +56,11 @@ class WideContributions:
     def __call__(self, x):
         """Contributions of a batch of unpacked rows: dict channel -> float64 [B, T, L].
 
-        `code` stands at each code's latest occurrence; `age`, `sex` and `history` at [CLS].
+        `code` and `unknown` stand at each code's latest occurrence; `age`, `sex` and `history` at [CLS].
         """
         x = {name: np.asarray(values) for name, values in x.items()}
         shape = (*x["token_ids"].shape, self.table.shape[-1])
-        values = {name: np.zeros(shape) for name in ("code", "age", "sex", HISTORY)}
+        values = {name: np.zeros(shape) for name in ("code", UNKNOWN, "age", "sex", HISTORY)}
         history = history_of_tokens(_columns(x))
         change = context_of(history, self.days) - self.nothing  # [B, F]
         first = x["cls_positions"][:, 0]
@@ -63,10 +68,12 @@ class WideContributions:
             channel = values[_CHANNEL_OF.get(name, HISTORY)]
             channel[np.arange(len(first)), first] += change[:, [number]] * self.context[number]
         for row, ids in enumerate(x["token_ids"]):
-            standing = np.flatnonzero((x["patient_slots"][row] > 0) & ((ids == 1) | (ids >= 5)))
+            standing = np.flatnonzero((x["patient_slots"][row] > 0) & ((ids == UNK_ID) | (ids >= 5)))
             _, back = np.unique(ids[standing[::-1]], return_index=True)
             last = standing[::-1][back]  # tokens are in time order
-            values["code"][row, last] = self.table[ids[last], windows_of(x["recencies"][row, last], self.days)]
+            own = self.table[ids[last], windows_of(x["recencies"][row, last], self.days)]
+            unknown = ids[last] == UNK_ID
+            values["code"][row, last[~unknown]], values[UNKNOWN][row, last[unknown]] = own[~unknown], own[unknown]
         return values
 
 

@@ -10,7 +10,7 @@ from small_data import VOCABULARY, all_tasks, small_config  # noqa: E402
 from medtop.explain.deletion import Deleter, codes_of_row  # noqa: E402
 from medtop.explain.faithfulness import completeness  # noqa: E402
 from medtop.explain.gradients import Attributor  # noqa: E402
-from medtop.explain.stacked import HISTORY, StackedAttributor, shuffled  # noqa: E402
+from medtop.explain.stacked import HISTORY, UNKNOWN, StackedAttributor, shuffled  # noqa: E402
 from medtop.model.multitask import build_model  # noqa: E402
 from medtop.model.wide import WideLogits, WidePart  # noqa: E402
 from medtop.runs.explain import parts_of  # noqa: E402
@@ -71,7 +71,7 @@ def batch():
 def test_both_parts_add_up(stacked, batch):
     attributor, model = stacked
     values, logits, baseline = attributor(batch)
-    assert set(values) == {"code", "age", "sex", HISTORY}
+    assert set(values) == {"code", UNKNOWN, "age", "sex", HISTORY}
     total = sum(part.sum(1) for part in values.values())
     assert completeness(total, logits, baseline).max() < 0.05
     deep, own, start = attributor.encoder(batch)
@@ -92,8 +92,11 @@ def test_the_wide_part_by_hand(stacked, batch):
     place = model.wide.columns["complications"].start + 1
     expected = np.zeros((2, 6))
     expected[0, 3], expected[0, 4], expected[0, 5] = tables[7, 2, place], tables[9, 1, place], tables[8, 0, place]
-    expected[1, 1], expected[1, 2] = tables[9, 0, place], tables[1, 0, place]
+    expected[1, 1] = tables[9, 0, place]
     assert np.allclose(wide["code"][..., 1], 0.75 * expected, atol=1e-6), "at the latest occurrence only"
+    unknown = np.zeros((2, 6))
+    unknown[1, 2] = tables[1, 0, place]
+    assert np.allclose(wide[UNKNOWN][..., 1], 0.75 * unknown, atol=1e-6), "[UNK] is no code"
     context = np.asarray(model.wide.layer.context)[:, place]
     names = context_names(DAYS)
     of = {name: 0.75 * context[names.index(name)] for name in names}
@@ -114,6 +117,17 @@ def test_taking_a_code_out_is_scoring_the_record_without_it(stacked, batch):
         shorter = {n: np.asarray(v)[:1] if n == "cls_positions" else np.asarray(v)[:1, kept] for n, v in batch.items()}
         again = attributor.logits({name: tf.constant(values) for name, values in shorter.items()})
         assert np.allclose(without[place], again[0], atol=1e-5)
+
+
+def test_codes_and_channels_are_complete_where_codes_are_unknown(config, batch):
+    """As the command counts it: codes that have a name, and channels; [UNK] is among the latter."""
+    attributor, _ = make(config, deep_scale=0.0)
+    values, logits, baseline = attributor(batch)
+    for row in range(2):
+        _, standing = codes_of_row(batch, row, VOCABULARY.special_ids)
+        named = (standing.astype(float) @ values["code"][row]).sum(0)
+        total = named + sum(part[row].sum(0) for name, part in values.items() if name != "code")
+        assert completeness(total[None], logits[row : row + 1], baseline[row : row + 1]).max() < 1e-5
 
 
 def test_a_wide_part_alone_is_explained_exactly(config, batch):
