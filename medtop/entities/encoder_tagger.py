@@ -204,6 +204,7 @@ class EncoderTagger:
         load_best(self.model, run)
         self.tagset, self.windows, self.constrained, self.batch_size = tagset, windows, constrained, batch_size
         self._rules = {task: allowed_transitions(tags, tagset.scheme) for task, tags in tagset.labels.items()}
+        self._traced = {}
 
     def predict_all(self, documents):
         """Yields the documents with this tagger's spans, some hundred at a time."""
@@ -223,7 +224,8 @@ class EncoderTagger:
             with temporary_folder() as folder:
                 path = make_records(folder, bare, self.tagset, "test", self.windows)
                 options = BatchOptions(batch_size=self.batch_size, max_seq_length=self.windows.max_seq_length)
-                scorer = Scorer(self.model, read_dataset(str(path)), self.config, self.tasks, options, 0)
+                info = read_dataset(str(path))
+                scorer = Scorer(self.model, info, self.config, self.tasks, options, 0, traced=self._traced)
                 logits = {task: scorer.token_logits(task) for task in self.tagset.tasks}
         place = 0
         for document, number in zip(bare, numbers, strict=True):

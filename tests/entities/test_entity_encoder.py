@@ -11,6 +11,7 @@ tf = pytest.importorskip("tensorflow", reason="training needs TensorFlow")
 from medtop.data.batches import BatchMaker, BatchOptions, eval_batches  # noqa: E402
 from medtop.data.description import read_dataset  # noqa: E402
 from medtop.data.tfrecord import without_autotune  # noqa: E402
+from medtop.entities import encoder_tagger  # noqa: E402
 from medtop.entities.dictionary import Dictionary  # noqa: E402
 from medtop.entities.documents import Document, Span, Tally  # noqa: E402
 from medtop.entities.encoder_tagger import EncoderTagger, WindowOptions, make_records  # noqa: E402
@@ -102,7 +103,7 @@ def test_words_without_weight_have_no_loss(data):
 
 
 @pytest.mark.slow
-def test_a_language_is_learned_and_marked_in_new_texts(data):
+def test_a_language_is_learned_and_marked_in_new_texts(data, monkeypatch):
     """From scratch in the shared trainer; new drugs are found by their neighbours, across windows of twelve tokens."""
     folder, tagset, paths, config = data
     (folder / "config.json").write_text(json.dumps(config.to_dict() | {"vocab_size": 0}))
@@ -117,6 +118,9 @@ def test_a_language_is_learned_and_marked_in_new_texts(data):
     tagger = EncoderTagger(folder / "run", tagset, WINDOWS)
     found = list(tagger.predict_all([*test, Document("empty", "")]))
     assert found.pop().spans == []
+    monkeypatch.setattr(encoder_tagger, "_BLOCK", 16)
+    assert [document.spans for document in tagger.predict_all(test)] == [document.spans for document in found]
+    assert tagger._traced["token"].experimental_get_tracing_count() == 1, "one graph for all blocks"
     score = evaluate(test, found, num_bootstrap=0).result["scores"]["strict"]["micro"]["f1"]["value"]
     sentences = list(training_sentences(documents(150, 1), Tally()))
     rival = [predict(document, Dictionary.learn(sentences).tag) for document in test]
