@@ -236,10 +236,11 @@ class Tally:
 
     def _add_follow_up(self, task, split, follow_up):
         shape = (follow_up.days.shape[1], max(self.horizons) + 2, 3)
-        ends = self.ends.setdefault(task, np.zeros((len(SPLITS), *shape), np.int64))
+        if task not in self.ends:
+            self.ends[task] = np.zeros((len(SPLITS), *shape), np.int64)
         endpoints = np.broadcast_to(np.arange(shape[0]), follow_up.days.shape)
         cells = np.ravel_multi_index((endpoints, follow_up.days, follow_up.kinds), shape)[follow_up.at_risk]
-        ends[split] += np.bincount(cells, minlength=np.prod(shape)).reshape(shape)
+        self.ends[task][split] += np.bincount(cells, minlength=np.prod(shape)).reshape(shape)
 
     @property
     def times(self):
