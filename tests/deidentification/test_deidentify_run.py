@@ -1,12 +1,13 @@
 """deidentify_notes.py from end to end: three forms of notes, what stays, what is told, twice, killed, damaged."""
 
+import dataclasses
 import json
 import re
 
 import pytest
 from notes_with_identifiers import NOTES, SECRETS, read_notes, write_notes, write_roster
 
-from medtop.deidentification import run
+from medtop.deidentification import run, verify
 from medtop.deidentification.plan import DeidentifyOptions
 from medtop.deidentification.run import deidentify
 from medtop.files.keys import make_key
@@ -229,3 +230,26 @@ def test_generated_notes_are_the_same_for_a_seed_and_their_names_are_apart(tmp_p
     assert not names["train"] & names["test"] and len(kinds) == 20
     done = run_script(script, "--identifiers", "--min_words=5", f"--output_dir={tmp_path}/d")
     assert done.returncode == 1 and "--min_words has no effect" in done.stderr
+
+
+def test_a_model_looks_at_many_notes_at_a_time(site, monkeypatch):
+    """A trained encoder takes seconds to begin: while removing and while looking again it is called once a part."""
+    calls = []
+
+    def model(documents):
+        calls.append([document.document_id for document in documents])
+        return [()] * len(documents)
+
+    real = run.prepare
+
+    def with_model(settings):
+        machine, about = real(settings)
+        return dataclasses.replace(machine, model=model), about
+
+    monkeypatch.setattr(run, "prepare", with_model)
+    write_notes(site / "folder")
+    _, leaks = deidentify(options(site, input=str(site / "folder"), verify=True))
+    assert leaks == [] and len(calls) == 2 and calls[0] == calls[1] and len(calls[0]) > 3
+    monkeypatch.setattr(verify, "TOGETHER", 2)
+    deidentify(options(site, input=str(site / "folder"), verify=True))
+    assert sum(calls[2:], []) == calls[0] and max(map(len, calls[2:])) == 2
