@@ -24,7 +24,7 @@ from medtop.files.temporary import temporary_folder
 from medtop.language.examples import make_pairs, make_windows, read_words
 from medtop.notes.options import ENCODINGS
 from medtop.notes.texts import check_texts, read_texts
-from medtop.reporting.language_page import HEADER, cells, write_language_page
+from medtop.reporting.language_page import columns, write_language_page
 from medtop.reporting.markdown import table
 from medtop.text.cleaning import CLEANINGS
 from medtop.training.run_directory import RunDirectory
@@ -82,11 +82,10 @@ def run_study(settings, import_folder):
         with temporary_folder() as imported:
             content = _compare(settings, names, texts, import_folder, imported)
         write_json(folder / MAIN_FILE, content)
-        rows = [cells(entry) for entry in content["models"]]
         stream = io.StringIO()
         quoting(csv.writer(stream, lineterminator="\n"), settings.quote_formulas).writerows(_csv_rows(content))
         write_text(folder / "language.csv", stream.getvalue())
-        write_text(folder / "language.md", "\n".join(table(HEADER, rows)) + "\n")
+        write_text(folder / "language.md", "\n".join(table(*columns(content["models"]))) + "\n")
         write_language_page(folder / "language.html", content)
     return content
 

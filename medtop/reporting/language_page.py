@@ -1,6 +1,6 @@
 """Models on their pretraining tasks, as one table: a page and the cells that Markdown shows too."""
 
-from medtop.reporting.elements import html_table, write_page
+from medtop.reporting.elements import Markup, escape, html_table, write_page
 
 HEADER = [
     "model",
@@ -25,8 +25,14 @@ NOTES = (
 )
 
 
-def cells(entry):
-    """A model's row, as text."""
+def columns(entries):
+    """(header, rows) of some models, as text; a column that is empty for all of them is left out."""
+    rows = [_cells(entry) for entry in entries]
+    kept = [place for place, name in enumerate(HEADER) if not place or any(row[place] for row in rows)]
+    return [HEADER[place] for place in kept], [[row[place] for place in kept] for row in rows]
+
+
+def _cells(entry):
     measures = entry["measures"]
     return [
         entry["name"],
@@ -48,7 +54,11 @@ def write_language_page(path, content):
         path: the file.
         content: what language.json holds: `about`, `notes`, `models`.
     """
-    body = html_table(HEADER, [cells(entry) for entry in content["models"]], wrap=True)
+    header, rows = columns(content["models"])
+    for row in rows:  # a path breaks at its slashes, an interval nowhere
+        row[0] = Markup(escape(row[0]).replace("/", "/<wbr>"))
+        row[1:] = [text.replace(", ", ",\N{NO-BREAK SPACE}") for text in row[1:]]
+    body = html_table(header, rows, wrap=True)
     write_page(
         path, "Models on held-out notes", [("table", "Table", body)], content["about"], [*NOTES, *content["notes"]]
     )
