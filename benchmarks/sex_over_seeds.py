@@ -1,8 +1,9 @@
-"""Does a trained encoder use sex, on a generated cohort whose risks do not depend on it? Over several trainings.
+"""Does a trained encoder use sex, on generated cohorts whose risks do not depend on it? Over several trainings.
 
-For finished runs that differ in their seed alone: the label's logit of each patient as a woman less that of the same
-patient as a man, all else as it is; its mean over patients for each run, and over runs the mean with a 95% interval by
-Student's t (n - 1 degrees of freedom). An interval over patients of a single run says nothing of training's noise.
+For finished runs that differ in their seed, or in their cohort too: the label's logit of each patient as a woman less
+that of the same patient as a man, all else as it is; its mean over patients for each run, and over runs the mean with a
+95% interval by Student's t (n - 1 degrees of freedom). An interval over patients of a single run says nothing of
+training's noise, and runs on one cohort share the chance of its patients.
 
 Example (runs of run_toppretraining.py --wide=off with --seed=1, 2, ...):
   python benchmarks/sex_over_seeds.py --runs=checkpoints/seed1,checkpoints/seed2,checkpoints/seed3 \\
@@ -28,7 +29,7 @@ class Options:
     """Which runs, on which patients."""
 
     runs: tuple = option(REQUIRED, "Run directories, two or more.")
-    input_file: str = option(REQUIRED, "Records of the test split.")
+    input_file: tuple = option(REQUIRED, "Records of the test split: of all runs, or one file for each.")
     labels: tuple = option((), "Labels; none = all.")
 
 
@@ -54,11 +55,12 @@ def main(argv):
     options = flags.read(Options)
     if len(options.runs) < 2:
         raise DataError("--runs: expected two or more, received one: its seed's noise cannot be told")
+    if len(options.input_file) not in (1, len(options.runs)):
+        raise DataError(f"--input_file: expected one file, or {len(options.runs)}; received {len(options.input_file)}")
+    files = options.input_file * (len(options.runs) if len(options.input_file) == 1 else 1)
     means = []
-    for run in options.runs:
-        explainer = Explainer(
-            ExplainSettings(run_dir=run, input_file=options.input_file, output_dir="", labels=options.labels)
-        )
+    for run, file in zip(options.runs, files, strict=True):
+        explainer = Explainer(ExplainSettings(run_dir=run, input_file=file, output_dir="", labels=options.labels))
         means.append(differences(explainer).mean(0))
         print(run, "  ".join(f"{mean:+.3f}" for mean in means[-1]), flush=True)
     means = np.array(means)
