@@ -22,24 +22,19 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from comparison.raw_prior import errors  # noqa: E402
-from comparison.window_vectors import extracted  # noqa: E402
+from comparison.window_vectors import RunOptions, extracted, joined  # noqa: E402
 
 from medtop.cli import commands, flags  # noqa: E402
 from medtop.evaluation.aggregation import read_aggregation  # noqa: E402
-from medtop.evaluation.predictions import logit, sigmoid  # noqa: E402
 from medtop.files.bounded import read_json  # noqa: E402
-from medtop.files.options import REQUIRED, above, at_least, option  # noqa: E402
+from medtop.files.options import above, option  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """Which runs."""
+class Options(RunOptions):
+    """What is calibrated."""
 
-    runs: tuple = option(
-        REQUIRED, "Folders that notes_quality.py made, each with `run/` and `texts.notes.<split>.parquet`."
-    )
     closer: float = option(100.0, "How many times closer the logits of the second line lie.", rule=above(0))
-    num_bootstrap: int = option(1000, "Resamples of patients.", rule=at_least(0))
 
 
 flags.define(Options)
@@ -56,10 +51,7 @@ def main(_):
     print("{:31} {:12} {:>9} {:>5} {:21} {:21} {}".format(*("set logits spread valid before after TF-IDF".split())))
     for folder in map(Path, options.runs):
         parts, aggregation = extracted(folder), read_aggregation(folder / "run/aggregation.json")
-        valid, test = (
-            logit(aggregation.combine(sigmoid(part.x[:, -1:]), part.groups, len(part.targets)))[:, 0]
-            for part in (parts["valid"], parts["test"])
-        )
+        valid, test = (joined(parts[split], aggregation) for split in ("valid", "test"))
         entry = read_json(folder / "run/comparison.json")["test"]["baselines"]["TF-IDF"]["readmission"]["readmission"]
         rival = shown(*(entry["calibration_error"][name] for name in ("value", "low", "high")))
         for name, scale, shift in (("the run's", 1.0, 0.0), ("closer", 1 / options.closer, -0.9)):

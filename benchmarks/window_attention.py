@@ -26,26 +26,22 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 from comparison.attention import best_attention  # noqa: E402
-from comparison.window_vectors import extracted, predictions_of  # noqa: E402
+from comparison.window_vectors import RunOptions, extracted, joined, predictions_of  # noqa: E402
 
 from medtop.cli import commands, flags  # noqa: E402
 from medtop.evaluation.aggregation import MAX, MAX_MEAN, MEAN, Aggregation, tune_c  # noqa: E402
 from medtop.evaluation.bootstrap import LabelStatistics, interval, resampled  # noqa: E402
 from medtop.evaluation.platt import fit_platt  # noqa: E402
-from medtop.evaluation.predictions import logit, sigmoid  # noqa: E402
-from medtop.files.options import REQUIRED, at_least, option  # noqa: E402
+from medtop.evaluation.predictions import sigmoid  # noqa: E402
+from medtop.files.options import at_least, option  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """Which runs, and how the head is fitted."""
+class Options(RunOptions):
+    """How the head is fitted."""
 
-    runs: tuple = option(
-        REQUIRED, "Folders that notes_quality.py made, each with `run/` and `texts.notes.<split>.parquet`."
-    )
     seeds: tuple[int, ...] = option((1, 2, 3), "Of the head's first weights.")
     width: int = option(16, "Width of the attention.", rule=at_least(1))
-    num_bootstrap: int = option(1000, "Resamples of patients.", rule=at_least(0))
 
 
 flags.define(Options)
@@ -61,10 +57,7 @@ def ways(parts, options):
         result[seed] = head.logits(valid), head.logits(test)
         penalties.append("{:g}/{:g}".format(*head.penalty))
     for aggregation in (Aggregation(MAX_MEAN, c), Aggregation(MEAN), Aggregation(MAX)):
-        result[aggregation.name] = tuple(
-            logit(aggregation.combine(sigmoid(split.x[:, -1:]), split.groups, len(split.targets)))[:, 0]
-            for split in (valid, test)
-        )
+        result[aggregation.name] = tuple(joined(split, aggregation) for split in (valid, test))
     head = best_attention(parts["train"], valid, 0, 0)
     result["mean vector"] = head.logits(valid), head.logits(test)
     return result, penalties

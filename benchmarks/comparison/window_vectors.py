@@ -9,11 +9,22 @@ import numpy as np
 
 from comparison.attention import Windows
 from medtop.evaluation.aggregation import Admissions
-from medtop.evaluation.predictions import Predictions
+from medtop.evaluation.predictions import Predictions, logit, sigmoid
 from medtop.files.atomic import atomic_path, sha256
 from medtop.files.bounded import read_npz
+from medtop.files.options import REQUIRED, at_least, option
 
 SPLITS = ("train", "valid", "test")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Which runs, and how intervals are made: flags of every benchmark on windows of finished runs."""
+
+    runs: tuple = option(
+        REQUIRED, "Folders that notes_quality.py made, each with `run/` and `texts.notes.<split>.parquet`."
+    )
+    num_bootstrap: int = option(1000, "Resamples of patients.", rule=at_least(0))
 
 
 def encoder_of(scorer):
@@ -82,6 +93,12 @@ def extracted(folder):
             np.savez(file, **arrays)
     names = [field.name for field in dataclasses.fields(Windows)]
     return {split: Windows(*(arrays[f"{split}_{name}"] for name in names)) for split in SPLITS}
+
+
+def joined(windows, aggregation):
+    """float [N]: logits of the admissions, by an `Aggregation` of the run's own probabilities of their windows."""
+    probabilities = sigmoid(windows.x[:, -1:])
+    return logit(aggregation.combine(probabilities, windows.groups, len(windows.targets)))[:, 0]
 
 
 def predictions_of(windows):
