@@ -193,3 +193,29 @@ def test_a_tally_over_several_batches():
         assert tally.split_times()["train"] == [100, 900] and tally.times == [100, 900]
         # 0 | 1-7 | 8-15 | 16-31 | 32-63
         assert tally.lengths[0].tolist()[:5] == [1, 3, 1, 0, 1] and tally.lengths[0].sum() == 6
+
+
+def test_days_of_observation_of_each_label_and_outcome_stay_apart():
+    """Against counting one by one, over two batches and two tasks of several labels."""
+    rng, names = np.random.default_rng(5), {"a": ("x", "y", "z"), "b": ("w",)}
+    tally, counts = Tally(names, 1), {}
+    for split in (0, 2):
+        times, ends = rng.integers(10, 20, 40) * DAY, rng.integers(20, 60, 40).astype(np.int32)
+        ends[::7] = UNKNOWN_DAY
+        made = {}
+        for task, of in names.items():
+            values = rng.integers(0, 2, (40, len(of))).astype(np.float32)
+            reasons = np.where(rng.random((40, len(of))) < 0.3, labels.REASONS.index("censored"), 0).astype(np.int8)
+            made[task] = labels.Labels(np.where(reasons > 0, 0, values).astype(np.float32), reasons)
+            for row, label in np.ndindex(40, len(of)):
+                if ends[row] != UNKNOWN_DAY:
+                    outcome = int(values[row, label]) if reasons[row, label] == 0 else 2
+                    key = task, label, outcome, int(ends[row] - times[row] // DAY)
+                    counts[key] = counts.get(key, 0) + 1
+        tally.add_observation(split, times, ends, made)
+    shown = {
+        (task, *map(int, place)): int(table[tuple(place)])
+        for task, table in tally.outcome_days.items()
+        for place in np.argwhere(table)
+    }
+    assert shown == counts and len(counts) > 50

@@ -249,6 +249,9 @@ def test_contract(source, connection, tmp_path):
         "SELECT count(*) FROM stays WHERE NOT coalesce(discharge >= admit AND patient_id <> '' AND code <> '', false)"
     ).fetchone() == (0,)
     assert connection.execute("SELECT count(*) FROM patients WHERE observation_end IS NULL").fetchone() == (0,)
+    after = "SELECT count(*) FROM stays JOIN patients USING (patient_id) WHERE admit::DATE > death"
+    assert report.may_follow_death or connection.execute(after).fetchone() == (0,)
+    assert report.may_follow_death or source.name not in ("mimic", "synpuf"), "they do not look"
     assert report.has_present_on_admission == (
         connection.execute("SELECT count(present_on_admission) FROM stays").fetchone()[0] > 0
     )
