@@ -40,6 +40,9 @@ class Options:
 
     work_dir: str = option(REQUIRED, "Folder for cohorts and runs.")
     num_patients: tuple[int, ...] = option((20_000,), "Patients of each cohort.")
+    codes: str = option(
+        "plain", "Background codes of the generated cohort, see make_synthetic_cohort.py.", choices=("plain", "hierarchical")
+    )
     test_patients: int = option(4_000, "Test on at least so many, generated besides where 20% are fewer.")
     seeds: tuple = option(("1", "2", "3"), "Seeds of cohort and training.")
     variants: tuple = option(("wide", "stack"), f"{', '.join(VARIANTS)}, or the name of a single task.")
@@ -106,10 +109,10 @@ def main(_):
     print("  strongest rival of the label, its AUROC and share, difference [95%], over all rivals")
     for patients in values.num_patients:
         for seed in values.seeds:
-            folder = cohort_runs.cohort_folder(values.work_dir, patients, seed)
+            folder = cohort_runs.cohort_folder(values.work_dir, patients, seed, values.codes)
             few = patients - round(0.8 * patients) < values.test_patients
             tested = values.test_patients if few else None
-            cohort_runs.prepare(folder, patients, seed, values.min_code_share, tested)
+            cohort_runs.prepare(folder, patients, seed, values.min_code_share, tested, values.codes)
             for variant in values.variants:
                 seconds = train(folder, variant, seed, values)
                 for text in rows_of(folder / variant):

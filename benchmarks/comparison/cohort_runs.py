@@ -39,12 +39,12 @@ def call(script, *arguments):
         raise DataError(f"{script}: expected exit code 0, received {code}")
 
 
-def cohort_folder(work_dir, patients, seed):
+def cohort_folder(work_dir, patients, seed, codes="plain"):
     """Where a cohort and the runs on it lie."""
-    return Path(work_dir) / f"patients{patients}_seed{seed}"
+    return Path(work_dir) / f"{'' if codes == 'plain' else codes + '_'}patients{patients}_seed{seed}"
 
 
-def prepare(folder, patients, seed, min_code_share=MIN_CODE_SHARE, test_patients=None):
+def prepare(folder, patients, seed, min_code_share=MIN_CODE_SHARE, test_patients=None, codes="plain"):
     """Generates, preprocesses and writes TFRecords; the scripts themselves skip what is done.
 
     Args:
@@ -54,6 +54,7 @@ def prepare(folder, patients, seed, min_code_share=MIN_CODE_SHARE, test_patients
         min_code_share: see `MIN_CODE_SHARE`.
         test_patients: test on so many instead of on 20%: what a small cohort taught is then measured without the
             noise of a small test split.
+        codes: kind of background codes, see make_synthetic_cohort.py.
     """
     raw, cohort = folder / "raw", folder / "cohort"
     train, valid = (round(share * patients) for share in SHARES[:2])
@@ -62,6 +63,7 @@ def prepare(folder, patients, seed, min_code_share=MIN_CODE_SHARE, test_patients
         f"--output_prefix={raw}",
         f"--num_patients={patients if test_patients is None else train + valid + test_patients}",
         f"--seed={seed}",
+        f"--codes={codes}",
     )
     splits = []
     if test_patients is not None:
