@@ -41,7 +41,9 @@ class Options:
     work_dir: str = option(REQUIRED, "Folder for cohorts and runs.")
     num_patients: tuple[int, ...] = option((20_000,), "Patients of each cohort.")
     codes: str = option(
-        "plain", "Background codes of the generated cohort, see make_synthetic_cohort.py.", choices=("plain", "hierarchical")
+        "plain",
+        "Background codes of the generated cohort, see make_synthetic_cohort.py.",
+        choices=("plain", "hierarchical"),
     )
     test_patients: int = option(4_000, "Test on at least so many, generated besides where 20% are fewer.")
     seeds: tuple = option(("1", "2", "3"), "Seeds of cohort and training.")

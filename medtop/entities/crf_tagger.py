@@ -4,9 +4,9 @@ import dataclasses
 from pathlib import Path
 
 from medtop.entities.features import sentence_features
-from medtop.entities.tags import decode, encode
 from medtop.entities.viterbi import allowed_transitions, viterbi
 from medtop.files.errors import DataError
+from medtop.text.tags import decode, encode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,17 +72,20 @@ class CrfTagger:
         trainer.train(str(path))
         return cls(path, scheme)
 
+    def tag_scores(self, words):
+        """For each tag but `O` how probable it is at a word: dict tag -> list of floats, one a word."""
+        if not words:
+            return {}
+        self._tagger.set(sentence_features(words))
+        places = range(len(words))
+        return {tag: [self._tagger.marginal(tag, place) for place in places] for tag in self._labels if tag != "O"}
+
     def type_scores(self, words):
         """For each type how probable it is that a word belongs to one: dict type -> list of floats, one a word."""
         scores = {}
-        if not words:
-            return scores
-        self._tagger.set(sentence_features(words))
-        for label in self._labels:
-            if label != "O":
-                marginals = [self._tagger.marginal(label, place) for place in range(len(words))]
-                before = scores.get(label.partition("-")[2], [0.0] * len(words))
-                scores[label.partition("-")[2]] = [a + b for a, b in zip(before, marginals, strict=True)]
+        for tag, marginals in self.tag_scores(words).items():
+            before = scores.get(tag.partition("-")[2], [0.0] * len(words))
+            scores[tag.partition("-")[2]] = [a + b for a, b in zip(before, marginals, strict=True)]
         return scores
 
     def tag(self, words):

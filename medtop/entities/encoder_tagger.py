@@ -9,16 +9,17 @@ import numpy as np
 
 import medtop
 from medtop.cohort.vocabulary import Vocabulary
+from medtop.entities.crf_tagger import CrfTagger
 from medtop.entities.documents import Span
 from medtop.entities.records import (
     EntityMaker,
     EntitySettings,
     Tagset,
     document_windows,
+    learn_crf_folds,
     learn_tagset,
-    word_tokens,
+    word_starts,
 )
-from medtop.entities.tags import decode
 from medtop.entities.viterbi import allowed_transitions, viterbi
 from medtop.entities.windows import cut, gather
 from medtop.entities.words import document_words
@@ -27,9 +28,11 @@ from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.files.temporary import temporary_folder
 from medtop.model.config import BertConfig
+from medtop.text.tags import decode
 from medtop.text.wordpiece import WordPiece
 
 RUN, RECORDS, WORDS, WINDOWS = "encoder", "records", "words.txt", "windows.json"
+CRF_MODEL, CRF_FOLDS = "crf.bin", "crf_folds"
 CONFIG = "configs/entities.json"
 _BLOCK = 256
 
@@ -108,13 +111,16 @@ def train(folder, documents, about, dictionary, windows, training, start=None, r
 
     folder, given = Path(folder), training.bert_config_file
     config_file = given or str(start.config_file if start else resources.files(medtop).joinpath(CONFIG))
-    rows = BertConfig.from_file(config_file).word_channel_size
-    tagset = learn_tagset(documents["train"], about["tag_scheme"], rows)
+    config = BertConfig.from_file(config_file)
+    tagset = learn_tagset(documents["train"], about["tag_scheme"], config.word_channel_size)
     about_types = {"types": about["types"], "groups": about.get("groups"), "chain": windows.chain}
     tagset = dataclasses.replace(tagset, dictionary=dictionary, **about_types)
     if start is not None:
         windows = dataclasses.replace(windows, lower_case=start.tokenizer.lower_case)
         tagset = dataclasses.replace(tagset, vocabulary=start.tokenizer.vocabulary, tokenizer=start.tokenizer)
+    elif "crf" in config.embeddings:
+        folds = learn_crf_folds(documents["train"], folder / CRF_FOLDS, tagset.scheme)
+        tagset = dataclasses.replace(tagset, crf=CrfTagger(folder / CRF_MODEL, tagset.scheme), crf_folds=folds)
     tagset.vocabulary.write_text(folder / WORDS)
     write_json(folder / WINDOWS, dataclasses.asdict(windows))
     paths = {
@@ -174,6 +180,7 @@ def load(folder, about, dictionary, constrained=True):
         tokenizer,
         about.get("groups"),
         windows.chain,
+        CrfTagger(folder / CRF_MODEL, about["tag_scheme"]) if "crf" in config.embeddings else None,
     )
     return EncoderTagger(folder / RUN, tagset, windows, constrained)
 
@@ -241,7 +248,7 @@ class EncoderTagger:
         words, made = document_words(document), []
         if not words.words:
             return []
-        starts, _, _ = word_tokens(words, self.tagset, self.tagset.dictionary)
+        starts = word_starts(words, self.tagset)
         windows = cut(starts, self.windows.max_seq_length, self.windows.overlap)
         for task, tags in self.tagset.labels.items():
             scores = gather(windows, logits[task]).astype(np.float64)

@@ -4,9 +4,9 @@ import itertools
 
 from medtop.entities.documents import Tally
 from medtop.entities.records import MOST_GROUPS
-from medtop.entities.tags import word_ranges
 from medtop.entities.words import document_words
 from medtop.files.errors import DataError
+from medtop.text.tags import word_ranges
 
 
 def clashes(spans):

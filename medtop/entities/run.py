@@ -25,12 +25,12 @@ from medtop.entities.reading import input_files, read_text, stem
 from medtop.entities.scores import RATIOS
 from medtop.entities.spans import RULES, reduce_fragments
 from medtop.entities.tagging import predict, training_sentences
-from medtop.entities.tags import SCHEMES
 from medtop.files.atomic import atomic_path, sha256, write_json
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.files.folders import check_target, has_json_key, whole_folder
 from medtop.files.options import Rule, at_least, option
+from medtop.text.tags import SCHEMES
 
 SETTINGS = "entities.json"
 MODELS = ("crf", "dictionary", "encoder")

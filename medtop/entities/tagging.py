@@ -3,8 +3,8 @@
 import dataclasses
 
 from medtop.entities.documents import Span
-from medtop.entities.tags import word_ranges
 from medtop.entities.words import document_words
+from medtop.text.tags import word_ranges
 
 
 def training_sentences(documents, tally):

@@ -12,7 +12,7 @@ def allowed_transitions(tags, scheme="bio"):
     """Which tag may follow which.
 
     Args:
-        tags: list of K str, see `medtop.entities.tags.tag_set`.
+        tags: list of K str, see `medtop.text.tags.tag_set`.
         scheme: "bio" or "bioes".
 
     Returns:

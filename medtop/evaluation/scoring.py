@@ -17,11 +17,10 @@ from medtop.data import tfrecord
 from medtop.data.batches import eval_batches
 from medtop.evaluation.aggregation import Admissions
 from medtop.evaluation.predictions import Predictions
+from medtop.evaluation.tagged_words import TOP, TaggedWords
 from medtop.files.errors import DataError
 from medtop.model.encoder import build_pooled_encoder
 from medtop.model.losses import softmax_crossentropy
-
-TOP = 10
 
 
 def patient_model(model, tasks):
@@ -110,18 +109,18 @@ class Scorer:
             if not mine:
                 continue
             heads = keras.Model(model.input, {task.name: model.output[task.name] for task in mine})
-            batches = eval_batches(info, config, mine, options, seed, masking=masking)
+            self._batches[level] = batches = eval_batches(info, config, mine, options, seed, masking=masking)
             inputs, labels, weights, _ = batches.element_spec
+            if level == "token":
+                of_tokens = tf.function(_inference(heads), input_signature=[inputs], autograph=False)
+                self._token_logits = of_tokens if traced is None else traced.setdefault("token", of_tokens)
+                continue
             for task in mine:
-                self._batches[task.name] = batches
                 self._sums[task.name] = tf.function(
                     _exclusive_sums(heads, task.name),
                     input_signature=[inputs, labels[task.name], weights[task.name]],
                     autograph=False,
                 )
-            if level == "token":
-                of_tokens = tf.function(_inference(heads), input_signature=[inputs], autograph=False)
-                self._token_logits = of_tokens if traced is None else traced.setdefault("token", of_tokens)
 
     @property
     def admissions(self):
@@ -165,37 +164,57 @@ class Scorer:
         return self._sums[name](x, y[name], w[name])
 
     def exclusive_measures(self, max_batches=0):
-        """Measures of masked codes and of tokens: dict task -> loss, accuracy, top10_accuracy, perplexity, n.
+        """Measures of masked codes and of tokens: dict task -> loss, accuracy, top10_accuracy, perplexity, n; of tags
+        also f1 (`tagged_words.TaggedWords`).
 
         Means over all selected codes (labelled tokens) of the split, not over batches.
 
         Args:
             max_batches: stop after so many batches; 0 = all.
         """
-        measures = {}
-        for task in self.exclusive:
-            total = np.zeros(4)
-            with tfrecord.reading(self.info):
-                batches = self._batches[task.name].take(max_batches or -1)
-                for _, sums in side_by_side(functools.partial(self._sums_of, task.name), batches):
-                    total += sums.numpy()
-            count = total[0]
-            mean = total[1:] / count if count else np.full(3, math.nan)
-            measures[task.name] = {
-                "loss": float(mean[0]),
-                "accuracy": float(mean[1]),
-                "top10_accuracy": float(mean[2]),
-                "perplexity": float(np.exp(mean[0])),
-                "n": int(count),
-            }
-        return measures
+        of_tags = self._tag_measures(max_batches)
+        return {
+            task.name: of_tags[task.name] if task.level == "token" else self._masked_measures(task, max_batches)
+            for task in self.exclusive
+        }
+
+    def _masked_measures(self, task, max_batches):
+        total = np.zeros(4)
+        with tfrecord.reading(self.info):
+            batches = self._batches["masked"].take(max_batches or -1)
+            for _, sums in side_by_side(functools.partial(self._sums_of, task.name), batches):
+                total += sums.numpy()
+        count = total[0]
+        mean = total[1:] / count if count else np.full(3, math.nan)
+        return {
+            "loss": float(mean[0]),
+            "accuracy": float(mean[1]),
+            "top10_accuracy": float(mean[2]),
+            "perplexity": float(np.exp(mean[0])),
+            "n": int(count),
+        }
+
+    def _tag_measures(self, max_batches):
+        """Of all tasks of tokens, out of one pass."""
+        words = {task.name: TaggedWords(task.labels) for task in self.exclusive if task.level == "token"}
+        if not words:
+            return {}
+        with tfrecord.reading(self.info):
+            batches = self._batches["token"].take(max_batches or -1)
+            for (_, y, w, examples), logits in side_by_side(lambda x, *_: self._token_logits(x), batches):
+                rows = np.flatnonzero((examples.numpy() >= 0).any(axis=1))
+                for name, mine in words.items():
+                    parts = [part[name].numpy() for part in (logits, y, w)]
+                    for row in rows:
+                        mine.add(*(part[row] for part in parts))
+        return {name: mine.measures() for name, mine in words.items()}
 
     def token_logits(self, task):
         """Logits of a task (its name) of each token, record by record in file order: list of float32 [n, K]."""
         by_place = [None] * self.info.num_examples
         with tfrecord.reading(self.info):
             for (x, _, _, examples), logits in side_by_side(
-                lambda x, *_: self._token_logits(x)[task], self._batches[task]
+                lambda x, *_: self._token_logits(x)[task], self._batches["token"]
             ):
                 counts = (x["patient_slots"].numpy() > 0).sum(axis=1)
                 for row, place in enumerate(examples.numpy()[:, 0]):

@@ -30,6 +30,7 @@ WORD_CHANNELS = {
     "previous_word": ("previous_words", "word_channel_size", "identity"),
     "next_word": ("next_words", "word_channel_size", "identity"),
     "gazetteer": ("gazetteer", "gazetteer_vocab_size", "identity"),
+    "crf": ("crf_answers", "crf_vocab_size", "identity"),
     "first_characters": ("first_characters", "character_width", "characters"),
     "last_characters": ("last_characters", "character_width", "characters"),
 }
@@ -74,6 +75,7 @@ class BertConfig:
         hidden_size: width H.
         num_hidden_layers, num_attention_heads, intermediate_size: blocks, heads, width of the feed-forward layer.
         hidden_dropout_prob, attention_probs_dropout_prob: dropout rates in training.
+        channel_dropout_prob: how often, in training, a token goes without one of its embeddings, each drawn by itself.
         max_position_embeddings: longest row.
         type_vocab_size: rows of the segment table (HuggingFace's token types).
         initializer_range: standard deviation of the truncated normal that weights start from (LayerNorm: 1 and 0;
@@ -87,7 +89,9 @@ class BertConfig:
         segment: what the segment ids are: "zero", "alternating" (visit number modulo 2), "visit" (its number) or
             "sentence" (notes: 0 in the first text of a pair, 1 in the second).
         visit_vocab_size, visit_position_vocab_size, age_vocab_size, day_vocab_size, sex_vocab_size: rows of the tables.
-        word_channel_size, gazetteer_vocab_size: rows of the tables of words' channels (hashed) and of the gazetteer.
+        word_channel_size, gazetteer_vocab_size, crf_vocab_size: rows of the tables of words' channels (hashed), of the
+            gazetteer and of a conditional random field's answers.
+        neighbour_layers: convolutions over a token and its two neighbours between the embeddings and the blocks.
         character_width: width of a character before the convolution over three neighbours.
         head: one of `PATIENT_HEADS`: "linear" on what `pooling` says, a recurrent net over the tokens (Rasmy et al.
             2021), or RETAIN over the visits (Choi et al. 2016), which reads plain vectors: `body` "embeddings".
@@ -105,6 +109,7 @@ class BertConfig:
     intermediate_size: int = 768
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.1
+    channel_dropout_prob: float = 0.0
     max_position_embeddings: int = 512
     type_vocab_size: int = 2
     initializer_range: float = 0.02
@@ -121,6 +126,8 @@ class BertConfig:
     sex_vocab_size: int = 3
     word_channel_size: int = 8192
     gazetteer_vocab_size: int = 64
+    crf_vocab_size: int = 1024
+    neighbour_layers: int = 0
     character_width: int = 16
     day_scale: str = "log2"
     wide_days: tuple = ()
@@ -165,7 +172,7 @@ class BertConfig:
             )
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name in ("vocab_size", "head_size") else 1
+            least = 0 if field.name in ("vocab_size", "head_size", "neighbour_layers") else 1
             if field.type is int and (type(value) is not int or value < least):
                 raise DataError(f"config: expected {field.name} to be a positive whole number, received {value!r}")
             if field.type is float and not (isinstance(value, (int, float)) and 0 <= value < 1):

@@ -12,7 +12,7 @@ from keras import ops
 from medtop.files.errors import DataError
 from medtop.model.config import CHANNELS, CHARACTER_BITS, CHARACTERS, DAYS_PER_YEAR, BertConfig
 from medtop.model.dropout import Dropout
-from medtop.model.encoder_layers import GatherPositions
+from medtop.model.encoder_layers import GatherPositions, Neighbours
 from medtop.model.recurrent import recurrent_pooling, retain_pooling
 from medtop.model.tokenwise import affine, affine_parts, dense, initializer, layer_norm
 
@@ -77,6 +77,8 @@ class Embeddings(keras.layers.Layer):
     def __init__(self, config, **kwargs):
         super().__init__(**kwargs)
         self.config = config if isinstance(config, BertConfig) else BertConfig(**config)
+        rate = self.config.channel_dropout_prob
+        self.dropout = Dropout(rate) if rate else None  # each one that a model has draws noise of its own
 
     def build(self, input_shape):
         self.tables, self.convolutions = {}, {}
@@ -105,18 +107,23 @@ class Embeddings(keras.layers.Layer):
         """The code table: what all tasks share where no block follows."""
         return self.tables["code"]
 
-    def call(self, inputs):
-        total = None
-        for name, values in zip(self.config.embeddings, inputs, strict=True):
-            _, size, kind = CHANNELS[name]
-            if kind == "characters":
-                part = self._convolved(name, values)
-                total = part if total is None else total + part
-                continue
-            rows = table_rows(values, kind, getattr(self.config, size), self.config.day_scale)
-            part = ops.take(ops.cast(self.tables[name], self.compute_dtype), rows, axis=0)
+    def call(self, inputs, training=False):
+        total, kept = None, None
+        if training and self.dropout is not None:
+            shape = (*ops.shape(inputs[0]), len(inputs))
+            kept = ops.unstack(self.dropout(ops.ones(shape, self.compute_dtype), training=True), len(inputs), axis=-1)
+        for place, (name, values) in enumerate(zip(self.config.embeddings, inputs, strict=True)):
+            part = self._convolved(name, values) if name in self.convolutions else self._looked_up(name, values)
+            if kept is not None:
+                part = part * kept[place][:, :, None]
             total = part if total is None else total + part
         return total
+
+    def _looked_up(self, name, values):
+        """Rows of a table, [B, T, H]."""
+        _, size, kind = CHANNELS[name]
+        rows = table_rows(values, kind, getattr(self.config, size), self.config.day_scale)
+        return ops.take(ops.cast(self.tables[name], self.compute_dtype), rows, axis=0)
 
     def _convolved(self, name, values):
         """Characters [B, T], `CHARACTERS` in a number, through a convolution of width 3; the largest value of each."""
@@ -129,7 +136,7 @@ class Embeddings(keras.layers.Layer):
         windows = ops.concatenate([vectors[:, :, place : place + CHARACTERS] for place in range(3)], axis=-1)
         return ops.max(ops.matmul(windows, kernel), axis=2)
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs, training=False):
         return keras.KerasTensor((*inputs[0].shape, self.config.hidden_size), dtype=self.compute_dtype)
 
     def get_config(self):
@@ -309,6 +316,10 @@ def build_encoder(config):
     if config.norm == "post" and config.num_blocks:
         x = layer_norm(config, "embeddings_norm")(x)
     x = Dropout(config.hidden_dropout_prob, name="embeddings_dropout")(x)
+    for number in range(config.neighbour_layers):
+        parts = (config.hidden_size, config.initializer_range, config.hidden_dropout_prob)
+        x = Neighbours(*parts, name=f"neighbours_{number}")(x, inputs["patient_slots"])
+        x = layer_norm(config, f"neighbours_{number}_norm")(x)
     mask = AttentionMask(name="attention_mask")(inputs["patient_slots"]) if config.num_blocks else None
     for number in range(config.num_blocks):
         blocks.append(_new_block(config, f"layer_{number}"))

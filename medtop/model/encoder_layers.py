@@ -6,6 +6,9 @@ Letters: B rows in a batch, T tokens in a row, M places, H width.
 import keras
 from keras import ops
 
+from medtop.model.dropout import Dropout
+from medtop.model.tokenwise import activation, affine, initializer
+
 
 @keras.saving.register_keras_serializable("medtop")
 class GatherPositions(keras.layers.Layer):
@@ -20,3 +23,44 @@ class GatherPositions(keras.layers.Layer):
 
     def compute_output_spec(self, sequence, positions):
         return keras.KerasTensor((*positions.shape, sequence.shape[-1]), dtype=sequence.dtype)
+
+
+@keras.saving.register_keras_serializable("medtop")
+class Neighbours(keras.layers.Layer):
+    """A convolution over a token and its two neighbours, added to the token: x + dropout(gelu([x_-1, x, x_+1] W + b)).
+
+    What stands beside a word is the first thing that a conditional random field with hand-made features sees; attention
+    has to learn what "beside" means. Neighbours are of the same patient of a row, else they are 0.
+
+    Args:
+        width: H.
+        stddev: of the weights at the start.
+        rate: of dropout.
+
+    Call:
+        x [B, T, H], patient_slots int [B, T] -> [B, T, H].
+    """
+
+    def __init__(self, width, stddev, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.width, self.stddev, self.rate = width, stddev, rate
+        self.dropout = Dropout(rate)
+
+    def build(self, x_shape, patient_slots_shape=None):
+        size = (3 * self.width, self.width)
+        self.kernel = self.add_weight(name="kernel", shape=size, initializer=initializer(self.stddev))
+        self.bias = self.add_weight(name="bias", shape=(self.width,), initializer="zeros")
+
+    def call(self, x, patient_slots, training=False):
+        same = ops.cast(ops.equal(patient_slots[:, 1:], patient_slots[:, :-1]), x.dtype)[:, :, None]
+        before = ops.pad(x[:, :-1] * same, [[0, 0], [1, 0], [0, 0]])
+        after = ops.pad(x[:, 1:] * same, [[0, 0], [0, 1], [0, 0]])
+        three = ops.concatenate([before, x, after], axis=-1)
+        seen = activation("gelu")(ops.reshape(affine(three, self.kernel, self.bias), ops.shape(x)))
+        return x + self.dropout(seen, training=training)
+
+    def compute_output_spec(self, x, patient_slots, training=False):
+        return keras.KerasTensor(x.shape, dtype=x.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width, "stddev": self.stddev, "rate": self.rate}

@@ -14,6 +14,7 @@ from medtop.files.options import SEED, Rule, above, at_least, check, compared, o
 from medtop.model.choices import BALANCERS
 from medtop.model.config import BODIES, CODE_STARTS, PATIENT_HEADS, BertConfig
 from medtop.model.tasks import choose_tasks
+from medtop.text.tags import scheme_of
 from medtop.training.cluster import read_cluster
 from medtop.training.head_plan import for_head, with_head
 
@@ -172,8 +173,9 @@ class TrainingOptions:
     )
     best_metric: str = option(
         "",
-        "Validation measure that chooses the best weights: loss, <task>.loss, <task>.<label>.<metric>, or roc_auc "
-        "(mean over tasks of macro ROC AUC, labels with 10 positives in validation); default roc_auc, else loss.",
+        "Validation measure that chooses the best weights: loss, <task>.loss, <task>.<label>.<metric>, roc_auc "
+        "(mean over tasks of macro ROC AUC, labels with 10 positives in validation) or f1 (of tags: spans, strict). "
+        "Default roc_auc, for tags alone f1, else loss.",
     )
     # Not a flag of its own: the number of --early_stopping=metric:patience. Evaluations, 0 = never.
     patience: int = 0
@@ -453,10 +455,16 @@ def check_evaluation_name(options):
 
 def measure_names(tasks):
     """Names of the measures on validation that may choose the best weights (`medtop.training.trainer`)."""
-    names = ["loss", *(["roc_auc"] if any(task.level == "patient" for task in tasks) else [])]
+    tagged = [task for task in tasks if task.level == "token" and scheme_of(task.labels)]
+    names = [
+        "loss",
+        *(["roc_auc"] if any(task.level == "patient" for task in tasks) else []),
+        *(["f1"] if tagged else []),
+    ]
     for task in tasks:
         if task.exclusive:
             measures = [f"{task.name}.{metric}" for metric in ("accuracy", "top10_accuracy", "perplexity")]
+            measures += [f"{task.name}.f1"] * (task in tagged)
         else:
             measures = [
                 f"{task.name}.{label}.{metric}"

@@ -11,6 +11,7 @@ from medtop.evaluation.marks import MINIMUM_POSITIVES, enough
 from medtop.evaluation.metrics import evaluate
 from medtop.evaluation.predictions import POOLED, sigmoid
 from medtop.evaluation.scoring import task_losses
+from medtop.text.tags import scheme_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,8 @@ def better(name, value, best):
 def best_metric_name(options, tasks):
     """The validation measure that chooses the best weights.
 
-    Outcomes of patients decide where they are trained. Where there are none, masked codes or pieces do: what a
+    Outcomes of patients decide where they are trained, and spans where only words are tagged: their loss rises again
+    long before the spans get worse. Where there are none, masked codes or pieces do: what a
     pretrained encoder is for is not told by whether sentences follow each other.
     """
     if options.best_metric:
@@ -40,7 +42,9 @@ def best_metric_name(options, tasks):
     masked = [task.name for task in tasks if task.level == "masked"]
     if patient and masked and not any(task.is_outcome for task in patient):
         return f"{masked[0]}.loss"
-    return "roc_auc" if patient else "loss"
+    if patient:
+        return "roc_auc"
+    return "f1" if tasks and all(task.level == "token" and scheme_of(task.labels) for task in tasks) else "loss"
 
 
 _SHOWN = ("roc_auc", "average_precision", "brier")
@@ -66,14 +70,15 @@ def validation_measures(scorer, tasks, max_batches=0):
     Names: `loss` (weighted sum of the tasks' losses), `<task>.loss`, `<task>.<label>.<metric>`, `<task>.accuracy` and
     the like for masked codes, and `roc_auc`: the mean over the patient-level tasks of their macro ROC AUC. Macro leaves
     out labels with fewer than `marks.MINIMUM_POSITIVES` positives or negatives: they would choose the best epoch by
-    chance. Where that leaves no label of any task, all with a value take part, and a warning is logged.
+    chance. Where that leaves no label of any task, all with a value take part, and a warning is logged. `f1`: the mean
+    over the tasks of tags of their spans' strict F1.
     """
     measures = {}
     predictions = scorer.predictions()
     losses = task_losses(predictions, tasks)
     for name, values in scorer.exclusive_measures(max_batches).items():
         losses[name] = values["loss"]
-        measures |= {f"{name}.{metric}": values[metric] for metric in ("accuracy", "top10_accuracy", "perplexity")}
+        measures |= {f"{name}.{metric}": value for metric, value in values.items() if metric not in ("loss", "n")}
     entries = {name: evaluate(scores, sigmoid(scores.logits), num_bootstrap=0) for name, scores in predictions.items()}
     for name, labels in entries.items():
         measures |= {
@@ -91,4 +96,7 @@ def validation_measures(scorer, tasks, max_batches=0):
         "loss": total if known else None,
         **({"roc_auc": float(np.mean(areas)) if areas else None} if predictions else {}),
     }
+    if of_spans := [value for name, value in measures.items() if name.endswith(".f1")]:
+        some = [value for value in of_spans if value is not None]
+        first["f1"] = float(np.mean(some)) if some else None
     return {**first, **{f"{task.name}.loss": known.get(task.name) for task in tasks}, **measures}

@@ -56,7 +56,7 @@ def data(tmp_path_factory):
     config = BertConfig(
         hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, max_position_embeddings=16,
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.15, word_channel_size=512,
-        embeddings=("code", "position", *WORD_CHANNELS),
+        embeddings=("code", "position", *WORD_CHANNELS), neighbour_layers=1,
     )  # fmt: skip
     return folder, tagset, paths, config
 

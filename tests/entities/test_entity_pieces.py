@@ -16,11 +16,11 @@ from medtop.entities.formats import FORMATS
 from medtop.entities.overlaps import clashes, find_groups, group_types, left_out
 from medtop.entities.pretrained import find_start
 from medtop.entities.records import FOLDS, Tagset, document_windows, word_labels, word_pieces
-from medtop.entities.tags import decode, tag_set
 from medtop.entities.windows import cut
 from medtop.entities.words import document_words
 from medtop.files.errors import DataError
 from medtop.model.config import BertConfig
+from medtop.text.tags import decode, tag_set
 from medtop.training.run_directory import RunDirectory
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -9,7 +9,7 @@ from medtop.entities.convert import ConvertOptions, convert
 from medtop.entities.documents import Tally
 from medtop.entities.formats import FORMATS
 from medtop.entities.reading import input_files, read_text
-from medtop.entities.tags import word_ranges
+from medtop.text.tags import word_ranges
 from medtop.text.words import WordSplitter
 
 

@@ -9,8 +9,8 @@ from medtop.entities.formats import FORMATS
 from medtop.entities.misses import confusion_lines, errors, kind_of, miss_lines
 from medtop.entities.reading import input_files
 from medtop.entities.scores import compare, count, paired, score_lines, scores
-from medtop.entities.tags import decode, tag_set
 from medtop.files.errors import DataError
+from medtop.text.tags import decode, tag_set
 
 
 def spans(*items):
@@ -105,7 +105,7 @@ def test_equals_both_on_an_open_set(test_data):
     seqeval = pytest.importorskip("seqeval.metrics", reason="seqeval is not installed: make test-extras")
     from seqeval.scheme import IOB2
 
-    from medtop.entities.tags import encode
+    from medtop.text.tags import encode
 
     random = np.random.default_rng(10)
     for name in ("ncbi_disease/conll/test.tsv.gz", "bc5cdr/bio/test.tsv.gz"):

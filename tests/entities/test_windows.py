@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from medtop.entities.tags import decode, tag_set
 from medtop.entities.viterbi import allowed_transitions, viterbi
 from medtop.entities.windows import cut, deciding, gather
+from medtop.text.tags import decode, tag_set
 
 
 def context(place, start, end, total):

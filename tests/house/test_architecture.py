@@ -40,14 +40,18 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "model": Room(
         KERAS, light="config tasks choices", plain="config choices"
     ),  # and never TensorFlow, by way of nobody
-    "text": Room(TENSORFLOW, light="words sentences windows word_windows cleaning wordpiece", plain="words sentences"),
+    "text": Room(
+        TENSORFLOW, light="words sentences windows word_windows cleaning wordpiece tags", plain="words sentences tags"
+    ),
     "data": Room(
         TENSORFLOW,
         light="create description fields finetuning",
         plain="tokens packing protobuf fields layouts description record_maker sequences ppmi",
     ),
     "wide": Room(NONE),
-    "evaluation": Room(TENSORFLOW, plain="predictions bootstrap metrics marks calibration platt baselines aggregation"),
+    "evaluation": Room(
+        TENSORFLOW, plain="predictions bootstrap metrics marks calibration platt baselines aggregation tagged_words"
+    ),
     "reporting": Room(NONE),
     "training": Room(TENSORFLOW, light="options run_directory start_from", plain="cluster checkpoints log wide_files"),
     "explain": Room(TENSORFLOW, plain="importance faithfulness patients deletion"),
@@ -66,7 +70,7 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
     "serve": Room(TENSORFLOW),
     "convert": Room(ANY),
     "runs": Room(TENSORFLOW, light="model_card evaluate explain plan", plain="model_card"),
-    "entities": Room(TENSORFLOW, light="*", plain="convert tables formats tags documents"),
+    "entities": Room(TENSORFLOW, light="*", plain="convert tables formats documents"),
     "deidentification": Room(
         TENSORFLOW,
         light="*",

@@ -13,12 +13,12 @@ import itertools
 import re
 from pathlib import Path
 
-from medtop.entities import tags as tagging
 from medtop.entities.documents import Document, Span, Stated, check_spans, check_text
 from medtop.entities.format import Format, by_collection
 from medtop.entities.reading import lines_of, output_file, read_text, stem, write_exactly
 from medtop.entities.words import document_words
 from medtop.files.errors import DataError
+from medtop.text import tags as tagging
 from medtop.text.words import DROP, SPACE, kind_of
 
 SUFFIXES = (".conll", ".tsv", ".bio", ".iob")

@@ -21,6 +21,16 @@ def tag_set(types, scheme="bio"):
     return ["O", *(f"{letter}-{kind}" for kind in types for letter in ("BIES" if scheme == "bioes" else "BI"))]
 
 
+def scheme_of(tags):
+    """The scheme whose tags these are, None where they are of none.
+
+    >>> scheme_of(["O", "B-x", "I-x"]), scheme_of(["low", "high"])
+    ('bio', None)
+    """
+    types = list(dict.fromkeys(tag.partition("-")[2] for tag in tags[1:]))
+    return next((scheme for scheme in SCHEMES if list(tags) == tag_set(types, scheme) and types), None)
+
+
 def word_ranges(starts, ends, spans, tally=None):
     """Which words each span holds.
 
