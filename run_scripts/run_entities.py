@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags, training_flags
-from medtop.entities import evaluate, run
+from medtop.entities import evaluate, marking, run
 from medtop.files.errors import DataError
 
 training_flags.define(tasks=("entities",), learning_rate=2e-3)
@@ -58,16 +58,18 @@ def main(_):
         print(f"trained on {size['documents']:,} documents, {size['sentences']:,} sentences: {types}")
         for name, number in about["counts"].items():
             print(f"  {name.replace('_', ' ')}: {number:,}")
-        if options.model == "encoder":
+        if options.model in run.NEURAL:
             command = shlex.join(["python", *sys.argv])
-            run.train_encoder(options, training, driver.resume, command, _import_model)
+            weighed = run.train_encoder(options, training, driver.resume, command, _import_model)
+            for line in run.stack_lines(weighed or {}):
+                print(line)
     if options.do_eval:
         found = run.evaluate_run(options)
         print("\n".join(evaluate.report_lines(found[options.model])))
         print("\n".join(run.table_lines(found)))
         print(f"written: {folder}/metrics.json, {folder}/entities.html")
     if options.do_predict:
-        documents, spans, tally = run.predict_texts(options)
+        documents, spans, tally = marking.predict_texts(options)
         print(f"{documents:,} documents, {spans:,} spans: {options.predict_output} ({options.predict_format})")
         for name, number in [*tally.reasons.items(), *tally.counts.items()]:
             print(f"  {name.replace('_', ' ')}: {number:,}")

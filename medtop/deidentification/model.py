@@ -49,9 +49,9 @@ def load_model(folder, thresholds_path=""):
     if name == "encoder":
         system = run.load(folder, name)
         return (lambda documents: [document.spans for document in system(documents)]), thresholds, settings
-    from medtop.entities.crf_tagger import CrfTagger
+    from medtop.entities import crf_tagger
 
-    tagger = CrfTagger(Path(folder) / "crf.bin", about["tag_scheme"])
+    tagger = crf_tagger.CrfTagger(Path(folder) / crf_tagger.FILE, about["tag_scheme"])
     return (lambda documents: [probable_words(document, tagger) for document in documents]), thresholds, settings
 
 

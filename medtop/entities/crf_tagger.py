@@ -8,6 +8,9 @@ from medtop.entities.viterbi import allowed_transitions, viterbi
 from medtop.files.errors import DataError
 from medtop.text.tags import decode, encode
 
+FILE = "crf.bin"
+"""Its name in a run's folder."""
+
 
 @dataclasses.dataclass(frozen=True)
 class CrfSettings:

@@ -6,10 +6,11 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+from scipy import special
 
 import medtop
 from medtop.cohort.vocabulary import Vocabulary
-from medtop.entities.crf_tagger import CrfTagger
+from medtop.entities import crf_tagger
 from medtop.entities.documents import Span
 from medtop.entities.records import (
     EntityMaker,
@@ -32,7 +33,7 @@ from medtop.text.tags import decode
 from medtop.text.wordpiece import WordPiece
 
 RUN, RECORDS, WORDS, WINDOWS = "encoder", "records", "words.txt", "windows.json"
-CRF_MODEL, CRF_FOLDS = "crf.bin", "crf_folds"
+CRF_FOLDS = "crf_folds"
 CONFIG = "configs/entities.json"
 _BLOCK = 256
 
@@ -120,7 +121,9 @@ def train(folder, documents, about, dictionary, windows, training, start=None, r
         tagset = dataclasses.replace(tagset, vocabulary=start.tokenizer.vocabulary, tokenizer=start.tokenizer)
     elif "crf" in config.embeddings:
         folds = learn_crf_folds(documents["train"], folder / CRF_FOLDS, tagset.scheme)
-        tagset = dataclasses.replace(tagset, crf=CrfTagger(folder / CRF_MODEL, tagset.scheme), crf_folds=folds)
+        tagset = dataclasses.replace(
+            tagset, crf=crf_tagger.CrfTagger(folder / crf_tagger.FILE, tagset.scheme), crf_folds=folds
+        )
     tagset.vocabulary.write_text(folder / WORDS)
     write_json(folder / WINDOWS, dataclasses.asdict(windows))
     paths = {
@@ -180,7 +183,7 @@ def load(folder, about, dictionary, constrained=True):
         tokenizer,
         about.get("groups"),
         windows.chain,
-        CrfTagger(folder / CRF_MODEL, about["tag_scheme"]) if "crf" in config.embeddings else None,
+        crf_tagger.CrfTagger(folder / crf_tagger.FILE, about["tag_scheme"]) if "crf" in config.embeddings else None,
     )
     return EncoderTagger(folder / RUN, tagset, windows, constrained)
 
@@ -194,6 +197,9 @@ class EncoderTagger:
         windows: `WindowOptions`.
         constrained: whether the scheme's rules decide (Viterbi), or each word's likeliest tag, read strictly.
         batch_size: windows in a batch.
+
+    Attributes:
+        stack: None, or the `medtop.entities.stack.Stack` that puts a CRF beside it.
     """
 
     name = "encoder"
@@ -211,10 +217,19 @@ class EncoderTagger:
         load_best(self.model, run)
         self.tagset, self.windows, self.constrained, self.batch_size = tagset, windows, constrained, batch_size
         self._rules = {task: allowed_transitions(tags, tagset.scheme) for task, tags in tagset.labels.items()}
-        self._traced = {}
+        self._traced, self.stack = {}, None
 
     def predict_all(self, documents):
         """Yields the documents with this tagger's spans, some hundred at a time."""
+        for document, words, scores in self.word_scores(documents):
+            yield dataclasses.replace(document, spans=self._spans(words, scores))
+
+    def word_scores(self, documents):
+        """What the encoder says of each word, whichever window decides it.
+
+        Yields:
+            (document, its `DocumentWords`, dict task -> log-probabilities float64 [W, K]; empty without a word).
+        """
         stream = iter(documents)
         while block := list(itertools.islice(stream, _BLOCK)):
             yield from self._block(block)
@@ -237,26 +252,30 @@ class EncoderTagger:
         place = 0
         for document, number in zip(bare, numbers, strict=True):
             mine = {task: values[place : place + number] for task, values in logits.items()}
-            yield dataclasses.replace(document, spans=self._spans(document, mine))
+            yield document, *self._of_words(document, mine)
             place += number
 
     def _windows(self, document):
         return document_windows(document, self.tagset, self.windows.max_seq_length, self.windows.overlap, False)
 
-    def _spans(self, document, logits):
-        """The spans that the logits of a document's windows say: dict task -> list of [n, K]."""
-        words, made = document_words(document), []
+    def _of_words(self, document, logits):
+        """(`DocumentWords`, dict task -> log-probabilities) out of the logits of its windows, a list of [n, K] each."""
+        words = document_words(document)
         if not words.words:
-            return []
-        starts = word_starts(words, self.tagset)
-        windows = cut(starts, self.windows.max_seq_length, self.windows.overlap)
-        for task, tags in self.tagset.labels.items():
-            scores = gather(windows, logits[task]).astype(np.float64)
-            scores -= scores.max(-1, keepdims=True)
-            scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
-            path = viterbi(scores, *self._rules[task]) if self.constrained else scores.argmax(-1)
+            return words, {}
+        windows = cut(word_starts(words, self.tagset), self.windows.max_seq_length, self.windows.overlap)
+        scores = {task: gather(windows, values).astype(np.float64) for task, values in logits.items()}
+        return words, {task: special.log_softmax(values, axis=-1) for task, values in scores.items()}
+
+    def _spans(self, words, scores):
+        """The spans that log-probabilities of words say, of all tasks."""
+        made = []
+        for task, of_words in scores.items():
+            tags = self.tagset.labels[task]
+            logs = of_words if self.stack is None else self.stack(words, task, tags, of_words)
+            path = viterbi(logs, *self._rules[task]) if self.constrained else logs.argmax(-1)
             ranges, _ = decode([tags[k] for k in path], self.tagset.scheme)
-            chances = np.exp(scores[np.arange(len(path)), path])
+            chances = np.exp(logs[np.arange(len(path)), path])
             made += [
                 (words.starts[first], words.ends[after - 1], kind, float(chances[first:after].min()))
                 for first, after, kind in ranges

@@ -1,8 +1,8 @@
 """Training, evaluation and prediction of taggers of entities, from tables to a folder and back to any format.
 
 A run's folder: `entities.json` (what it was trained with and on), `dictionary.json`, `crf.bin`; with the encoder
-`encoder/` (the trainer's run directory), `records/`, `words.txt` and `windows.json`; after an evaluation
-`metrics.json`, `predictions.<system>.jsonl` and `entities.html`.
+`encoder/` (the trainer's run directory), `records/`, `words.txt` and `windows.json`; with the stack `stack.json`; after
+an evaluation `metrics.json`, `predictions.<system>.jsonl` and `entities.html`.
 """
 
 import dataclasses
@@ -13,15 +13,13 @@ from pathlib import Path
 import numpy as np
 
 import medtop
-from medtop.entities import evaluate, tables
-from medtop.entities.crf_tagger import CrfTagger
+from medtop.entities import crf_tagger, evaluate, tables
 from medtop.entities.dictionary import Dictionary
-from medtop.entities.documents import Document, Tally
+from medtop.entities.documents import Tally
 from medtop.entities.formats import find_format
 from medtop.entities.formats.jsonl import as_dict
 from medtop.entities.overlaps import find_groups, left_out
 from medtop.entities.reader_page import write_page
-from medtop.entities.reading import input_files, read_text, stem
 from medtop.entities.scores import RATIOS
 from medtop.entities.spans import RULES, reduce_fragments
 from medtop.entities.tagging import predict, training_sentences
@@ -33,7 +31,10 @@ from medtop.files.options import Rule, at_least, option
 from medtop.text.tags import SCHEMES
 
 SETTINGS = "entities.json"
-MODELS = ("crf", "dictionary", "encoder")
+MODELS = ("crf", "dictionary", "encoder", "stack")
+NEURAL = ("encoder", "stack")
+"""Trained with the trainers' flags; stack: the encoder and the CRF together."""
+
 RIVALS = ("crf", "dictionary")
 """Trained in every run, and always shown."""
 
@@ -56,7 +57,7 @@ class EntityOptions:
     model: str = option(
         "crf",
         "Which of the run's systems predicts and stands first; encoder is trained beside the other two, with the "
-        "trainers' flags.",
+        "trainers' flags; stack is the encoder and the CRF together, weighed on the valid split.",
         choices=MODELS,
     )
     tag_scheme: str = option("bio", "Tags of the words.", choices=SCHEMES)
@@ -108,8 +109,8 @@ def check_options(options):
     if (options.do_train or options.do_eval) and not options.input_prefix:
         raise DataError("--input_prefix: expected the prefix of convert_entities.py's tables, received ''")
     for name, value in (("overlaps", "groups"), ("tag_head", "crf"), ("bert_model", options.bert_model)):
-        if value and getattr(options, name) == value and options.model != "encoder":
-            raise DataError(f"--{name}={value} has no effect without --model=encoder")
+        if value and getattr(options, name) == value and options.model not in NEURAL:
+            raise DataError(f"--{name}={value} has no effect without --model=encoder or stack")
     for name in ("predict_input", "predict_output"):
         if options.do_predict != bool(getattr(options, name)):
             raise DataError(
@@ -161,7 +162,7 @@ def train(options):
             groups = find_groups(documents)
             types = sorted(itertools.chain.from_iterable(groups))
             tally.count("overlapping_spans_left_out_of_groups", left_out(documents, groups))
-        CrfTagger.learn(sentences, work / "crf.bin", options.tag_scheme)
+        crf_tagger.CrfTagger.learn(sentences, work / crf_tagger.FILE, options.tag_scheme)
         write_json(work / "dictionary.json", Dictionary.learn(sentences).to_json())
         about = {
             "tag_scheme": options.tag_scheme,
@@ -204,10 +205,17 @@ def train_encoder(options, training, resume=True, command="", import_model=None)
         training: `TrainingOptions`: the trainers' flags.
         resume, command: as for `medtop.runs.execute.execute`.
         import_model: see `medtop.entities.pretrained.find_start`.
+
+    Returns:
+        the content of `stack.json` with --model=stack, else None.
     """
-    from medtop.entities import encoder_tagger, pretrained
+    from medtop.entities import encoder_tagger, pretrained, stack
 
     about, tally = read_settings(options.output_dir), Tally()
+    if options.model == "stack" and "valid" not in tables.splits_of(options.input_prefix):
+        raise DataError(
+            f"{options.input_prefix}: expected a valid split, on which --model=stack is weighed, found none"
+        )
     start = pretrained.find_start(options.output_dir, options.bert_model, training.init_checkpoint, import_model)
     documents = {"train": list(training_documents(options, tally))}
     if "valid" in tables.splits_of(options.input_prefix):
@@ -219,6 +227,19 @@ def train_encoder(options, training, resume=True, command="", import_model=None)
     encoder_tagger.train(
         options.output_dir, documents, about, known, windows, training, start=start, resume=resume, command=command
     )
+    if options.model == "stack":
+        tagger = encoder_tagger.load(options.output_dir, about, known)
+        return stack.fit(options.output_dir, tagger, _crf(options.output_dir, about), documents["valid"])
+    return None
+
+
+def stack_lines(weighed):
+    """What `stack.fit` found, a line a task: list of str."""
+    return [
+        f"{task}: {entry['crf']:.2f} x CRF + {entry['encoder']:.2f} x encoder; log loss a word on {entry['words']:,} "
+        "words of validation: " + ", ".join(f"{name} {loss:.4f}" for name, loss in entry["log_loss"].items())
+        for task, entry in weighed.items()
+    ]
 
 
 def _choose(options):
@@ -258,6 +279,10 @@ def _dictionary(folder):
         raise DataError(f"{path}: expected a run's dictionary, received another content") from None
 
 
+def _crf(folder, about, constrained=False):
+    return crf_tagger.CrfTagger(Path(folder) / crf_tagger.FILE, about["tag_scheme"], constrained)
+
+
 def load(folder, name, decode=""):
     """A run's system: a function of an iterable of documents that yields them with its spans.
 
@@ -267,14 +292,14 @@ def load(folder, name, decode=""):
         decode: see `EntityOptions`.
     """
     about = read_settings(folder)
-    if name == "encoder":
-        from medtop.entities import encoder_tagger
+    if name in NEURAL:
+        from medtop.entities import encoder_tagger, stack
 
-        return encoder_tagger.load(folder, about, _dictionary(folder), decode != "greedy").predict_all
-    if name == "dictionary":
-        tag = _dictionary(folder).tag
-    else:
-        tag = CrfTagger(Path(folder) / "crf.bin", about["tag_scheme"], decode == "viterbi").tag
+        tagger = encoder_tagger.load(folder, about, _dictionary(folder), decode != "greedy")
+        if name == "stack":
+            tagger.stack = stack.load(folder, _crf(folder, about), tagger.tagset.tasks)
+        return tagger.predict_all
+    tag = _dictionary(folder).tag if name == "dictionary" else _crf(folder, about, decode == "viterbi").tag
     return lambda documents: (predict(document, tag) for document in documents)
 
 
@@ -296,7 +321,8 @@ def evaluate_run(options):
         raise DataError(
             f"{options.input_prefix}: expected types {', '.join(about['types'])}, received {', '.join(unknown)}"
         )
-    names = [options.model, *(name for name in RIVALS if name != options.model)]
+    others = ("encoder", *RIVALS) if options.model == "stack" else RIVALS
+    names = [options.model, *(name for name in others if name != options.model)]
     folder, evaluations = Path(options.output_dir), {}
     predicted = {name: list(load(folder, name, options.decode)(gold)) for name in names}
     for name in names:
@@ -335,60 +361,3 @@ def table_lines(evaluations):
             edges = "" if low is None else f" [{low:.3f}, {high:.3f}]"
             lines.append(f"{name:<12} {label:<20} {entry['gold']:>6} {shown[0]:<10} {shown[1]:<7} {shown[2]}{edges}")
     return lines
-
-
-def read_texts(path):
-    """Yields a `Document` for each `.txt` file, named by its path."""
-    files = input_files(path, (".txt",))
-    for name in files.names:
-        yield Document(stem(name, (".txt",)), read_text(files.path(name)), source=name)
-
-
-def predict_texts(options):
-    """Marks entities in texts and writes them in a format, whole or not at all.
-
-    Returns:
-        (number of documents, number of spans, `Tally` of what the format has no place for).
-    """
-    system, target, tally = (
-        load(options.output_dir, options.model, options.decode),
-        find_format(options.predict_format),
-        Tally(),
-    )
-    counts = {"documents": 0, "spans": 0}
-
-    def marked():
-        for tagged in system(read_texts(options.predict_input)):
-            counts["documents"] += 1
-            counts["spans"] += len(tagged.spans)
-            yield tagged
-
-    earlier = has_json_key(PREDICTION, "system")
-    with whole_folder(options.predict_output, earlier, options.overwrite) as work:
-        documents = (
-            (_whole_tokens(document, tally) for document in marked()) if target.name == "i2b2_2010" else marked()
-        )
-        target.write(work, documents, tally)
-        about = {
-            "system": options.model,
-            "run": str(Path(options.output_dir).resolve()),
-            "format": target.name,
-            **counts,
-        }
-        write_json(work / PREDICTION, about | {"left_out": dict(tally.reasons), "counts": dict(tally.counts)})
-    return counts["documents"], counts["spans"], tally
-
-
-def _whole_tokens(document, tally):
-    """Spans widened to the tokens of i2b2 2010, which white space parts; counted."""
-    from medtop.entities.formats.i2b2_2010 import token_places
-
-    tokens = [edges for line in token_places(document.text) for edges in line]
-    starts, ends = np.array([a for a, _ in tokens]), np.array([b for _, b in tokens])
-    spans = []
-    for span in document.spans:
-        start = int(starts[np.searchsorted(starts, span.start, side="right") - 1])
-        end = int(ends[np.searchsorted(ends, span.end, side="left")])
-        tally.count("spans_widened_to_tokens", (start, end) != (span.start, span.end))
-        spans.append(dataclasses.replace(span, fragments=((start, end),)))
-    return dataclasses.replace(document, spans=spans)

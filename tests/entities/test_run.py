@@ -136,7 +136,7 @@ def test_predictions_in_every_format(name, trained, tmp_path):
         predict_output=str(tmp_path / "out"), decode="viterbi",
     )  # fmt: skip
     run.check_options(options)
-    documents, spans, tally = run.predict_texts(options)
+    documents, spans, tally = marking.predict_texts(options)
     assert documents == 3 and spans > 10 and not tally.rejects
     found = list(FORMATS[name].read(input_files(tmp_path / "out", FORMATS[name].suffixes), Tally(strict=True)))
     assert {document.document_id for document in found} == set(texts) and sum(len(d.spans) for d in found) == spans
@@ -194,4 +194,4 @@ def test_what_stops_it(prefix, trained, tmp_path):
         )
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="found none"):
-        list(run.read_texts(tmp_path / "empty"))
+        list(marking.read_texts(tmp_path / "empty"))
