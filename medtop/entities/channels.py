@@ -7,8 +7,6 @@ CRC-32, the same on every machine. Row 0 is "none" (before the first and after t
 import functools
 import zlib
 
-import numpy as np
-
 from medtop.entities.features import shape
 from medtop.model.config import CHARACTER_BITS, CHARACTERS
 
@@ -43,13 +41,12 @@ def packed_characters(text):
     return sum(number << CHARACTER_BITS * place for place, number in enumerate(classes))
 
 
-def word_channels(words, gazetteer, crf, rows):
+def word_channels(words, gazetteer, rows):
     """The channels of a document's words.
 
     Args:
         words: list of W str.
         gazetteer: list of W int, see `gazetteer_ids`.
-        crf: list of W int, see `crf_ids`.
         rows: rows of the hashed tables.
 
     Returns:
@@ -66,7 +63,6 @@ def word_channels(words, gazetteer, crf, rows):
         "previous_words": [0, *ids[:-1]] if ids else [],
         "next_words": [*ids[1:], 0] if ids else [],
         "gazetteer": gazetteer,
-        "crf_answers": crf,
         "first_characters": [packed_characters(word) for word in lower],
         "last_characters": [packed_characters(word[::-1]) for word in lower],
     }
@@ -87,29 +83,4 @@ def gazetteer_ids(words, dictionary, types):
     for first, after, kind, _ in dictionary.tag(words):
         for place in range(first, after):
             ids[place] = 1 + 2 * types.index(kind) + (place > first)
-    return ids
-
-
-CRF_BANDS = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
-
-
-def crf_ids(sentences, tagger, tags):
-    """What a conditional random field says of each word: its likeliest tag but `O`, and in which band its probability
-    lies.
-
-    Args:
-        sentences: iterable of lists of words, W in all.
-        tagger: `medtop.entities.crf_tagger.CrfTagger`, which did not learn from these sentences.
-        tags: list of tags, see `medtop.text.tags.tag_set`.
-
-    Returns:
-        list of W int: 1 + 8 * (place of the tag, `O` left out) + (number of `CRF_BANDS` that it reaches).
-    """
-    ids = []
-    for words in sentences:
-        scores = tagger.tag_scores(words)
-        table = np.array([scores.get(tag, [0.0] * len(words)) for tag in tags[1:]])
-        best = table.argmax(0)
-        bands = np.searchsorted(CRF_BANDS, table.max(0), side="right")
-        ids += (1 + (len(CRF_BANDS) + 1) * best + bands).tolist()
     return ids

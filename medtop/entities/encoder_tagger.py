@@ -10,14 +10,12 @@ from scipy import special
 
 import medtop
 from medtop.cohort.vocabulary import Vocabulary
-from medtop.entities import crf_tagger
 from medtop.entities.documents import Span
 from medtop.entities.records import (
     EntityMaker,
     EntitySettings,
     Tagset,
     document_windows,
-    learn_crf_folds,
     learn_tagset,
     word_starts,
 )
@@ -33,7 +31,6 @@ from medtop.text.tags import decode
 from medtop.text.wordpiece import WordPiece
 
 RUN, RECORDS, WORDS, WINDOWS = "encoder", "records", "words.txt", "windows.json"
-CRF_FOLDS = "crf_folds"
 CONFIG = "configs/entities.json"
 _BLOCK = 256
 
@@ -112,18 +109,13 @@ def train(folder, documents, about, dictionary, windows, training, start=None, r
 
     folder, given = Path(folder), training.bert_config_file
     config_file = given or str(start.config_file if start else resources.files(medtop).joinpath(CONFIG))
-    config = BertConfig.from_file(config_file)
-    tagset = learn_tagset(documents["train"], about["tag_scheme"], config.word_channel_size)
+    rows = BertConfig.from_file(config_file).word_channel_size
+    tagset = learn_tagset(documents["train"], about["tag_scheme"], rows)
     about_types = {"types": about["types"], "groups": about.get("groups"), "chain": windows.chain}
     tagset = dataclasses.replace(tagset, dictionary=dictionary, **about_types)
     if start is not None:
         windows = dataclasses.replace(windows, lower_case=start.tokenizer.lower_case)
         tagset = dataclasses.replace(tagset, vocabulary=start.tokenizer.vocabulary, tokenizer=start.tokenizer)
-    elif "crf" in config.embeddings:
-        folds = learn_crf_folds(documents["train"], folder / CRF_FOLDS, tagset.scheme)
-        tagset = dataclasses.replace(
-            tagset, crf=crf_tagger.CrfTagger(folder / crf_tagger.FILE, tagset.scheme), crf_folds=folds
-        )
     tagset.vocabulary.write_text(folder / WORDS)
     write_json(folder / WINDOWS, dataclasses.asdict(windows))
     paths = {
@@ -183,7 +175,6 @@ def load(folder, about, dictionary, constrained=True):
         tokenizer,
         about.get("groups"),
         windows.chain,
-        crf_tagger.CrfTagger(folder / crf_tagger.FILE, about["tag_scheme"]) if "crf" in config.embeddings else None,
     )
     return EncoderTagger(folder / RUN, tagset, windows, constrained)
 

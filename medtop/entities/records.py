@@ -12,7 +12,6 @@ import collections
 import dataclasses
 import itertools
 import zlib
-from pathlib import Path
 
 import numpy as np
 
@@ -21,15 +20,12 @@ from medtop.data.layouts import ENTITIES, ENTITY_PIECES
 from medtop.data.protobuf import Column
 from medtop.data.record_maker import Examples, RecordMaker, Settings, description, require
 from medtop.entities import tables
-from medtop.entities.channels import crf_ids, gazetteer_ids, word_channels
-from medtop.entities.crf_tagger import CrfTagger
+from medtop.entities.channels import gazetteer_ids, word_channels
 from medtop.entities.dictionary import Dictionary
 from medtop.entities.documents import Tally
 from medtop.entities.spans import reduce_fragments
-from medtop.entities.tagging import training_sentences
 from medtop.entities.windows import cut
 from medtop.entities.words import document_words
-from medtop.files.atomic import atomic_path
 from medtop.model.tasks import CHAINS
 from medtop.text.tags import SCHEMES, encode, tag_set, word_ranges
 
@@ -72,8 +68,6 @@ class Tagset:
         tokenizer: None: tokens are words; or the `WordPiece` of the pieces.
         groups: None: one task for all types; or lists of types, a task each, whose spans may overlap.
         chain: whether the tasks' heads are conditional random fields.
-        crf: None, or the run's `CrfTagger`, whose answers are a channel; crf_folds: FOLDS of them, each learned from
-            the other folds.
     """
 
     vocabulary: Vocabulary
@@ -85,8 +79,6 @@ class Tagset:
     tokenizer: object = None
     groups: list | None = None
     chain: bool = False
-    crf: object = None
-    crf_folds: tuple = ()
 
     @property
     def tasks(self):
@@ -108,29 +100,6 @@ class Tagset:
 def fold_of(document_id):
     """The fold of a training document."""
     return zlib.crc32(document_id.encode("utf-8", "surrogatepass")) % FOLDS
-
-
-def learn_crf_folds(documents, folder, scheme):
-    """A `CrfTagger` for each fold, learned from the other folds; what is in the folder is not learned again.
-
-    Args:
-        documents: list of `Document`, the training split.
-        folder: where their models lie.
-        scheme: of the tags.
-
-    Raises:
-        DataError: where the documents of some fold hold all spans.
-    """
-    folder, taggers = Path(folder), []
-    folder.mkdir(exist_ok=True)
-    for fold in range(FOLDS):
-        path = folder / f"{fold}.bin"
-        if not path.is_file():
-            others = (document for document in documents if fold_of(document.document_id) != fold)
-            with atomic_path(path) as temporary:
-                CrfTagger.learn(training_sentences(others, Tally()), temporary, scheme)
-        taggers.append(CrfTagger(path, scheme))
-    return tuple(taggers)
 
 
 def learn_tagset(documents, scheme, rows=8192):
@@ -169,26 +138,21 @@ class Window:
     weights: list
 
 
-def word_tokens(split, tagset, dictionary, crf):
+def word_tokens(split, tagset, dictionary):
     """The tokens of a document's words.
 
     Args:
         split: `DocumentWords`, W > 0.
         tagset: `Tagset`.
         dictionary: of the gazetteer.
-        crf: None, or the `CrfTagger` of the channel.
 
     Returns:
         (word_starts int64 [Z], 1 for the first token of a word; dict column -> list of Z int; dict column -> its values
         at [CLS] and [SEP], where they are not 0).
     """
     if tagset.tokenizer is None:
-        answers = [0] * len(split.words)
-        if crf is not None:
-            sentences = (split.words[part] for part in split.sentences())
-            answers = crf_ids(sentences, crf, tag_set(tagset.types, tagset.scheme))
         gazetteer = gazetteer_ids(split.words, dictionary, tagset.types)
-        columns = word_channels(split.words, gazetteer, answers, tagset.rows)
+        columns = word_channels(split.words, gazetteer, tagset.rows)
         columns["token_ids"] = [tagset.vocabulary.ids.get(word.lower(), UNK_ID) for word in split.words]
         return np.ones(len(split.words), np.int64), columns, {"token_ids": (CLS_ID, SEP_ID)}
     starts, ids = word_pieces(split.words, tagset.tokenizer)
@@ -228,11 +192,8 @@ def document_windows(document, tagset, max_seq_length, overlap, training, tally=
     split = document_words(document)
     if not split.words:
         return []
-    dictionary, crf = tagset.dictionary, tagset.crf
-    if training:
-        fold = fold_of(document.document_id)
-        dictionary, crf = tagset.folds[fold], tagset.crf_folds[fold] if crf is not None else None
-    starts, columns, edges = word_tokens(split, tagset, dictionary, crf)
+    dictionary = tagset.folds[fold_of(document.document_id)] if training else tagset.dictionary
+    starts, columns, edges = word_tokens(split, tagset, dictionary)
     columns["word_starts"] = starts.tolist()
     edges = dict.fromkeys(columns, (0, 0)) | edges
     labels = {task: word_labels(document, split, types, tagset.scheme, tally) for task, types in tagset.tasks.items()}

@@ -30,7 +30,6 @@ WORD_CHANNELS = {
     "previous_word": ("previous_words", "word_channel_size", "identity"),
     "next_word": ("next_words", "word_channel_size", "identity"),
     "gazetteer": ("gazetteer", "gazetteer_vocab_size", "identity"),
-    "crf": ("crf_answers", "crf_vocab_size", "identity"),
     "first_characters": ("first_characters", "character_width", "characters"),
     "last_characters": ("last_characters", "character_width", "characters"),
 }
@@ -89,8 +88,7 @@ class BertConfig:
         segment: what the segment ids are: "zero", "alternating" (visit number modulo 2), "visit" (its number) or
             "sentence" (notes: 0 in the first text of a pair, 1 in the second).
         visit_vocab_size, visit_position_vocab_size, age_vocab_size, day_vocab_size, sex_vocab_size: rows of the tables.
-        word_channel_size, gazetteer_vocab_size, crf_vocab_size: rows of the tables of words' channels (hashed), of the
-            gazetteer and of a conditional random field's answers.
+        word_channel_size, gazetteer_vocab_size: rows of the tables of words' channels (hashed) and of the gazetteer.
         neighbour_layers: convolutions over a token and its two neighbours between the embeddings and the blocks.
         character_width: width of a character before the convolution over three neighbours.
         head: one of `PATIENT_HEADS`: "linear" on what `pooling` says, a recurrent net over the tokens (Rasmy et al.
@@ -126,7 +124,6 @@ class BertConfig:
     sex_vocab_size: int = 3
     word_channel_size: int = 8192
     gazetteer_vocab_size: int = 64
-    crf_vocab_size: int = 1024
     neighbour_layers: int = 0
     character_width: int = 16
     day_scale: str = "log2"

@@ -1,24 +1,12 @@
 """What the encoder sees of words, and records in which each word is labelled once. NumPy only."""
 
-import dataclasses
-
 import numpy as np
-import pytest
 
 from medtop.cohort.vocabulary import CLS_ID, SEP_ID, UNK_ID
-from medtop.entities.channels import crf_ids, gazetteer_ids, hashed, packed_characters, word_channels
-from medtop.entities.crf_tagger import CrfTagger
+from medtop.entities.channels import gazetteer_ids, hashed, packed_characters, word_channels
 from medtop.entities.dictionary import Dictionary
-from medtop.entities.documents import Document, Span, Tally
-from medtop.entities.records import (
-    EntityMaker,
-    EntitySettings,
-    document_windows,
-    fold_of,
-    learn_crf_folds,
-    learn_tagset,
-)
-from medtop.entities.tagging import training_sentences
+from medtop.entities.documents import Document, Span
+from medtop.entities.records import EntityMaker, EntitySettings, document_windows, fold_of, learn_tagset
 from medtop.model.config import WORD_CHANNELS
 
 
@@ -29,21 +17,18 @@ def documents(count=12):
 
 
 def test_channels_by_hand():
-    found = word_channels(["Took", "5mg"], [0, 3], [9, 0], 100)
+    found = word_channels(["Took", "5mg"], [0, 3], 100)
     assert found["words"] == [hashed("took", 100), hashed("5mg", 100)] and found["next_words"] == [
         hashed("5mg", 100),
         0,
     ]
-    assert found["previous_words"] == [0, hashed("took", 100)] and (found["gazetteer"], found["crf_answers"]) == (
-        [0, 3],
-        [9, 0],
-    )
+    assert found["previous_words"] == [0, hashed("took", 100)] and found["gazetteer"] == [0, 3]
     letters = [found["first_characters"][1] // 32**place % 32 for place in range(6)]
     assert letters == [28, 13, 7, 0, 0, 0], "a digit, m, g, none"
     assert found["last_characters"][0] == packed_characters("koot") and max(found["last_characters"]) < 2**31
     assert all(0 < number < 100 for name in ("words", "shapes", "prefixes", "suffixes") for number in found[name])
     assert set(found) == {"words", "shapes", "prefixes", "suffixes", "short_suffixes", "previous_words", "next_words",
-                          "gazetteer", "crf_answers", "first_characters", "last_characters"}  # fmt: skip
+                          "gazetteer", "first_characters", "last_characters"}  # fmt: skip
     assert len(found) == len(WORD_CHANNELS)
 
 
@@ -56,42 +41,6 @@ def test_gazetteer_of_training_documents_does_not_know_their_answers():
     (own,), (new,) = (document_windows(given[0], tagset, 16, 2, training) for training in (True, False))
     assert max(own.columns["gazetteer"]) == 0 and new.columns["gazetteer"] == [0, 0, 0, 1, 0, 0]
     assert gazetteer_ids(["chest", "pain"], Dictionary({("chest", "pain"): ("b", 1.0)}), ["a", "b"]) == [3, 4]
-
-
-class Field:
-    """Stands for a CRF: `pain` is the end of a problem with probability 0.6, anything else a drug with 0.01."""
-
-    def tag_scores(self, words):
-        pain = [word == "pain" for word in words]
-        return {"I-problem": [0.6 * here for here in pain], "B-drug": [0.01 * (not here) for here in pain]}
-
-
-def test_answers_of_a_crf_by_hand():
-    """O B-drug I-drug B-problem I-problem: places 0 to 3 of eight bands each, row 0 is none."""
-    tags = ["O", "B-drug", "I-drug", "B-problem", "I-problem"]
-    assert crf_ids([["chest", "pain"], ["pain"]], Field(), tags) == [1, 1 + 8 * 3 + 4, 1 + 8 * 3 + 4]
-    assert crf_ids([], Field(), tags) == []
-
-
-def test_crf_of_training_documents_did_not_learn_from_them(tmp_path):
-    """Fault: a channel that has seen the answers is trusted in training and worth less afterwards."""
-    pytest.importorskip("pycrfsuite", reason="python-crfsuite is not installed: the extra [entities]")
-    given = documents(20)
-    given[0] = Document("odd", "Odd drug zyzzx .", [Span("T1", "drug", ((9, 14),))])
-    folds = learn_crf_folds(given, tmp_path / "folds", "bio")
-    before = [path.stat().st_mtime_ns for path in sorted((tmp_path / "folds").iterdir())]
-    assert len(folds) == len(before) == 5
-    whole = CrfTagger.learn(training_sentences(given, Tally()), tmp_path / "crf.bin")
-    tagset = dataclasses.replace(learn_tagset(given, "bio"), crf=whole, crf_folds=folds)
-    (own,), (new,) = (document_windows(given[0], tagset, 16, 2, training) for training in (True, False))
-    (known,) = document_windows(given[1], tagset, 16, 2, True)
-    drug = 1 + 8 * tagset.tags[1:].index("B-drug")
-    assert drug + 5 <= new.columns["crf_answers"][3] < drug + 8, "its own document teaches it"
-    assert not drug + 3 <= own.columns["crf_answers"][3] < drug + 8, "no other does"
-    assert drug + 5 <= known.columns["crf_answers"][3] < drug + 8, "the other documents teach aspirin"
-    assert own.columns["crf_answers"][0] == 0 < own.columns["crf_answers"][1]
-    learn_crf_folds(given, tmp_path / "folds", "bio")
-    assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "folds").iterdir())] == before, "not learned again"
 
 
 def test_each_word_is_labelled_once_whatever_the_window():

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from medtop.entities import run, tables
+from medtop.entities import marking, run, tables
 from medtop.entities.convert import ConvertOptions, convert
 from medtop.entities.crf_tagger import CrfTagger
 from medtop.entities.dictionary import Dictionary
