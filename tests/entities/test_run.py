@@ -43,7 +43,8 @@ def prefix(tmp_path_factory):
     documents = [Document(f"n{n}", text + str(n), spans) for n, (text, spans) in enumerate(texts)]
     FORMATS["jsonl"].write(folder / "in", documents, Tally())
     (folder / "splits.csv").write_text(
-        "document_id,split\n" + "".join(f"n{n},{'train' if n < 50 else 'test'}\n" for n in range(70))
+        "document_id,split\n"
+        + "".join(f"n{n},{'train' if n < 50 else 'valid' if n < 53 else 'test'}\n" for n in range(70))
     )
     convert(ConvertOptions(((None, str(folder / "in")),), "jsonl", splits=str(folder / "splits.csv")), folder / "notes")
     return folder / "notes"
@@ -97,7 +98,7 @@ def test_encoder_is_trained_resumed_and_marks_texts(prefix, tmp_path, run_script
               "activation": "gelu", "initializer_range": 0.15, "hidden_dropout_prob": 0.0, "word_channel_size": 512,
               "embeddings": ["code", "position", *WORD_CHANNELS]}  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
-    flags = [f"--output_dir={tmp_path}/run", f"--input_prefix={prefix}", "--model=encoder", "--do_train",
+    flags = [f"--output_dir={tmp_path}/run", f"--input_prefix={prefix}", "--model=stack", "--do_train",
              f"--bert_config_file={tmp_path}/config.json", "--num_train_epochs=30", "--learning_rate=5e-3",
              "--max_seq_length=24", "--window_overlap=6", "--train_batch_size=32"]  # fmt: skip
     for more in ([], ["--do_eval"]):  # the second time training is done before
@@ -105,13 +106,29 @@ def test_encoder_is_trained_resumed_and_marks_texts(prefix, tmp_path, run_script
         assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())["systems"]
     f1 = {name: found["scores"]["strict"]["micro"]["f1"]["value"] for name, found in metrics.items()}
-    assert list(f1) == ["encoder", "crf", "dictionary"] and f1["encoder"] > f1["dictionary"]
+    assert list(f1) == ["stack", "encoder", "crf", "dictionary"] and f1["encoder"] > f1["dictionary"]
+    assert f1["stack"] == 1.0 == f1["crf"] and "x CRF + " in done.stdout
     (tmp_path / "a.txt").write_text("Patient has fever and\r\nwas given aspirin. ")
-    done = run_script("run_scripts/run_entities.py", "--do_predict", "--model=encoder", f"--output_dir={tmp_path}/run",
-                      f"--predict_input={tmp_path}/a.txt", f"--predict_output={tmp_path}/out", timeout=300)  # fmt: skip
-    assert done.returncode == 0 and "T2\tdrug" in (tmp_path / "out/a.ann").read_text(), done.stderr
+    for model in ("encoder", "stack"):
+        done = run_script("run_scripts/run_entities.py", "--do_predict", f"--model={model}", flags[0],
+                          f"--predict_input={tmp_path}/a.txt", f"--predict_output={tmp_path}/{model}",
+                          timeout=300)  # fmt: skip
+        assert done.returncode == 0 and "T2\tdrug" in (tmp_path / model / "a.ann").read_text(), done.stderr
     refused = run_script("run_scripts/run_entities.py", *flags, "--input_file=x")
     assert refused.returncode == 1 and "--input_file: expected --input_prefix instead" in refused.stderr
+
+
+def test_stack_needs_a_valid_split(trained, prefix, tmp_path):
+    """Refused before an encoder is trained for nothing."""
+    for part in ("documents", "spans"):
+        for split in ("train", "test"):
+            name = f"{prefix.name}.{part}.{split}.parquet"
+            (tmp_path / name).write_bytes((prefix.parent / name).read_bytes())
+    options = run.EntityOptions(
+        output_dir=str(trained), input_prefix=str(tmp_path / prefix.name), do_train=True, model="stack"
+    )
+    with pytest.raises(DataError, match="expected a valid split, on which --model=stack is weighed, found none"):
+        run.train_encoder(options, None)
 
 
 @pytest.fixture(scope="module")
