@@ -57,10 +57,35 @@ LONG_FILES = (
 (`shared`) stand apart, or one worker would wait while the other makes it."""
 
 
-def pytest_collection_modifyitems(items):
-    """Long files first, the others in their order."""
+PASSED = os.environ.get("MEDTOP_PASSED")
+"""File of the tests that passed in earlier calls on the same checkout, which `.ci/run` names: they are not run again
+where the extras are installed, and only there does a test that was skipped for the lack of one run."""
+
+_passed = []
+
+
+def pytest_runtest_logreport(report):
+    """Notes what passed."""
+    if report.when == "call" and report.passed:
+        _passed.append(report.nodeid)
+
+
+def pytest_sessionfinish(session):
+    """Writes what passed; the controller of several workers hears of all."""
+    if PASSED and not hasattr(session.config, "workerinput"):
+        with open(PASSED, "a", encoding="utf-8") as file:
+            file.writelines(f"{name}\n" for name in _passed)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Long files first, the others in their order; without what `PASSED` names."""
     places = {name: place for place, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    if PASSED and Path(PASSED).is_file():
+        before = set(Path(PASSED).read_text(encoding="utf-8").splitlines())
+        if again := [item for item in items if item.nodeid in before]:
+            config.hook.pytest_deselected(items=again)
+            items[:] = [item for item in items if item.nodeid not in before]
 
 
 def pytest_collection_finish():
