@@ -288,11 +288,14 @@ def build_table(layout, config, heads, extras=False, pooler=True):
         pooler: False leaves the pooler out.
 
     Raises:
-        DataError: for another norm, or extra embeddings or another head than a linear one without `extras`.
+        DataError: for another norm, layers that no layout has, or extra embeddings or another head than a linear one
+            without `extras`.
     """
     definition = LAYOUTS[layout]
     if config.norm != definition.norm:
         raise DataError(f"layout {layout}: expected norm={definition.norm!r}, received norm={config.norm!r}")
+    if config.neighbour_layers:
+        raise DataError(f"layout {layout}: expected neighbour_layers=0, received {config.neighbour_layers}")
     extra = extra_embeddings(config)
     if extra and not extras:
         raise DataError(f"layout {layout}: expected code, position, visit or segment, received {', '.join(extra)}")

@@ -119,6 +119,8 @@ def test_the_visit_number_is_their_token_type_and_the_rest_has_no_place():
         build_table("bert", every, {})
     with pytest.raises(DataError, match="expected norm='post', received norm='pre'"):
         build_table("tf1", convert_config(norm="pre"), {})
+    with pytest.raises(DataError, match="expected neighbour_layers=0, received 2"):
+        build_table("bert", convert_config(neighbour_layers=2), {}, extras=True)
 
 
 def test_a_weight_that_is_neither_used_nor_left_out_is_an_error():
