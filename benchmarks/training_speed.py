@@ -11,16 +11,15 @@ Example:
 
 import argparse
 import importlib
-import importlib.util
 import json
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from speed import turns
 
 CONTENDERS = {
     # name: (module, settings, steps in a round; None: a pass over all patients)
@@ -37,61 +36,25 @@ CONTENDERS = {
 
 
 def serve(module, model, settings, count, fixed_length):
-    """A contender's process: says when it is ready, then does what each line asks for."""
+    """A contender's process."""
     from speed.data import MODELS, make_patients, useful_flops
 
     config = MODELS[model]
     patients = make_patients(count, config.vocab_size, fixed_length=fixed_length)
-    contender = importlib.import_module(module).Contender(config, patients, **settings)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        what, number = line.split()
-        started = time.perf_counter()
-        done, lengths = getattr(contender, what)(int(number))
-        seconds = time.perf_counter() - started
-        flops = sum(useful_flops(config, some, what == "steps") for some in lengths)
-        print(json.dumps({"seconds": seconds, "done": done, "flops": flops}), flush=True)
+
+    def about(what, answer):
+        done, lengths = answer
+        return {"done": done, "flops": sum(useful_flops(config, some, what == "steps") for some in lengths)}
+
+    turns.serve(importlib.import_module(module).Contender(config, patients, **settings), about)
 
 
-class Process:
-    """A contender, spoken to through pipes."""
-
-    def __init__(self, name, model, options):
-        module, settings, self.count = CONTENDERS[name]
-        words = [
-            sys.executable,
-            __file__,
-            "--serve",
-            module,
-            "--models",
-            model,
-            "--settings",
-            json.dumps(settings),
-            "--patients",
-            str(options.patients),
-        ]
-        if options.fixed_length:
-            words += ["--fixed_length", str(options.fixed_length)]
-        self.process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        self.answer()
-
-    def answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"contender ended with code {self.process.wait()}")
-        return line
-
-    def do(self, what, count):
-        """Real codes (or patients) per second, useful operations per second."""
-        print(what, count or 0, file=self.process.stdin, flush=True)
-        found = json.loads(self.answer())
-        return found["done"] / found["seconds"], found["flops"] / found["seconds"]
-
-    def end(self):
-        self.process.stdin.close()
-        self.process.wait()
+def command(name, model, options):
+    """The words that start a contender."""
+    module, settings, _ = CONTENDERS[name]
+    words = [sys.executable, __file__, "--serve", module, "--models", model, "--settings", json.dumps(settings)]
+    words += ["--patients", str(options.patients)]
+    return words + (["--fixed_length", str(options.fixed_length)] if options.fixed_length else [])
 
 
 def matmul_peak():
@@ -113,50 +76,24 @@ def compare(model, options):
         for name in CONTENDERS
         if any(word in name for word in options.contenders) and not any(word in name for word in options.without)
     ]
-    processes = {}
-    for name in names:
-        try:
-            processes[name] = Process(name, model, options)
-        except RuntimeError as error:
-            print(f"{name}: not measured, {error}")
-    rates = {(name, what): [] for name in processes for what in ("steps", "score")}
+    processes = turns.start_all({name: command(name, model, options) for name in names})
+    wanted = {name: dict.fromkeys(("steps", "score"), CONTENDERS[name][2] or 0) for name in names}
     peaks = []
-    for number in range(options.rounds + 1):  # the first round warms up
-        peaks.append(matmul_peak())
-        for name, process in list(processes.items()):
-            started = time.perf_counter()
-            try:
-                found = [process.do(what, process.count) for what in ("steps", "score")]
-            except (RuntimeError, BrokenPipeError) as error:
-                print(f"{name}: not measured, it ended in round {number}, out of memory perhaps: {error}")
-                del processes[name]
-                continue
-            if number:
-                rates[name, "steps"].append(found[0])
-                rates[name, "score"].append(found[1])
-            seconds = time.perf_counter() - started
-            print(f"{model}, round {number}: {name}, {seconds:.0f} s", file=sys.stderr, flush=True)
+    answers = turns.take_turns(processes, wanted, options.rounds, model, lambda: peaks.append(matmul_peak()))
     peak = statistics.median(peaks)
     print(
         f"\n{model}: real codes per second, median of {options.rounds} rounds (least to most); matrix product peak "
         f"{peak / 1e9:.0f} GFLOP/s"
     )
     for what, unit in (("steps", "codes/s"), ("score", "patients/s scored")):
-        medians = {name: statistics.median(rate for rate, _ in rates[name, what]) for name in processes}
-        peers = {
-            letter: max((m for n, m in medians.items() if n.startswith(letter)), default=None)
-            for letter in ("(a)", "(b)")
-        }
-        for name, median in medians.items():
-            found = [rate for rate, _ in rates[name, what]]
-            flops = statistics.median(flops for _, flops in rates[name, what])
-            ratios = "  ".join(f"{median / peer:7.2f} x {letter}" for letter, peer in peers.items() if peer)
+        mine = {name: some for (name, kind), some in answers.items() if kind == what}
+        of = {name: turns.rates(some) for name, some in mine.items()}
+        for name, (median, ratios) in turns.beside_peers(of, ("(a)", "(b)")).items():
+            flops = statistics.median(turns.rates(mine[name], "flops"))
             print(
-                f"{name:52} {median:9,.0f} {unit} ({min(found):,.0f} to {max(found):,.0f})  {ratios}  "
-                f"{100 * flops / peak:4.1f}% of peak"
+                f"{name:52} {median:9,.0f} {unit} ({min(of[name]):,.0f} to {max(of[name]):,.0f})  "
+                f"{turns.ratio_words(ratios)}  {100 * flops / peak:4.1f}% of peak"
             )
-    for process in processes.values():
-        process.end()
 
 
 def check(parser, options):
@@ -171,9 +108,8 @@ def check(parser, options):
                 parser.error(f"--{flag}: expected a part of a contender's name, received {word!r}")
     if min(options.rounds, options.patients // 128) < 1:
         parser.error(f"--rounds, --patients: expected at least 1, 128, received {options.rounds}, {options.patients}")
-    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
-    if missing:
-        parser.error(f"expected PyTorch and transformers (the extra [torch]) to compare with, {missing[0]} is missing")
+    if name := turns.missing("torch", "transformers"):
+        parser.error(f"expected PyTorch and transformers (the extra [torch]) to compare with, {name} is missing")
 
 
 def main():

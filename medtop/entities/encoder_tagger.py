@@ -1,7 +1,6 @@
 """The encoder as a tagger: records of a run's tables, training in the shared trainer, and words' tags out of logits."""
 
 import dataclasses
-import itertools
 from importlib import resources
 from pathlib import Path
 
@@ -15,24 +14,22 @@ from medtop.entities.records import (
     EntityMaker,
     EntitySettings,
     Tagset,
-    document_windows,
     learn_tagset,
-    word_starts,
 )
-from medtop.entities.viterbi import allowed_transitions, viterbi
-from medtop.entities.windows import cut, gather
+from medtop.entities.viterbi import allowed_transitions, viterbi_of_all
+from medtop.entities.window_batches import block_windows, blocks
 from medtop.entities.words import document_words
 from medtop.files.atomic import write_json
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
-from medtop.files.temporary import temporary_folder
 from medtop.model.config import BertConfig
 from medtop.text.tags import decode
 from medtop.text.wordpiece import WordPiece
 
 RUN, RECORDS, WORDS, WINDOWS = "encoder", "records", "words.txt", "windows.json"
 CONFIG = "configs/entities.json"
-_BLOCK = 256
+_BATCH_SIZES = {"GPU": 64, "CPU": 16}
+"""Windows in a batch: on a CPU few enough for what a layer computes to stay in the cache."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,18 +173,18 @@ def load(folder, about, dictionary, constrained=True):
         about.get("groups"),
         windows.chain,
     )
-    return EncoderTagger(folder / RUN, tagset, windows, constrained)
+    return EncoderTagger.of_run(folder / RUN, tagset, windows, constrained)
 
 
 class EncoderTagger:
     """A trained encoder.
 
     Args:
-        folder: the trainer's run directory.
+        model: `build_model`'s, with its weights.
         tagset: `Tagset`.
         windows: `WindowOptions`.
         constrained: whether the scheme's rules decide (Viterbi), or each word's likeliest tag, read strictly.
-        batch_size: windows in a batch.
+        batch_size: windows in a batch; None: what suits the machine.
 
     Attributes:
         stack: None, or the `medtop.entities.stack.Stack` that puts a CRF beside it.
@@ -195,25 +192,42 @@ class EncoderTagger:
 
     name = "encoder"
 
-    def __init__(self, folder, tagset, windows, constrained=True, batch_size=64):
+    def __init__(self, model, tagset, windows, constrained=True, batch_size=None):
+        import tensorflow as tf
+
+        self.tagset, self.windows, self.constrained, self.stack = tagset, windows, constrained, None
+        self.batch_size = batch_size or _BATCH_SIZES["GPU" if tf.config.list_logical_devices("GPU") else "CPU"]
+        self._rules = {task: allowed_transitions(tags, tagset.scheme) for task, tags in tagset.labels.items()}
+        self._inputs = list(model.input)
+        self.logits = tf.function(  # one signature, so that it is traced once for all row lengths
+            lambda x: {task: model(x, training=False)[task] for task in tagset.tasks},
+            input_signature=[{name: tf.TensorSpec([None, None], tf.int32) for name in self._inputs}],
+            autograph=False,
+        )
+
+    @classmethod
+    def of_run(cls, folder, tagset, windows, constrained=True):
+        """The tagger that the trainer's run directory holds.
+
+        Raises:
+            DataError: where its vocabulary is not the tagset's.
+        """
         from medtop.model.multitask import build_model
         from medtop.training.run_directory import RunDirectory
         from medtop.training.trainer import load_best
 
         run = RunDirectory(folder)
-        self.config, vocabulary, self.tasks = run.read()
+        config, vocabulary, tasks = run.read()
         if vocabulary != tagset.vocabulary:
             raise DataError(f"{folder}: expected the vocabulary of the run around it, received another run's")
-        self.model = build_model(self.config, self.tasks)
-        load_best(self.model, run)
-        self.tagset, self.windows, self.constrained, self.batch_size = tagset, windows, constrained, batch_size
-        self._rules = {task: allowed_transitions(tags, tagset.scheme) for task, tags in tagset.labels.items()}
-        self._traced, self.stack = {}, None
+        model = build_model(config, tasks)
+        load_best(model, run)
+        return cls(model, tagset, windows, constrained)
 
     def predict_all(self, documents):
         """Yields the documents with this tagger's spans, some hundred at a time."""
-        for document, words, scores in self.word_scores(documents):
-            yield dataclasses.replace(document, spans=self._spans(words, scores))
+        for block in blocks(documents):
+            yield from self._marked(self._scored(block))
 
     def word_scores(self, documents):
         """What the encoder says of each word, whichever window decides it.
@@ -221,57 +235,69 @@ class EncoderTagger:
         Yields:
             (document, its `DocumentWords`, dict task -> log-probabilities float64 [W, K]; empty without a word).
         """
-        stream = iter(documents)
-        while block := list(itertools.islice(stream, _BLOCK)):
-            yield from self._block(block)
+        for block in blocks(documents):
+            yield from self._scored(block)
 
-    def _block(self, documents):
-        from medtop.data.batches import BatchOptions
-        from medtop.data.description import read_dataset
-        from medtop.evaluation.scoring import Scorer
-
-        bare = [dataclasses.replace(document, spans=[]) for document in documents]
-        numbers = [len(self._windows(document)) for document in bare]
-        logits = {}
-        if sum(numbers):
-            with temporary_folder() as folder:
-                path = make_records(folder, bare, self.tagset, "test", self.windows)
-                options = BatchOptions(batch_size=self.batch_size, max_seq_length=self.windows.max_seq_length)
-                info = read_dataset(str(path))
-                scorer = Scorer(self.model, info, self.config, self.tasks, options, 0, traced=self._traced)
-                logits = {task: scorer.token_logits(task) for task in self.tagset.tasks}
-        place = 0
-        for document, number in zip(bare, numbers, strict=True):
-            mine = {task: values[place : place + number] for task, values in logits.items()}
-            yield document, *self._of_words(document, mine)
-            place += number
-
-    def _windows(self, document):
-        return document_windows(document, self.tagset, self.windows.max_seq_length, self.windows.overlap, False)
-
-    def _of_words(self, document, logits):
-        """(`DocumentWords`, dict task -> log-probabilities) out of the logits of its windows, a list of [n, K] each."""
-        words = document_words(document)
-        if not words.words:
-            return words, {}
-        windows = cut(word_starts(words, self.tagset), self.windows.max_seq_length, self.windows.overlap)
-        scores = {task: gather(windows, values).astype(np.float64) for task, values in logits.items()}
-        return words, {task: special.log_softmax(values, axis=-1) for task, values in scores.items()}
-
-    def _spans(self, words, scores):
-        """The spans that log-probabilities of words say, of all tasks."""
-        made = []
-        for task, of_words in scores.items():
-            tags = self.tagset.labels[task]
-            logs = of_words if self.stack is None else self.stack(words, task, tags, of_words)
-            path = viterbi(logs, *self._rules[task]) if self.constrained else logs.argmax(-1)
-            ranges, _ = decode([tags[k] for k in path], self.tagset.scheme)
-            chances = np.exp(logs[np.arange(len(path)), path])
-            made += [
-                (words.starts[first], words.ends[after - 1], kind, float(chances[first:after].min()))
-                for first, after, kind in ranges
-            ]
+    def _scored(self, documents):
+        """`word_scores` of a block, as a list."""
+        splits = [document_words(document) for document in documents]
+        counts = [len(split.words) for split in splits]
+        windows = block_windows(splits, self.tagset, self.windows.max_seq_length, self.windows.overlap)
+        scores = {
+            task: np.split(special.log_softmax(logits, axis=-1), np.cumsum(counts[:-1]))
+            for task, logits in self._word_logits(windows).items()
+        }
         return [
-            Span(f"T{number}", kind, ((start, end),), {}, score)
-            for number, (start, end, kind, score) in enumerate(sorted(made), 1)
+            (document, split, {task: parts[place] for task, parts in scores.items()} if split.words else {})
+            for place, (document, split) in enumerate(zip(documents, splits, strict=True))
         ]
+
+    def _word_logits(self, windows):
+        """dict task -> float64 [W, K]: what the deciding windows of `BlockWindows` say of each word."""
+        from medtop.data.batches import ROW_LENGTHS
+        from medtop.evaluation.scoring import side_by_side
+
+        longest = self.windows.max_seq_length
+        lengths = (*(length for length in ROW_LENGTHS if length < longest), longest)
+        scores = {task: np.empty((len(windows.owners), len(tags))) for task, tags in self.tagset.labels.items()}
+        batches = (
+            (windows.rows(some, width, self._inputs), some) for some, width in windows.batches(self.batch_size, lengths)
+        )
+        for (_, some), logits in side_by_side(lambda x, _: self.logits(x), batches):
+            words, rows = windows.decided(some)
+            for task, values in logits.items():
+                scores[task][words] = values.numpy()[rows, windows.places[words]]
+        return scores
+
+    def _marked(self, scored):
+        """Yields the documents of `_scored` with the spans that log-probabilities of words say, of all tasks."""
+        made = [[] for _ in scored]
+        for task, tags in self.tagset.labels.items():
+            with_words = [number for number, (_, words, _) in enumerate(scored) if words.words]
+            logs = [scored[number][2][task] for number in with_words]
+            if self.stack is not None:
+                logs = [
+                    self.stack(scored[number][1], task, tags, own) for number, own in zip(with_words, logs, strict=True)
+                ]
+            for number, own, path in zip(with_words, logs, self._paths(task, logs), strict=True):
+                words = scored[number][1]
+                ranges, _ = decode([tags[k] for k in path.tolist()], self.tagset.scheme)
+                chances = np.exp(own[np.arange(len(path)), path])
+                made[number] += [
+                    (words.starts[first], words.ends[after - 1], kind, float(chances[first:after].min()))
+                    for first, after, kind in ranges
+                ]
+        for (document, _, _), marks in zip(scored, made, strict=True):
+            spans = [
+                Span(f"T{number}", kind, ((start, end),), {}, score)
+                for number, (start, end, kind, score) in enumerate(sorted(marks), 1)
+            ]
+            yield dataclasses.replace(document, spans=spans)
+
+    def _paths(self, task, logs):
+        """The tags of some documents' words: list of int64 [W], out of a list of [W, K]."""
+        if not self.constrained or not logs:
+            return [own.argmax(-1) for own in logs]
+        counts = [len(own) for own in logs]
+        path = viterbi_of_all(np.concatenate(logs), counts, *self._rules[task])
+        return np.split(path, np.cumsum(counts[:-1]))

@@ -160,13 +160,6 @@ def word_tokens(split, tagset, dictionary):
     return starts, {"token_ids": ids.tolist(), "segment_ids": [0] * len(ids)}, edges
 
 
-def word_starts(split, tagset):
-    """1 for the first token of a word: int64 [Z], as `word_tokens` gives, without the channels."""
-    if tagset.tokenizer is None:
-        return np.ones(len(split.words), np.int64)
-    return word_pieces(split.words, tagset.tokenizer)[0]
-
-
 def word_pieces(words, tokenizer):
     """(1 for the first piece of each word, ids): int64 [Z] each. A word of nothing but control characters is [UNK]."""
     pieces = tokenizer.tokenize(words)

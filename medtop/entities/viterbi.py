@@ -63,3 +63,38 @@ def viterbi(scores, follows, begins, ends, weights=None):
     for word in range(len(scores) - 1, 0, -1):
         path[word - 1] = back[word, path[word]]
     return path
+
+
+def viterbi_of_all(scores, counts, follows, begins, ends):
+    """`viterbi` of several sequences at once, word by word of all of them: the same paths, to the bit.
+
+    Args:
+        scores: float64 [W, K], the words of N sequences end to end.
+        counts: int [N], words of each, 0 allowed; their sum is W.
+        follows, begins, ends: as `allowed_transitions` gives.
+
+    Returns:
+        int64 [W].
+    """
+    path = np.empty(len(scores), np.int64)
+    counts = np.asarray(counts, np.int64)
+    order = np.argsort(-counts, kind="stable")
+    counts, first = counts[order], (np.cumsum(counts) - counts)[order]
+    first, counts = first[counts > 0], counts[counts > 0]
+    if not len(counts):
+        return path
+    steps = np.where(follows, 0.0, _NEVER).T  # [to, from]: the largest of a row that lies in memory side by side
+    going = np.searchsorted(-counts, -np.arange(1, counts[0] + 1), side="right")  # sequences that have a word at n
+    best = scores[first] + np.where(begins, 0.0, _NEVER)
+    back = np.empty(scores.shape, np.int64)
+    for word in range(1, counts[0]):
+        here = first[: going[word]] + word
+        ways = best[: len(here), None, :] + steps
+        back[here] = chosen = ways.argmax(-1)
+        best[: len(here)] = np.take_along_axis(ways, chosen[:, :, None], -1)[:, :, 0] + scores[here]
+    last = first + counts - 1
+    path[last] = (best + np.where(ends, 0.0, _NEVER)).argmax(-1)
+    for word in range(counts[0] - 1, 0, -1):
+        here = first[: going[word]] + word
+        path[here - 1] = back[here, path[here]]
+    return path

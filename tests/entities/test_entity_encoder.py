@@ -5,23 +5,32 @@ import json
 
 import numpy as np
 import pytest
+from scipy import special
+
+from medtop.cohort.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 tf = pytest.importorskip("tensorflow", reason="training needs TensorFlow")
 
 from medtop.data.batches import BatchMaker, BatchOptions, eval_batches  # noqa: E402
 from medtop.data.description import read_dataset  # noqa: E402
 from medtop.data.tfrecord import without_autotune  # noqa: E402
-from medtop.entities import encoder_tagger  # noqa: E402
+from medtop.entities import window_batches  # noqa: E402
 from medtop.entities.dictionary import Dictionary  # noqa: E402
 from medtop.entities.documents import Document, Span, Tally  # noqa: E402
 from medtop.entities.encoder_tagger import EncoderTagger, WindowOptions, make_records  # noqa: E402
 from medtop.entities.evaluate import evaluate  # noqa: E402
-from medtop.entities.records import TASK, learn_tagset  # noqa: E402
+from medtop.entities.records import TASK, learn_tagset, word_tokens  # noqa: E402
 from medtop.entities.tagging import predict, training_sentences  # noqa: E402
+from medtop.entities.viterbi import allowed_transitions, viterbi  # noqa: E402
+from medtop.entities.windows import cut, gather  # noqa: E402
+from medtop.entities.words import document_words  # noqa: E402
+from medtop.evaluation.scoring import Scorer  # noqa: E402
 from medtop.model.config import WORD_CHANNELS, BertConfig  # noqa: E402
 from medtop.model.multitask import build_model  # noqa: E402
 from medtop.model.tasks import Task, choose_tasks  # noqa: E402
 from medtop.runs.execute import execute  # noqa: E402
+from medtop.text.tags import decode  # noqa: E402
+from medtop.text.wordpiece import WordPiece  # noqa: E402
 from medtop.training.options import TrainingOptions  # noqa: E402
 
 WINDOWS = WindowOptions(12, 3)
@@ -115,18 +124,88 @@ def test_a_language_is_learned_and_marked_in_new_texts(data, monkeypatch):
     results = execute(options)
     assert results.metrics["valid"][TASK][TASK]["accuracy"]["value"] > 0.98
     test = documents(40, 3, ("warfarin", "zyzzx"))
-    tagger = EncoderTagger(folder / "run", tagset, WINDOWS)
+    tagger = EncoderTagger.of_run(folder / "run", tagset, WINDOWS)
     found = list(tagger.predict_all([*test, Document("empty", "")]))
     assert found.pop().spans == []
-    monkeypatch.setattr(encoder_tagger, "_BLOCK", 16)
+    monkeypatch.setattr(window_batches, "_BLOCK", 16)
     assert [document.spans for document in tagger.predict_all(test)] == [document.spans for document in found]
-    assert tagger._traced["token"].experimental_get_tracing_count() == 1, "one graph for all blocks"
+    assert tagger.logits.experimental_get_tracing_count() == 1, "one graph for all blocks"
     score = evaluate(test, found, num_bootstrap=0).result["scores"]["strict"]["micro"]["f1"]["value"]
     sentences = list(training_sentences(documents(150, 1), Tally()))
     rival = [predict(document, Dictionary.learn(sentences).tag) for document in test]
     known = evaluate(test, rival, num_bootstrap=0).result["scores"]["strict"]["micro"]["f1"]["value"]
     assert known < 0.75 and score > known + 0.1, (score, known)
     assert all(0 < span.score <= 1 for document in found for span in document.spans)
+
+
+def scores_of_records(folder, model, config, tasks, tagset, windows, texts):
+    """What `EncoderTagger.word_scores` says, by the longer way: records, the pipeline's batches, windows gathered."""
+    bare = [dataclasses.replace(document, spans=[]) for document in texts]
+    info = read_dataset(make_records(folder, bare, tagset, "test", windows))
+    scorer = Scorer(model, info, config, tasks, BatchOptions(batch_size=8, max_seq_length=windows.max_seq_length), 0)
+    logits, place, given = {task.name: scorer.token_logits(task.name) for task in tasks}, 0, []
+    for document in bare:
+        words = document_words(document)
+        starts = word_tokens(words, tagset, tagset.dictionary)[0] if words.words else []
+        cuts = cut(starts, windows.max_seq_length, windows.overlap)
+        mine = slice(place, place := place + len(cuts.starts))
+        given.append({task: gather(cuts, values[mine]) for task, values in logits.items()} if words.words else {})
+    return given
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_windows_out_of_memory_say_what_records_say(data, tmp_path, pieces):
+    """Words and word pieces, two tasks; empty documents, one word, many windows; whatever the batches and blocks."""
+    _, tagset, _, config = data
+    texts = [Document("none", ""), *documents(20, 7), Document("one", "aspirin"), Document("blank", " \n")]
+    texts.append(Document("long", " ".join(document.text for document in documents(12, 8))))
+    groups = [["drug"], ["problem"]]
+    tagset = dataclasses.replace(tagset, groups=groups)
+    if pieces:
+        pytest.importorskip("tensorflow_text", reason="word pieces need TensorFlow Text")
+        tokens = (*SPECIAL_TOKENS, *"abcdefghilmnoprstuvwy", *(f"##{letter}" for letter in "adefghilmnoprstuvwy"))
+        tokenizer = WordPiece(Vocabulary(tokens), True)
+        tagset = dataclasses.replace(tagset, vocabulary=tokenizer.vocabulary, tokenizer=tokenizer)
+        config = dataclasses.replace(config, embeddings=("code", "position", "segment"), segment="sentence")
+    config = dataclasses.replace(config, vocab_size=len(tagset.vocabulary))
+    names = {task: tuple(tags) for task, tags in tagset.labels.items()}
+    tasks = choose_tasks(list(names), names, levels=dict.fromkeys(names, "token"))
+    model = build_model(config, tasks)
+    expected = scores_of_records(tmp_path, model, config, tasks, tagset, WINDOWS, texts)
+    for batch_size in (3, 64):
+        tagger = EncoderTagger(model, tagset, WINDOWS, batch_size=batch_size)
+        given = list(tagger.word_scores(texts))
+        assert [document.document_id for document, _, _ in given] == [document.document_id for document in texts]
+        for (_, words, scores), logits in zip(given, expected, strict=True):
+            assert list(scores) == list(logits) == (list(names) if words.words else [])
+            for task in scores:
+                assert scores[task].shape == (len(words.words), len(names[task]))
+                assert np.allclose(scores[task], special.log_softmax(logits[task], -1), atol=1e-5)
+        marked = list(tagger.predict_all(iter(texts)))
+        tagger.constrained = False
+        greedy = list(tagger.predict_all(texts))
+        for (document, words, scores), found, free in zip(given, marked, greedy, strict=True):
+            for spans, rule in ((found.spans, True), (free.spans, False)):
+                assert {(s.type, s.start, s.end) for s in spans} == spans_of(words, scores, tagset, rule), document
+    assert sum(len(document.spans) for document in marked) > 100, "the random model marks something"
+
+
+def spans_of(words, scores, tagset, constrained):
+    """{(type, start, end)} of one document, decoded by itself."""
+    made = set()
+    for task, own in scores.items():
+        tags = tagset.labels[task]
+        path = viterbi(own, *allowed_transitions(tags, "bio")) if constrained else own.argmax(-1)
+        made |= {(kind, words.starts[a], words.ends[b - 1]) for a, b, kind in decode([tags[k] for k in path])[0]}
+    return made
+
+
+def test_blocks_end_by_number_and_by_characters(monkeypatch):
+    monkeypatch.setattr(window_batches, "_BLOCK", 3)
+    monkeypatch.setattr(window_batches, "_CHARACTERS", 10)
+    sizes = [1, 1, 1, 1, 20, 4, 6, 1]
+    made = list(window_batches.blocks(Document(str(n), "x" * size) for n, size in enumerate(sizes)))
+    assert [[len(document.text) for document in block] for block in made] == [[1, 1, 1], [1, 20], [4, 6], [1]]
 
 
 def test_maker_of_batches_needs_no_labels(data):

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from medtop.entities.viterbi import allowed_transitions, viterbi
+from medtop.entities.viterbi import allowed_transitions, viterbi, viterbi_of_all
 from medtop.entities.windows import cut, deciding, gather
 from medtop.text.tags import decode, tag_set
 
@@ -95,6 +95,22 @@ def test_viterbi_against_all_sequences(scheme):
         assert tuple(found) == path
         assert decode([tags[k] for k in found], scheme)[1] == [], "the scheme allows it"
     assert viterbi(np.zeros((0, len(tags))), *rules).tolist() == []
+
+
+@pytest.mark.parametrize("scheme", ["bio", "bioes"])
+def test_viterbi_of_many_sequences_is_that_of_each(scheme):
+    """The same paths, ties included: rounded scores have many."""
+    random = np.random.default_rng(3)
+    for number in range(100):
+        tags = tag_set(["x", "y", "z"][: 1 + number % 3], scheme)
+        rules = allowed_transitions(tags, scheme)
+        counts = random.integers(0, 12, random.integers(0, 9))
+        scores = random.normal(size=(counts.sum(), len(tags)))
+        if number % 2:
+            scores = np.round(scores)
+        parts = np.split(scores, np.cumsum(counts)[:-1]) if len(counts) else []
+        each = np.concatenate([np.zeros(0, int), *(viterbi(part, *rules) for part in parts)])
+        assert np.array_equal(viterbi_of_all(scores, counts, *rules), each)
 
 
 def test_rules_are_those_of_the_strict_reading():
