@@ -98,7 +98,7 @@ def main():
     parser.add_argument("--steps", type=int, default=0, help="steps of a turn; 0 = a pass over all documents")
     parser.add_argument("--tagged", type=int, default=0, help="documents that are tagged in a turn; 0 = all")
     parser.add_argument("--batch_size", type=int, default=32, help="windows in a training step")
-    parser.add_argument("--predict_batch", type=int, default=32, help="windows in a batch of prediction")
+    parser.add_argument("--predict_batch", type=int, default=16, help="windows in a batch of prediction")
     parser.add_argument("--cores", type=int, default=0, help="processors that each contender may use; 0 = all")
     parser.add_argument("--serve", default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()

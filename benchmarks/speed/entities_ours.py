@@ -32,6 +32,7 @@ class Contender:
             self.batches = list(batches.epoch(0))
         numbers = [int(x["patient_slots"].numpy().max(axis=1).sum()) for x, *_ in self.batches]
         self.documents = [number * len(case.documents) / sum(numbers) for number in numbers]
+        self.tasks = tasks
         self.model = build_model(case.config, tasks, TensorFlowModel)
         self.model.compile(AdamW(WarmupLinearDecay(5e-5, 100, 100_000)), **compile_arguments(tasks), jit_compile=False)
         self.take_step = Driver(self.model, Distribution(tf.distribute.get_strategy()))

@@ -85,7 +85,7 @@ def test_both_sides_read_the_same_pieces_and_windows(tmp_path):
 
     random, documents = np.random.default_rng(1), []
     for number in range(6):
-        words = [str(random.choice(["aspirin", "for", "chest", "pain,", "na\u00efve", "T-cell"])) for _ in range(60)]
+        words = [str(random.choice(["aspirin", "for", "chest", "pain,", "na\u00efve", "T-cell"])) for _ in range(200)]
         spans = [Span("T1", "Drug", ((0, len(words[0])),))]
         documents.append(Document(f"d{number}", " ".join(words), spans, split="train"))
     FORMATS["jsonl"].write(tmp_path / "in", documents, Tally())
