@@ -56,8 +56,8 @@ class Process:
         return json.loads(self.answer())
 
     def end(self):
-        """Ends it."""
-        self.process.stdin.close()
+        """Ends it; it has nothing to save, and frameworks take their time to leave."""
+        self.process.kill()
         self.process.wait()
 
 
