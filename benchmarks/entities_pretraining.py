@@ -32,7 +32,7 @@ from medtop.cli import commands, flags  # noqa: E402
 from medtop.entities import evaluate, scores  # noqa: E402
 from medtop.entities.documents import Document, Span, Tally  # noqa: E402
 from medtop.entities.tables import read_tables  # noqa: E402
-from medtop.entities.tags import decode, encode, tag_set  # noqa: E402
+from medtop.text.tags import decode, encode, tag_set  # noqa: E402
 from medtop.entities.viterbi import allowed_transitions, viterbi  # noqa: E402
 from medtop.entities.words import document_words  # noqa: E402
 from medtop.files.atomic import write_json  # noqa: E402
@@ -53,7 +53,7 @@ CONFIG = {
     "initializer_range": 0.07,
     "embeddings": ["code", "position"],
 }
-ARMS = ("scratch", "pretrained")
+ARMS = ("pretrained", "scratch")
 RAW_DOCUMENTS, DOCUMENTS = 6000, {"train": 150, "valid": 50, "test": 300}
 """Of the language."""
 VECTOR, REACH = 50, 2
