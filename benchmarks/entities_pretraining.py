@@ -32,13 +32,13 @@ from medtop.cli import commands, flags  # noqa: E402
 from medtop.entities import evaluate, scores  # noqa: E402
 from medtop.entities.documents import Document, Span, Tally  # noqa: E402
 from medtop.entities.tables import read_tables  # noqa: E402
-from medtop.text.tags import decode, encode, tag_set  # noqa: E402
 from medtop.entities.viterbi import allowed_transitions, viterbi  # noqa: E402
 from medtop.entities.words import document_words  # noqa: E402
 from medtop.files.atomic import write_json  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
 from medtop.files.options import REQUIRED, at_least, option, share  # noqa: E402
 from medtop.synthetic import hidden_classes  # noqa: E402
+from medtop.text.tags import decode, encode, tag_set  # noqa: E402
 
 PARTS, SETS = ("language", "open"), ("ncbi_disease", "bc5cdr")
 CONFIG = {
