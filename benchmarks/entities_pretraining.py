@@ -49,6 +49,7 @@ CONFIG = {
     "activation": "gelu",
     "hidden_dropout_prob": 0.1,
     "attention_probs_dropout_prob": 0.0,
+    "neighbour_layers": 2,
     "max_position_embeddings": 128,
     "initializer_range": 0.07,
     "embeddings": ["code", "position"],
@@ -78,10 +79,11 @@ class Options:
     data_dir: str = option("", "Open data: folder with mtsamples_notes and the set.")
     set: str = option("ncbi_disease", "Open data: which set.", choices=SETS)
     shares: tuple[float, ...] = option((0.05, 0.25, 1.0), "Open data: shares of the labelled training documents.")
-    vocab_size: int = option(0, "Word pieces; 0: 400 (language), 4000 (open data).", rule=at_least(0))
-    pretraining_steps: int = option(3000, "Steps of pretraining.", rule=at_least(1))
+    vocab_size: int = option(0, "Word pieces; 0: 700 (language), 4000 (open data).", rule=at_least(0))
+    pretraining_steps: int = option(2000, "Steps of pretraining.", rule=at_least(1))
     steps: int = option(300, "Steps of each tagger; the weights of the lowest validation loss stay.", rule=at_least(1))
-    learning_rate: float = option(1e-3, "Of all trainings.", rule=share())
+    pretraining_rate: float = option(2e-3, "Learning rate of pretraining.", rule=share())
+    learning_rate: float = option(1e-3, "Of each tagger.", rule=share())
 
 
 flags.define(Options)
@@ -134,13 +136,13 @@ def pretrain(folder, sources, splits, options, seed, vocab_size, deduplicate, le
     write_json(folder / "model.json", CONFIG)
     runs = {}
     for arm in ARMS:
-        steps, rate = (options.pretraining_steps, options.learning_rate) if arm == "pretrained" else (1, 1e-12)
+        steps, rate = (options.pretraining_steps, options.pretraining_rate) if arm == "pretrained" else (1, 1e-12)
         runs[arm] = folder / f"run_{arm}"
         run(
             *(folder, f"pretraining_{arm}", "run_scripts/run_EHRpretraining.py", "--do_train", "--tasks=masked_lm"),
             *("--whole_word_masking", "--packing", "--nobaselines", f"--input_file={folder / 'train.tfrecord'}"),
             *(f"--bert_config_file={folder / 'model.json'}", f"--output_dir={runs[arm]}", f"--seed={seed}"),
-            *(f"--num_train_steps={steps}", f"--learning_rate={rate}", "--train_batch_size=16"),
+            *(f"--num_train_steps={steps}", f"--learning_rate={rate}", "--train_batch_size=32"),
         )
     return runs
 
@@ -290,7 +292,7 @@ def language_part(folder, options, seed):
         f"--output_prefix={prefix}",
     )
     splits, raw = folder / "splits.csv", folder / "raw.jsonl"
-    starts = pretrain(folder, f"raw={raw}", splits, options, seed, options.vocab_size or 400, False, length)
+    starts = pretrain(folder, f"raw={raw}", splits, options, seed, options.vocab_size or 700, False, length)
     train, gold = (list(read_tables(prefix, split, Tally())) for split in ("train", "test"))
     best, limit = (oracle(language, gold, known) for known in (None, language.labelled))
     systems = {arm: tag(folder, f"tagger_{arm}", prefix, options, seed, length, start) for arm, start in starts.items()}
@@ -354,7 +356,7 @@ def open_part(folder, options):
     notes = Path(options.data_dir) / "mtsamples_notes" / "note.csv.gz"
     sources = f"set={folder / 'texts.jsonl'},notes={notes}"
     splits = folder / "splits.csv"
-    starts = pretrain(folder, sources, splits, options, 0, options.vocab_size or 4000, True, length)
+    starts = pretrain(folder, sources, splits, options, 0, options.vocab_size or 7000, True, length)
     for split in ("valid", "test"):
         number, inside = held_out_sentences(folder / "corpus.notes.train.parquet", documents[split])
         print(f"{name}, {split}: {number:,} sentences of 60 characters or more, {inside} of them in the corpus")
