@@ -11,9 +11,11 @@ training split's raw texts, near copies of validation and test documents removed
     python benchmarks/entities_pretraining.py --part=open --work_dir=checkpoints/open --data_dir=open_data \
         --set=ncbi_disease --shares=0.05,0.25,1
 
-Every step is one of the project's scripts, as in docs/corpus.md; the two arms have the same encoder, word pieces and
-training and differ by the weights that they start from: "scratch" starts from a pretraining of one step whose learning
-rate is 1e-12. Steps that are done are kept in --work_dir and not done again.
+Every step is one of the project's scripts, as in docs/corpus.md; the arms have the same encoder, word pieces and
+training and differ by the weights that they start from: "pretrained" by masked pieces, whose table of pieces started
+from neighbours in the raw text (--code_start=ppmi); "neighbours" that start alone; "scratch" random weights. The latter
+two are pretrainings of one step whose learning rate is 1e-12. Steps that are done are kept in --work_dir and not done
+again.
 """
 
 import csv
@@ -42,19 +44,23 @@ from medtop.text.tags import decode, encode, tag_set  # noqa: E402
 
 PARTS, SETS = ("language", "open"), ("ncbi_disease", "bc5cdr")
 CONFIG = {
-    "hidden_size": 128,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
-    "intermediate_size": 256,
     "activation": "gelu",
     "hidden_dropout_prob": 0.1,
     "attention_probs_dropout_prob": 0.0,
     "neighbour_layers": 2,
     "max_position_embeddings": 128,
-    "initializer_range": 0.07,
     "embeddings": ["code", "position"],
 }
-ARMS = ("pretrained", "scratch")
+WIDTHS = {
+    "language": {"hidden_size": 64, "intermediate_size": 128, "initializer_range": 0.1},
+    "open": {"hidden_size": 128, "intermediate_size": 256, "initializer_range": 0.07},
+}
+ARMS = {"pretrained": (True, True), "neighbours": (False, True), "scratch": (False, False)}
+"""Arm -> whether it is trained on masked pieces, whether its table starts from neighbours."""
+MASKED = 0.25
+"""Share of the pieces that pretraining hides; BERT's 0.15 makes less of little text (Wettig et al. 2023)."""
 RAW_DOCUMENTS, DOCUMENTS = 6000, {"train": 150, "valid": 50, "test": 300}
 """Of the language."""
 VECTOR, REACH = 50, 2
@@ -79,7 +85,7 @@ class Options:
     data_dir: str = option("", "Open data: folder with mtsamples_notes and the set.")
     set: str = option("ncbi_disease", "Open data: which set.", choices=SETS)
     shares: tuple[float, ...] = option((0.05, 0.25, 1.0), "Open data: shares of the labelled training documents.")
-    vocab_size: int = option(0, "Word pieces; 0: 700 (language), 4000 (open data).", rule=at_least(0))
+    vocab_size: int = option(0, "Word pieces; 0: 800 (language), 4000 (open data).", rule=at_least(0))
     pretraining_steps: int = option(2000, "Steps of pretraining.", rule=at_least(1))
     steps: int = option(300, "Steps of each tagger; the weights of the lowest validation loss stay.", rule=at_least(1))
     pretraining_rate: float = option(2e-3, "Learning rate of pretraining.", rule=share())
@@ -133,16 +139,17 @@ def pretrain(folder, sources, splits, options, seed, vocab_size, deduplicate, le
         *(f"--output_file={folder / 'train.tfrecord'}", f"--vocab_file={vocabulary}", f"--splits={splits}"),
         *("--split=train", "--unlisted_patients=use", "--pairs=none", f"--max_seq_length={length}"),
     )
-    write_json(folder / "model.json", CONFIG)
+    write_json(folder / "model.json", CONFIG | WIDTHS[options.part])
     runs = {}
-    for arm in ARMS:
-        steps, rate = (options.pretraining_steps, options.pretraining_rate) if arm == "pretrained" else (1, 1e-12)
+    for arm, (trained, neighbours) in ARMS.items():
+        steps, rate = (options.pretraining_steps, options.pretraining_rate) if trained else (1, 1e-12)
         runs[arm] = folder / f"run_{arm}"
         run(
             *(folder, f"pretraining_{arm}", "run_scripts/run_EHRpretraining.py", "--do_train", "--tasks=masked_lm"),
             *("--whole_word_masking", "--packing", "--nobaselines", f"--input_file={folder / 'train.tfrecord'}"),
             *(f"--bert_config_file={folder / 'model.json'}", f"--output_dir={runs[arm]}", f"--seed={seed}"),
             *(f"--num_train_steps={steps}", f"--learning_rate={rate}", "--train_batch_size=32"),
+            *(f"--masked_lm_prob={MASKED}", f"--code_start={'ppmi' if neighbours else 'random'}"),
         )
     return runs
 
@@ -292,7 +299,7 @@ def language_part(folder, options, seed):
         f"--output_prefix={prefix}",
     )
     splits, raw = folder / "splits.csv", folder / "raw.jsonl"
-    starts = pretrain(folder, f"raw={raw}", splits, options, seed, options.vocab_size or 700, False, length)
+    starts = pretrain(folder, f"raw={raw}", splits, options, seed, options.vocab_size or 800, False, length)
     train, gold = (list(read_tables(prefix, split, Tally())) for split in ("train", "test"))
     best, limit = (oracle(language, gold, known) for known in (None, language.labelled))
     systems = {arm: tag(folder, f"tagger_{arm}", prefix, options, seed, length, start) for arm, start in starts.items()}
@@ -301,6 +308,7 @@ def language_part(folder, options, seed):
         "best reachable": (best[1], best[0]),
         "encoder, pretrained on the raw text": (systems["pretrained"]["encoder"], None),
         "neighbour counts of the raw text, logistic regression": (neighbour_counts(texts, train, gold), None),
+        "encoder, the start from neighbours alone": (systems["neighbours"]["encoder"], None),
         "best reachable without raw text": (limit[1], limit[0]),
         "encoder, the same from random weights": (systems["scratch"]["encoder"], None),
         "encoder of words and channels, random weights": (
@@ -356,7 +364,7 @@ def open_part(folder, options):
     notes = Path(options.data_dir) / "mtsamples_notes" / "note.csv.gz"
     sources = f"set={folder / 'texts.jsonl'},notes={notes}"
     splits = folder / "splits.csv"
-    starts = pretrain(folder, sources, splits, options, 0, options.vocab_size or 7000, True, length)
+    starts = pretrain(folder, sources, splits, options, 0, options.vocab_size or 8000, True, length)
     for split in ("valid", "test"):
         number, inside = held_out_sentences(folder / "corpus.notes.train.parquet", documents[split])
         print(f"{name}, {split}: {number:,} sentences of 60 characters or more, {inside} of them in the corpus")
@@ -371,6 +379,9 @@ def open_part(folder, options):
             made = {
                 "encoder, pretrained": score(
                     documents["test"], found["pretrained"]["encoder"], found["scratch"]["encoder"]
+                ),
+                "encoder, the start from neighbours alone": score(
+                    documents["test"], found["neighbours"]["encoder"], found["scratch"]["encoder"]
                 ),
                 "encoder, random weights": score(documents["test"], found["scratch"]["encoder"]),
                 "CRF": score(documents["test"], found["scratch"]["crf"]),

@@ -8,14 +8,18 @@ from medtop.files.errors import DataError
 def with_head(options, config):
     """The `BertConfig` with the head and the body that the flags name.
 
+    With --init_checkpoint the codes start from its weights: what its configuration says of their start is how those
+    began.
+
     Raises:
         DataError: for two that do not go together.
     """
     named = {
         name: getattr(options, name) for name in ("head", "body", "code_start") if getattr(options, name) is not None
     }
+    start = {"code_start": "random"} if options.init_checkpoint else {}
     try:
-        return dataclasses.replace(config, **named)
+        return dataclasses.replace(config, **(start | named))
     except DataError as error:
         flags = " ".join(f"--{name}={value}" for name, value in named.items())
         raise DataError(f"{flags or '--bert_config_file'}: {error}") from None

@@ -10,7 +10,8 @@ from medtop.cohort.vocabulary import SPECIAL_TOKENS, Vocabulary
 from medtop.data.ppmi import count_neighbours, ppmi_svd
 from medtop.files.errors import DataError
 from medtop.training.code_start import hierarchy_rows, ppmi_rows
-from medtop.training.options import make_plan
+from medtop.training.head_plan import with_head
+from medtop.training.options import TrainingOptions, make_plan
 
 
 def cosine(a, b):
@@ -70,6 +71,13 @@ def test_neighbours_start_alike_by_the_counts_of_the_records(tmp_path):
 def test_what_is_refused(changes, words, tmp_path):
     with pytest.raises(DataError, match=words):
         make_plan(training_options(tmp_path, write_splits(tmp_path, (8, 4, 4)), tasks=("long_stay",), **changes))
+
+
+def test_a_checkpoint_is_the_start_whatever_its_own_was():
+    """The configuration of a pretrained run says how it began; who goes on from it begins with its weights."""
+    config = small_config(code_start="ppmi")
+    assert with_head(TrainingOptions(output_dir="x", init_checkpoint="run"), config).code_start == "random"
+    assert with_head(TrainingOptions(output_dir="x"), config).code_start == "ppmi"
 
 
 def test_frozen_vectors_are_those_of_the_counts(tmp_path):
