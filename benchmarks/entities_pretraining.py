@@ -87,7 +87,7 @@ class Options:
     shares: tuple[float, ...] = option((0.05, 0.25, 1.0), "Open data: shares of the labelled training documents.")
     vocab_size: int = option(0, "Word pieces; 0: 800 (language), 4000 (open data).", rule=at_least(0))
     pretraining_steps: int = option(2000, "Steps of pretraining.", rule=at_least(1))
-    steps: int = option(300, "Steps of each tagger; the weights of the lowest validation loss stay.", rule=at_least(1))
+    steps: int = option(150, "Steps of each tagger; the weights of the lowest validation loss stay.", rule=at_least(1))
     pretraining_rate: float = option(2e-3, "Learning rate of pretraining.", rule=share())
     learning_rate: float = option(1e-3, "Of each tagger.", rule=share())
 
