@@ -21,6 +21,7 @@ again.
 import csv
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,13 +67,10 @@ RAW_DOCUMENTS, DOCUMENTS = 6000, {"train": 150, "valid": 50, "test": 300}
 VECTOR, REACH = 50, 2
 """Of the simple rival: columns of a word's vector; words on each side that count as neighbours."""
 FILES = {
-    "ncbi_disease": "NCBI{}set_corpus.txt.gz",
-    "bc5cdr": "CDR_{}Set.PubTator.txt.gz",
+    "ncbi_disease": "NCBI{train,develop,test}set_corpus.txt.gz",
+    "bc5cdr": "CDR_{Training,Development,Test}Set.PubTator.txt.gz",
 }
-NAMES = {
-    "ncbi_disease": {"train": "train", "valid": "develop", "test": "test"},
-    "bc5cdr": {"train": "Training", "valid": "Development", "test": "Test"},
-}
+"""A set's three files: training, validation, test."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,7 +85,7 @@ class Options:
     shares: tuple[float, ...] = option((0.05, 0.25, 1.0), "Open data: shares of the labelled training documents.")
     vocab_size: int = option(0, "Word pieces; 0: 800 (language), 4000 (open data).", rule=at_least(0))
     pretraining_steps: int = option(2000, "Steps of pretraining.", rule=at_least(1))
-    steps: int = option(150, "Steps of each tagger; the weights of the lowest validation loss stay.", rule=at_least(1))
+    steps: int = option(150, "Steps of each tagger; the weights of the highest validation F1 stay.", rule=at_least(1))
     pretraining_rate: float = option(2e-3, "Learning rate of pretraining.", rule=share())
     learning_rate: float = option(1e-3, "Of each tagger.", rule=share())
 
@@ -346,10 +344,9 @@ def open_part(folder, options):
     """The open set: list of rows."""
     name, length = options.set, 128
     folder.mkdir(parents=True, exist_ok=True)
-    files = {
-        split: Path(options.data_dir) / name / "pubtator" / FILES[name].format(word)
-        for split, word in NAMES[name].items()
-    }
+    begin, words, end = re.split("[{}]", FILES[name])
+    here = Path(options.data_dir) / name / "pubtator"
+    files = dict(zip(DOCUMENTS, (here / f"{begin}{word}{end}" for word in words.split(",")), strict=True))
     prefix = folder / "labelled"
     inputs = ",".join(f"{split}={path}" for split, path in files.items())
     run(
@@ -364,7 +361,7 @@ def open_part(folder, options):
     notes = Path(options.data_dir) / "mtsamples_notes" / "note.csv.gz"
     sources = f"set={folder / 'texts.jsonl'},notes={notes}"
     splits = folder / "splits.csv"
-    starts = pretrain(folder, sources, splits, options, 0, options.vocab_size or 8000, True, length)
+    starts = pretrain(folder, sources, splits, options, 0, options.vocab_size or 4000, True, length)
     for split in ("valid", "test"):
         number, inside = held_out_sentences(folder / "corpus.notes.train.parquet", documents[split])
         print(f"{name}, {split}: {number:,} sentences of 60 characters or more, {inside} of them in the corpus")
