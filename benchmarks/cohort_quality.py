@@ -29,6 +29,8 @@ VARIANTS = {
     "stack": ["--wide=stack"],
     "bert": [],
     "joint": [],
+    "bert-ppmi": ["--code_start=ppmi"],
+    "bert-hierarchy": ["--code_start=hierarchy"],
 }
 """Name -> flags of a model with all tasks (`cohort_runs.TRAINER` has no wide part); any other name is a task that an
 encoder is trained on alone."""
