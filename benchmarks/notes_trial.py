@@ -28,7 +28,7 @@ from note_cleaning_rules import carefully_cleaned  # noqa: E402
 from notes_rules import discharge_notes, early_notes, examples, label  # noqa: E402
 
 from medtop.cli import commands, flags  # noqa: E402
-from medtop.corpus.documents import Source, read_batches  # noqa: E402
+from medtop.corpus.documents import TextSource, read_batches  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
 from medtop.files.options import REQUIRED, at_least, option  # noqa: E402
 from medtop.text.cleaning import has_word  # noqa: E402
@@ -53,7 +53,7 @@ flags.define(Options)
 def open_tables(folder, path, patients, seed):
     """Writes ADMISSIONS, PATIENTS and NOTEEVENTS: random stays, and notes whose texts are those of a table."""
     rng, texts = random.Random(seed), []
-    for batch in read_batches(Source("", [Path(path)]), collections.Counter()):
+    for batch in read_batches(TextSource("", [Path(path)]), collections.Counter()):
         texts += [document.text for document in batch]
     if not texts:
         raise DataError(f"{path}: expected texts, received none")

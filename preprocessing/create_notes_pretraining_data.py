@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags, hints
-from medtop.corpus.table_texts import NoteTables, parse_note_columns
+from medtop.corpus.table_texts import NoteTableTexts, parse_note_columns
 from medtop.data import create
 from medtop.files.options import option
 from medtop.notes.options import ENCODINGS
@@ -43,7 +43,7 @@ flags.define(PretrainingSettings, TableOptions)
 def main(_):
     """Flags in, library calls, files out."""
     settings, tables = flags.read(PretrainingSettings), flags.read(TableOptions)
-    reader = NoteTables(parse_note_columns(tables.columns), settings.cleaning, tables.encoding)
+    reader = NoteTableTexts(parse_note_columns(tables.columns), settings.cleaning, tables.encoding)
     plan = create.plan(PretrainingMaker(settings, reader))
     info = create.write(plan)
     counts, done = info.counts, "already there, nothing to do" if plan.done else "written"

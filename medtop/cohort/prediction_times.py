@@ -42,7 +42,7 @@ _NUMBER = {reason: number for number, reason in enumerate(REASONS)}
 
 
 @dataclasses.dataclass
-class Choice:
+class TimesChoice:
     """The examples of a batch of patients.
 
     Attributes:
@@ -67,14 +67,14 @@ def _choice(visits, picked, reasons):
     """One example for each patient without a reason, at the discharge of its picked visit."""
     slots = np.flatnonzero(reasons == 0)
     visits_of = picked[slots]
-    return Choice(slots, visits.discharge_times[visits_of], visits.discharges[visits_of], reasons)
+    return TimesChoice(slots, visits.discharge_times[visits_of], visits.discharges[visits_of], reasons)
 
 
 def leave_out(choice, patients, reason):
     """`choice` without some patients.
 
     Args:
-        choice: `Choice`.
+        choice: `TimesChoice`.
         patients: bool [P], which to leave out.
         reason: one of `REASONS`; replaces the reason they may have had.
     """
@@ -152,7 +152,7 @@ class GivenTimes:
 
     Attributes:
         patients: int32 [N], place in the table of patients.
-        times, known_until: int64 [N], see `Choice`.
+        times, known_until: int64 [N], see `TimesChoice`.
         tasks: dict task -> list of label names, from the label columns.
         labels: dict task -> float32 [N, K], NaN where unknown.
         report: dict for the manifest: rows, and rows left out by reason.
@@ -200,7 +200,7 @@ def given_times(visits, given, deaths, in_period=None):
         reasons[slots[time_reasons == _NUMBER[reason]]] = _NUMBER[reason]
     kept = time_reasons == 0
     rows = rows[kept]
-    return Choice(slots[kept], given.times[rows], given.known_until[rows], reasons, rows, time_reasons)
+    return TimesChoice(slots[kept], given.times[rows], given.known_until[rows], reasons, rows, time_reasons)
 
 
 def read_given_times(connection, path, dates=None, subject_ids=None, accepted=()):

@@ -13,7 +13,7 @@ def manifest_of(settings, table, copies, left_out, shingles, lines, lines_remove
 
     Args:
         settings: `medtop.corpus.deduplicate.DedupSettings`.
-        table: `medtop.corpus.parts.Table`; copies: `medtop.corpus.near_copies.Copies`.
+        table: `medtop.corpus.parts.PartTable`; copies: `medtop.corpus.near_copies.Copies`.
         left_out: dict source -> dict reason -> documents.
         shingles, lines: how many are boilerplate; lines_removed: how often.
     """

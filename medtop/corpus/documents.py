@@ -62,7 +62,7 @@ _TABLES, _LINES, _TEXTS = (".csv", ".tsv", ".csv.gz", ".tsv.gz"), (".jsonl", ".n
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class TextSource:
     """A name and its files, all of one kind.
 
     Attributes:
@@ -101,7 +101,7 @@ def find_sources(texts, flag="--input"):
         texts: list of str; the same name may come several times.
 
     Returns:
-        list of `Source`.
+        list of `TextSource`.
 
     Raises:
         DataError: for a missing path, an empty folder, or a file of another kind.
@@ -117,7 +117,7 @@ def find_sources(texts, flag="--input"):
     for name, paths in files.items():
         if double := [path for path, number in collections.Counter(paths).items() if number > 1]:
             raise DataError(f"{flag}: expected each file once, received {double[0]} twice ({name})")
-    return [Source(name, paths) for name, paths in files.items()]
+    return [TextSource(name, paths) for name, paths in files.items()]
 
 
 def _files(place, flag):
@@ -155,7 +155,7 @@ def read_batches(source, dropped, encoding="utf-8", columns=None):
     """Yields lists of `Document`s of a source, in order.
 
     Args:
-        source: `Source`.
+        source: `TextSource`.
         dropped: Counter that gets the number of what is left out, by reason (`REASONS`), and `time_unreadable`, which
             leaves nothing out.
         encoding: of CSV files; everything else is UTF-8.

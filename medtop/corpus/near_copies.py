@@ -37,7 +37,7 @@ def order_of(table, keep, held_out_first=True):
     """Documents by their worth: int64 [N], the worthiest first.
 
     Args:
-        table: `medtop.corpus.parts.Table`.
+        table: `medtop.corpus.parts.PartTable`.
         keep: "first", "longest" or "newest"; equals in the order of the input.
         held_out_first: test, then validation, then training.
     """

@@ -23,7 +23,7 @@ _TOGETHER = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class PartTable:
     """N documents, one value each: integer arrays, and `digests` uint64 [N, 2] of the normal form.
 
     Attributes:
@@ -95,7 +95,7 @@ _READ = ["first", "second", "source", "kind", *_NUMBERS]
 
 
 def read_table(folder):
-    """The `Table` of all parts."""
+    """The `PartTable` of all parts."""
     columns, names = collections.defaultdict(list), {}
     for path in part_paths(folder):
         table = pq.ParquetFile(path.with_suffix(".parquet")).read(
@@ -107,7 +107,7 @@ def read_table(folder):
         for name, dtype in _NUMBERS.items():
             columns[name].append(numbers(table[name], dtype).copy())
     whole = {name: np.concatenate(columns.pop(name)) for name in ("digest", *_NUMBERS, "group")}
-    return Table(*whole.values(), [*names])
+    return PartTable(*whole.values(), [*names])
 
 
 def read_names(folder, places):

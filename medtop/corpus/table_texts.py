@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medtop.corpus.documents import COLUMNS, NO_TIME, REASONS, Source, check_table, read_batches
+from medtop.corpus.documents import COLUMNS, NO_TIME, REASONS, TextSource, check_table, read_batches
 from medtop.files.errors import DataError
 from medtop.notes.quoted_csv import table_header
 from medtop.notes.texts import TextBatch
@@ -55,7 +55,7 @@ def is_note_table(path):
     return not (name.endswith(".csv") and {"text", "id", "label"} <= headers)
 
 
-class NoteTables:
+class NoteTableTexts:
     """Reads tables of single notes.
 
     Args:
@@ -90,7 +90,7 @@ class NoteTables:
         """
         dropped = collections.Counter() if dropped is None else dropped
         first, read = 0, collections.Counter()
-        for documents in read_batches(Source("", [Path(path)]), read, self.encoding, self.columns):
+        for documents in read_batches(TextSource("", [Path(path)]), read, self.encoding, self.columns):
             texts = [document.text for document in documents]
             if self.cleaning != "none":  # letters stay: the vocabulary says whether they become lower case
                 texts = clean(texts, self.cleaning, lower_case=False)

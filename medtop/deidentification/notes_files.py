@@ -40,7 +40,7 @@ class Columns:
     dates: tuple = ()
 
 
-class Notes:
+class NotesFile:
     """An input.
 
     Args:

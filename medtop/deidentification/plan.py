@@ -9,7 +9,7 @@ from medtop.cohort.splits import SPLITS
 from medtop.deidentification import thresholds
 from medtop.deidentification.detect import Detector
 from medtop.deidentification.model import load_model
-from medtop.deidentification.notes_files import Columns, Notes
+from medtop.deidentification.notes_files import Columns, NotesFile
 from medtop.deidentification.own_rules import choose_rules
 from medtop.deidentification.policy import POLICIES, REPLACEMENTS, read_policy
 from medtop.deidentification.removal import Remover
@@ -72,7 +72,7 @@ class Parts:
     """The machine of a run.
 
     Attributes:
-        notes: `Notes`.
+        notes: `NotesFile`.
         detector: `Detector`.
         remover: `Remover`.
         model: function of a list of documents -> list of lists of spans.
@@ -81,7 +81,7 @@ class Parts:
         known: set of marks of texts that this key has made already, where the input is an earlier output.
     """
 
-    notes: Notes
+    notes: NotesFile
     detector: Detector
     remover: Remover
     model: object
@@ -108,7 +108,7 @@ def prepare(options):
         raise DataError("--rules=none needs --roster or --model: else nothing is looked for")
     _check_apart(options)
     key = read_key(options.key_file, [options.output, options.input]) if options.key_file else None
-    notes = Notes(options.input, options.columns)
+    notes = NotesFile(options.input, options.columns)
     roster = read_roster(options.roster) if options.roster else Roster()
     policy = read_policy(options.policy)
     model, least, model_settings = load_model(options.model, options.model_thresholds)

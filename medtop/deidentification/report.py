@@ -15,7 +15,7 @@ DECISION = (
 )
 
 
-class Counts:
+class RemovalCounts:
     """Sums over documents; they add up over parts.
 
     Attributes:
@@ -94,7 +94,7 @@ def facts(tally, machine, settings, options, target, types):
     """The content of `deidentification.json`.
 
     Args:
-        tally: `Counts`.
+        tally: `RemovalCounts`.
         machine: `medtop.deidentification.run.Parts`.
         settings: dict, what the run is compared by.
         options: `DeidentifyOptions`.
@@ -128,7 +128,7 @@ def measured(values, types):
     """Recall, precision and leak rates with bounds, from summed counts.
 
     Args:
-        values: `Counts.values`.
+        values: `RemovalCounts.values`.
         types: types that should have been removed.
     """
     result = {"documents_with_truth": values["with_truth"], "types": {}}

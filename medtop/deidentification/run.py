@@ -120,7 +120,7 @@ class _Ids:
 
 def _make_part(machine, work, number, rows):
     marked = machine.model([document for _, document, _ in rows])
-    tally, written, lines = report.Counts(), [], []
+    tally, written, lines = report.RemovalCounts(), [], []
     for (row, document, values), spans in zip(rows, marked, strict=True):
         patient = document.patient_id or document.document_id
         known = _mark(machine.key, document.text) in machine.known  # this key's own output: nothing more to do
@@ -215,7 +215,7 @@ def _mark(key, text):
 
 
 def _assemble(options, machine, settings, work, parts, overwrite):
-    tally = report.Counts()
+    tally = report.RemovalCounts()
     for number in parts:
         tally.merge(json.loads((work / f"part-{number:06}.json").read_text(encoding="utf-8"))["counts"])
     with whole_folder(options.output, has_json_key(REPORT, "settings"), overwrite) as folder:

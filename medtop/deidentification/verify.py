@@ -5,7 +5,7 @@ import itertools
 import json
 from pathlib import Path
 
-from medtop.deidentification.notes_files import Columns, Notes
+from medtop.deidentification.notes_files import Columns, NotesFile
 from medtop.deidentification.roster import MISTYPED
 from medtop.deidentification.views import plain
 from medtop.files.errors import DataError
@@ -95,9 +95,9 @@ def _look_at_columns(row, document, values, notes, machine):
 def _notes_of(output, machine):
     name = {"parquet": "notes.parquet", "csv": "notes.csv", "folder": "notes"}[machine.notes.kind]
     if machine.notes.kind == "folder":
-        return Notes(output / name)
+        return NotesFile(output / name)
     used, more = {what: header or "" for what, header in machine.notes.names.items()}, machine.notes.columns
-    return Notes(output / name, Columns(used["text"], used["document"], used["patient"], more.keep, more.dates))
+    return NotesFile(output / name, Columns(used["text"], used["document"], used["patient"], more.keep, more.dates))
 
 
 def _audit_places(path):

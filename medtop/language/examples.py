@@ -34,7 +34,7 @@ class Text:
 
 
 @dataclasses.dataclass(frozen=True)
-class Window:
+class HiddenWordsWindow:
     """Consecutive words of a text, some of them hidden.
 
     Attributes:
@@ -49,7 +49,7 @@ class Window:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pair:
+class SentencePair:
     """Two runs of words.
 
     Attributes:
@@ -114,7 +114,7 @@ def read_words(texts, groups):
 
 
 def make_windows(texts, cutters, room, share, seed):
-    """list of `Window`: as many words as fit into every model, of which a share is hidden, at least one.
+    """list of `HiddenWordsWindow`: as many words as fit into every model, of which a share is hidden, at least one.
 
     Args:
         texts: list of `Text`.
@@ -131,7 +131,7 @@ def make_windows(texts, cutters, room, share, seed):
             if may:
                 count = min(max(round(share * len(words)), 1), len(may))
                 hidden = sorted(rng.choice(may, count, replace=False).tolist())
-                windows.append(Window(number, words, tuple(hidden)))
+                windows.append(HiddenWordsWindow(number, words, tuple(hidden)))
     return windows
 
 
@@ -151,7 +151,7 @@ def _fitting(words, cutters, room):
 
 
 def make_pairs(texts, cutters, room, per_text, seed, swapped):
-    """list of `Pair`, about half of each kind.
+    """list of `SentencePair`, about half of each kind.
 
     Args:
         texts, cutters: as for `make_windows`.
@@ -183,7 +183,7 @@ def make_pairs(texts, cutters, room, per_text, seed, swapped):
             elif not follows:
                 second = _run(_elsewhere(texts, text.group, rng), cutters, room // 2)
             if first and second:
-                pairs.append(Pair(number, first, second, follows))
+                pairs.append(SentencePair(number, first, second, follows))
     return pairs
 
 

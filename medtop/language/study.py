@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from medtop.cohort.splits import read_split_file
-from medtop.corpus.table_texts import NoteTables, parse_note_columns
+from medtop.corpus.table_texts import NoteTableTexts, parse_note_columns
 from medtop.evaluation.bootstrap import interval, resample_counts
 from medtop.files.atomic import write_json, write_text
 from medtop.files.errors import DataError
@@ -105,7 +105,7 @@ def check_settings(settings):
 
 def read_held_out(settings):
     """list of `Text` that may be read."""
-    tables = NoteTables(parse_note_columns(settings.columns), settings.cleaning, settings.encoding)
+    tables = NoteTableTexts(parse_note_columns(settings.columns), settings.cleaning, settings.encoding)
     path, splits = settings.input_file, read_split_file(settings.splits) if settings.splits else None
     if tables.reads(path):
         tables.check(path)

@@ -82,7 +82,7 @@ class PretrainingMaker(TextMaker):
 
     Args:
         settings: `PretrainingSettings`.
-        tables: what reads tables of single notes (`medtop.corpus.table_texts.NoteTables`, handed in from the room
+        tables: what reads tables of single notes (`medtop.corpus.table_texts.NoteTableTexts`, handed in from the room
             above); None: such tables are refused.
 
     Counted beside the usual: `pieces`. `examples_in` are texts, of which those without a word are left out as

@@ -17,7 +17,7 @@ from medtop.text.windows import window_edges
 
 
 @dataclasses.dataclass
-class Words:
+class WeighedWords:
     """The words of one text with what the model used.
 
     Attributes:
@@ -50,7 +50,7 @@ class WordExplainer:
         self._attributor = Attributor(scorer.model, *parts)
 
     def explain(self, text):
-        """The `Words` of one cleaned text.
+        """The `WeighedWords` of one cleaned text.
 
         Raises:
             DataError: for a text without a word.
@@ -61,7 +61,7 @@ class WordExplainer:
         word = np.cumsum(pieces.word_starts) - 1
         starts, ends = (column[pieces.word_starts == 1] for column in (pieces.starts, pieces.ends))
         count = len(scored.labels)
-        words = Words(starts, ends, np.zeros((len(starts), count)), np.zeros(count), np.zeros(count))
+        words = WeighedWords(starts, ends, np.zeros((len(starts), count)), np.zeros(count), np.zeros(count))
         for rows, x in self.scorer.batches(windows.token_ids, windows.counts):
             values, logits, baselines = self._attributor(x)
             for place, row in enumerate(rows):

@@ -18,7 +18,7 @@ def write_words_page(path, notes, labels, title="Words that the risk rests on"):
 
     Args:
         path: the file.
-        notes: list of (name, text, probabilities float [K], `medtop.readmission.explain.Words`).
+        notes: list of (name, text, probabilities float [K], `medtop.readmission.explain.WeighedWords`).
         labels: K names; words are shaded for each label in turn.
         title: its heading.
     """

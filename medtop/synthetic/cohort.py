@@ -25,7 +25,7 @@ from medtop.synthetic import data_models, risk, tree
 from medtop.synthetic.block_columns import (
     CODE_NAMES,
     TREE_NAMES,
-    TableWriter,
+    BlockWriter,
     dates,
     patient_ids,
     presence,
@@ -41,7 +41,7 @@ RISK_DIGITS = 8
 _BINS = 1 << 16
 
 
-class Tally:
+class CohortTally:
     """Counts over blocks in bounded memory: prevalence, share known, best reachable AUROC.
 
     AUROC comes from histograms of the true risk (65,536 bins of equal width); ties within a bin count half, which moves
@@ -290,7 +290,7 @@ def write_cohort(prefix, num_patients, seed, layout="stays", gzip=False, overwri
     earlier = None if overwrite else read_summary(prefix, settings)
     if earlier:
         return earlier
-    paths, tally = cohort_paths(prefix, layout, gzip), Tally()
+    paths, tally = cohort_paths(prefix, layout, gzip), CohortTally()
     blocks = generate(num_patients, seed, hierarchical=codes == "hierarchical")
     with begun(paths["generator"], settings):
         with contextlib.ExitStack() as stack:
@@ -299,13 +299,13 @@ def write_cohort(prefix, num_patients, seed, layout="stays", gzip=False, overwri
                     stack, paths["stays"], layout, gzip, overwrite or paths["stays"].exists()
                 )
             else:
-                rows = TableWriter(stack, paths["stays"], delimiter="\t" if layout == "medbert" else ",", gzip=gzip)
+                rows = BlockWriter(stack, paths["stays"], delimiter="\t" if layout == "medbert" else ",", gzip=gzip)
 
                 def write(block):
                     rows.write(stays_table(block, layout))
 
-            when = TableWriter(stack, paths["prediction_times"])
-            risks = TableWriter(stack, paths["true_risk"])
+            when = BlockWriter(stack, paths["prediction_times"])
+            risks = BlockWriter(stack, paths["true_risk"])
             for block in blocks:
                 write(block)
                 when.write(times_table(block, layout))

@@ -13,7 +13,7 @@ import pyarrow.parquet
 
 from medtop.cohort.splits import assign_splits
 from medtop.files.folders import whole_folder
-from medtop.synthetic.block_columns import TableWriter, dates, patient_ids, presence, stay_numbers, times
+from medtop.synthetic.block_columns import BlockWriter, dates, patient_ids, presence, stay_numbers, times
 from medtop.synthetic.codes import CODES
 
 LAYOUTS = ("pcornet", "omop", "meds", "fhir_ndjson")
@@ -74,9 +74,9 @@ def _deaths(block, ids):
 
 
 def _tables(stack, folder, gzip, names):
-    """dict name -> TableWriter of `<name>.csv[.gz]`."""
+    """dict name -> BlockWriter of `<name>.csv[.gz]`."""
     end = ".csv.gz" if gzip else ".csv"
-    return {name: TableWriter(stack, folder / f"{name}{end}", gzip=gzip) for name in names}
+    return {name: BlockWriter(stack, folder / f"{name}{end}", gzip=gzip) for name in names}
 
 
 def _open_pcornet(stack, folder, gzip):

@@ -234,7 +234,7 @@ def history_of(people, visits, visit, code):
     days = visits.discharge_days
     first = np.r_[True, visits.patients[1:] != visits.patients[:-1]]
     gaps = np.where(first, 0, visits.admit_days - np.r_[0, days[:-1]])
-    return risk.History(
+    return risk.RiskHistory(
         ages=(people.prediction_days - people.births) / risk.DAYS_PER_YEAR,
         visit_patients=visits.patients,
         stay_days=visits.stay_days,

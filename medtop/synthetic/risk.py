@@ -106,7 +106,7 @@ ADMISSION_VISITS = 0.35
 
 
 @dataclasses.dataclass
-class History:
+class RiskHistory:
     """What the written table shows of N patients up to their prediction times. Visits and codes in time order.
 
     Attributes:
@@ -166,7 +166,7 @@ def observed_components(history):
     """The ingredients of the risk function, from the observed history.
 
     Args:
-        history: a `History` in which every patient has at least one visit.
+        history: a `RiskHistory` in which every patient has at least one visit.
 
     Returns:
         dict of arrays: `stages` int64 [N, D] highest documented stage; `age`, `visits`, `long_share`, `acceleration`

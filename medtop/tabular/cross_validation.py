@@ -15,7 +15,7 @@ from medtop.files.atomic import sha256, write_json
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.tabular import baselines
-from medtop.tabular.training import Trainer
+from medtop.tabular.training import TabularTrainer
 from medtop.training.checkpoints import read_arrays, write_arrays
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class CrossValidation:
         """One for all folds with as many inputs: a graph takes seconds to build."""
         key = num_inputs, balancing, tuple(target.name for target in targets)
         if key not in self._trainers:
-            self._trainers[key] = Trainer(num_inputs, targets, self.options, balancing)
+            self._trainers[key] = TabularTrainer(num_inputs, targets, self.options, balancing)
         return self._trainers[key]
 
 

@@ -113,7 +113,7 @@ class InputEncoder:
     """All inputs of a table.
 
     Args:
-        table: `medtop.tabular.rows.Table`.
+        table: `medtop.tabular.rows.PatientRows`.
         schema: `Schema`.
     """
 

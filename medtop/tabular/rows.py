@@ -17,7 +17,7 @@ NO = frozenset(("0", "0.0", "no", "n", "false", "f", "notpresent", "absent"))
 
 
 @dataclasses.dataclass
-class Table:
+class PatientRows:
     """Rows of text.
 
     Attributes:
@@ -35,7 +35,9 @@ class Table:
 
     def rows(self, chosen):
         """The table of some rows: `chosen` bool [N]."""
-        return Table(self.path, {name: values[chosen] for name, values in self.columns.items()}, self.lines[chosen])
+        return PatientRows(
+            self.path, {name: values[chosen] for name, values in self.columns.items()}, self.lines[chosen]
+        )
 
 
 def read_table(path, schema):
@@ -55,14 +57,14 @@ def read_table(path, schema):
     for number, name in enumerate(schema.columns):
         columns[name] = np.empty(len(rows), object)
         columns[name][:] = [clean(row[number]) for row in rows]
-    return Table(Path(path), columns, np.array(lines, np.int64))
+    return PatientRows(Path(path), columns, np.array(lines, np.int64))
 
 
 def choose_rows(table, schema):
     """The rows that take part.
 
     Returns:
-        (`Table`, dict reason -> rows left out, in the order of the checks; each row is counted once).
+        (`PatientRows`, dict reason -> rows left out, in the order of the checks; each row is counted once).
 
     Raises:
         DataError: when none is left.

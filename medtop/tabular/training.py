@@ -13,7 +13,7 @@ from medtop.tabular.network import TargetLoss, build_network, head_outputs
 from medtop.training.optimizer import AdamW
 
 
-class Trainer:
+class TabularTrainer:
     """One network for several targets; `fit` begins anew each time, so that one graph serves all folds.
 
     Args:

@@ -41,7 +41,7 @@ def label_losses(targets, weights, logits):
 
 
 @dataclasses.dataclass
-class Choice:
+class PenaltyChoice:
     """What cross-validation chose, and the fit on all examples.
 
     Attributes:
@@ -100,7 +100,7 @@ def choose(design, targets, weights, patient_ids, tasks, endpoints, sharings=tup
         penalties: lambdas to try.
 
     Returns:
-        `Choice`.
+        `PenaltyChoice`.
     """
     # Products with so few columns gain nothing from more threads, and on a busy machine they wait for each other.
     with threadpool_limits(1, "blas"):
@@ -140,4 +140,4 @@ def _choose(design, targets, weights, patient_ids, tasks, endpoints, sharings, p
         fitted, offsets, _ = fit(design, y, w, penalty=penalty, mixing=mixing)
         mine = np.concatenate([columns[task] for task in chosen if chosen[task] == (sharing, penalty)])
         coefficients[:, usable[mine]], intercepts[usable[mine]] = fitted[:, mine], offsets[mine]
-    return Choice(chosen, coefficients, intercepts, out_of_fold, losses, constant)
+    return PenaltyChoice(chosen, coefficients, intercepts, out_of_fold, losses, constant)

@@ -11,7 +11,7 @@ from hospital_tables import meds
 
 from medtop.cohort.code_maps import make_map
 from medtop.corpus.documents import find_sources, read_batches
-from medtop.deidentification.notes_files import Notes
+from medtop.deidentification.notes_files import NotesFile
 from medtop.deidentification.policy import read_policy
 from medtop.deidentification.roster import read_roster
 from medtop.evaluation.ipcw import COLUMNS, read_follow_up
@@ -46,7 +46,7 @@ def page_damaged(folder):
         lambda path: list(batches(path, 10)),
         lambda path: list(read_batches(find_sources([str(path)])[0], collections.Counter())),
         lambda path: read_roster(path),
-        lambda path: list(Notes(path).rows()),
+        lambda path: list(NotesFile(path).rows()),
     ],
     ids=["batches", "corpus", "roster", "notes"],
 )

@@ -14,7 +14,7 @@ from notes_data import NOTE_VOCABULARY, note_config  # noqa: E402
 from numpy_bert import NumpyBert  # noqa: E402
 
 from medtop.cohort.vocabulary import Vocabulary  # noqa: E402
-from medtop.language.examples import Pair, Window  # noqa: E402
+from medtop.language.examples import HiddenWordsWindow, SentencePair  # noqa: E402
 from medtop.model.config import BertConfig  # noqa: E402
 from medtop.model.tasks import Task, available_tasks  # noqa: E402
 from medtop.training.run_directory import RunDirectory  # noqa: E402
@@ -67,9 +67,9 @@ def test_hidden_words_and_pairs_are_numpys(models):
     _, (run, arrays, config) = models
     model, bert = LanguageModel("first", run), NumpyBert(config, arrays)
     windows = [
-        Window(0, ("Chest", "pain", "unable", ",", "fever"), (0, 2)),
-        Window(1, ("stable",), (0,)),
-        Window(1, ("relapsed", "heart"), (0, 1)),
+        HiddenWordsWindow(0, ("Chest", "pain", "unable", ",", "fever"), (0, 2)),
+        HiddenWordsWindow(1, ("stable",), (0,)),
+        HiddenWordsWindow(1, ("relapsed", "heart"), (0, 1)),
     ]
     model.words.learn({word for window in windows for word in window.words})
     ids, tokenizer = NOTE_VOCABULARY.ids, model.tokenizer
@@ -92,7 +92,7 @@ def test_hidden_words_and_pairs_are_numpys(models):
     received = np.stack([answers[name] for name in ("loss", "right", "pieces", "pieces_right")], 1)
     np.testing.assert_allclose(received, np.array(expected, float), atol=2e-4)
     assert received[:, 2].max() > 1
-    pairs = [Pair(0, ("chest", "pain"), ("fever",), 1), Pair(0, ("fever",), ("unable", "heart"), 0)]
+    pairs = [SentencePair(0, ("chest", "pain"), ("fever",), 1), SentencePair(0, ("fever",), ("unable", "heart"), 0)]
     model.words.learn({"chest", "pain", "fever", "unable", "heart"})
     for pair, logit in zip(pairs, model.follows(pairs, NEXT), strict=True):
         first, second = (tokenizer.tokenize([" ".join(run)]).ids.tolist() for run in (pair.first, pair.second))

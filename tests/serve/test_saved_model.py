@@ -23,7 +23,7 @@ from medtop.cohort.visits import OLDEST_AGE_DAYS  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
 from medtop.serve import parity  # noqa: E402
 from medtop.serve.client_batch import ClientBatch  # noqa: E402
-from medtop.serve.parity import Person, Visit, client_request, generate_people, numeric_batch, reference
+from medtop.serve.parity import ParityPerson, Visit, client_request, generate_people, numeric_batch, reference
 from medtop.serve.saved_model import export_saved_model  # noqa: E402
 from medtop.serve.served_model import calibration_notes, load_patient_model, probabilities  # noqa: E402
 from medtop.serve.served_run import ServedRun  # noqa: E402
@@ -169,7 +169,7 @@ def test_names_are_discoverable(exported):
 
 def one_person(*visits, age=20_000, sex="F"):
     """A person whose visits are lists of codes."""
-    return Person(
+    return ParityPerson(
         tuple(
             Visit(tuple(codes), 2, 30 * bool(number), 100 - number, 19_000 + number)
             for number, codes in enumerate(visits)

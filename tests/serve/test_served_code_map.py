@@ -25,7 +25,7 @@ from medtop.files.errors import DataError  # noqa: E402
 from medtop.runs.predict import predict  # noqa: E402
 from medtop.serve import parity  # noqa: E402
 from medtop.serve.code_map import CodeMapLayer  # noqa: E402
-from medtop.serve.parity import Person, Visit  # noqa: E402
+from medtop.serve.parity import ParityPerson, Visit  # noqa: E402
 from medtop.serve.saved_model import export_saved_model  # noqa: E402
 from medtop.serve.served_model import load_patient_model  # noqa: E402
 from medtop.serve.served_run import ServedRun  # noqa: E402
@@ -76,7 +76,7 @@ def people_of(path):
             days = [first.discharge - first.admit, last - first.discharge, first.admit - first.birth]
             stays.append(Visit(codes, days[0].days, gap, days[1].days, days[2].days))
             before = first.discharge
-        people[patient] = Person(tuple(stays), (last - own.birth.iloc[0]).days, "F")
+        people[patient] = ParityPerson(tuple(stays), (last - own.birth.iloc[0]).days, "F")
     return people
 
 

@@ -211,7 +211,7 @@ def _identifiers(folder):
     import pyarrow.parquet as pq
 
     from medtop.deidentification.model import read_thresholds
-    from medtop.deidentification.notes_files import Notes
+    from medtop.deidentification.notes_files import NotesFile
     from medtop.deidentification.own_rules import choose_rules
     from medtop.deidentification.policy import POLICIES, read_policy
     from medtop.deidentification.roster import read_roster
@@ -251,11 +251,11 @@ def _identifiers(folder):
         "thresholds": ({"t.json": thresholds}, lambda at: read_thresholds(at / "t.json")),
         "noted csv": (
             {"n.csv": b'note_id,patient_id,text\n1,a,"Ann\nSmith"\n2,b,left\n'},
-            lambda at: list(Notes(at / "n.csv").rows()),
+            lambda at: list(NotesFile(at / "n.csv").rows()),
         ),
         "noted parquet": (
             {"n.parquet": (folder / "n.parquet").read_bytes()},
-            lambda at: list(Notes(at / "n.parquet").rows()),
+            lambda at: list(NotesFile(at / "n.parquet").rows()),
         ),
     }
 

@@ -16,7 +16,7 @@ from medtop.explain.importance import importance
 from medtop.explain.patients import Patient
 from medtop.grid.curve_files import write_curve_page
 from medtop.grid.learning_curve import Point
-from medtop.readmission.explain import Words
+from medtop.readmission.explain import WeighedWords
 from medtop.reporting.attribution_page import write_attribution_page, write_patients_page
 from medtop.reporting.data_report import write_data_report
 from medtop.reporting.evaluation_page import write_evaluation_page
@@ -169,7 +169,7 @@ def words_page(path):
     edges = [match.span() for match in re.finditer(r"\w+|[^\w\s]", text)]
     starts, ends = np.array(edges).T
     values = np.random.default_rng(0).normal(size=(len(starts), 1))
-    words = Words(starts, ends, values, values.sum(0), np.zeros(1))
+    words = WeighedWords(starts, ends, values, values.sum(0), np.zeros(1))
     write_words_page(path, [(f"admission {LONG}", text, np.array([0.3]), words)], ("readmission",))
 
 

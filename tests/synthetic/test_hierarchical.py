@@ -128,7 +128,7 @@ def test_no_window_sees_the_early_order():
     a, b = (FIRST_BACKGROUND + 10 * category for category in (one, other))
 
     def risk_of(first, second):
-        history = risk.History(
+        history = risk.RiskHistory(
             ages=np.array([66.0]),
             visit_patients=np.zeros(4, np.int64),
             stay_days=np.full(4, 3),
@@ -160,7 +160,7 @@ def test_realised_labels_follow_the_stated_risks(known):
 
 
 def test_the_best_reachable_auroc_is_that_of_the_stated_risk(blocks, known):
-    tally = cohort.Tally()
+    tally = cohort.CohortTally()
     for block in blocks:
         tally.add(block)
     labels, (risks, targets) = tally.labels(), known

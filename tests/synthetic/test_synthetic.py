@@ -178,7 +178,7 @@ def test_labels_follow_from_the_written_table(written):
 def test_components_of_a_history_written_by_hand():
     """Two patients; the second has one visit without a meaningful code."""
     code = synthetic_codes.CODES.index
-    history = risk.History(
+    history = risk.RiskHistory(
         ages=np.array([78.0, 66.0]),
         visit_patients=np.array([0, 0, 0, 1]),
         stay_days=np.array([2, 8, 7, 1]),
@@ -216,7 +216,7 @@ def test_reversed_order_turns_the_sign_and_timing_fades():
 
     def components(codes, recencies):
         return risk.observed_components(
-            risk.History(
+            risk.RiskHistory(
                 ages=np.array([66.0]),
                 visit_patients=np.array([0, 0]),
                 stay_days=np.array([1, 1]),
@@ -295,7 +295,7 @@ def test_long_stay_risk_holds_whatever_brought_the_patient_in(blocks):
 
 
 def test_tally_auroc_agrees_with_scikit_learn(known, blocks):
-    tally = cohort.Tally()
+    tally = cohort.CohortTally()
     for block in blocks:
         tally.add(block)
     labels = tally.labels()

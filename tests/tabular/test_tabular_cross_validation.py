@@ -13,7 +13,7 @@ from medtop.tabular.measures import measure
 from medtop.tabular.options import TabularOptions
 from medtop.tabular.schema import read_schema
 from medtop.tabular.table_data import load
-from medtop.tabular.training import Trainer
+from medtop.tabular.training import TabularTrainer
 
 SCALE_ROWS = 5400
 SMALL = TabularOptions(hidden=(8, 4), epochs=3, patience=0, batch_size=16, learning_rate=0.01)
@@ -73,7 +73,7 @@ def scale_skills(folder, weight, balancing):
     data = load(table, read_schema(schema))
     train, valid, test = np.split(np.arange(SCALE_ROWS), [SCALE_ROWS * 5 // 9, SCALE_ROWS * 6 // 9])
     x = data.encoder.encoded(train)
-    trainer = Trainer(x.shape[1], data.targets, options, balancing)
+    trainer = TabularTrainer(x.shape[1], data.targets, options, balancing)
     trainer.fit(x, train, valid)
     held_out = [dataclasses.replace(one, values=one.values[test], known=one.known[test]) for one in data.targets]
     constant = [

@@ -10,7 +10,7 @@ from tabular_cases import loaded
 from medtop.files.errors import DataError
 from medtop.model.balancing import BALANCERS
 from medtop.tabular.options import TabularOptions
-from medtop.tabular.training import Trainer, relative_loss
+from medtop.tabular.training import TabularTrainer, relative_loss
 
 SMALL = TabularOptions(hidden=(8, 4), epochs=3, patience=0, batch_size=16, learning_rate=0.01)
 TRAIN, VALID = np.arange(40), np.arange(40, 60)
@@ -23,7 +23,7 @@ def data(tmp_path_factory):
 
 def trainer_of(data, options=SMALL, balancing="fixed", targets=None):
     x = data.encoder.encoded(TRAIN)
-    return Trainer(x.shape[1], targets or data.targets, options, balancing), x
+    return TabularTrainer(x.shape[1], targets or data.targets, options, balancing), x
 
 
 def test_an_epochs_losses_are_scikit_learns(data):
