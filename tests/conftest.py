@@ -37,6 +37,9 @@ def pytest_configure(config):
 
 
 LONG_FILES = (
+    "test_chain_kills.py",
+    "test_corpus_kills.py",
+    "test_kills.py",
     "test_saved_model.py",
     "test_training.py",
     "test_faults.py",
