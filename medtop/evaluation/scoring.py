@@ -86,11 +86,9 @@ class Scorer:
         seed: seed of the masks, which are the same at every call.
         aggregation: notes: `medtop.evaluation.aggregation.Aggregation` that makes one prediction per admission;
             None: one per record.
-        traced: None, or a dict that scorers of the same model and tasks share, on one data set after another: they
-            trace once, which takes longer than scoring some hundred records, and whose graphs stay in memory.
     """
 
-    def __init__(self, model, info, config, tasks, options, seed, aggregation=None, traced=None):
+    def __init__(self, model, info, config, tasks, options, seed, aggregation=None):
         self.aggregation = aggregation
         self.patient = [task for task in tasks if task.level == "patient"]
         self.exclusive = [task for task in tasks if task.exclusive]
@@ -112,8 +110,7 @@ class Scorer:
             self._batches[level] = batches = eval_batches(info, config, mine, options, seed, masking=masking)
             inputs, labels, weights, _ = batches.element_spec
             if level == "token":
-                of_tokens = tf.function(_inference(heads), input_signature=[inputs], autograph=False)
-                self._token_logits = of_tokens if traced is None else traced.setdefault("token", of_tokens)
+                self._token_logits = tf.function(_inference(heads), input_signature=[inputs], autograph=False)
                 continue
             for task in mine:
                 self._sums[task.name] = tf.function(
