@@ -20,7 +20,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+from comparison.left_out import without  # noqa: E402
 
 from medtop.cli import commands, flags  # noqa: E402
 from medtop.entities.tables import table_paths  # noqa: E402
@@ -77,18 +79,6 @@ def prepare(options, name):
     import pyarrow.parquet as pq
 
     return prefix, pq.read_metadata(documents).num_rows
-
-
-def without(config, names):
-    """A configuration without some embeddings, or with a number of it at 0."""
-    for name in names.split("+"):
-        if name in config["embeddings"]:
-            config = config | {"embeddings": [kept for kept in config["embeddings"] if kept != name]}
-        elif isinstance(config.get(name), int | float):
-            config = config | {name: 0}
-        else:
-            raise DataError(f"--without: expected an embedding or a number of the configuration, received {name!r}")
-    return config
 
 
 def train(options, name, share, seed, left_out):

@@ -6,15 +6,16 @@ import sys
 import pytest
 from conftest import ROOT
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
-from entities_quality import CONFIG, without  # noqa: E402
+sys.path.append(str(ROOT / "benchmarks"))
+
+from comparison.left_out import without  # noqa: E402
 
 from medtop.files.errors import DataError  # noqa: E402
 from medtop.model.config import BertConfig  # noqa: E402
 
 
 def test_configurations_without():
-    whole = json.loads(CONFIG.read_text(encoding="utf-8"))
+    whole = json.loads((ROOT / "medtop/configs/entities.json").read_text(encoding="utf-8"))
     less = without(whole, "prefix+gazetteer+neighbour_layers")
     assert set(whole["embeddings"]) - set(less["embeddings"]) == {"prefix", "gazetteer"}
     assert less["neighbour_layers"] == 0 < whole["neighbour_layers"], "the one that is given stays"
