@@ -17,8 +17,8 @@ _USUAL = 0.5
 def load_model(folder, thresholds_path=""):
     """A run of `run_entities.py` as a function of documents.
 
-    A CRF gives each word a probability for each type, whatever its best sequence says, so that a threshold can be lower
-    than what that sequence would find; the encoder gives its spans with their scores.
+    It gives each word a probability for each type, whatever its best sequence says, so that a threshold can be lower
+    than what that sequence would find.
 
     Args:
         folder: the run's folder, "" for no model.
@@ -35,7 +35,7 @@ def load_model(folder, thresholds_path=""):
     from medtop.entities import run
 
     about = run.read_settings(folder)
-    name = "encoder" if (Path(folder) / "encoder").is_dir() else "crf"
+    name = run.trained_model(folder)
     settings, thresholds = (
         [name, sha256(Path(folder) / run.SETTINGS)],
         {kind: (kind, _USUAL) for kind in about["types"]},
@@ -46,9 +46,9 @@ def load_model(folder, thresholds_path=""):
             raise DataError(f"{thresholds_path}: expected the thresholds of {folder}, received another run's")
         thresholds = {kind: (kind, entry["threshold"]) for kind, entry in chosen["types"].items()}
         settings.append(sha256(thresholds_path))
-    if name == "encoder":
-        system = run.load(folder, name)
-        return (lambda documents: [document.spans for document in system(documents)]), thresholds, settings
+    if name in run.NEURAL:
+        neural = run.load_neural(folder, name)
+        return (lambda documents: [word_spans(*of) for _, *of in neural.type_scores(documents)]), thresholds, settings
     from medtop.entities import crf_tagger
 
     tagger = crf_tagger.CrfTagger(Path(folder) / crf_tagger.FILE, about["tag_scheme"])
@@ -56,14 +56,26 @@ def load_model(folder, thresholds_path=""):
 
 
 def probable_words(document, tagger):
-    """Each word of a document with each type that a `CrfTagger` says it may be of: list of `Span` with scores."""
+    """`word_spans` of a document, as a `CrfTagger` says."""
     split, spans = document_words(dataclasses.replace(document, spans=[])), []
     for part in split.sentences():
-        for kind, scores in tagger.type_scores(split.words[part]).items():
-            for place, score in enumerate(scores, part.start):
-                if score >= _FLOOR:
-                    spans.append(Span("", kind, ((split.starts[place], split.ends[place]),), {}, score))
+        spans += word_spans(split, tagger.type_scores(split.words[part]), part.start)
     return spans
+
+
+def word_spans(words, scores, first=0):
+    """Each word with each type that it may be of: list of `Span` with scores, a word each.
+
+    Args:
+        words: `DocumentWords`.
+        scores: dict type -> floats, how probable it is of the words from the `first` on.
+    """
+    return [
+        Span("", kind, ((words.starts[place], words.ends[place]),), {}, float(score))
+        for kind, of_words in scores.items()
+        for place, score in enumerate(of_words, first)
+        if score >= _FLOOR
+    ]
 
 
 def read_thresholds(path):

@@ -230,13 +230,27 @@ class EncoderTagger:
             yield from self._marked(self._scored(block))
 
     def word_scores(self, documents):
-        """What the encoder says of each word, whichever window decides it.
+        """What the encoder (with the CRF, where it is a stack) says of each word, whichever window decides it.
 
         Yields:
             (document, its `DocumentWords`, dict task -> log-probabilities float64 [W, K]; empty without a word).
         """
         for block in blocks(documents):
             yield from self._scored(block)
+
+    def type_scores(self, documents):
+        """For each type how probable it is that a word belongs to one.
+
+        Yields:
+            (document, its `DocumentWords`, dict type -> float64 [W]; empty without a word).
+        """
+        for document, words, scores in self.word_scores(documents):
+            chances = {}
+            for task, logs in scores.items():
+                for k, tag in enumerate(self.tagset.labels[task][1:], 1):
+                    kind = tag.partition("-")[2]
+                    chances[kind] = chances.get(kind, 0.0) + np.exp(logs[:, k])
+            yield document, words, chances
 
     def _scored(self, documents):
         """`word_scores` of a block, as a list."""
@@ -247,10 +261,13 @@ class EncoderTagger:
             task: np.split(special.log_softmax(logits, axis=-1), np.cumsum(counts[:-1]))
             for task, logits in self._word_logits(windows).items()
         }
-        return [
-            (document, split, {task: parts[place] for task, parts in scores.items()} if split.words else {})
-            for place, (document, split) in enumerate(zip(documents, splits, strict=True))
-        ]
+        scored = []
+        for place, (document, split) in enumerate(zip(documents, splits, strict=True)):
+            own = {task: parts[place] for task, parts in scores.items()} if split.words else {}
+            if self.stack is not None:
+                own = {task: self.stack(split, task, self.tagset.labels[task], logs) for task, logs in own.items()}
+            scored.append((document, split, own))
+        return scored
 
     def _word_logits(self, windows):
         """dict task -> float64 [W, K]: what the deciding windows of `BlockWindows` say of each word."""
@@ -275,10 +292,6 @@ class EncoderTagger:
         for task, tags in self.tagset.labels.items():
             with_words = [number for number, (_, words, _) in enumerate(scored) if words.words]
             logs = [scored[number][2][task] for number in with_words]
-            if self.stack is not None:
-                logs = [
-                    self.stack(scored[number][1], task, tags, own) for number, own in zip(with_words, logs, strict=True)
-                ]
             for number, own, path in zip(with_words, logs, self._paths(task, logs), strict=True):
                 words = scored[number][1]
                 ranges, _ = decode([tags[k] for k in path.tolist()], self.tagset.scheme)

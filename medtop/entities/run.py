@@ -291,16 +291,31 @@ def load(folder, name, decode=""):
         name: one of `MODELS`.
         decode: see `EntityOptions`.
     """
-    about = read_settings(folder)
     if name in NEURAL:
-        from medtop.entities import encoder_tagger, stack
-
-        tagger = encoder_tagger.load(folder, about, _dictionary(folder), decode != "greedy")
-        if name == "stack":
-            tagger.stack = stack.load(folder, _crf(folder, about), tagger.tagset.tasks)
-        return tagger.predict_all
+        return load_neural(folder, name, decode).predict_all
+    about = read_settings(folder)
     tag = _dictionary(folder).tag if name == "dictionary" else _crf(folder, about, decode == "viterbi").tag
     return lambda documents: (predict(document, tag) for document in documents)
+
+
+def load_neural(folder, name, decode=""):
+    """The `EncoderTagger` of a run, for "stack" with its CRF beside it; arguments as of `load`."""
+    from medtop.entities import encoder_tagger, stack
+
+    about = read_settings(folder)
+    tagger = encoder_tagger.load(folder, about, _dictionary(folder), decode != "greedy")
+    if name == "stack":
+        tagger.stack = stack.load(folder, _crf(folder, about), tagger.tagset.tasks)
+    return tagger
+
+
+def trained_model(folder):
+    """Which of `MODELS` a run's folder was trained for: its rivals do not count."""
+    from medtop.entities import encoder_tagger, stack
+
+    if (Path(folder) / stack.FILE).is_file():
+        return "stack"
+    return "encoder" if (Path(folder) / encoder_tagger.RUN).is_dir() else "crf"
 
 
 def evaluate_run(options):

@@ -109,17 +109,7 @@ def load_admissions(connection, layout, dates, accepted=()):
     _judge(connection, "expired" in columns, dates)
     if moved := settle_midnights(connection, "judged"):
         changed["discharges_at_midnight_taken_for_dates"] = moved
-    rejected = dict(
-        connection.execute("SELECT reason, count(*) FROM medtop_structural GROUP BY reason ORDER BY reason").fetchall()
-    )
-    names = list(REASONS)
-    rejected |= {
-        names[reason - 1]: count
-        for reason, count in connection.execute(
-            "SELECT reason, count(*) FROM judged WHERE reason > 0 GROUP BY reason ORDER BY reason"
-        ).fetchall()
-    }
-    rejects = []
+    rejected, rejects = _rejected(connection), []
     if rejected:
         bad = f"SELECT {number} AS file, record, reason FROM judged WHERE reason > 0"
         rejects = list(iterate_rejects(reader, bad, [headers], REASONS))
@@ -152,6 +142,16 @@ def load_admissions(connection, layout, dates, accepted=()):
     return Admissions(
         rows, repeated, rejected, rejects, {name: count for name, count in counts.items() if count}, given
     )
+
+
+def _rejected(connection):
+    """dict reason -> number of rows: those that could not be read, and those of `judged` that are not good."""
+    rejected = dict(
+        connection.execute("SELECT reason, count(*) FROM medtop_structural GROUP BY reason ORDER BY reason").fetchall()
+    )
+    names = list(REASONS)
+    judged = connection.execute("SELECT reason, count(*) FROM judged WHERE reason > 0 GROUP BY reason ORDER BY reason")
+    return rejected | {names[reason - 1]: count for reason, count in judged.fetchall()}
 
 
 def _judge(connection, with_flag, dates):

@@ -87,28 +87,13 @@ def choose_notes(connection, options):
     order = "day, file, line" if options.legacy else "known_at, stored NULLS FIRST, file, line"
     if options.mode == "discharge" and not options.legacy:
         order = f"is_addendum, {order}"
-    last = (
-        ", ".join(f"{part} DESC" for part in ("day", "file", "line"))
-        if options.legacy
-        else ("known_at DESC, stored DESC NULLS LAST, file DESC, line DESC")
-    )
     connection.execute(
         f"""CREATE OR REPLACE TABLE fates AS
         SELECT n.*, e.place, e.admit, e.discharge, e.next_admit, {_fate_sql(options)} AS fate
         FROM (SELECT * FROM notes n WHERE {usable}) n LEFT JOIN examples e USING (patient_id, admission_id)"""
     )
     if options.mode == "discharge":
-        connection.execute(
-            f"""UPDATE fates SET fate = 'earlier_discharge_summary' FROM (
-                SELECT file AS f, line AS l, row_number() OVER (PARTITION BY place ORDER BY {last}) AS copy
-                FROM fates WHERE fate IS NULL{"" if options.legacy else " AND NOT is_addendum"}) copies
-            WHERE copy > 1 AND f = file AND l = line"""
-        )
-        if not options.legacy:
-            connection.execute(
-                """UPDATE fates SET fate = 'addendum_without_summary' WHERE fate IS NULL AND is_addendum
-                AND place NOT IN (SELECT place FROM fates WHERE fate IS NULL AND NOT is_addendum)"""
-            )
+        _one_summary(connection, options.legacy)
     dropped = dict(
         connection.execute(
             "SELECT fate, count(*) FROM fates WHERE fate IS NOT NULL AND reason = 0 GROUP BY fate ORDER BY fate"
@@ -132,6 +117,24 @@ def choose_notes(connection, options):
     )
     connection.execute("DROP TABLE fates")
     return chosen
+
+
+def _one_summary(connection, legacy):
+    """Settles in `fates` which discharge summary of each example is read: the last one, with its addenda."""
+    last, summaries = "known_at DESC, stored DESC NULLS LAST, file DESC, line DESC", " AND NOT is_addendum"
+    if legacy:
+        last, summaries = "day DESC, file DESC, line DESC", ""
+    connection.execute(
+        f"""UPDATE fates SET fate = 'earlier_discharge_summary' FROM (
+            SELECT file AS f, line AS l, row_number() OVER (PARTITION BY place ORDER BY {last}) AS copy
+            FROM fates WHERE fate IS NULL{summaries}) copies
+        WHERE copy > 1 AND f = file AND l = line"""
+    )
+    if not legacy:
+        connection.execute(
+            """UPDATE fates SET fate = 'addendum_without_summary' WHERE fate IS NULL AND is_addendum
+            AND place NOT IN (SELECT place FROM fates WHERE fate IS NULL AND NOT is_addendum)"""
+        )
 
 
 def _fate_sql(options):

@@ -1,6 +1,7 @@
 """One run from options to result files: start or go on, train, evaluate, report."""
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import logging
@@ -103,7 +104,7 @@ def _open(run, plan, resume, overwrite):
     if run.exists() and not overwrite:
         if not resume:
             raise DataError(f"{run.path}: expected a new folder (--noresume), found a run; --overwrite removes it")
-        if differences := run.differences(settings):
+        if differences := run.differences(settings, _defaults(plan)):
             raise DataError(
                 f"{run.path}: expected the settings that the run was started with, received others: "
                 f"{'; '.join(differences)}; --overwrite starts anew"
@@ -134,6 +135,18 @@ def _open(run, plan, resume, overwrite):
     manifest = next(iter(plan.train.source_manifests), None)
     origin = manifest.get("vocabulary") if isinstance(manifest, dict) else None
     run.start(settings, plan.config, plan.vocabulary, plan.tasks, origin)
+
+
+def _defaults(plan):
+    """dict setting -> what it is where nobody says: plain values, as in `run.json`."""
+    parts = {"": plan.options, "config.": plan.config}
+    defaults = {
+        f"{prefix}{field.name}": field.default
+        for prefix, values in parts.items()
+        for field in dataclasses.fields(values)
+        if field.default is not dataclasses.MISSING
+    }
+    return json.loads(json.dumps(defaults))
 
 
 def _fingerprint(info):

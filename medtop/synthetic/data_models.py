@@ -130,7 +130,7 @@ def _open_pcornet(stack, folder, gzip):
 
 def _open_omop(stack, folder, gzip):
     names = ("visit_occurrence", "condition_occurrence", "person", "death", "observation_period", "concept")
-    files, counted = _tables(stack, folder, gzip, names), [0]
+    files, written = _tables(stack, folder, gzip, names), [0]
     files["concept"].write(
         pa.table(
             {
@@ -142,53 +142,11 @@ def _open_omop(stack, folder, gzip):
     )
 
     def write(block):
-        ids, stays, order = patient_ids(block, "omop"), pa.array(stay_numbers(block)), _in_clinical_order(block)
-        people, at = pa.array(block.visit_patients), pa.array(block.code_visits[order])
-        numbers = np.arange(len(order)) + counted[0] + 1
-        counted[0] += len(order)
-        started = dates(block.admits // 86_400)
-        files["visit_occurrence"].write(
-            pa.table(
-                {
-                    "visit_occurrence_id": stays,
-                    "person_id": ids.take(people),
-                    "visit_concept_id": pa.array([INPATIENT] * len(people)),
-                    "visit_start_date": started,
-                    "visit_start_datetime": times(block.admits),
-                    "visit_end_date": dates(block.discharges // 86_400),
-                    "visit_end_datetime": times(block.discharges),
-                    "visit_type_concept_id": pa.array([EHR_RECORD] * len(people)),
-                }
-            )
-        )
-        concepts = pa.array(block.codes[order] + FIRST_CONCEPT)
-        files["condition_occurrence"].write(
-            pa.table(
-                {
-                    "condition_occurrence_id": pa.array(numbers),
-                    "person_id": ids.take(people).take(at),
-                    "condition_concept_id": pa.array(
-                        np.zeros(len(order), np.int64)
-                    ),  # no standard concepts: source codes
-                    "condition_start_date": started.take(at),
-                    "visit_occurrence_id": stays.take(at),
-                    "condition_source_value": _DOTTED.take(pa.array(block.codes[order])),
-                    "condition_source_concept_id": concepts,
-                }
-            )
-        )
-        born = block.births.astype("datetime64[D]")
-        files["person"].write(
-            pa.table(
-                {
-                    "person_id": ids,
-                    "gender_concept_id": pa.array(np.where(block.sexes == "F", 8532, 8507)),
-                    "year_of_birth": pa.array(born.astype("datetime64[Y]").astype(int) + 1970),
-                    "month_of_birth": pa.array(born.astype("datetime64[M]").astype(int) % 12 + 1),
-                    "day_of_birth": pa.array((born - born.astype("datetime64[M]")).astype(int) + 1),
-                }
-            )
-        )
+        ids, stays = patient_ids(block, "omop"), pa.array(stay_numbers(block))
+        files["visit_occurrence"].write(_omop_visits(block, ids, stays))
+        files["condition_occurrence"].write(_omop_conditions(block, ids, stays, written[0]))
+        written[0] += len(block.codes)
+        files["person"].write(_omop_people(block, ids))
         dead, days = _deaths(block, ids)
         files["death"].write(pa.table({"person_id": dead, "death_date": days}))
         starts = np.searchsorted(block.visit_patients, np.arange(len(block)))
@@ -204,6 +162,52 @@ def _open_omop(stack, folder, gzip):
         )
 
     return write
+
+
+def _omop_visits(block, ids, stays):
+    people = pa.array(block.visit_patients)
+    return pa.table(
+        {
+            "visit_occurrence_id": stays,
+            "person_id": ids.take(people),
+            "visit_concept_id": pa.array([INPATIENT] * len(people)),
+            "visit_start_date": dates(block.admits // 86_400),
+            "visit_start_datetime": times(block.admits),
+            "visit_end_date": dates(block.discharges // 86_400),
+            "visit_end_datetime": times(block.discharges),
+            "visit_type_concept_id": pa.array([EHR_RECORD] * len(people)),
+        }
+    )
+
+
+def _omop_conditions(block, ids, stays, written):
+    """The diagnoses of a block; `written` stand in the table already."""
+    order = _in_clinical_order(block)
+    at, codes = pa.array(block.code_visits[order]), block.codes[order]
+    return pa.table(
+        {
+            "condition_occurrence_id": pa.array(np.arange(len(order)) + written + 1),
+            "person_id": ids.take(pa.array(block.visit_patients)).take(at),
+            "condition_concept_id": pa.array(np.zeros(len(order), np.int64)),  # no standard concepts: source codes
+            "condition_start_date": dates(block.admits // 86_400).take(at),
+            "visit_occurrence_id": stays.take(at),
+            "condition_source_value": _DOTTED.take(pa.array(codes)),
+            "condition_source_concept_id": pa.array(codes + FIRST_CONCEPT),
+        }
+    )
+
+
+def _omop_people(block, ids):
+    born = block.births.astype("datetime64[D]")
+    return pa.table(
+        {
+            "person_id": ids,
+            "gender_concept_id": pa.array(np.where(block.sexes == "F", 8532, 8507)),
+            "year_of_birth": pa.array(born.astype("datetime64[Y]").astype(int) + 1970),
+            "month_of_birth": pa.array(born.astype("datetime64[M]").astype(int) % 12 + 1),
+            "day_of_birth": pa.array((born - born.astype("datetime64[M]")).astype(int) + 1),
+        }
+    )
 
 
 def _open_meds(stack, folder, gzip):

@@ -144,13 +144,19 @@ class RunDirectory:
         """dict of what preprocessing said of the vocabulary; {} for a given one, word pieces and older runs."""
         return _read_json(self.run_file, "run").get("vocabulary") or {}
 
-    def differences(self, settings):
-        """Lines that say which settings differ from those that the run was started with."""
-        earlier = self.settings()
+    def differences(self, settings, defaults):
+        """Lines that say which settings differ from those that the run was started with.
+
+        Args:
+            settings: dict name -> plain value.
+            defaults: dict name -> plain value that counts where one of the two has none: the default of a setting that
+                came in a later version is what was done before it came.
+        """
+        earlier, now = defaults | self.settings(), defaults | settings
         return [
-            f"{name}: {earlier.get(name)!r} then, {settings.get(name)!r} now"
-            for name in sorted({*earlier, *settings})
-            if earlier.get(name) != settings.get(name)
+            f"{name}: {earlier.get(name)!r} then, {now.get(name)!r} now"
+            for name in sorted({*self.settings(), *settings})
+            if earlier.get(name) != now.get(name)
         ]
 
     def check_records(self, info):

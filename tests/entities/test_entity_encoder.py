@@ -188,6 +188,17 @@ def test_windows_out_of_memory_say_what_records_say(data, tmp_path, pieces):
             for spans, rule in ((found.spans, True), (free.spans, False)):
                 assert {(s.type, s.start, s.end) for s in spans} == spans_of(words, scores, tagset, rule), document
     assert sum(len(document.spans) for document in marked) > 100, "the random model marks something"
+    halved = EncoderTagger(model, tagset, WINDOWS)
+    halved.stack = lambda words, task, tags, logs: special.log_softmax(0.5 * logs, axis=-1)
+    of_types = list(halved.type_scores(texts))
+    for (_, words, scores), (_, _, types) in zip(halved.word_scores(texts), of_types, strict=True):
+        assert list(types) == (["drug", "problem"] if words.words else [])
+        for logs, chances in zip(scores.values(), types.values(), strict=True):
+            assert np.allclose(chances, 1 - np.exp(logs[:, 0])), "one type a task: what is not O"
+    for (_, _, scores), (_, _, alone) in zip(halved.word_scores(texts), given, strict=True):
+        assert all(np.allclose(scores[task], special.log_softmax(0.5 * alone[task], -1), atol=1e-5) for task in scores)
+    for document, (_, words, scores) in zip(halved.predict_all(texts), halved.word_scores(texts), strict=True):
+        assert {(s.type, s.start, s.end) for s in document.spans} == spans_of(words, scores, tagset, True)
 
 
 def spans_of(words, scores, tagset, constrained):

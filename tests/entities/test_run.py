@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from medtop.deidentification.model import load_model
 from medtop.entities import marking, run, tables
 from medtop.entities.convert import ConvertOptions, convert
 from medtop.entities.crf_tagger import CrfTagger
@@ -114,6 +115,11 @@ def test_encoder_is_trained_resumed_and_marks_texts(prefix, tmp_path, run_script
                           f"--predict_input={tmp_path}/a.txt", f"--predict_output={tmp_path}/{model}",
                           timeout=300)  # fmt: skip
         assert done.returncode == 0 and "T2\tdrug" in (tmp_path / model / "a.ann").read_text(), done.stderr
+    model, thresholds, settings = load_model(f"{tmp_path}/run")
+    (spans,) = model([Document("a", "Patient has fever and was given aspirin. ")])
+    sure = {(span.start, span.end, span.type) for span in spans if span.score >= thresholds[span.type][1]}
+    assert settings[0] == run.trained_model(tmp_path / "run") == "stack"
+    assert sure == {(12, 17, "problem"), (32, 39, "drug")}
     refused = run_script("run_scripts/run_entities.py", *flags, "--input_file=x")
     assert refused.returncode == 1 and "--input_file: expected --input_prefix instead" in refused.stderr
 

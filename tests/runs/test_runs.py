@@ -161,6 +161,21 @@ def test_another_configuration_under_the_same_name_is_refused(copied, no_trainin
         execute(replaced(options, bert_config_file=str(tmp_path / "config.json")))
 
 
+def test_a_run_of_an_earlier_version_goes_on(copied, no_training, tmp_path):
+    """What it does not name it did not have: it counts as the default, and as nothing else."""
+    options, run = copied
+    about = json.loads(run.run_file.read_text())
+    for name in ("train_patients", "freeze_encoder", "config.neighbour_layers", "config.channel_dropout_prob"):
+        del about["settings"][name]
+    run.run_file.write_text(json.dumps(about))
+    with pytest.raises(no_training):
+        execute(options)
+    config = json.loads((finished_run().folder / "config.json").read_text()) | {"neighbour_layers": 1}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="received others: config.neighbour_layers: 0 then, 1 now; --overwrite"):
+        execute(replaced(options, bert_config_file=str(tmp_path / "config.json")))
+
+
 def test_other_data_under_the_same_name_are_refused(copied, no_training, tmp_path):
     options, run = copied
     path = tmp_path / "train"
