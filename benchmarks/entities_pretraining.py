@@ -85,7 +85,7 @@ class Options:
     data_dir: str = option("", "Open data: folder with mtsamples_notes and the set.")
     set: str = option("ncbi_disease", "Open data: which set.", choices=SETS)
     shares: tuple[float, ...] = option((0.05, 0.25, 1.0), "Open data: shares of the labelled training documents.")
-    vocab_size: int = option(0, "Word pieces; 0: 800 (language), 4000 (open data).", rule=at_least(0))
+    vocab_size: int = option(0, "Word pieces; 0: 1000 (language), 4000 (open data).", rule=at_least(0))
     pretraining_steps: int = option(2000, "Steps of pretraining.", rule=at_least(1))
     steps: int = option(150, "Steps of each tagger; the weights of the highest validation F1 stay.", rule=at_least(1))
     pretraining_rate: float = option(2e-3, "Learning rate of pretraining.", rule=share())
@@ -287,7 +287,7 @@ def language_part(folder, options, seed):
         f"--output_prefix={prefix}",
     )
     splits, raw = folder / "splits.csv", folder / "raw.jsonl"
-    starts = pretrain(folder, f"raw={raw}", splits, options, seed, options.vocab_size or 800, False, length)
+    starts = pretrain(folder, f"raw={raw}", splits, options, seed, options.vocab_size or 1000, False, length)
     train, gold = (list(read_tables(prefix, split, Tally())) for split in ("train", "test"))
     best, limit = (oracle(language, gold, known) for known in (None, language.labelled))
     systems = {arm: tag(folder, f"tagger_{arm}", prefix, options, seed, length, start) for arm, start in starts.items()}
