@@ -46,6 +46,9 @@ class ScriptOptions:
         False, "Draw the balancers side by side, balancing.html and .png, and each one's training-<method>.html."
     )
     quote_formulas: bool = quote_option()
+    min_cell: int = option(
+        0, "Smallest count of people that files hold which others may read; 0 = all.", rule=at_least(0)
+    )
     overwrite: bool = option(False, "Remove the results that are in --output_dir first.")
     dry_run: bool = option(False, "Check the table against the schema, say what is in it, train nothing.")
 
@@ -96,7 +99,10 @@ def main(_):
     predictions, histories = validation.run()
     measured = measure(data.targets, predictions, data.groups, script.num_bootstrap, options.seed, SINGLE_TASK)
     folder, folds = script.output_dir, validation.folds
-    write_results(folder, data, folds, predictions, histories, measured, script.plot, script.quote_formulas)
+    write_results(
+        *(folder, data, folds, predictions, histories, measured),
+        *(script.plot, script.quote_formulas, script.min_cell),
+    )
     print(table(data, measured))
     if (compared := differences(data, measured, SINGLE_TASK)) is not None:
         print("\n" + compared)

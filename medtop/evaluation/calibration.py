@@ -110,11 +110,18 @@ class Calibration:
         """The calibration of some of its labels, in the order of `labels`."""
         return dataclasses.replace(self, labels={label: self.labels[label] for label in labels})
 
-    def shown(self, least):
-        """A copy whose counts of 1 to `least` - 1 validation labels are None; what it does to logits stays."""
+    def shown(self, least, people=None):
+        """A copy whose counts of 1 to `least` - 1 validation labels, or of so few people, are None; what it does to
+        logits stays.
+
+        Args:
+            least: smallest count that is shown.
+            people: dict label -> counts of people beside its own counts, where patients have several examples.
+        """
         labels = {}
         for label, entry in self.labels.items():
             counts = (entry.n, entry.positives, None if entry.positives is None else entry.n - entry.positives)
+            counts += tuple((people or {}).get(label, ()))
             hidden = {"n": None, "positives": None} if any(is_small(count, least) for count in counts) else {}
             reasons = {
                 name: getattr(entry, name) and hide_in_sentence(getattr(entry, name), least)
@@ -151,9 +158,15 @@ class Calibration:
             raise DataError(f"{where}: expected a calibration, received another content ({error})") from None
 
 
-def write_calibrations(path, calibrations, min_cell=0):
-    """Writes dict task -> `Calibration` as calibration.json, whole or not at all, without counts under `min_cell`."""
-    content = {task: calibration.shown(min_cell).to_dict() for task, calibration in calibrations.items()}
+def write_calibrations(path, calibrations, min_cell=0, people=None):
+    """Writes dict task -> `Calibration` as calibration.json, whole or not at all, without counts under `min_cell`.
+
+    `people`: dict task -> what `Calibration.shown` takes.
+    """
+    content = {
+        task: calibration.shown(min_cell, (people or {}).get(task)).to_dict()
+        for task, calibration in calibrations.items()
+    }
     write_json(path, content, shared=True)
 
 

@@ -98,14 +98,16 @@ def clinical_measures(
         dict label -> {"n", "positives", "prevalence", "measures": {name: entry}, "operating_points": [...],
         "decision_curve": {...}, "calibration_curve": {...}, "groups": {column: {group: {"n", "positives",
         "few_positives", "measures", "differences"}}}}; an entry is {"value", "low", "high"}. A group's differences are
-        the group minus all other examples.
+        the group minus all other examples. Where patients have several examples, "positive_patients" and
+        "negative_patients" stand beside "n".
     """
     elements, num_patients = label_elements(predictions, probabilities)
+    several = num_patients < len(predictions)  # examples of one patient
     refits, num_patients = _refits(fitted_on, num_patients)
     result = {}
     for place, label in enumerate(predictions.labels):
         chosen = thresholds.get(label, ()) if isinstance(thresholds, dict) else thresholds
-        parts = elements[place], num_patients, refits.get(label)
+        parts = elements[place], num_patients, several, refits.get(label)
         result[label] = _label(*parts, chosen, alert_rates, groups or {}, num_bootstrap, seed)
     return result
 
@@ -139,7 +141,7 @@ def calibration_in_brief(predictions, probabilities, *, fitted_on=None, num_boot
     }
 
 
-def _label(elements, num_patients, refit, thresholds, alert_rates, groups, num_bootstrap, seed):
+def _label(elements, num_patients, several, refit, thresholds, alert_rates, groups, num_bootstrap, seed):
     points = operating_points(elements.scores, thresholds, alert_rates)
     parts = elements.scores, elements.targets, elements.patients, num_patients
     decisions = DecisionStatistics(*parts, [point.threshold for point in points])
@@ -156,7 +158,8 @@ def _label(elements, num_patients, refit, thresholds, alert_rates, groups, num_b
         if key[0] is not None:
             items += statistics_of(elements, ~chosen, num_patients, refit)
     drawn = resampled(items, num_patients, num_bootstrap, seed)
-    entry = _counts(elements.targets)
+    owners = elements.patients if several else None
+    entry = _counts(elements.targets, owners)
     place = 2
     entry["groups"] = {column: {} for column in groups}
     for (column, name), chosen in cells.items():
@@ -172,7 +175,7 @@ def _label(elements, num_patients, refit, thresholds, alert_rates, groups, num_b
             measure: value_entry(own[measure][0] - rest[measure][0], own[measure][1] - rest[measure][1])
             for measure in own
         }
-        group = _counts(elements.targets[chosen])
+        group = _counts(elements.targets[chosen], owners if owners is None else owners[chosen])
         group["few_positives"] = group["positives"] < FEW_POSITIVES
         entry["groups"][column][name] = group | {"measures": measures, "differences": differences}
     entry["operating_points"] = _operating_points(points, decisions, drawn[0])
@@ -181,9 +184,14 @@ def _label(elements, num_patients, refit, thresholds, alert_rates, groups, num_b
     return entry
 
 
-def _counts(targets):
+def _counts(targets, patients=None):
+    """Of elements, and of their patients where these are given."""
     n, positives = len(targets), int(np.sum(targets))
-    return {"n": n, "positives": positives, "prevalence": positives / n if n else None}
+    counts = {"n": n, "positives": positives, "prevalence": positives / n if n else None}
+    if patients is not None:
+        kinds = {"positive_patients": targets, "negative_patients": ~targets}
+        counts |= {name: len(np.unique(patients[chosen])) for name, chosen in kinds.items()}
+    return counts
 
 
 def _operating_points(points, statistics, drawn):

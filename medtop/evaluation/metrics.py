@@ -89,7 +89,8 @@ def _with_macro(points, replicates):
 
 
 def _classes(predictions, columns):
-    """Counts of the known elements in the given columns, and why a metric may lack a value or an interval."""
+    """Counts of elements in the given columns, of their patients where these are fewer than the examples, and why a
+    metric may lack a value or an interval."""
     known, targets = predictions.known[:, columns], predictions.targets[:, columns] > 0
     n, positives = int(known.sum()), int((known & targets).sum())
     if n == 0:
@@ -98,7 +99,8 @@ def _classes(predictions, columns):
         reason = ONE_CLASS.format(kind="positives" if positives else "negatives")
     else:
         reason = None
-    return {"n": n, "positives": positives, "unknown": int(known.size) - n, "reason": reason}
+    patients = predictions.patient_counts(columns)
+    return {"n": n, "positives": positives, "unknown": int(known.size) - n, **patients, "reason": reason}
 
 
 def _one_patient_class(predictions, columns):
@@ -128,8 +130,9 @@ def evaluate(predictions, probabilities, *, thresholds=None, uncalibrated=None, 
         seed: of the resamples.
 
     Returns:
-        dict label (then "micro", "macro") -> {metric: {"value", "low", "high"}, "n", "positives", "unknown", "reason"}.
-        `value` is None where the metric is undefined, `low` and `high` where an interval is; `reason` then says why.
+        dict label (then "micro", "macro") -> {metric: {"value", "low", "high"}, "n", "positives", "unknown", "reason"},
+        besides what `Predictions.patient_counts` says. `value` is None where the metric is undefined, `low` and `high`
+        where an interval is; `reason` then says why.
 
     Raises:
         DataError: for probabilities of another shape or outside [0, 1].
@@ -211,8 +214,8 @@ def _macro_reason(predictions):
 
 def _ordered(entry):
     """Metrics first, then counts and reason: the order in which people read."""
-    last = ("n", "positives", "unknown", "reason")
-    return {name: value for name, value in entry.items() if name not in last} | {name: entry[name] for name in last}
+    last = {name: value for name, value in entry.items() if not isinstance(value, dict)}
+    return {name: value for name, value in entry.items() if name not in last} | last
 
 
 def masked_metrics(n, *, loss=None, accuracy=None, top10_accuracy=None):

@@ -96,6 +96,21 @@ class Predictions:
         """float64 [N, K]: sigmoid of the logits, uncalibrated."""
         return sigmoid(self.logits)
 
+    def patient_counts(self, columns):
+        """How many patients have an element of each kind among the labels at `columns`.
+
+        Returns:
+            dict positive_patients, negative_patients, unknown_patients -> int; {} where each example is another
+            patient's: counts of examples are counts of people then.
+        """
+        _, owners = np.unique(np.asarray(self.patient_ids, str), return_inverse=True)
+        owners = owners.reshape(-1)
+        if len(owners) == 0 or owners.max() + 1 == len(owners):
+            return {}
+        known, positive = self.known[:, columns], self.targets[:, columns] > 0
+        kinds = {"positive": known & positive, "negative": known & ~positive, "unknown": ~known}
+        return {f"{kind}_patients": len(np.unique(owners[chosen.any(axis=1)])) for kind, chosen in kinds.items()}
+
     def take(self, index):
         """The examples at `index` (integers or bool [N])."""
         parts = {

@@ -12,6 +12,9 @@ import numpy as np
 from medtop.evaluation.predictions import POOLED
 
 REASON = "suppressed: fewer than {least} people"
+PEOPLE = ("positive_patients", "negative_patients", "unknown_patients")
+"""Of `Predictions.patient_counts`."""
+
 _UNITS = r"(?:days?|months?|years?|hours?|minutes?|%|times|samples|resamples|epochs?|layers?)"
 _COUNT = re.compile(rf"(?<![\w.,:=/-])\d+(?![\w:/-]|[.,]\d| {_UNITS}\b|%)")
 
@@ -105,8 +108,8 @@ def hide_in_sentence(sentence, least):
 def suppress(clinical, least):
     """A copy in which counts of 1 to `least - 1` and what rests on them are None, with the reason.
 
-    A cell goes when its n, its positives or its negatives are that few, and with it others of its column, as `withheld`
-    says; where they are not enough, the total goes.
+    A cell goes when its n, its positives or its negatives are that few, or of that few people, and with it others of
+    its column, as `withheld` says; where they are not enough, the total goes.
 
     Args:
         clinical: dict task -> label -> entry, as `clinical_measures` gives.
@@ -128,15 +131,18 @@ def suppress(clinical, least):
 
 
 def _counts(cell):
+    """Examples, and people where a cell says how many they are: of one patient's examples there may be many."""
     n, positives = cell.get("n"), cell.get("positives")
-    return n, positives, None if n is None or positives is None else n - positives
+    people = (cell[name] for name in PEOPLE[:2] if name in cell)
+    return n, positives, None if n is None or positives is None else n - positives, *people
 
 
 def leave_out_small(metrics, least):
     """The metrics of one split without the labels of small cells.
 
-    A label goes when its n, its positives or its negatives are 1 to `least - 1`. Where only few are unknown, n goes,
-    which would give them away. What is pooled over a task that lost a label keeps its measures and loses its counts.
+    A label goes when its n, its positives or its negatives are 1 to `least - 1`, or those of so few people. Where only
+    few are unknown, n goes, which would give them away. What is pooled over a task that lost a label keeps its measures
+    and loses its counts.
 
     Args:
         metrics: dict task -> label -> entry, as in metrics.json.
@@ -154,14 +160,16 @@ def leave_out_small(metrics, least):
         ]
         gone += [f"{task} {label}" for label in small]
         kept[task] = {label: entry for label, entry in labels.items() if label not in small}
-        few_unknown = any(is_small(entry.get("unknown"), least) for entry in labels.values())
+        few_unknown = any(_few_unknown(entry, least) for entry in labels.values())
         for label, entry in kept[task].items():
             if label in POOLED and (small or few_unknown) and least > 1:
                 entry |= {"n": None, "positives": None, "marks": []} | ({"unknown": None} if "unknown" in entry else {})
+                _drop_people(entry)
                 if entry.get("reason"):
                     entry["reason"] = "undefined"  # it may name labels and their counts
-            elif is_small(entry.get("unknown"), least):
+            elif _few_unknown(entry, least):
                 entry |= {"n": None, "unknown": None}
+                _drop_people(entry)
             if entry.get("marks") and least > 1:  # "4 positives in valid": a count of another split
                 entry["marks"] = [hide_in_sentence(re.sub(r"^\d+ ", "few ", mark), least) for mark in entry["marks"]]
     return kept, gone
@@ -199,12 +207,22 @@ def _without(tasks, gone):
     }
 
 
+def _few_unknown(entry, least):
+    return any(is_small(entry.get(name), least) for name in ("unknown", "unknown_patients"))
+
+
+def _drop_people(entry):
+    for name in PEOPLE:
+        entry.pop(name, None)
+
+
 def _is_small(cell, least):
     return any(is_small(count, least) for count in _counts(cell))
 
 
 def _hide(cell, least):
     cell |= {"n": None, "positives": None, "prevalence": None, "reason": REASON.format(least=least)}
+    _drop_people(cell)
     for name in ("measures", "differences"):
         for entry in cell.get(name, {}).values():
             entry |= {"value": None, "low": None, "high": None}

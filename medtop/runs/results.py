@@ -73,7 +73,10 @@ class Results:
             comparison=comparison,
             predictions={split: {task: pair[0] for task, pair in scored.items()}},
             probabilities={split: {task: pair[1] for task, pair in scored.items()}},
-            calibrations={task: calibration.shown(least) for task, calibration in self.calibrations.items()},
+            calibrations={
+                task: calibration.shown(least, people_of(self.predictions.get("valid", {}).get(task)))
+                for task, calibration in self.calibrations.items()
+            },
             baselines={
                 split: {name: _kept_labels(tasks, gone[split]) for name, tasks in self.baselines.get(split, {}).items()}
             },
@@ -84,6 +87,14 @@ class Results:
     def table(self):
         """The results of the reported split as text."""
         return results_table(self.metrics[self.split], self.comparison[self.split])
+
+
+def people_of(predictions):
+    """dict label -> counts of patients with it and without it; {} where examples are people, or for no predictions."""
+    if predictions is None:
+        return {}
+    counts = {label: predictions.patient_counts([place]) for place, label in enumerate(predictions.labels)}
+    return {label: (own["positive_patients"], own["negative_patients"]) for label, own in counts.items() if own}
 
 
 def _kept_labels(scored, gone):
@@ -118,7 +129,8 @@ def _calibrations(plan, run, predictions):
             task.name: fit_calibration(predictions["valid"][task.name], class_weights=task.positive_weights)
             for task in patient
         }
-        write_calibrations(run.calibration_file, fitted, plan.options.min_cell)
+        people = {task: people_of(predictions["valid"][task]) for task in fitted}
+        write_calibrations(run.calibration_file, fitted, plan.options.min_cell, people)
         return fitted
     if run.calibration_file.is_file():
         return read_calibrations(run.calibration_file)

@@ -14,13 +14,14 @@ from medtop.reporting.balancing_page import write_balancing_page
 from medtop.reporting.page import write_training_page
 from medtop.tabular.cross_validation import SINGLE_TASK
 from medtop.tabular.measures import measures_of
+from medtop.tabular.small_counts import shown_measures, shown_rows
 from medtop.training.tensorboard import write_scalars
 
 WIDTH = 120
 """Columns of a screen."""
 
 
-def write_results(folder, data, folds, predictions, histories, measured, plot=False, quote_formulas=False):
+def write_results(folder, data, folds, predictions, histories, measured, plot=False, quote_formulas=False, min_cell=0):
     """Writes all files of a finished cross-validation.
 
     Args:
@@ -32,12 +33,13 @@ def write_results(folder, data, folds, predictions, histories, measured, plot=Fa
         plot: draw losses, weights and gradients over epochs, `training-<method>.html`, of the first fold; and total
             loss and skill of all balancers, `balancing.html` and `balancing.png`, means over the folds.
         quote_formulas: see `medtop.files.formulas`.
+        min_cell: smallest count of people that files hold which others may read; 0 = all.
     """
-    folder = Path(folder)
+    folder, measured = Path(folder), shown_measures(data, measured, min_cell)
     write_json(
         folder / "metrics.json",
         {
-            "rows": {"used": len(data.table), "dropped": data.dropped},
+            "rows": shown_rows(data, min_cell),
             "held_out": {
                 method: {
                     ("mean_skill" if name == "" else name): entry.get("mean_skill", entry)

@@ -8,7 +8,10 @@ import re
 import numpy as np
 import pytest
 
-from medtop.evaluation.calibration import Calibration, LabelCalibration
+from medtop.evaluation.calibration import Calibration, LabelCalibration, fit_calibration
+from medtop.evaluation.clinical import clinical_measures
+from medtop.evaluation.metrics import evaluate
+from medtop.evaluation.predictions import Predictions
 from medtop.evaluation.small_cells import (
     hide_in_sentence,
     is_small,
@@ -23,6 +26,7 @@ from medtop.reporting.methods import methods_text
 from medtop.reporting.page import write_report
 from medtop.reporting.small_counts import shown_manifest
 from medtop.reporting.tripod import write_tripod
+from medtop.runs.results import people_of
 
 
 def determined(lines, hidden):
@@ -257,3 +261,42 @@ def test_table_one_at_the_ends_of_the_rule(count, small):
     assert ("value" not in rows["test", "", "sex F"]) == small
     assert ("n" not in rows["with", "t A", "examples"]) == small  # the other splits' are known
     assert rows["test", "", "age_years"]["n"] == (None if small else 400 - count)
+
+
+@EDGES
+@pytest.mark.parametrize("part", ["positive", "negative", "unknown"])
+def test_people_are_counted_where_patients_have_several_examples(count, small, part):
+    """A dozen admissions of one patient are one person: in labels, groups and the fitted calibration."""
+    rng = np.random.default_rng(3)
+    kinds = dict.fromkeys(("positive", "negative", "unknown"), 90) | {part: count}
+    many = {name: 600 if people else 0 for name, people in kinds.items()}  # examples, of patients of their own
+    kind = np.repeat(list(many), list(many.values()))
+    owners = [f"{name} {number % kinds[name]}" for name, examples in many.items() for number in range(examples)]
+    scored = Predictions(
+        "t",
+        ("A",),
+        owners,
+        np.arange(len(kind)),
+        (kind == "positive")[:, None],
+        (kind != "unknown")[:, None],
+        rng.normal(size=(len(kind), 1)),
+    )
+    metrics = evaluate(scored, scored.probabilities, num_bootstrap=0)
+    assert {name: metrics["A"][f"{name}_patients"] for name in kinds} == kinds
+    kept, gone = leave_out_small({"t": metrics}, 11)
+    assert gone == (["t A"] if small and part != "unknown" else [])
+    if part == "unknown":
+        assert (kept["t"]["A"]["n"] is None) == small == ("unknown_patients" not in kept["t"]["A"])
+    groups = {"half": np.where(np.arange(len(kind)) // 300 % 2, "first", "second")}
+    shown = suppress({"t": clinical_measures(scored, scored.probabilities, groups=groups, num_bootstrap=0)}, 11)
+    hidden = small and part != "unknown"
+    assert (shown["t"]["A"]["n"] is None) == hidden == ("positive_patients" not in shown["t"]["A"])
+    assert not hidden or shown["t"]["A"]["measures"]["roc_auc"]["value"] is None
+    assert all((cell["n"] is None) == hidden for cell in shown["t"]["A"]["groups"]["half"].values())
+    told = fit_calibration(scored).shown(11, people_of(scored)).labels["A"]
+    assert (told.n is None) == hidden
+
+
+def test_each_example_its_own_patient_names_no_people():
+    scored = Predictions("t", ("A",), ["a", "b"], [0, 0], [[1], [0]], [[1], [1]], [[0.3], [0.1]])
+    assert scored.patient_counts([0]) == {} == people_of(scored) and people_of(None) == {}
