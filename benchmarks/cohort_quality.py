@@ -47,6 +47,7 @@ class Options:
         "Background codes of the generated cohort, see make_synthetic_cohort.py.",
         choices=("plain", "hierarchical"),
     )
+    code_map: str = option("none", "What histories' codes go through, see preprocess_pretrain_data.py.")
     test_patients: int = option(4_000, "Test on at least so many, generated besides where 20% are fewer.")
     seeds: tuple = option(("1", "2", "3"), "Seeds of cohort and training.")
     variants: tuple = option(("wide", "stack"), f"{', '.join(VARIANTS)}, or the name of a single task.")
@@ -113,10 +114,11 @@ def main(_):
     print("  strongest rival of the label, its AUROC and share, difference [95%], over all rivals")
     for patients in values.num_patients:
         for seed in values.seeds:
-            folder = cohort_runs.cohort_folder(values.work_dir, patients, seed, values.codes)
+            folder = cohort_runs.cohort_folder(values.work_dir, patients, seed, values.codes, values.code_map)
             few = patients - round(0.8 * patients) < values.test_patients
             tested = values.test_patients if few else None
-            cohort_runs.prepare(folder, patients, seed, values.min_code_share, tested, values.codes)
+            of_codes = values.codes, values.code_map
+            cohort_runs.prepare(folder, patients, seed, values.min_code_share, tested, *of_codes)
             for variant in values.variants:
                 seconds = train(folder, variant, seed, values)
                 for text in rows_of(folder / variant):

@@ -39,12 +39,13 @@ def call(script, *arguments):
         raise DataError(f"{script}: expected exit code 0, received {code}")
 
 
-def cohort_folder(work_dir, patients, seed, codes="plain"):
+def cohort_folder(work_dir, patients, seed, codes="plain", code_map="none"):
     """Where a cohort and the runs on it lie."""
-    return Path(work_dir) / f"{'' if codes == 'plain' else codes + '_'}patients{patients}_seed{seed}"
+    kinds = [kind for kind, usual in ((codes, "plain"), (code_map, "none")) if kind != usual]
+    return Path(work_dir) / "_".join((*kinds, f"patients{patients}", f"seed{seed}"))
 
 
-def prepare(folder, patients, seed, min_code_share=MIN_CODE_SHARE, test_patients=None, codes="plain"):
+def prepare(folder, patients, seed, min_code_share=MIN_CODE_SHARE, test_patients=None, codes="plain", code_map="none"):
     """Generates, preprocesses and writes TFRecords; the scripts themselves skip what is done.
 
     Args:
@@ -55,6 +56,7 @@ def prepare(folder, patients, seed, min_code_share=MIN_CODE_SHARE, test_patients
         test_patients: test on so many instead of on 20%: what a small cohort taught is then measured without the
             noise of a small test split.
         codes: kind of background codes, see make_synthetic_cohort.py.
+        code_map: what histories' codes go through, see preprocess_pretrain_data.py.
     """
     raw, cohort = folder / "raw", folder / "cohort"
     train, valid = (round(share * patients) for share in SHARES[:2])
@@ -78,6 +80,7 @@ def prepare(folder, patients, seed, min_code_share=MIN_CODE_SHARE, test_patients
         f"--prediction_times={raw}.prediction_times.csv",
         f"--seed={seed}",
         f"--min_code_count={max(2, round(min_code_share * train))}",
+        f"--code_map={code_map}",
         *splits,
     )
     for split in ("train", "valid", "test"):

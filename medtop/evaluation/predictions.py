@@ -103,10 +103,9 @@ class Predictions:
             dict positive_patients, negative_patients, unknown_patients -> int; {} where each example is another
             patient's: counts of examples are counts of people then.
         """
-        _, owners = np.unique(np.asarray(self.patient_ids, str), return_inverse=True)
-        owners = owners.reshape(-1)
-        if len(owners) == 0 or owners.max() + 1 == len(owners):
+        if len(set(self.patient_ids.tolist())) == len(self):
             return {}
+        owners = np.unique(np.asarray(self.patient_ids, str), return_inverse=True)[1].reshape(-1)
         known, positive = self.known[:, columns], self.targets[:, columns] > 0
         kinds = {"positive": known & positive, "negative": known & ~positive, "unknown": ~known}
         return {f"{kind}_patients": len(np.unique(owners[chosen.any(axis=1)])) for kind, chosen in kinds.items()}

@@ -139,11 +139,11 @@ def _open(run, plan, resume, overwrite):
 
 def _defaults(plan):
     """dict setting -> what it is where nobody says: plain values, as in `run.json`."""
-    parts = {"": plan.options, "config.": plan.config}
+    holders = {"": plan.options, "config.": plan.config}
     defaults = {
         f"{prefix}{field.name}": field.default
-        for prefix, values in parts.items()
-        for field in dataclasses.fields(values)
+        for prefix, holder in holders.items()
+        for field in dataclasses.fields(holder)
         if field.default is not dataclasses.MISSING
     }
     return json.loads(json.dumps(defaults))
