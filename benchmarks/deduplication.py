@@ -8,7 +8,8 @@ way reads the same lines of JSON, cuts the same shingles of five words, and says
 round is a process of its own, and the ways take turns. datasketch and rensa (`pip install datasketch rensa`) are used
 as their pages show: MinHash of 128 functions, LSH at the threshold, and what the index returns counts as a copy; ours
 verifies each pair. Recall and false pairs are against exact Jaccard. CPU-seconds are those of whole processes, less the
-same process's imports and reading alone. --growth: ours alone on more and more generated notes, with the peak memory.
+same process's imports and reading alone. --growth: ours on more and more generated notes, with the peak memory, whole
+and above imports; --growth_ways=medtop,datasketch for others beside it.
 """
 
 import argparse
@@ -154,18 +155,20 @@ def compare(number, rounds):
             print(f"{way:10} {number / seconds:12,.0f} {recall:8.4f} {false:7} {memory:8.0f}")
 
 
-def grow(numbers):
-    """Ours on more and more notes."""
+def grow(numbers, ways):
+    """Some ways on more and more notes."""
     for number in numbers:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "texts.jsonl"
             measured("--write", number, "--copies=0.3", "--path", path)
-            seconds, memory, output = measured("--way", "medtop", "--path", path, "--folder", folder)
-            print(
-                f"{number:,} notes: {1e6 * seconds / number:.0f} CPU-microseconds a note, {memory:,.0f} MiB at most, "
-                f"{len(json.loads(output)):,} copies",
-                flush=True,
-            )
+            for way in ways:
+                idle = measured("--way", way, "--path", path)[1]
+                seconds, memory, output = measured("--way", way, "--path", path, "--folder", folder)
+                print(
+                    f"{number:,} notes, {way}: {1e6 * seconds / number:.0f} CPU-microseconds a note, {memory:,.0f} MiB "
+                    f"at most, {memory - idle:,.0f} above its imports, {len(json.loads(output)):,} copies",
+                    flush=True,
+                )
 
 
 def main():
@@ -174,6 +177,7 @@ def main():
     parser.add_argument("--num_texts", type=int, default=12_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--growth", default="")
+    parser.add_argument("--growth_ways", default="medtop")
     parser.add_argument("--way", choices=(*WAYS, "exact"), help=argparse.SUPPRESS)
     parser.add_argument("--write", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--copies", type=float, default=0.1, help=argparse.SUPPRESS)
@@ -189,7 +193,7 @@ def main():
             nothing(flags.way)
             print(sum(map(len, texts_of(flags.path))))
     elif flags.growth:
-        grow([int(number) for number in flags.growth.split(",")])
+        grow([int(number) for number in flags.growth.split(",")], flags.growth_ways.split(","))
     else:
         compare(flags.num_texts, flags.rounds)
 
