@@ -27,7 +27,7 @@ from medtop.files.atomic import atomic_path, sha256, write_json
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.files.folders import check_target, has_json_key, whole_folder
-from medtop.files.options import Rule, at_least, option
+from medtop.files.options import Rule, at_least, option, plain_defaults
 from medtop.text.tags import SCHEMES
 
 SETTINGS = "entities.json"
@@ -134,7 +134,7 @@ def train(options):
     request = _request(options)
     if (Path(options.output_dir) / SETTINGS).is_file() and not options.overwrite:
         about = read_settings(options.output_dir)
-        before = about.get("request", {})
+        before = plain_defaults(options) | about.get("request", {})
         differences = [
             f"{key} {before.get(key)!r} -> {value!r}" for key, value in request.items() if before.get(key) != value
         ]

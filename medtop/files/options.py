@@ -14,6 +14,7 @@ docstring does not repeat it.
 """
 
 import dataclasses
+import json
 import math
 
 from medtop.files.errors import DataError
@@ -140,3 +141,12 @@ def compared(settings):
     return {
         field.name: values[field.name] for field in dataclasses.fields(settings) if field.metadata.get("compared", True)
     }
+
+
+def plain_defaults(settings):
+    """dict name -> default of the fields that have one, as JSON gives it back.
+
+    What a run of an earlier version does not name counts as the default: that is what was done before a setting came.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    return json.loads(json.dumps({name: value for name, value in defaults.items() if value is not dataclasses.MISSING}))

@@ -1,7 +1,6 @@
 """One run from options to result files: start or go on, train, evaluate, report."""
 
 import contextlib
-import dataclasses
 import datetime
 import json
 import logging
@@ -14,6 +13,7 @@ from medtop.evaluation.clinical import calibration_in_brief
 from medtop.evaluation.patients import PatientEvaluation
 from medtop.files.errors import DataError
 from medtop.files.locks import PRIVATE_FOLDER
+from medtop.files.options import plain_defaults
 from medtop.model.multitask import build_model
 from medtop.reporting.page import write_report
 from medtop.reporting.small_counts import shown_manifest
@@ -104,7 +104,9 @@ def _open(run, plan, resume, overwrite):
     if run.exists() and not overwrite:
         if not resume:
             raise DataError(f"{run.path}: expected a new folder (--noresume), found a run; --overwrite removes it")
-        if differences := run.differences(settings, _defaults(plan)):
+        defaults = plain_defaults(plan.options)
+        defaults |= {f"config.{name}": value for name, value in plain_defaults(plan.config).items()}
+        if differences := run.differences(settings, defaults):
             raise DataError(
                 f"{run.path}: expected the settings that the run was started with, received others: "
                 f"{'; '.join(differences)}; --overwrite starts anew"
@@ -135,18 +137,6 @@ def _open(run, plan, resume, overwrite):
     manifest = next(iter(plan.train.source_manifests), None)
     origin = manifest.get("vocabulary") if isinstance(manifest, dict) else None
     run.start(settings, plan.config, plan.vocabulary, plan.tasks, origin)
-
-
-def _defaults(plan):
-    """dict setting -> what it is where nobody says: plain values, as in `run.json`."""
-    holders = {"": plan.options, "config.": plan.config}
-    defaults = {
-        f"{prefix}{field.name}": field.default
-        for prefix, holder in holders.items()
-        for field in dataclasses.fields(holder)
-        if field.default is not dataclasses.MISSING
-    }
-    return json.loads(json.dumps(defaults))
 
 
 def _fingerprint(info):

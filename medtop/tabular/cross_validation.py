@@ -14,6 +14,7 @@ import medtop
 from medtop.files.atomic import sha256, write_json
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
+from medtop.files.options import plain_defaults
 from medtop.tabular import baselines
 from medtop.tabular.training import TabularTrainer
 from medtop.training.checkpoints import read_arrays, write_arrays
@@ -161,7 +162,7 @@ def open_folder(path, schema, data_file, options, folds, overwrite=False):
     run_file, cells = path / "run.json", path / "cells"
     if run_file.is_file() and not overwrite:
         try:
-            earlier = read_json(run_file)["settings"]
+            earlier = plain_defaults(options) | read_json(run_file)["settings"]
         except (ValueError, KeyError, TypeError):
             raise DataError(f"{run_file}: expected the settings of a run, received another content") from None
         differ = [name for name in settings if settings[name] != earlier.get(name)]

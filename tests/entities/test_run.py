@@ -86,6 +86,10 @@ def test_run(prefix, tmp_path, run_script):
     assert list(f1) == ["crf", "dictionary"] and f1["crf"] == 1.0 and 0.7 < f1["dictionary"] < 0.95
     assert metrics["crf"]["comparison"]["strict"]["micro"]["low"] > 0
     assert (tmp_path / "run/entities.html").is_file() and "dictionary" in done.stdout
+    about = json.loads((tmp_path / "run/entities.json").read_text())
+    del about["request"]["tag_scheme"]  # as if it had come later: it counts as its default
+    (tmp_path / "run/entities.json").write_text(json.dumps(about))
+    assert run_script("run_scripts/run_entities.py", "--do_train", *flags).returncode == 0
     again = run_script("run_scripts/run_entities.py", "--do_train", "--tag_scheme=bioes", *flags)
     assert again.returncode == 1 and "tag_scheme 'bio' -> 'bioes'; --overwrite" in again.stderr
 

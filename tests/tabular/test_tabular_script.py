@@ -128,6 +128,18 @@ def test_a_stopped_run_goes_on_and_ends_as_one_that_never_stopped(finished, run_
     assert done.stderr.count("done") == len(lost) == 2
 
 
+def test_a_setting_that_came_later_counts_as_its_default(finished, run_script):
+    folder, run, _ = finished
+    about, kept = json.loads((run / "run.json").read_text()), (run / "run.json").read_bytes()
+    assert about["settings"].pop("patience") == 20
+    (run / "run.json").write_text(json.dumps(about))
+    done = again(run_script, folder, "--loss_balancing=fixed,gradnorm", "--plot")
+    refused = again(run_script, folder, "--patience=7")
+    (run / "run.json").write_bytes(kept)
+    assert done.returncode == 0 and "fold" not in done.stderr, done.stderr[-500:]
+    assert refused.returncode == 1 and "received another patience; --overwrite" in refused.stderr
+
+
 def test_other_settings_are_refused_unless_overwritten(finished, run_script):
     folder, run, _ = finished
     refused = again(run_script, folder, "--learning_rate=0.01", "--seed=5")
