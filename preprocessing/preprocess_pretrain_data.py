@@ -10,6 +10,7 @@ docs/preprocessing.md gives every rule. --check reports on the table first: colu
 """
 
 import dataclasses
+import re
 import sys
 from pathlib import Path
 
@@ -47,7 +48,7 @@ KEPT_BY_MEDBERT = ("layout", "seed", "exact_dates")
 
 
 def _whole_number(text, name):
-    if not (text.isascii() and text.isdigit()):
+    if not re.fullmatch("[0-9]{1,18}", text):
         raise DataError(f"{name}: expected a whole number from 0, received {text!r}")
     return int(text)
 

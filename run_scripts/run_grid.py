@@ -13,6 +13,7 @@ in JOB_COMPLETION_INDEX. --collect puts the results of all cells into one table.
 
 import dataclasses
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -67,7 +68,7 @@ def _index(text):
         if "JOB_COMPLETION_INDEX" not in os.environ:
             raise DataError("--index=env: expected JOB_COMPLETION_INDEX in the environment (an Indexed Job sets it)")
         text = os.environ["JOB_COMPLETION_INDEX"]
-    if not (text.isascii() and text.isdigit()):
+    if not re.fullmatch("[0-9]{1,18}", text):
         raise DataError(f"--index: expected a number from 0, or env, received {text!r}")
     return int(text)
 

@@ -1,6 +1,7 @@
 """The trainers' command: flags (docs/contract.md, "Flags shared by the trainers"), plan, run. No TensorFlow here."""
 
 import dataclasses
+import re
 
 from medtop.cli import flags, hints
 from medtop.files.errors import DataError
@@ -40,7 +41,7 @@ def options_from(flag_values=None):
     """
     driver = flags.read(DriverOptions, flag_values=flag_values)
     metric, colon, patience = driver.early_stopping.rpartition(":")
-    if driver.early_stopping and not (colon and metric and patience.isdigit()):
+    if driver.early_stopping and not (colon and metric and re.fullmatch("[0-9]{1,9}", patience)):
         raise DataError(
             f"--early_stopping: expected metric:patience, such as loss:3, received {driver.early_stopping!r}"
         )

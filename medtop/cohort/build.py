@@ -8,6 +8,7 @@ Per patient some 50 bytes stay in memory (id, birth, death, end of observation, 
 
 import contextlib
 import dataclasses
+import re
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def _tasks(texts):
 
 def _horizons(texts):
     days = [text.strip() for text in texts]
-    if wrong := [text for text in days if not (text.isascii() and text.isdigit())]:
+    if wrong := [text for text in days if not re.fullmatch("[0-9]{1,9}", text)]:
         raise ValueError(f"expected a whole number from 1, received {wrong[0]!r}")
     horizons = tuple(sorted({int(text) for text in days}))
     if not horizons or horizons[0] < 1:

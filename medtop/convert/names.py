@@ -417,7 +417,7 @@ def check_layers(arrays, config, where, about):
         config: `BertConfig`.
         where, about: file of the weights, file of the configuration.
     """
-    layers = {int(match[1]) for name in arrays if (match := re.search(r"[./]layer[._](\d+)[./]", name))}
+    layers = {int(match[1]) for name in arrays if (match := re.search(r"[./]layer[._](\d{1,9})[./]", name))}
     if len(layers) != config.num_blocks:
         raise DataError(f"{where}: expected weights of {config.num_blocks} layers ({about}), received {len(layers)}")
 

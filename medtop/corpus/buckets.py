@@ -33,7 +33,7 @@ def parse_size(text, flag="--memory_limit"):
     """
     parts = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B\s*", text, re.IGNORECASE)
     size = 0
-    if parts:
+    if parts and len(parts[1]) < 19:
         units = _BINARY if parts[3] else _UNITS
         size = int(float(parts[1]) * units.get(parts[2].upper(), 0))
     if size < 1:

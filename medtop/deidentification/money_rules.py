@@ -39,7 +39,7 @@ def luhn(text):
     (True, False)
     """
     total = 0
-    for place, digit in enumerate(reversed([int(sign) for sign in text if sign.isdigit()])):
+    for place, digit in enumerate(reversed([int(sign) for sign in text if sign.isdecimal()])):
         total += digit if place % 2 == 0 else sum(divmod(2 * digit, 10))
     return total % 10 == 0
 

@@ -50,7 +50,7 @@ def _rule(row, path, number):
         raise DataError(f"{path}: rule {number}: type: expected one of {', '.join(TYPES)}, received another")
     try:
         pattern = re.compile(text, re.IGNORECASE)
-    except re.error as error:
+    except (re.error, OverflowError, ValueError, RecursionError) as error:  # or a repetition of too many digits
         raise DataError(
             f"{path}: rule {number}: pattern: expected a regular expression, received none ({error})"
         ) from None

@@ -1,6 +1,7 @@
 """Text files as they are: every character and line end in its place, so that offsets hold."""
 
 import dataclasses
+import re
 from pathlib import Path, PurePosixPath
 
 from medtop.files.bounded import read_bytes
@@ -87,6 +88,15 @@ def lines_of(text):
     if lines[-1] == "":
         lines.pop()
     return ((number, line.removesuffix("\r")) for number, line in enumerate(lines, 1))
+
+
+def whole_number(text):
+    """The whole number that a text is, or None; one of more digits than any place or length has is none.
+
+    >>> whole_number("12"), whole_number("-3"), whole_number("--3"), whole_number(None), whole_number("9" * 5000)
+    (12, -3, None, None, None)
+    """
+    return int(text) if text and re.fullmatch(r"-?\d{1,18}", text) else None
 
 
 def output_file(folder, document_id, suffix):

@@ -112,7 +112,7 @@ def add_ipcw(clinical, predictions, probabilities, table, *, num_bootstrap=1000,
     notes = []
     for place, label in enumerate(predictions.labels):
         endpoint, _, horizon = label.rpartition("_")
-        if endpoint not in table or not horizon.isdigit():
+        if endpoint not in table or not re.fullmatch("[0-9]{1,9}", horizon):
             continue
         rows = np.array([row for row, key in enumerate(keys) if key in table[endpoint]], np.int64)
         missing = int(predictions.known[:, place].sum() - predictions.known[rows, place].sum())

@@ -4,6 +4,7 @@ Letters: N examples, K labels of the task.
 """
 
 import dataclasses
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,9 @@ POOLED = ("micro", "macro")
 """Names that stand among a task's labels in metrics.json; no label may have them."""
 
 _EXAMPLES_PER_BLOCK = 65_536
+
+_ZONE = re.compile(r"[Zz+]|[T ].*-")
+"""What a time with a zone holds behind its date."""
 
 MIN_KNOWN_CODES = 0.5
 """Share of a patient's codes that a model must know, at least one of them, for a probability: one that knows nothing of
@@ -322,6 +326,8 @@ def parse_times(strings, where):
     if encoded.indices.null_count:
         raise DataError(f"{where}: expected a time in every row, received an empty one")
     try:
+        if any(_ZONE.search(value) for value in values):
+            raise ValueError  # NumPy would move it to another zone and only warn
         numeric = len(values) and all(value.lstrip("-").isdigit() and "-" not in value[1:] for value in values)
         seconds = values.astype(np.int64) if numeric else values.astype("datetime64[s]").astype(np.int64)
     except ValueError:

@@ -40,7 +40,7 @@ def read_cluster(environment):
         good = all(isinstance(address, str) and ":" in address for address in [*chiefs, *workers])
         if not (good and len(chiefs) <= 1 and 0 <= index < len(addresses) and set(cluster) <= {"chief", "worker"}):
             raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise DataError(f"TF_CONFIG: expected {example}, received {text[:200] or 'none'}") from None
     if len({*chiefs, *workers}) != len([*chiefs, *workers]):
         raise DataError(f"TF_CONFIG: expected each address once, received {text[:200]}")

@@ -54,7 +54,7 @@ def _names(texts):
 
 
 def _row_lengths(text):
-    return text == "auto" or all(word.strip().isdigit() and int(word) >= 2 for word in text.split(","))
+    return text == "auto" or all(re.fullmatch(" *[0-9]{1,9} *", word) and int(word) >= 2 for word in text.split(","))
 
 
 def _is_name(text):

@@ -8,6 +8,7 @@ damaged files of a case that went wrong stay in the folder.
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -25,6 +26,17 @@ WORDS = [
     b"\x00", b"\n", b"\r", b"../", b"/etc/passwd", b"&a ", b"*a ", b"!!python/object:os.system", b"\x80\x04", b".",
     b"<!ENTITY a 'b'>", b"&a;", b"2100-01-01", b"0000-00-00", b"99999999999999999999",
 ]  # fmt: skip
+NUMBERS = [
+    b"9" * 5_000,
+    b"1" * 40,
+    b"999999999999",
+    b"-1",
+    b"--5",
+    b"1e999",
+    b"NaN",
+    "\u00b2".encode(),
+    "\u0663".encode(),
+]
 SIZES = [0, 1, 255, 1 << 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 40, (1 << 63) - 1, (1 << 64) - 1]
 
 
@@ -93,21 +105,33 @@ def _memory(name):
         return next(int(line.split()[1]) for line in file if line.startswith(name)) // 1024
 
 
+def other_numbers(content):
+    """The bytes with one number, of up to eight, replaced in turn by each of `NUMBERS`."""
+    numbers = list(re.finditer(rb"\d+", content))
+    for place in sorted({place * (len(numbers) - 1) // 7 for place in range(8)}) if numbers else ():
+        for number in NUMBERS:
+            yield content[: numbers[place].start()] + number + content[numbers[place].end() :]
+
+
 def case(files, read, folder, random):
     """Writes the files, one of them damaged (none without `random`), and reads them; None, or what went wrong."""
+    files, victim = dict(files), random and str(random.choice(sorted(files)))
+    if random:
+        content = files[victim]
+        try:
+            files[victim] = other_json(content, random) if random.random() < 0.5 else damaged(content, random)
+        except ValueError:
+            files[victim] = damaged(content, random)
+    return attempt(files, read, folder, damaged=bool(random))
+
+
+def attempt(written, read, folder, damaged=True):
+    """Writes files (dict name -> bytes) and reads them; None, or what went wrong: any error where none is `damaged`."""
     shutil.rmtree(folder)
     folder.mkdir()
-    victim = random and str(random.choice(sorted(files)))
-    written = {}
-    for name, content in files.items():
-        if name == victim:
-            try:
-                content = other_json(content, random) if random.random() < 0.5 else damaged(content, random)
-            except ValueError:
-                content = damaged(content, random)
+    for name, content in written.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-        written[name] = content
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak of the resident memory begins anew
     before, start = _memory("VmRSS"), time.monotonic()
@@ -116,7 +140,7 @@ def case(files, read, folder, random):
     try:
         read(folder)
     except DataError as error:
-        if not random:
+        if not damaged:
             return str(error)
         message = str(error)
         if "\n" in message or len(message) > LONGEST_MESSAGE + 40:
@@ -153,7 +177,15 @@ def main(seconds, seed, folder, wanted):
     for name, (files, read) in chosen.items():  # what is whole is read
         if wrong := case(files, read, place, None):
             sys.exit(f"{name}, not damaged: {wrong}")
-    counts, failures, end = dict.fromkeys(chosen, 0), [], time.monotonic() + seconds
+    failures = []
+    for name, (files, read) in chosen.items():  # no luck is needed to find what a number does
+        for victim, content in files.items():
+            for number, other in enumerate(other_numbers(content) if b"\0" not in content else ()):
+                (folder / "now").write_text(f"{name} {victim} {number}")
+                if wrong := attempt({**files, victim: other}, read, place):
+                    failures.append((name, f"{victim} {number}", wrong))
+                    break
+    counts, end = dict.fromkeys(chosen, 0), time.monotonic() + seconds
     number = 0
     while time.monotonic() < end or number == 0:
         for name, (files, read) in chosen.items():

@@ -154,13 +154,12 @@ def _entities(folder):
         at = folder / name
         at.mkdir(exist_ok=True)
         form.write(at, [Document("a", text, spans)], Tally())
-        files = {path.name: path.read_bytes() for path in sorted(at.rglob("*")) if path.is_file()}
+        files = {path.relative_to(at).as_posix(): path.read_bytes() for path in sorted(at.rglob("*")) if path.is_file()}
 
         def read(at, form=form):
             return list(form.read(input_files(at, form.suffixes), Tally()))
 
-        if len(files) and all(path.is_file() for path in at.iterdir()):
-            made[name] = (files, read)
+        made[name] = (files, read)
     return made
 
 

@@ -347,6 +347,10 @@ def test_flags_reach_the_run(monkeypatch, options):
         ("--early_stopping=loss", "--early_stopping: expected metric:patience, such as loss:3, received 'loss'"),
         ("--early_stopping=loss:x", "--early_stopping: expected metric:patience"),
         ("--early_stopping=loss:-1", "--early_stopping: expected metric:patience"),
+        ("--early_stopping=loss:\u00b2", "--early_stopping: expected metric:patience"),
+        (f"--early_stopping=loss:{'9' * 5000}", "--early_stopping: expected metric:patience"),
+        ("--row_lengths=\u00b22,64", "--row_lengths: expected"),
+        (f"--row_lengths={'9' * 5000}", "--row_lengths: expected"),
     ],
 )
 def test_flags_of_the_wrong_form_are_refused(word, message):

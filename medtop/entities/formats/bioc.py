@@ -10,7 +10,8 @@ import xml.etree.ElementTree as ElementTree
 from medtop.entities import xml_text
 from medtop.entities.documents import Document, Span, Stated, check_spans, joined_text
 from medtop.entities.format import Format, by_collection
-from medtop.entities.reading import output_file, read_text, stem
+from medtop.entities.reading import output_file, read_text, stem, whole_number
+from medtop.files.bounded import TEXT_BYTES
 
 SUFFIXES = (".bioc.xml", ".BioC.xml", ".xml")
 
@@ -33,14 +34,10 @@ def _document(item, place, name, path, tally):
         pieces = [passage] if passage.find("text") is not None else passage.findall("sentence")
         begin = len(text)
         for piece in pieces:
-            try:
-                offset = int(piece.findtext("offset"))
-            except (TypeError, ValueError):
-                offset = -1
-            if offset < len(text):
-                tally.reject(
-                    path, "", f"document {place}", "a passage that begins before the one before ends", "documents"
-                )
+            offset = whole_number((piece.findtext("offset") or "").strip())
+            if offset is None or not len(text) <= offset <= TEXT_BYTES:
+                reason = "a passage that begins before the one before ends, nowhere or too far away"
+                tally.reject(path, "", f"document {place}", reason, "documents")
                 return None
             begin = offset if piece is pieces[0] else begin
             text += "\n" * (offset - len(text)) + (piece.findtext("text") or "")

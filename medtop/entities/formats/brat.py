@@ -13,7 +13,7 @@ import re
 
 from medtop.entities.documents import Document, Span, Stated, blanked, check_spans, joined_text
 from medtop.entities.format import Format, note_lines_left_out
-from medtop.entities.reading import lines_of, output_file, read_text, stem, write_exactly
+from medtop.entities.reading import lines_of, output_file, read_text, stem, whole_number, write_exactly
 
 SUFFIXES = (".txt", ".ann")
 _SPAN = re.compile(r"(T\S+)\t(\S+) (-?\d+ -?\d+(?:;-?\d+ -?\d+)*)\t?(.*)", re.DOTALL)
@@ -59,7 +59,10 @@ def read_pair(document_id, files, pair, tally):
         if not line.strip():
             continue
         if match := _SPAN.fullmatch(line):
-            pairs = [tuple(map(int, edges.split(" "))) for edges in match[3].split(";")]
+            pairs = [tuple(map(whole_number, edges.split(" "))) for edges in match[3].split(";")]
+            if None in itertools.chain(*pairs):
+                tally.reject(path, number, "span", "an offset of more digits than a place has")
+                continue
             span = Span(match[1], match[2], tuple(pairs))
             stated.append(Stated(span, match[4], number))
         elif match := _ATTRIBUTE.fullmatch(line):

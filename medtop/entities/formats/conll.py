@@ -15,7 +15,7 @@ from pathlib import Path
 
 from medtop.entities.documents import Document, Span, Stated, check_spans, check_text
 from medtop.entities.format import Format, by_collection
-from medtop.entities.reading import lines_of, output_file, read_text, stem, write_exactly
+from medtop.entities.reading import lines_of, output_file, read_text, stem, whole_number, write_exactly
 from medtop.entities.words import document_words
 from medtop.files.errors import DataError
 from medtop.text import tags as tagging
@@ -138,10 +138,10 @@ def _aligned(text, rows):
     """Where the words stand in a text: at the offsets of their columns, else one after the other with nothing between
     but white space and characters that no word keeps; None where they do not."""
     edges = [columns[-3:-1] for _, columns in rows]
+    places = [tuple(map(whole_number, edge)) for edge in edges]
     if all(len(columns) > 3 for _, columns in rows) and all(
-        part.isdecimal() and len(part) < 19 for edge in edges for part in edge
+        place is not None and place >= 0 for place in itertools.chain(*places)
     ):
-        places = [(int(start), int(end)) for start, end in edges]
         same = all(text[start:end] == columns[0] for (start, end), (_, columns) in zip(places, rows, strict=True))
         apart = all(before[1] <= after[0] for before, after in itertools.pairwise(places))
         return places if same and apart else None

@@ -15,7 +15,7 @@ import re
 
 from medtop.entities.documents import Document, Span, Stated, check_spans, collapsed
 from medtop.entities.format import Format, writable_spans
-from medtop.entities.reading import lines_of, output_file, read_text, stem, write_exactly
+from medtop.entities.reading import lines_of, output_file, read_text, stem, whole_number, write_exactly
 
 SUFFIXES = (".txt", ".con")
 FOLDERS = {"txt": "txt", "con": "concept", "ast": "ast", "rel": "rel"}
@@ -118,7 +118,10 @@ def _read_document(document_id, files, pair, tally):
 
 def _edges(places, numbers):
     """(start, end) of tokens given as line, token, line, token; None where they are not there."""
-    first_line, first, last_line, last = map(int, numbers)
+    numbers = [whole_number(number) for number in numbers]
+    if None in numbers:
+        return None
+    first_line, first, last_line, last = numbers
     try:
         if min(first_line, last_line) < 1:
             return None

@@ -14,7 +14,7 @@ import re
 
 from medtop.entities.documents import Document, Span, Stated, blanked, check_spans, check_text
 from medtop.entities.format import Format, by_collection, writable_spans
-from medtop.entities.reading import lines_of, output_file, read_text, stem
+from medtop.entities.reading import lines_of, output_file, read_text, stem, whole_number
 
 SUFFIXES = (".PubTator.txt", ".pubtator.txt", ".pubtator", ".PubTator", ".txt")
 _TEXT = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
@@ -49,8 +49,12 @@ def _document(block, name, path, tally):
             text += "\n" + match[3]
         elif columns[0] != document_id:
             tally.reject(path, number, "document", "a line of another document, without a title of its own")
-        elif len(columns) >= 5 and columns[1].lstrip("-").isdecimal() and columns[2].lstrip("-").isdecimal():
-            stated.append(Stated(_span(columns, len(stated) + 1), columns[3], number))
+        elif len(columns) >= 5 and all(re.fullmatch(r"-?\d+", column) for column in columns[1:3]):
+            edges = whole_number(columns[1]), whole_number(columns[2])
+            if None in edges:
+                tally.reject(path, number, "span", "an offset of more digits than a place has")
+            else:
+                stated.append(Stated(_span(columns, len(stated) + 1, edges), columns[3], number))
         else:
             lines.append(line.partition("\t")[2])
     document = Document(document_id, text, source=name, kept={"collection": stem(name, SUFFIXES)})
@@ -61,14 +65,14 @@ def _document(block, name, path, tally):
         yield document
 
 
-def _span(columns, number):
+def _span(columns, number, edges):
     attributes, score = {}, None
     for column, value in zip(("concept", "parts"), columns[5:7], strict=False):
         if column == "parts" and (match := _SCORE.fullmatch(value)):
             score = float(match[1])
         elif value or column == "parts" or len(columns) > 6:
             attributes[column] = value
-    return Span(f"T{number}", columns[4], ((int(columns[1]), int(columns[2])),), attributes, score)
+    return Span(f"T{number}", columns[4], (edges,), attributes, score)
 
 
 def write(folder, documents, tally):
