@@ -3,7 +3,7 @@
 The features are those that OHDSI's FeatureExtraction and EHRSHOT's count model made common, with windows of a month, a
 quarter, half a year, a year and ever. Each label is fitted alone, by the solver of `medtop.wide.fit`, which for one
 label is scikit-learn's L2-penalised logistic regression to 1e-6 (a test says so); cross-validation over patients
-chooses its penalty.
+chooses its penalty, and whether the columns of codes are standardised first.
 """
 
 import numpy as np
@@ -48,10 +48,12 @@ def encode_windows(train, rows, used):
     largest = counts.max(axis=0).toarray().ravel() if len(rows) else np.zeros(counts.shape[1])
     seen = largest > 0  # codes that training never saw carry no weight
     scale, scaling = sparse.diags_array(1 / largest[seen]), Scaling.of(context)
+    columns = np.arange(counts.shape[1]) % train.counts.shape[1]  # a window's codes after those of another
+    codes = np.concatenate([columns[seen], np.full(context.shape[1], -1)])
 
     def design(windows, counts, context):
         extra = sparse.hstack([counts[:, seen] @ scale, sparse.csr_array(scaling.apply(context))], format="csr")
-        return Design(windows, extra, len(WINDOW_DAYS) + 1)
+        return Design(windows, extra, len(WINDOW_DAYS) + 1, codes)
 
     def windows_of(part):
         return latest_windows(part.history, part.counts.shape[1], WINDOW_DAYS)
@@ -78,4 +80,4 @@ def fit_windows(matrices, known, targets, valid, seed):
         for split, design in matrices.items()
         if split not in ("fit", "patients")
     }
-    return {"penalty": fit.chosen["label"][1]}, logits
+    return {"penalty": fit.chosen["label"].penalty, "shrinkage": fit.chosen["label"].shrinkage}, logits

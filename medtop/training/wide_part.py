@@ -4,6 +4,7 @@
 run that was killed goes on from what is there.
 """
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -62,7 +63,8 @@ def fit_wide(plan, run):
     )
     for task, chosen in choice.chosen.items():
         loss = choice.losses[chosen][task]
-        logger.info("wide part, %s: sharing %s, penalty %g, out-of-fold log loss %.4f", task, *chosen, loss)
+        words = "wide part, %s: sharing %s, shrinkage %s, penalty %g, out-of-fold log loss %.4f"
+        logger.info(words, task, *dataclasses.astuple(chosen), loss)
     split = design.windows.shape[1]
     context = choice.weights[split:] / scaling.deviation[:, None]
     arrays = {
@@ -75,7 +77,7 @@ def fit_wide(plan, run):
         "days": list(days),
         "context": context_names(days),
         "labels": labels,
-        "chosen": {task: {"sharing": sharing, "penalty": value} for task, (sharing, value) in choice.chosen.items()},
+        "chosen": {task: dataclasses.asdict(chosen) for task, chosen in choice.chosen.items()},
         "constant": [label for label, constant in zip(labels, choice.constant, strict=True) if constant],
         "examples": len(ids),
     }

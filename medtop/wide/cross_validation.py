@@ -1,10 +1,11 @@
-"""Which penalty and how much sharing: cross-validation over patients.
+"""Which penalty, how much sharing, and whether rare codes are pulled to 0 harder: cross-validation over patients.
 
 Letters: N examples, K labels.
 """
 
 import dataclasses
 import hashlib
+import itertools
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -20,6 +21,9 @@ SHARINGS = {
     "mostly_common": Sharing(1.0, 0.3, 0.1),
 }
 """What labels may share, from nothing to nearly all; cross-validation chooses for each task."""
+
+SHRINKAGES = {"even": 0.0, "by_frequency": 0.5}
+"""Power of a code's share of examples that its prior deviation is; cross-validation chooses for each task."""
 
 FOLDS = 5
 
@@ -40,16 +44,30 @@ def label_losses(targets, weights, logits):
     return np.where(total > 0, losses / np.maximum(total, 1e-300), np.nan)
 
 
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What a fit is made with.
+
+    Attributes:
+        sharing, shrinkage: keys of `SHARINGS` and `SHRINKAGES`.
+        penalty: lambda.
+    """
+
+    sharing: str
+    shrinkage: str
+    penalty: float
+
+
 @dataclasses.dataclass
 class PenaltyChoice:
     """What cross-validation chose, and the fit on all examples.
 
     Attributes:
-        chosen: dict task -> (key of `SHARINGS`, lambda).
+        chosen: dict task -> `Setting`.
         weights: float64 [columns, K].
         intercepts: float64 [K].
         out_of_fold: float64 [N, K], each example's logits by the fit without its patient.
-        losses: dict (sharing, lambda) -> dict task -> mean over its labels of the out-of-fold log loss.
+        losses: dict `Setting` -> dict task -> mean over its labels of the out-of-fold log loss.
         constant: bool [K], labels without examples of both classes, whose prediction is constant.
     """
 
@@ -61,22 +79,24 @@ class PenaltyChoice:
     constant: np.ndarray
 
 
-def out_of_fold_logits(design, targets, weights, folds, mixing, penalties=PENALTIES, tolerance=1e-6):
+def out_of_fold_logits(design, targets, weights, folds, mixing, penalties=PENALTIES, tolerance=1e-6, shrinkage="even"):
     """Yields (lambda, float64 [N, K]), the strictest lambda first: logits by the fits without the example's fold."""
     parts = []
     for fold in range(folds.max() + 1):
         inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        parts.append((design.take(inside), design.take(outside), inside, outside))
+        part = design.take(inside)
+        parts.append((part, part.deviations(SHRINKAGES[shrinkage]), design.take(outside), inside, outside))
     states = [None] * len(parts)
     for penalty in sorted(penalties, reverse=True):
         logits = np.zeros(targets.shape)
-        for fold, (part, rest, inside, outside) in enumerate(parts):
+        for fold, (part, deviations, rest, inside, outside) in enumerate(parts):
             coefficients, intercepts, states[fold] = fit(
                 part,
                 targets[inside],
                 weights[inside],
                 penalty=penalty,
                 mixing=mixing,
+                deviations=deviations,
                 start=states[fold],
                 tolerance=tolerance,
             )
@@ -85,7 +105,7 @@ def out_of_fold_logits(design, targets, weights, folds, mixing, penalties=PENALT
 
 
 def choose(design, targets, weights, patient_ids, tasks, endpoints, sharings=tuple(SHARINGS), penalties=PENALTIES):
-    """Fits each task with the penalty and the sharing of its lowest out-of-fold log loss (mean over its labels).
+    """Fits each task with the `Setting` of its lowest out-of-fold log loss (mean over its labels).
 
     All labels of all tasks are fitted together each time. Labels without examples of both classes take no part: their
     prediction is constant.
@@ -120,24 +140,23 @@ def _choose(design, targets, weights, patient_ids, tasks, endpoints, sharings, p
     constant[usable] = False
     y, w, folds = targets[:, usable], weights[:, usable], folds_of(patient_ids)
     columns = {str(task): np.flatnonzero(tasks[usable] == task) for task in dict.fromkeys(tasks[usable])}
-    losses, best = {}, dict.fromkeys(columns, (np.inf, None, None))
-    for sharing in sharings if len(usable) else ():
-        mixing = np.linalg.cholesky(SHARINGS[sharing].covariance(endpoints[usable]))
-        lowest = np.inf
-        for penalty, logits in out_of_fold_logits(design, y, w, folds, mixing, penalties):
-            each = label_losses(y, w, logits)
-            losses[sharing, penalty] = {task: float(np.mean(each[of_task])) for task, of_task in columns.items()}
+    losses, lowest, chosen = {}, dict.fromkeys(columns, np.inf), {}
+    for sharing, shrinkage in itertools.product(sharings, SHRINKAGES) if len(usable) else ():
+        mixing, before = np.linalg.cholesky(SHARINGS[sharing].covariance(endpoints[usable])), np.inf
+        for penalty, logits in out_of_fold_logits(design, y, w, folds, mixing, penalties, shrinkage=shrinkage):
+            setting, each = Setting(sharing, shrinkage, penalty), label_losses(y, w, logits)
+            losses[setting] = {task: float(np.mean(each[of_task])) for task, of_task in columns.items()}
             for task, of_task in columns.items():
-                if losses[sharing, penalty][task] < best[task][0]:
-                    best[task] = (losses[sharing, penalty][task], sharing, penalty)
+                if losses[setting][task] < lowest[task]:
+                    lowest[task], chosen[task] = losses[setting][task], setting
                     out_of_fold[:, usable[of_task]] = logits[:, of_task]
-            if each.mean() > lowest:
+            if each.mean() > before:
                 break  # from here on it only overfits more
-            lowest = each.mean()
-    chosen = {task: (sharing, penalty) for task, (_, sharing, penalty) in best.items()}
-    for sharing, penalty in dict.fromkeys(chosen.values()):
-        mixing = np.linalg.cholesky(SHARINGS[sharing].covariance(endpoints[usable]))
-        fitted, offsets, _ = fit(design, y, w, penalty=penalty, mixing=mixing)
-        mine = np.concatenate([columns[task] for task in chosen if chosen[task] == (sharing, penalty)])
+            before = each.mean()
+    for setting in dict.fromkeys(chosen.values()):
+        mixing = np.linalg.cholesky(SHARINGS[setting.sharing].covariance(endpoints[usable]))
+        deviations = design.deviations(SHRINKAGES[setting.shrinkage])
+        fitted, offsets, _ = fit(design, y, w, penalty=setting.penalty, mixing=mixing, deviations=deviations)
+        mine = np.concatenate([columns[task] for task in chosen if chosen[task] == setting])
         coefficients[:, usable[mine]], intercepts[usable[mine]] = fitted[:, mine], offsets[mine]
     return PenaltyChoice(chosen, coefficients, intercepts, out_of_fold, losses, constant)

@@ -5,6 +5,10 @@ what the weights are made of: W_k = c_common A + c_endpoint B_endpoint(k) + c_la
 Pontil 2004, with one more layer between common and own). That is ridge in U with W = U L', where L L' is the labels'
 prior covariance. Intercepts bear no penalty. One label without sharing is plain L2-penalised logistic regression.
 
+Codes may be pulled to 0 alike, or the rarer the more: then W = D U L', and d, a column's prior deviation, is the root
+of the share of examples that have its code. That is ridge on standardised columns, as glmnet does by default (Friedman,
+Hastie and Tibshirani 2010), but one d for all windows of a code.
+
 Letters: N examples, V codes, W windows in days, K labels, F context columns.
 """
 
@@ -25,11 +29,13 @@ class Design:
         windows: CSR float64 [N, V (W + 1)], one 1 for each code of an example, at the window it was last seen in.
         extra: float64 [N, F], or CSR: columns that stand for themselves.
         width: W + 1.
+        extra_codes: int64 [F], the code that each extra column is of, -1 = none; None: none is.
     """
 
     windows: sparse.csr_array
     extra: object
     width: int
+    extra_codes: object = None
 
     def __len__(self):
         return self.windows.shape[0]
@@ -41,7 +47,26 @@ class Design:
 
     def take(self, rows):
         """The examples at `rows` (integers or bool [N])."""
-        return Design(self.windows[rows], self.extra[rows], self.width)
+        return dataclasses.replace(self, windows=self.windows[rows], extra=self.extra[rows])
+
+    def deviations(self, exponent):
+        """Prior deviation of each column's weights: the share of examples that have its code, to a power.
+
+        Args:
+            exponent: 0: 1 for each column; 0.5: ridge on standardised columns.
+
+        Returns:
+            float64 [V (W + 1) + F]; its unit is such that an occurrence's mean square is 1. Columns of no code: 1.
+        """
+        codes = self.windows.shape[1] // self.width
+        shares = np.bincount(self.windows.indices // self.width, minlength=codes) / max(len(self), 1)
+        scales = shares**exponent
+        if shares.any():
+            scales /= np.sqrt(np.average(scales**2, weights=shares))
+        scales, none = np.append(scales, 1.0), np.full(self.extra.shape[1], -1)
+        return np.concatenate(
+            [np.repeat(scales[:-1], self.width), scales[none if self.extra_codes is None else self.extra_codes]]
+        )
 
     def times(self, weights):
         """`weights` [V (W + 1) + F, K] of "seen within w" and of the extra columns -> float64 [N, K]."""
@@ -121,7 +146,7 @@ class Sharing:
 SEPARATE = Sharing(0.0, 0.0, 1.0)
 
 
-def objective(parameters, design, targets, weights, mixing, penalty):
+def objective(parameters, design, targets, weights, mixing, penalty, deviations=None):
     """Loss and gradient of the fit.
 
     Args:
@@ -130,16 +155,18 @@ def objective(parameters, design, targets, weights, mixing, penalty):
         targets, weights: float64 [N, K]; an unknown label has weight 0, whatever its target.
         mixing: float64 [K, K], L with L L' = the labels' prior covariance.
         penalty: lambda.
+        deviations: float64 [columns], prior deviation of each column's weights; None: 1.
 
     Returns:
         (float, float64 of the parameters' shape).
     """
     labels = targets.shape[1]
     free, intercepts = parameters[:-labels].reshape(-1, labels), parameters[-labels:]
-    logits = design.times(free @ mixing.T) + intercepts
+    scales = 1.0 if deviations is None else deviations[:, None]
+    logits = design.times(scales * (free @ mixing.T)) + intercepts
     loss = (weights * (np.logaddexp(0, logits) - targets * logits)).sum() + 0.5 * penalty * (free**2).sum()
     slope = weights * (expit(logits) - targets)
-    gradient = design.transposed_times(slope) @ mixing + penalty * free
+    gradient = scales * (design.transposed_times(slope) @ mixing) + penalty * free
     return loss, np.concatenate([gradient.ravel(), slope.sum(axis=0)])
 
 
@@ -149,11 +176,11 @@ def prior_logits(targets, weights):
     return np.log((positives + 0.5) / (weights.sum(axis=0) - positives + 0.5))
 
 
-def fit(design, targets, weights, *, penalty, mixing, start=None, tolerance=1e-6, max_iterations=400):
+def fit(design, targets, weights, *, penalty, mixing, deviations=None, start=None, tolerance=1e-6, max_iterations=400):
     """Minimises `objective` by L-BFGS.
 
     Args:
-        design, targets, weights, penalty, mixing: see `objective`; targets and weights are finite.
+        design, targets, weights, penalty, mixing, deviations: see `objective`; targets and weights are finite.
         start: `parameters` of an earlier fit; None: weights of 0.
         tolerance: relative change of the loss at which it ends.
         max_iterations: bound.
@@ -167,7 +194,7 @@ def fit(design, targets, weights, *, penalty, mixing, start=None, tolerance=1e-6
     minimum = optimize.minimize(
         objective,
         start,
-        (design, targets, weights, mixing, penalty),
+        (design, targets, weights, mixing, penalty, deviations),
         "L-BFGS-B",
         jac=True,
         options={
@@ -178,5 +205,5 @@ def fit(design, targets, weights, *, penalty, mixing, start=None, tolerance=1e-6
             "maxcor": 20,
         },
     )
-    free = minimum.x[:-labels].reshape(-1, labels)
-    return free @ mixing.T, minimum.x[-labels:], minimum.x
+    found = minimum.x[:-labels].reshape(-1, labels) @ mixing.T
+    return found if deviations is None else deviations[:, None] * found, minimum.x[-labels:], minimum.x

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 
 from medtop.wide import cross_validation
 from medtop.wide.cross_validation import choose, folds_of
-from medtop.wide.fit import SEPARATE, Sharing, design_of, fit, objective
+from medtop.wide.fit import SEPARATE, Design, Sharing, design_of, fit, objective
 from medtop.wide.history import History
 
 DAYS, VOCABULARY = (31, 366), 12
@@ -55,16 +56,18 @@ def test_design_is_the_explicit_matrix():
     np.testing.assert_allclose(design.transposed_times(left), matrix.T @ left, atol=1e-12)
 
 
-def test_gradient_against_finite_differences():
+@pytest.mark.parametrize("exponent", [None, 0.5])
+def test_gradient_against_finite_differences(exponent):
     design, targets, weights = case()
     mixing = np.linalg.cholesky(Sharing(1.0, 0.5, 0.3).covariance(ENDPOINTS))
     rng = np.random.default_rng(2)
     place = 0.3 * rng.normal(size=(design.columns + 1) * 3)
-    _, gradient = objective(place, design, targets, weights, mixing, 2.0)
+    last = 2.0, None if exponent is None else design.deviations(exponent)
+    _, gradient = objective(place, design, targets, weights, mixing, *last)
     for direction in rng.normal(size=(5, len(place))):
         step = 1e-5
         above, below = (
-            objective(place + sign * step * direction, design, targets, weights, mixing, 2.0)[0] for sign in (1, -1)
+            objective(place + sign * step * direction, design, targets, weights, mixing, *last)[0] for sign in (1, -1)
         )
         assert (above - below) / (2 * step) == pytest.approx(gradient @ direction, rel=1e-6)
 
@@ -83,6 +86,53 @@ def test_one_label_without_sharing_is_scikit_learns():
     theirs = LogisticRegression(C=1 / 4.0, tol=1e-12, max_iter=10_000).fit(explicit(design), targets[:, 0])
     np.testing.assert_allclose(weights[:, 0], theirs.coef_[0], atol=1e-6)
     assert intercepts[0] == pytest.approx(theirs.intercept_[0], abs=1e-6)
+
+
+def few(lines, codes=4):
+    """`Design` of codes 0 to 3 in one window and ever: each line is an example's codes, seen long ago."""
+    sizes = [len(line) for line in lines]
+    matrix = sparse.csr_array(
+        (np.ones(sum(sizes)), 2 * np.concatenate(lines).astype(int) + 1, np.cumsum([0, *sizes])),
+        (len(lines), 2 * codes),
+    )
+    return Design(matrix, np.zeros((len(lines), 2)), 2, np.array([-1, 1]))
+
+
+def test_deviations_by_hand():
+    """Shares 4, 1, 3 and 0 of 4 examples; their mean over occurrences is (16 + 1 + 9) / 8 of a fourth."""
+    design = few([[0, 2], [0, 1, 2], [0, 2], [0]])
+    mean = 26 / 8
+    expected = np.sqrt([4 / mean, 4 / mean, 1 / mean, 1 / mean, 3 / mean, 3 / mean, 0, 0, 1, 1 / mean])
+    expected[8] = 1  # of no code
+    np.testing.assert_allclose(design.deviations(0.5), expected)
+    assert design.deviations(0).tolist() == [1.0] * 10
+    assert few([[], []]).deviations(0.5).tolist() == [0.0] * 8 + [1.0, 0.0]
+
+
+def test_rare_codes_pulled_harder_is_scikit_learns_ridge_on_scaled_columns():
+    design, targets, _ = case(200)
+    deviations = design.deviations(0.5)
+    weights, intercepts, _ = fit(
+        design, targets[:, :1], np.ones((200, 1)), penalty=4.0, mixing=np.ones((1, 1)), deviations=deviations,
+        tolerance=1e-15, max_iterations=5000,
+    )  # fmt: skip
+    theirs = LogisticRegression(C=1 / 4.0, tol=1e-12, max_iter=10_000).fit(explicit(design) * deviations, targets[:, 0])
+    np.testing.assert_allclose(weights[:, 0], deviations * theirs.coef_[0], atol=1e-6)
+    assert intercepts[0] == pytest.approx(theirs.intercept_[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("shrinkage", ["even", "by_frequency"])
+def test_the_data_say_whether_rare_codes_are_pulled_harder(shrinkage):
+    """Risk in 40 codes of one patient in fifty, or in 4 codes of every second patient; the others mean nothing."""
+    rng = np.random.default_rng(1)
+    share = np.repeat([0.5, 0.02], [4, 40])
+    has = rng.random((1500, 44)) < share
+    strength = np.where((share < 0.1) == (shrinkage == "even"), 2.0, 0.0) * rng.choice([-1, 1], 44)
+    targets = (rng.random(1500) < 1 / (1 + np.exp(-(has @ strength))))[:, None].astype(float)
+    design = few([np.flatnonzero(row) for row in has], 44)
+    ids = [f"p{number}" for number in range(1500)]
+    found = choose(design, targets, np.ones((1500, 1)), ids, ["a"], ["A"], sharings=("separate",))
+    assert found.chosen["a"].shrinkage == shrinkage
 
 
 def test_sharing_is_ridge_in_the_parts():
