@@ -25,7 +25,9 @@ CONTENDERS = {
     "(a) HuggingFace, random batches": ("speed.entities_hugging_face", {"kind": "collated"}),
     "(b) HuggingFace, grouped, fused": ("speed.entities_hugging_face", {"kind": "grouped"}),
     "(b) the same, torch.compile": ("speed.entities_hugging_face", {"kind": "grouped", "compiled": True}),
+    "(b) the same, bfloat16": ("speed.entities_hugging_face", {"kind": "grouped", "precision": "bfloat16"}),
     "(c) medtop, bucketed": ("speed.entities_ours", {"kind": "bucketed"}),
+    "(c) medtop, bucketed, bfloat16": ("speed.entities_ours", {"kind": "bucketed", "precision": "bfloat16"}),
     "(c) medtop, packed": ("speed.entities_ours", {"kind": "packed"}),
 }
 TURNS = {"steps": "trained", "predict": "tagged"}

@@ -36,8 +36,9 @@ def fast_tokenizer(vocabulary):
 class Contender:
     """Steps over batches that lie ready in memory; prediction from documents to spans."""
 
-    def __init__(self, case, kind, compiled=False):
+    def __init__(self, case, kind, compiled=False, precision="float32"):
         torch.manual_seed(0)
+        self.precision = precision
         self.case, self.grouped, self.place = case, kind == "grouped", 0
         config, self.tags = case.config, case.tagset.tags
         self.model = BertForTokenClassification(
@@ -93,7 +94,8 @@ class Contender:
         for _ in range(count or len(self.batches)):
             place = self.place % len(self.batches)
             ids, seen, labels = self.batches[place]
-            loss = self.call(input_ids=ids, attention_mask=seen, labels=labels).loss
+            with self._autocast():
+                loss = self.call(input_ids=ids, attention_mask=seen, labels=labels).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
@@ -102,6 +104,9 @@ class Contender:
             done += self.documents[place]
             self.place += 1
         return {"done": done}
+
+    def _autocast(self):
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def predict(self, count):
         """Tags the first documents, 0: all."""
@@ -175,7 +180,9 @@ class Contender:
                     tokenizer.sep_id,
                 )
                 seen[row, :length] = 1
-            values = self.call(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(seen)).logits.numpy()
+            with self._autocast():
+                values = self.call(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(seen)).logits
+            values = values.float().numpy()
             for row, place in enumerate(some):
                 logits[place] = values[row, : len(rows[place]) + 2]
         return logits

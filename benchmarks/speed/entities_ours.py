@@ -20,8 +20,9 @@ from speed.entities_data import MAX_SEQ_LENGTH, OVERLAP
 class Contender:
     """Steps over batches that lie ready in memory, made by the pipeline; prediction from documents to spans."""
 
-    def __init__(self, case, kind):
+    def __init__(self, case, kind, precision="float32"):
         keras.utils.set_random_seed(0)
+        keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
         self.case, self.place = case, 0
         options = BatchOptions(batch_size=case.batch_size, max_seq_length=MAX_SEQ_LENGTH, packing=kind == "packed")
         windows = WindowOptions(MAX_SEQ_LENGTH, OVERLAP, True)

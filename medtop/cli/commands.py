@@ -171,9 +171,29 @@ def _parse(argv, flag_values):
             raise DataError(f"flags: expected {names}, received none; --help shows an example") from None
         wrong = re.match(r"flag --(\w+)=(.*?): ", message)
         place = wrong and _place(files, lambda line: _sets(line, wrong[1]) and line.rstrip().endswith(wrong[2]))
-        raise DataError((f"{place}: " if place else "") + message) from None
+        raise DataError((f"{place}: " if place else "") + _illegal(message, wrong, flag_values)) from None
     except UnicodeDecodeError:
         raise DataError(f"{', '.join(files)}: expected a flag file, UTF-8 text with one --flag=value a line") from None
+    except ValueError as error:  # absl's plain one: --nodo_train=1
+        name = str(error).partition("=")[0]
+        raise DataError(
+            f"{name}: expected no value, received one; --{name.lstrip('-')[2:]}=false says the same"
+        ) from None
+
+
+def _illegal(message, wrong, flag_values):
+    """What a flag expected and received, in the words of all other errors; absl's own message where it says more."""
+    parser = flag_values[wrong[1]].parser if wrong and wrong[1] in flag_values else None
+    if isinstance(parser, flags.EnumParser):
+        expected = f"one of {', '.join(parser.enum_values)}"
+    else:
+        kinds = {
+            flags.IntegerParser: "a whole number",
+            flags.FloatParser: "a number",
+            flags.BooleanParser: "true or false",
+        }
+        expected = kinds.get(type(parser))
+    return f"--{wrong[1]}: expected {expected}, received {wrong[2][:40]!r}" if expected else message
 
 
 def _flag_files(words):

@@ -24,6 +24,7 @@ from medtop.files.errors import DataError, Stopped
 FLAGS = flags.FLAGS
 flags.DEFINE_string("input_file", None, "The table to count.")
 flags.DEFINE_integer("rows", 10, "How many rows.")
+flags.DEFINE_float("rate", 0.1, "How fast.")
 flags.DEFINE_enum("colour", "red", ["red", "blue"], "Which colour.")
 flags.DEFINE_bool("do_train", False, "Whether to train.")
 
@@ -102,8 +103,12 @@ def test_value_without_equals_sign_does_not_pass_as_an_argument(script):
     [
         (["--input_file=a", "--row=3"], ["--row", "did you mean --rows"]),
         (["--input_file=a", "--unheard_of"], ["received --unheard_of"]),
-        (["--input_file=a", "--rows=many"], ["--rows=many"]),
-        (["--input_file=a", "--colour=green"], ["--colour=green", "red|blue"]),
+        (["--input_file=a", "--rows=many"], ["--rows: expected a whole number, received 'many'"]),
+        (["--input_file=a", "--rows=" + "9" * 5000], ["--rows: expected a whole number, received '9999"]),
+        (["--input_file=a", "--rate=fast"], ["--rate: expected a number, received 'fast'"]),
+        (["--input_file=a", "--do_train=perhaps"], ["--do_train: expected true or false, received 'perhaps'"]),
+        (["--input_file=a", "--nodo_train=1"], ["--nodo_train: expected no value", "--do_train=false says the same"]),
+        (["--input_file=a", "--colour=green"], ["--colour: expected one of red, blue, received 'green'"]),
         (["--rows=3"], ["expected --input_file=...", "received none"]),
         (["--input_file="], ["--input_file: expected a value, received ''"]),
         (["--input_file=a", "--flagfile=missing.flags"], ["missing.flags"]),
@@ -121,8 +126,8 @@ def test_wrong_flags_end_in_one_line(script, words, parts):
     [
         ("--input_file=a\n# a comment\n--rows_per_batch=3\n", ["old.flags: line 3", "received --rows_per_batch"]),
         ("--input_file=a\n--norows_per_batch\n", ["old.flags: line 2", "--norows_per_batch"]),
-        ("--input_file=a\n\n--rows=many\n", ["old.flags: line 3", "--rows=many"]),
-        ("--input_file=a\n--colour=green", ["old.flags: line 2", "--colour=green"]),
+        ("--input_file=a\n\n--rows=many\n", ["old.flags: line 3: --rows: expected a whole number, received 'many'"]),
+        ("--input_file=a\n--colour=green", ["old.flags: line 2", "--colour: expected one of red, blue"]),
         ("--flagfile=inner.flags\n--input_file=a\n", ["inner.flags: line 1", "--gone"]),
         ("--input_file=a\n--\xff\xfe\n", ["old.flags", "UTF-8"]),
     ],
@@ -136,7 +141,7 @@ def test_flag_file_of_another_version_is_named(script, tmp_path, content, parts)
 def test_wrong_flag_beside_a_flag_file_is_not_blamed_on_it(script, tmp_path):
     (tmp_path / "good.flags").write_text("--input_file=a\n--rows=3\n")
     process = script("raise SystemExit('main was reached')", "--flagfile=good.flags", "--rows=many")
-    assert_one_line(process, "--rows=many")
+    assert_one_line(process, "--rows: expected a whole number")
     assert "good.flags" not in process.stderr
 
 

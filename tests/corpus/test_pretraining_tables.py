@@ -125,7 +125,7 @@ def test_any_table_with_columns_of_its_own_and_several_at_once(folder, run_scrip
         ("subject_id,text\n1,a\n", ("--columns=text=NOTE",), "expected a column NOTE (text)"),
         ("subject_id,text\n1,a\n", ("--columns=word=NOTE",), "--columns: expected name=header"),
         ("subject_id,text\n4,fever\n", (), "expected notes of patients of the train split, received none"),
-        ("subject_id,text\n1,fever\n", ("--cleaning=much",), "--cleaning=much: value should be one of"),
+        ("subject_id,text\n1,fever\n", ("--cleaning=much",), "--cleaning: expected one of"),
         ('subject_id,text\n1,"fever\n', (), "never closed"),
     ],
 )

@@ -82,7 +82,7 @@ def test_small_cells_are_hidden_everywhere(folder, run_script):
         (["--predictions={f}/model.csv", "--subgroups=ward"], "--subgroups: expected year or a column"),
         (
             ["--predictions={f}/model.csv", "--recalibrate=isotonic"],
-            "--recalibrate=isotonic: value should be one of <none|intercept|platt>",
+            "--recalibrate: expected one of none, intercept, platt, received 'isotonic'",
         ),
     ],
 )
