@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from medtop.cohort import label_patients
 from medtop.cohort.followup import cumulative_incidence
 from medtop.cohort.labels import KNOWN_REASONS
 from medtop.cohort.labels import REASONS as LABEL_REASONS
@@ -34,7 +35,7 @@ MOST_DAYS = 36_525
 FEWEST_SHOWN = 11
 """Examples of an outcome below which the quartiles of their days are left out: those of one person are their days."""
 
-TABLES = ("states", "positives", "later_codes", "ends", "outcome_days")
+TABLES = ("states", "positives", "later_codes", "ends", "outcome_days", "people")
 """Those that are dicts task -> array."""
 
 LENGTH_BINS = (0, 1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
@@ -76,6 +77,12 @@ class Tally:
         self.states = {task: np.zeros((len(names), *size), np.int64) for task, names in self.tasks.items()}
         self.positives = {task: np.zeros((len(names), len(SPLITS)), np.int64) for task, names in self.tasks.items()}
         self.later_codes = {task: np.zeros((len(names), len(SPLITS)), np.int64) for task, names in self.tasks.items()}
+        self.people = {
+            task: np.zeros((len(names), len(SPLITS), label_patients.SIZE), np.int64)
+            for task, names in self.tasks.items()
+        }
+        """dict task -> int64 [labels, splits, cells], see `medtop.cohort.label_patients`."""
+        self._latest_labels = {}
         self.code_counts = np.zeros((len(SPLITS), num_codes), np.int64)
         self.code_patients = np.zeros(num_codes, np.int64)
         """Patients of the training split who have each code in an example."""
@@ -172,6 +179,10 @@ class Tally:
         known = self._times[split]
         self._times[split] = [min([low, *known]), max([high, *known])]
         for task, values in labels.items():
+            latest = self._latest_labels.get((task, split))
+            self._latest_labels[task, split] = label_patients.add_batch(
+                self.people[task], latest, split, columns["patients"], values
+            )
             self.positives[task][:, split] += values.values.sum(0).astype(np.int64)
             states = self.states[task][:, split]
             cells = values.reasons + np.arange(len(states)) * states.shape[1]
@@ -277,7 +288,8 @@ class Tally:
     def labels(self):
         """Dict split -> task -> label -> examples, known, positives, share_known, prevalence (None where nothing is
         known), deaths_without_event, negatives_with_later_codes (label 0 although a code of the endpoint that is no
-        event stands in a later stay), unknown {reason: examples}, and risk_ipcw for labels with a horizon."""
+        event stands in a later stay), unknown {reason: examples}, and risk_ipcw for labels with a horizon; where
+        patients have several examples, `patients`: the same counts of patients."""
         return {
             split: {
                 task: {
@@ -311,11 +323,16 @@ class Tally:
                 if number
             },
         }
-        if states[LABEL_REASONS.index("death_without_event")]:
-            entry["deaths_without_event"] = int(states[LABEL_REASONS.index("death_without_event")])
-        if later := int(self.later_codes[task][label, split]):
-            entry["negatives_with_later_codes"] = later
-        return entry
+        deaths, later = (
+            int(states[LABEL_REASONS.index("death_without_event")]),
+            int(self.later_codes[task][label, split]),
+        )
+        about = {"deaths_without_event": deaths, "negatives_with_later_codes": later}
+        counts = {name: entry[name] for name in ("examples", "known", "positives", "unknown")} | about
+        people = label_patients.entry_of(self.people[task][label, split])
+        if people != counts | {"negatives": known - positives}:
+            entry["patients"] = people
+        return entry | {name: count for name, count in about.items() if count}
 
     def splits(self):
         """Dict split -> patients, examples, codes and a histogram of codes per example."""

@@ -60,12 +60,13 @@ def _completed(cells, hidden, least):
     return hidden
 
 
-def withheld_in_table(table, least):
+def withheld_in_table(table, least, people=None):
     """The cells of a table that go, where the sums of its rows and columns are known.
 
     Args:
         table: dict row -> dict column -> count; each row has the same columns.
         least: as for `withheld`.
+        people: a table of the same cells, of how many people the counts are; None: everybody is counted once.
 
     Returns:
         set of (row, column).
@@ -73,7 +74,13 @@ def withheld_in_table(table, least):
     columns = list(next(iter(table.values()), {}))
     lines = [{(row, column): (table[row][column],) for column in columns} for row in table]
     lines += [{(row, column): (table[row][column],) for row in table} for column in columns]
-    hidden = {cell for line in lines for cell, (count,) in line.items() if is_small(count, least)}
+    hidden = {
+        (row, column)
+        for counts in (table, people or {})
+        for row, line in counts.items()
+        for column, count in line.items()
+        if is_small(count, least)
+    }
     while hidden:
         more = set().union(*(_completed(line, hidden & line.keys(), least) for line in lines))
         if more == hidden:

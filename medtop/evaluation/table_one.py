@@ -33,6 +33,7 @@ class Characteristics:
         visits, codes: int [N], of the history.
         history_days: int [N], from the first visit's discharge to the prediction time.
         labels: dict `<task> <label>` -> float [N]: 1, 0, NaN where unknown.
+        patients: [N], whose example it is: ids or numbers.
     """
 
     sex: np.ndarray
@@ -41,6 +42,7 @@ class Characteristics:
     codes: np.ndarray
     history_days: np.ndarray
     labels: dict
+    patients: np.ndarray
 
     def __len__(self):
         return len(self.visits)
@@ -96,6 +98,7 @@ def _of_part(part, tasks):
         codes=codes,
         history_days=np.maximum.reduceat(np.asarray(part["recency_days"], np.int64), first),
         labels=labels,
+        patients=np.asarray(part["patient_id"]),
     )
 
 
@@ -114,6 +117,7 @@ def table_one(by_split, observed=None, by_outcome=None, min_cell=0):
         list of dicts with the keys `COLUMNS`: each split; then, for each label over all splits together, those with
         the outcome ("with"), without it, and those in whom it is unknown.
     """
+    by_split = _numbered(by_split)
     rows, hidden = [], _hidden_cells(by_split, "", min_cell)
     for split, people in by_split.items():
         rows += _rows(people, split, "", hidden, min_cell)
@@ -125,7 +129,14 @@ def table_one(by_split, observed=None, by_outcome=None, min_cell=0):
     for label, values in everybody.labels.items():
         groups = {name: everybody.take(chosen) for name, chosen in _classes(values).items()}
         parts = {split: _classes(people.labels[label]) for split, people in by_split.items()}
-        counts = {name: [int(part[name].sum()) for part in parts.values()] for name in groups}
+        counts = {
+            name: [
+                count
+                for split, part in parts.items()
+                for count in (int(part[name].sum()), _patients(by_split[split], part[name]))
+            ]
+            for name in groups
+        }
         hidden = _hidden_cells(groups, label, min_cell, counts)
         for name, people in groups.items():
             rows += _rows(people, name, label, hidden, min_cell)
@@ -142,12 +153,28 @@ def _follow_up(days, group, label, hidden, min_cell):
     return [{"group": group, "label": label, "characteristic": "follow_up_days"} | values]
 
 
+def _numbered(by_split):
+    """The same with whole numbers for patients."""
+    _, numbers = np.unique(np.concatenate([people.patients for people in by_split.values()]), return_inverse=True)
+    ends = np.cumsum([len(people) for people in by_split.values()])
+    parts = np.split(numbers, ends[:-1])
+    return {
+        split: dataclasses.replace(people, patients=part)
+        for (split, people), part in zip(by_split.items(), parts, strict=True)
+    }
+
+
+def _patients(people, chosen):
+    """How many patients the examples `chosen` (bool [N]) are of."""
+    return len(np.unique(people.patients[chosen]))
+
+
 def _classes(values):
     return {"with": values == 1, "without": values == 0, "unknown": np.isnan(values)}
 
 
-def _sexes(people):
-    return {f"sex {sex or 'unknown'}": int((people.sex == sex).sum()) for sex in ("F", "M", "")}
+def _sexes(people, count=lambda people, chosen: int(chosen.sum())):
+    return {f"sex {sex or 'unknown'}": count(people, people.sex == sex) for sex in ("F", "M", "")}
 
 
 def _hidden_cells(groups, label, min_cell, counts=None):
@@ -157,9 +184,14 @@ def _hidden_cells(groups, label, min_cell, counts=None):
     """
     if min_cell <= 1:
         return set()
-    cells = {name: (len(people), *(counts or {}).get(name, ())) for name, people in groups.items()}
+    everyone = {name: np.ones(len(people), bool) for name, people in groups.items()}
+    cells = {
+        name: (len(people), _patients(people, everyone[name]), *(counts or {}).get(name, ()))
+        for name, people in groups.items()
+    }
     hidden = {(name, "examples") for name in withheld(cells, min_cell)}
-    return hidden | withheld_in_table({name: _sexes(people) for name, people in groups.items()}, min_cell)
+    tables = ({name: _sexes(people, *how) for name, people in groups.items()} for how in ((), (_patients,)))
+    return hidden | withheld_in_table(next(tables), min_cell, next(tables))
 
 
 def _rows(people, group, label, hidden, min_cell):
@@ -175,14 +207,15 @@ def _rows(people, group, label, hidden, min_cell):
         yield about | {"characteristic": name} | ({} if (group, name) in hidden else values)
     for name in _NUMBERS:
         values = np.asarray(getattr(people, name), np.float64)
-        values = values[np.isfinite(values)]
+        known = np.isfinite(values)
+        values, patients = values[known], _patients(people, known)
         entry = about | {"characteristic": name, "n": len(values)}
-        if is_small(len(values), min_cell):
+        if is_small(patients, min_cell):
             entry = about | {"characteristic": name}
         elif len(values):
             low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
             entry |= {"value": float(middle), "low": float(low), "high": float(high)}
-            if is_small(len(people) - len(values), min_cell):
+            if is_small(_patients(people, ~known), min_cell):
                 entry["n"] = None
         yield entry
 

@@ -130,27 +130,39 @@ def _splits(connection, chosen, written):
 
 
 def _labels(connection):
-    rows = connection.execute(
-        "SELECT split, label, unknown, count(*) FROM examples GROUP BY ALL ORDER BY ALL"
-    ).fetchall()
+    """Counts of each split's label: of admissions, and, where patients have several, of patients."""
+    admissions, patients = (_label_counts(connection, what) for what in ("*", "DISTINCT patient_id"))
+    entries = {}
+    for split, counts in admissions.items():
+        examples, known, positives = counts["examples"], counts["known"], counts["positives"]
+        entry = {
+            "examples": examples,
+            "known": known,
+            "positives": positives,
+            "share_known": known / examples if examples else None,
+            "prevalence": positives / known if known else None,
+            "unknown": counts["unknown"],
+        }
+        entry |= {"patients": patients[split]} if patients[split] != counts else {}
+        entries[split] = {"readmission": {"readmission": entry}}
+    return entries
+
+
+def _label_counts(connection, what):
+    """dict split -> examples, known, positives, negatives, unknown {reason: number}."""
     entries = {}
     for number, split in enumerate(SPLITS):
-        own = [row[1:] for row in rows if row[0] == number]
-        known = sum(count for label, _, count in own if label is not None)
-        positives = sum(count for label, _, count in own if label == 1)
-        examples = sum(count for _, _, count in own)
-        entries[split] = {
-            "readmission": {
-                "readmission": {
-                    "examples": examples,
-                    "known": known,
-                    "positives": positives,
-                    "share_known": known / examples if examples else None,
-                    "prevalence": positives / known if known else None,
-                    "unknown": {reason: count for label, reason, count in own if label is None},
-                }
-            }
-        }
+        numbers = connection.execute(
+            f"""SELECT count({what}), count({what}) FILTER (label IS NOT NULL), count({what}) FILTER (label = 1),
+            count({what}) FILTER (label = 0) FROM examples WHERE split = ?""",
+            [number],
+        ).fetchone()
+        unknown = connection.execute(
+            f"SELECT unknown, count({what}) FROM examples WHERE split = ? AND label IS NULL GROUP BY 1 ORDER BY 1",
+            [number],
+        ).fetchall()
+        entries[split] = dict(zip(("examples", "known", "positives", "negatives"), numbers, strict=True))
+        entries[split]["unknown"] = dict(unknown)
     return entries
 
 

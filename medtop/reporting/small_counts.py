@@ -27,8 +27,9 @@ def shown_manifest(manifest, least):
         manifest["rows_in"] = None  # rows in = out + merged + dropped
     _hide_splits(manifest, least)
     _hide_labels(manifest.get("labels") or {}, least)
-    for days in (manifest.get("days_observed_after_prediction") or {}).values():
-        if is_small(days.get("n"), least):
+    for split, days in (manifest.get("days_observed_after_prediction") or {}).items():
+        of_split = (manifest.get("splits") or {}).get(split, {})
+        if is_small(days.get("n"), least) or of_split.get("patients", 0) is None:
             days |= dict.fromkeys(days)
     for place in (manifest, manifest.get("source") or {}):
         for name in ("statements", "label_statements", "notes", "warnings"):
@@ -71,22 +72,30 @@ def _hide_labels(labels, least):
             }
             for split, entry in entries.items()
         }
-        hidden = withheld_in_table(table, least)
+        people = {split: _of_people(entry["patients"]) for split, entry in entries.items() if "patients" in entry}
+        hidden = withheld_in_table(table, least, people)
         for split, entry in entries.items():
             gone = {column for row, column in hidden if row == split}
             classes = gone & {"positives", "negatives"}
             if classes:
                 entry |= {"positives": None, "prevalence": None, "risk_ipcw": None}
-            if len(classes) == 1 or is_small(entry["known"], least):
+            counted = (entry, entry.pop("patients", {}))
+            if len(classes) == 1 or any(is_small(counts.get("known"), least) for counts in counted):
                 entry |= {"known": None, "share_known": None, "prevalence": None, "risk_ipcw": None}
-            if is_small(entry["examples"], least):
+            if any(is_small(counts.get("examples"), least) for counts in counted):
                 entry["examples"] = None
             for reason in entry.get("unknown") or {}:
                 if f"unknown {reason}" in gone:
                     entry["unknown"][reason] = None
             for name in ("deaths_without_event", "negatives_with_later_codes"):
-                if is_small(entry.get(name), least):
+                if any(is_small(counts.get(name), least) for counts in counted):
                     entry[name] = None
+
+
+def _of_people(patients):
+    """The cells of a label's table, of the patients whom a manifest counts apart."""
+    classes = {name: patients[name] for name in ("positives", "negatives")}
+    return classes | {f"unknown {reason}": count for reason, count in patients["unknown"].items()}
 
 
 def shown_data_report(report, least):

@@ -104,7 +104,14 @@ def test_spans():
 
 def test_every_sum_of_a_tally_is_merged():
     """Whoever adds a sum to `Tally` adds it to what parts merge."""
-    others = {"horizons", "tasks", "longest", "_times", "_latest"}  # the last: no patient is in two parts
+    others = {
+        "horizons",
+        "tasks",
+        "longest",
+        "_times",
+        "_latest",
+        "_latest_labels",
+    }  # the last two: no patient is in two parts
     tally = Tally({"long_stay": ["long_stay"]}, 3, (365,))
     assert set(vars(tally)) == {*SUMS, *TABLES, *others}
     again = Tally(tally.tasks, 3, tally.horizons)

@@ -195,6 +195,47 @@ def test_a_tally_over_several_batches():
         assert tally.lengths[0].tolist()[:5] == [1, 3, 1, 0, 1] and tally.lengths[0].sum() == 6
 
 
+def test_patients_of_each_count_of_a_label():
+    """Against sets of patients, over batches that part a patient's examples, and two splits."""
+    rng, names = np.random.default_rng(7), {"a": ("x", "y"), "b": ("w",)}
+    tally, seen = Tally(names, 1), {}
+    for split, owners in ((0, np.sort(rng.integers(0, 30, 100))), (2, 100 + np.sort(rng.integers(0, 9, 40)))):
+        for batch in np.split(owners, sorted(rng.integers(1, len(owners), 6))):
+            made, count = {}, len(batch)
+            for task, of in names.items():
+                reasons = rng.integers(0, len(labels.REASONS), (count, len(of))).astype(np.int8)
+                values = np.where(reasons == 0, rng.integers(0, 2, reasons.shape), 0).astype(np.float32)
+                later = (rng.random(reasons.shape) < 0.2) & (reasons == 0) & (values == 0)
+                made[task] = labels.Labels(values, reasons, later_codes=later)
+                for row, place in np.ndindex(*reasons.shape):
+                    reason = labels.REASONS[reasons[row, place]]
+                    known = reason in ("known", "death_without_event")
+                    cells = ["examples"] + ["known"] * known + ["negatives_with_later_codes"] * bool(later[row, place])
+                    cells += ["deaths_without_event"] * (reason == "death_without_event")
+                    cells += [reason if not known else "positives" if values[row, place] else "negatives"]
+                    for cell in cells:
+                        seen.setdefault((task, of[place], split, cell), set()).add(batch[row])
+            tally.add_examples(split, columns([1] * count, [500] * count) | {"patients": batch}, made)
+    shown = {}
+    for split, tasks in tally.labels().items():
+        for task, entries in tasks.items():
+            for label, entry in entries.items():
+                for cell, number in {
+                    **entry.get("patients", {}),
+                    **entry.get("patients", {}).get("unknown", {}),
+                }.items():
+                    if cell != "unknown" and number:
+                        shown[task, label, splits.SPLITS.index(split), cell] = number
+    assert shown == {key: len(patients) for key, patients in seen.items()} and len(shown) > 40
+
+
+def test_patients_are_not_counted_apart_where_each_has_one_example():
+    tally = Tally({"a": ("x",)}, 1)
+    made = labels.Labels(np.array([[1.0], [0.0], [0.0]], np.float32), np.array([[0], [0], [3]], np.int8))
+    tally.add_examples(0, columns([1] * 3, [500] * 3), {"a": made})
+    assert "patients" not in tally.labels()["train"]["a"]["x"]
+
+
 def test_days_of_observation_of_each_label_and_outcome_stay_apart():
     """Against counting one by one, over two batches and two tasks of several labels."""
     rng, names = np.random.default_rng(5), {"a": ("x", "y", "z"), "b": ("w",)}

@@ -10,6 +10,7 @@ from medtop.model.tasks import choose_tasks
 
 TASKS = [task for task in choose_tasks(None, {"long_stay": ["long_stay"]}) if task.level == "patient"]
 PART = {  # [CLS] a b [SEP] c; [CLS] a
+    "patient_id": np.array(["p", "q"]),
     "counts": np.array([5, 2]),
     "token_ids": np.array([2, 7, 8, 3, 9, 2, 7]),
     "visits": np.array([0, 1, 1, 1, 2, 0, 1]),

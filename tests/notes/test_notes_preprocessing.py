@@ -139,6 +139,7 @@ def test_two_days(tables, tmp_path):
 
 @pytest.mark.parametrize("mode", ["discharge", "early"])
 def test_the_sums_add_up(tables, tmp_path, mode):
+    several = False
     for name, legacy in (("default", {}), ("legacy", LEGACY)):
         manifest = run(tables, tmp_path / name, mode=mode, **legacy)
         for what in ("rows", "admissions", "patients"):
@@ -147,10 +148,24 @@ def test_the_sums_add_up(tables, tmp_path, mode):
             ), what
         assert manifest["rows_in"] == len(NOTES)
         rows = read_rows(tmp_path / name)
+        with open(tmp_path / f"{name}.splits.csv", newline="") as file:
+            split_of = {row["patient_id"]: row["split"] for row in csv.DictReader(file)}
         assert sum(entry["texts"] for entry in manifest["splits"].values()) == len(rows)
         for split, tasks in manifest["labels"].items():
             entry, own = tasks["readmission"]["readmission"], manifest["splits"][split]
             assert entry["examples"] == own["examples"] == entry["known"] + sum(entry["unknown"].values())
+            owners = {"examples": set(), "known": set(), "positives": set(), "negatives": set()}
+            for label in read_labels(tmp_path / name).values():
+                if split_of[label["patient_id"]] == split:
+                    value = label["readmission"]
+                    cells = ["examples", *(["known", {"1": "positives", "0": "negatives"}[value]] if value else [])]
+                    for cell in cells + ([] if value else [label["reason"]]):
+                        owners.setdefault(cell, set()).add(label["patient_id"])
+            counts = {cell: len(people) for cell, people in owners.items()}
+            shown = entry.get("patients", {**entry, "negatives": entry["known"] - entry["positives"]})
+            assert counts == {cell: shown[cell] for cell in list(owners)[:4]} | shown["unknown"]
+            several |= "patients" in entry
+    assert several
 
 
 def test_deaths_and_the_end_of_observation(tables, tmp_path):

@@ -144,7 +144,11 @@ def test_what_is_hidden_of_a_manifest_cannot_be_worked_out():
     assert shown_manifest(MANIFEST, 0) is MANIFEST and shown_manifest(None, 11) is None
 
 
+NUMBERS = itertools.count()
+
+
 def people(count, seed, positives):
+    """Patients of one example each."""
     generator = np.random.default_rng(seed)
     values = np.zeros(count)
     values[:positives], values[positives : positives + 40] = 1, np.nan
@@ -152,6 +156,7 @@ def people(count, seed, positives):
         sex=np.array(["F", "M", ""], object)[generator.integers(0, 3, count)],
         age_years=np.where(np.arange(count) < 3, np.nan, 50.0),
         visits=np.full(count, 2), codes=np.full(count, 3), history_days=np.full(count, 9), labels={"t A": values},
+        patients=np.array([next(NUMBERS) for _ in range(count)]),
     )  # fmt: skip
 
 
@@ -261,6 +266,62 @@ def test_table_one_at_the_ends_of_the_rule(count, small):
     assert ("value" not in rows["test", "", "sex F"]) == small
     assert ("n" not in rows["with", "t A", "examples"]) == small  # the other splits' are known
     assert rows["test", "", "age_years"]["n"] == (None if small else 400 - count)
+
+
+@EDGES
+@pytest.mark.parametrize("what", ["sex", "outcome", "age", "split"])
+def test_table_one_counts_people(count, small, what):
+    """300 examples of so many patients of the test split: women, those with the outcome, without an age, all."""
+    parts = {name: people(900, 0, 450) for name in ("train", "valid", "test")}
+    test = parts["test"]
+    for part in parts.values():
+        part.sex[:] = np.repeat(["F", "M"], 450)
+        part.labels["t A"][:] = np.repeat([1.0, 0.0], 450)
+        part.age_years[:] = np.repeat([50.0, 60.0], 450)
+    few = np.arange(900) < (300 if count else 0)
+    if what == "sex":
+        test.sex[:] = np.where(few, "F", "M")
+    elif what == "outcome":
+        test.labels["t A"][:] = few
+    elif what == "age":
+        test.age_years[few] = np.nan
+    else:
+        few = np.ones(900, bool)
+    test.patients[few] = 10**6 + np.arange(few.sum()) % max(count, 1)
+    if what == "split" and not count:
+        return  # a split without patients has no examples
+    rows = {(row["group"], row["label"], row["characteristic"]): row for row in table_one(parts, min_cell=11)}
+    place, field = {
+        "sex": (("test", "", "sex F"), "value"),
+        "outcome": (("with", "t A", "examples"), "value"),
+        "age": (("test", "", "age_years"), "n"),
+        "split": (("test", "", "examples"), "value"),
+    }[what]
+    assert (rows[place].get(field) is None) == small
+
+
+@EDGES
+@pytest.mark.parametrize("part", ["positives", "negatives", "unknown", "known", "deaths_without_event"])
+def test_a_manifest_counts_people(count, small, part):
+    """Labels of 200 examples and more, so many patients of which are in the test split."""
+    manifest = copy.deepcopy(MANIFEST)
+    for tasks in manifest["labels"].values():
+        tasks["t"]["A"] = label(9_000, 8_000, 4_000, censored=1_000) | {"deaths_without_event": 500}
+        patients = {"examples": 900, "known": 800, "positives": 400, "negatives": 400, "unknown": {"censored": 100}}
+        tasks["t"]["A"]["patients"] = patients | {"deaths_without_event": 50}
+    people = manifest["labels"]["test"]["t"]["A"]["patients"]
+    people |= {"unknown": {"censored": count}} if part == "unknown" else {part: count}
+    labels = {split: tasks["t"]["A"] for split, tasks in shown_manifest(manifest, 11)["labels"].items()}
+    shown = labels["test"]
+    value = {
+        "unknown": shown["unknown"]["censored"],
+        "negatives": shown["known"] if shown["positives"] is not None else None,
+    }.get(part, shown.get(part))
+    assert (value is None) == small
+    assert "patients" not in shown
+    if small and part in ("positives", "negatives", "unknown"):
+        hidden = [split for split, entry in labels.items() if None in (entry["positives"], *entry["unknown"].values())]
+        assert len(hidden) == 2, "the sum over splits would tell"
 
 
 @EDGES

@@ -1,0 +1,58 @@
+"""How many patients each count of a label is of, where patients have several examples.
+
+Letters: E examples, P patients, K labels, C cells: positives, negatives, known by a death, negatives with later codes,
+then one for each reason why a label is unknown.
+"""
+
+import numpy as np
+
+from medtop.cohort.labels import KNOWN_REASONS, REASONS
+
+CELLS = ("positives", "negatives", "deaths_without_event", "negatives_with_later_codes", "known", "examples")
+UNKNOWN = REASONS[KNOWN_REASONS:]
+SIZE = len(CELLS) + len(UNKNOWN)
+"""C."""
+
+
+def add_batch(counts, latest, place, patients, labels):
+    """Adds a batch's patients to the counts of their cells.
+
+    Args:
+        counts: int64 [K, splits, C], changed in place.
+        latest: (the last patient of the batch before, bool [K, C], the cells that were counted for them), or None.
+        place: of the split.
+        patients: int [E], whose examples they are; equal ones stand side by side, over batches too.
+        labels: `medtop.cohort.labels.Labels` of E examples.
+
+    Returns:
+        `latest` for the next batch.
+    """
+    starts = np.flatnonzero(np.diff(patients, prepend=patients[0] - 1) != 0)
+    has = np.stack([np.logical_or.reduceat(cell, starts) for cell in _cells(labels)], axis=-1)  # [P, K, C]
+    if latest is not None and latest[0] == patients[0]:
+        has[0] |= latest[1]
+        counts[:, place] -= latest[1]
+    counts[:, place] += has.sum(axis=0)
+    return patients[-1], has[-1]
+
+
+def entry_of(counts):
+    """dict of `CELLS` and unknown {reason: patients} of one label's and split's counts, int64 [C]."""
+    counts = counts.tolist()
+    unknown = zip(UNKNOWN, counts[len(CELLS) :], strict=True)
+    return dict(zip(CELLS, counts, strict=False)) | {"unknown": {reason: count for reason, count in unknown if count}}
+
+
+def _cells(labels):
+    """Yields bool [E, K] of each cell."""
+    known = labels.reasons < KNOWN_REASONS
+    positive = known & (labels.values > 0)
+    none = np.zeros_like(known)
+    yield positive
+    yield known & ~positive
+    yield labels.reasons == REASONS.index("death_without_event")
+    yield none if labels.later_codes is None else labels.later_codes
+    yield known
+    yield ~none
+    for place in range(KNOWN_REASONS, len(REASONS)):
+        yield labels.reasons == place
