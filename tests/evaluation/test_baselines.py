@@ -329,6 +329,20 @@ def test_faded_counts_by_hand():
     assert np.expm1(windows).round(6).tolist() == [[0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 2, 1, 0]]
 
 
+def test_columns_of_windows_say_which_code_they_are_of():
+    """So that rare codes' counts are pulled to 0 as hard as whether they were seen."""
+    splits = splits_of(300, 150, 100)
+    design = windowed_baselines.encode_windows(splits["train"], np.arange(300), splits)["fit"]
+    has = design.windows.toarray().reshape(300, -1, design.width).any(axis=2)
+    extra, context = design.extra.toarray(), design.extra_codes < 0
+    assert context.sum() == len(CONTEXT) + 2 * len(windowed_baselines.WINDOW_DAYS) and context[-1]
+    for column, code in zip(extra.T[~context], design.extra_codes[~context], strict=True):
+        assert column.any() and not column[~has[:, code]].any()
+    for code in np.flatnonzero(has.any(axis=0)):  # the last of a code's columns is its count ever
+        (*_, ever) = np.flatnonzero(design.extra_codes == code)
+        np.testing.assert_array_equal(extra[:, ever] > 0, has[:, code])
+
+
 def test_xgboost_is_its_own_with_the_settings_that_validation_chose():
     xgboost = pytest.importorskip("xgboost", reason="the extra [xgboost]")
     splits = splits_of(300, 150, 100)
