@@ -174,7 +174,9 @@ def _parse(argv, flag_values):
         raise DataError((f"{place}: " if place else "") + _illegal(message, wrong, flag_values)) from None
     except UnicodeDecodeError:
         raise DataError(f"{', '.join(files)}: expected a flag file, UTF-8 text with one --flag=value a line") from None
-    except ValueError as error:  # absl's plain one: --nodo_train=1
+    except ValueError as error:
+        if "does not take an argument" not in str(error):  # what absl says of --nodo_train=1
+            raise
         name = str(error).partition("=")[0]
         raise DataError(
             f"{name}: expected no value, received one; --{name.lstrip('-')[2:]}=false says the same"

@@ -1,7 +1,6 @@
 """How many patients each count of a label is of, where patients have several examples.
 
-Letters: E examples, P patients, K labels, C cells: positives, negatives, known by a death, negatives with later codes,
-then one for each reason why a label is unknown.
+Letters: E examples, P patients, K labels, C cells: those of `CELLS`, then one for each reason why a label is unknown.
 """
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from medtop.cohort.labels import KNOWN_REASONS, REASONS
 
 CELLS = ("positives", "negatives", "deaths_without_event", "negatives_with_later_codes", "known", "examples")
+"""Counts of a label's entry in the manifest."""
 UNKNOWN = REASONS[KNOWN_REASONS:]
 SIZE = len(CELLS) + len(UNKNOWN)
 """C."""

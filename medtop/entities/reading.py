@@ -91,12 +91,12 @@ def lines_of(text):
 
 
 def whole_number(text):
-    """The whole number that a text is, or None; one of more digits than any place or length has is none.
+    """The whole number that a text is, white space aside, or None; one of more digits than any place has is none.
 
-    >>> whole_number("12"), whole_number("-3"), whole_number("--3"), whole_number(None), whole_number("9" * 5000)
+    >>> whole_number(" 12"), whole_number("-3"), whole_number("--3"), whole_number(None), whole_number("9" * 5000)
     (12, -3, None, None, None)
     """
-    return int(text) if text and re.fullmatch(r"-?\d{1,18}", text) else None
+    return int(text) if text and re.fullmatch(r"\s*-?\d{1,18}\s*", text) else None
 
 
 def output_file(folder, document_id, suffix):

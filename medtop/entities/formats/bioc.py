@@ -5,6 +5,7 @@ and the passages' and documents' own infons are kept as they are, unread; an ann
 type, `score` its score, the other infons are its attributes; several locations are fragments.
 """
 
+import itertools
 import xml.etree.ElementTree as ElementTree
 
 from medtop.entities import xml_text
@@ -34,7 +35,7 @@ def _document(item, place, name, path, tally):
         pieces = [passage] if passage.find("text") is not None else passage.findall("sentence")
         begin = len(text)
         for piece in pieces:
-            offset = whole_number((piece.findtext("offset") or "").strip())
+            offset = whole_number(piece.findtext("offset"))
             if offset is None or not len(text) <= offset <= TEXT_BYTES:
                 reason = "a passage that begins before the one before ends, nowhere or too far away"
                 tally.reject(path, "", f"document {place}", reason, "documents")
@@ -64,10 +65,12 @@ def _stated(annotation, number, path, place, tally):
     kind = infons.pop("type", "")
     try:
         score = float(infons.pop("score")) if "score" in infons else None
-        edges = [(int(item.get("offset")), int(item.get("length"))) for item in annotation.findall("location")]
-    except (TypeError, ValueError):
-        edges = []
-    if not kind or not edges:
+    except ValueError:
+        kind = ""
+    edges = [
+        tuple(whole_number(item.get(name)) for name in ("offset", "length")) for item in annotation.findall("location")
+    ]
+    if not kind or not edges or None in itertools.chain(*edges):
         tally.reject(path, "", f"document {place} annotation {number}", "expected an infon type and a location")
         return None
     fragments = tuple((offset, offset + length) for offset, length in edges)

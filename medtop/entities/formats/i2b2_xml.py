@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ElementTree
 from medtop.entities import xml_text
 from medtop.entities.documents import Document, Span, Stated, check_spans
 from medtop.entities.format import writable_spans
-from medtop.entities.reading import output_file, read_text, stem, write_exactly
+from medtop.entities.reading import output_file, read_text, stem, whole_number, write_exactly
 
 SUFFIXES = (".xml",)
 
@@ -45,15 +45,15 @@ def read_files(files, tally, read_tag, keep, format_name, patient_of=lambda docu
                 continue
             made = read_tag(tag)
             try:
-                fragments = ((int(tag.get("start")), int(tag.get("end"))),)
+                edges = whole_number(tag.get("start")), whole_number(tag.get("end"))
                 score = None if tag.get("score") is None else float(tag.get("score"))
-            except (TypeError, ValueError):
+            except ValueError:
                 made = None
-            if made is None:
+            if made is None or None in edges:
                 tally.reject(path, "", f"tag {place}", "expected a known tag with start, end and type")
                 continue
             kind, attributes = made
-            span = Span(tag.get("id") or f"T{place}", kind, fragments, attributes, score)
+            span = Span(tag.get("id") or f"T{place}", kind, (edges,), attributes, score)
             stated.append(Stated(span, tag.get("text")))
         check_spans(document, stated, path, tally)
         document.kept = {format_name: {"root": root.tag, **({"lines": lines} if lines else {})}}
