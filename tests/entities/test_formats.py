@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -217,6 +218,31 @@ def test_bad_input(tmp_path):
     for name in ("../x", "/x", "a//b", "", ".hidden"):
         with pytest.raises(DataError, match="can name a file"):
             FORMATS["brat"].write(tmp_path, [Document(name, "")], tally)
+
+
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - {"conll", "jsonl"}))
+@pytest.mark.parametrize("number", ["9" * 5000, "--5", "7.5", "", "\u00b2", "10" * 8])
+def test_a_wrong_number_is_a_reject_and_never_a_traceback(tmp_path, name, number):
+    """Every number of a file in turn: what cannot be read is in the rejects, with its place and without its text."""
+    form, text = FORMATS[name], "Severe pain in the arm .\nNo fever at all .\n"
+    form.write(tmp_path / "good", [Document("a", text, [Span("T1", "Problem", ((7, 11),))])], Tally())
+    files = {path.relative_to(tmp_path / "good"): path for path in (tmp_path / "good").rglob("*") if path.is_file()}
+    (changed,) = [path for path in files if len(files) == 1 or path.suffix in (".ann", ".con")]
+    content = files[changed].read_text(encoding="utf-8")
+    for place, match in enumerate(re.finditer(r"\d+", content)):
+        folder = tmp_path / str(place)
+        for path, good in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(good.read_bytes())
+        (folder / changed).write_text(content[: match.start()] + number + content[match.end() :], encoding="utf-8")
+        tally = Tally()
+        spans = [
+            (span.type, span.fragments)
+            for document in form.read(input_files(folder, form.suffixes), tally)
+            for span in document.spans
+        ]
+        assert spans == [("Problem", ((7, 11),))] or tally.rejects, match
+        assert "pain" not in str(tally.rejects)
 
 
 def test_xml_that_is_dangerous_or_broken(tmp_path):

@@ -375,6 +375,10 @@ def test_predictions_file_appears_whole_or_not_at_all(tmp_path):
             "patient_id,prediction_time,task,label,target,probability\na,2010-05-01T00:00:00-05:00,t,x,1,0.5\n",
             "ISO 8601",
         ),
+        (
+            "patient_id,prediction_time,task,label,target,probability\na,2010-05-01T00:00:00+05:30,t,x,1,0.5\n",
+            "ISO 8601",
+        ),
         ("patient_id,prediction_time,task,label,target,probability\na,2010-01-01,t,x,1,high\n", "column probability"),
         (
             "patient_id,prediction_time,task,label,target,probability\na,2010-01-01,t,x,1,0.5\na,2010-01-01,t,y,1,0.5\n"

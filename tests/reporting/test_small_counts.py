@@ -194,6 +194,10 @@ def test_a_manifest_at_the_ends_of_the_rule(tmp_path, count, small):
     assert shown["patients_dropped"] == {"too_few_visits": told}
     assert shown["rows_merged"] == shown["overlapping_visits"] == told
     assert shown["days_observed_after_prediction"]["train"] == {"n": told, "median": None if small else 90}
+    manifest["splits"]["valid"]["patients"] = count  # with many examples
+    manifest["days_observed_after_prediction"]["valid"] = {"n": 500, "median": 90}
+    of_few = shown_manifest(manifest, 11)["days_observed_after_prediction"]["valid"]
+    assert of_few == ({"n": None, "median": None} if small else {"n": 500, "median": 90})
     assert shown["labels"]["test"]["t"]["A"]["negatives_with_later_codes"] == told
     assert shown["statements"][0].startswith("fewer than 11 patients" if small else f"{count} patients")
     assert (shown["patients_in"] is None) == (shown["rows_in"] is None) == small  # sums of shown and hidden
@@ -269,9 +273,9 @@ def test_table_one_at_the_ends_of_the_rule(count, small):
 
 
 @EDGES
-@pytest.mark.parametrize("what", ["sex", "outcome", "age", "split"])
+@pytest.mark.parametrize("what", ["sex", "outcome", "age", "known age", "split"])
 def test_table_one_counts_people(count, small, what):
-    """300 examples of so many patients of the test split: women, those with the outcome, without an age, all."""
+    """300 examples of so many patients of the test split: women, with the outcome, without and with an age, all."""
     parts = {name: people(900, 0, 450) for name in ("train", "valid", "test")}
     test = parts["test"]
     for part in parts.values():
@@ -285,6 +289,8 @@ def test_table_one_counts_people(count, small, what):
         test.labels["t A"][:] = few
     elif what == "age":
         test.age_years[few] = np.nan
+    elif what == "known age":
+        test.age_years[~few] = np.nan
     else:
         few = np.ones(900, bool)
     test.patients[few] = 10**6 + np.arange(few.sum()) % max(count, 1)
@@ -295,9 +301,10 @@ def test_table_one_counts_people(count, small, what):
         "sex": (("test", "", "sex F"), "value"),
         "outcome": (("with", "t A", "examples"), "value"),
         "age": (("test", "", "age_years"), "n"),
+        "known age": (("test", "", "age_years"), "value"),
         "split": (("test", "", "examples"), "value"),
     }[what]
-    assert (rows[place].get(field) is None) == small
+    assert (rows[place].get(field) is None) == (small or (what == "known age" and not count))
 
 
 @EDGES

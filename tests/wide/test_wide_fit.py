@@ -1,5 +1,7 @@
 """The convex fit: against finite differences, scikit-learn and an explicit matrix; unknown labels; folds; choice."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -107,6 +109,8 @@ def test_deviations_by_hand():
     np.testing.assert_allclose(design.deviations(0.5), expected)
     assert design.deviations(0).tolist() == [1.0] * 10
     assert few([[], []]).deviations(0.5).tolist() == [0.0] * 8 + [1.0, 0.0]
+    whole, _ = design_of(history_of(60), VOCABULARY, DAYS)
+    assert (whole.deviations(0.5)[whole.windows.shape[1] :] == 1).all(), "context is of no code"
 
 
 def test_rare_codes_pulled_harder_is_scikit_learns_ridge_on_scaled_columns():
@@ -133,6 +137,13 @@ def test_the_data_say_whether_rare_codes_are_pulled_harder(shrinkage):
     ids = [f"p{number}" for number in range(1500)]
     found = choose(design, targets, np.ones((1500, 1)), ids, ["a"], ["A"], sharings=("separate",))
     assert found.chosen["a"].shrinkage == shrinkage
+    setting, deviations = found.chosen["a"], design.deviations(cross_validation.SHRINKAGES[shrinkage])
+    mixing, ones = np.ones((1, 1)), np.ones((1500, 1))
+    again, _, _ = fit(design, targets, ones, penalty=setting.penalty, mixing=mixing, deviations=deviations)
+    np.testing.assert_array_equal(found.weights, again)
+    for name in cross_validation.SHRINKAGES:  # from the strictest on, until the loss has risen
+        losses = [losses["a"] for tried, losses in found.losses.items() if tried.shrinkage == name]
+        assert all(after < before for before, after in itertools.pairwise(losses[:-1]))
 
 
 def test_sharing_is_ridge_in_the_parts():

@@ -61,7 +61,7 @@ def read_pair(document_id, files, pair, tally):
         if match := _SPAN.fullmatch(line):
             pairs = [tuple(map(whole_number, edges.split(" "))) for edges in match[3].split(";")]
             if None in itertools.chain(*pairs):
-                tally.reject(path, number, "span", "an offset of more digits than a place has")
+                tally.reject(path, number, "span", "expected whole numbers as start and end")
                 continue
             span = Span(match[1], match[2], tuple(pairs))
             stated.append(Stated(span, match[4], number))

@@ -49,10 +49,10 @@ def _document(block, name, path, tally):
             text += "\n" + match[3]
         elif columns[0] != document_id:
             tally.reject(path, number, "document", "a line of another document, without a title of its own")
-        elif len(columns) >= 5 and all(re.fullmatch(r"-?\d+", column) for column in columns[1:3]):
+        elif len(columns) >= 5 and not columns[1][:1].isalpha():  # a relation's name begins with a letter
             edges = whole_number(columns[1]), whole_number(columns[2])
             if None in edges:
-                tally.reject(path, number, "span", "an offset of more digits than a place has")
+                tally.reject(path, number, "span", "expected whole numbers as start and end")
             else:
                 stated.append(Stated(_span(columns, len(stated) + 1, edges), columns[3], number))
         else:
