@@ -201,6 +201,15 @@ def test_choice_is_the_lowest_out_of_fold_loss_and_never_sees_its_own_patient():
     assert not np.allclose(one[folds != 2], other[folds != 2])
 
 
+def test_penalties_are_tried_until_the_loss_has_risen():
+    design, targets, weights = case(80)
+    noise = np.random.default_rng(4).integers(0, 2, targets.shape).astype(float)
+    ids, penalties = [f"p{number}" for number in range(80)], (100.0, 1.0, 0.1, 0.01)
+    found = choose(design, noise, weights, ids, list("aab"), ENDPOINTS, sharings=("separate",), penalties=penalties)
+    tried = [setting.penalty for setting in found.losses if setting.shrinkage == "even"]
+    assert tried == [100.0, 1.0]
+
+
 def test_labels_of_one_class_are_constant():
     design, targets, weights = case(60)
     targets[:, 1] = 0
