@@ -11,6 +11,10 @@ from medtop.files.sql import quote, quote_name
 from medtop.files.staging import check_whole
 
 
+MOST_COLUMNS = 1_000
+"""DuckDB takes memory for each column, whatever is in it."""
+
+
 def read_text_table(connection, path, name, required=()):
     """Reads a delimited file with a header line into the temporary table `name`, every column as text.
 
@@ -54,6 +58,8 @@ def read_text_table(connection, path, name, required=()):
 
 
 def _named(raw, required, path):
+    if len(raw) > MOST_COLUMNS:
+        raise DataError(f"{path}: expected at most {MOST_COLUMNS:,} columns, received {len(raw):,}")
     wanted = {name.lower(): name for name in required}
     names = [wanted.get(name.strip().lower(), name.strip()) for name in raw]
     missing = [name for name in required if name not in names]

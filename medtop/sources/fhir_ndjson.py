@@ -161,7 +161,7 @@ class _Reading:
             try:
                 resource = json.loads(raw)
                 kind = resource.get("resourceType")
-            except (ValueError, AttributeError):
+            except (ValueError, AttributeError, RecursionError):  # RecursionError: thousands of levels
                 reader.reject(number, line, "not_json")
                 continue
             if kind != name:

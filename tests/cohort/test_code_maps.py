@@ -14,6 +14,7 @@ from medtop.cohort.build import Options
 from medtop.cohort.code_maps import make_map
 from medtop.cohort.pickled_lists import read_chunks
 from medtop.cohort.preprocess import CohortInput, preprocess
+from medtop.cohort.given_tables import read_text_table
 from medtop.cohort.rolling_up import code_map_of, roll_up
 from medtop.files.errors import DataError
 
@@ -158,6 +159,16 @@ def test_headers_may_hold_any_letter(tmp_path, name):
     path = tmp_path / "map.csv"
     path.write_text('from,"' + name.replace('"', '""') + '"\nA,X\n')
     assert code_map_of(duckdb.connect(), str(path)).targets("A") == ("X",)
+
+
+def test_a_line_of_thousands_of_separators_is_refused(tmp_path):
+    """DuckDB would take memory for each column; at most a thousand are read."""
+    path = tmp_path / "map.csv"
+    path.write_text("from,to\nA,X\n" + "," * 1_000 + "\n")
+    with pytest.raises(DataError, match="map.csv: expected at most 1,000 columns, received 1,001"):
+        code_map_of(duckdb.connect(), str(path))
+    path.write_text(",".join(["from", "to", *(f"c{n}" for n in range(998))]) + "\n" + "A,X" + "," * 998 + "\n")
+    assert len(read_text_table(duckdb.connect(), path, "given", ("from", "to"))) == 1_000
 
 
 def test_one_target_each_is_the_path_of_before(tmp_path):

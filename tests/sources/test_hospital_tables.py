@@ -289,11 +289,11 @@ def test_fhir_lines_that_are_no_resources(connection, tmp_path):
         text = file.read()
     (folder / "Condition.ndjson.gz").unlink()
     patient = '{"resourceType": "Patient"}'
-    path.write_text("\n{not json}\n" + text + patient + "\n")
-    load_stays(connection, folder, rejects_path=tmp_path / "rejects.csv")
+    path.write_text("\n{not json}\n" + text + patient + "\n" + '{"a": ' * 50_000 + "\n")
+    load_stays(connection, folder, rejects_path=tmp_path / "rejects.csv", rules=Rules(accept_unusable=("rows",)))
     listed = [line.split(",") for line in (tmp_path / "rejects.csv").read_text().splitlines()[1:]]
     found = [(int(line), reason) for file, line, _, reason in listed if file == str(path)]
-    assert (2, "not_json") in found and (19, "other_resource") in found
+    assert (2, "not_json") in found and (19, "other_resource") in found and (20, "not_json") in found
     assert (12, "still_patient") in found  # condition 10, two lines down
     path.write_text("")
     assert "received an empty file" in refused(connection, folder)
