@@ -10,7 +10,6 @@ from medtop.files.shown import shown_headers
 from medtop.files.sql import quote, quote_name
 from medtop.files.staging import check_whole
 
-
 MOST_COLUMNS = 1_000
 """DuckDB takes memory for each column, whatever is in it."""
 

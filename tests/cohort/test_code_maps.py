@@ -12,9 +12,9 @@ from cohort_rules import normal
 
 from medtop.cohort.build import Options
 from medtop.cohort.code_maps import make_map
+from medtop.cohort.given_tables import read_text_table
 from medtop.cohort.pickled_lists import read_chunks
 from medtop.cohort.preprocess import CohortInput, preprocess
-from medtop.cohort.given_tables import read_text_table
 from medtop.cohort.rolling_up import code_map_of, roll_up
 from medtop.files.errors import DataError
 
