@@ -96,7 +96,7 @@ MISTAKES = {
         "--do_eval needs --valid_file or --test_file",
     ),
     "no run to evaluate": (["--output_dir=run", "--do_eval", "--test_file={test}"], "run: expected a run directory"),
-    "no number": (["--output_dir=run", "--learning_rate=fast"], "flag --learning_rate=fast"),
+    "no number": (["--output_dir=run", "--learning_rate=fast"], "--learning_rate: expected a number, received 'fast'"),
 }
 
 
