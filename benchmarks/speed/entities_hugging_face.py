@@ -9,7 +9,7 @@ prediction with windows sorted by length. Both: scaled dot-product attention, th
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
-from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
+from transformers import BertForTokenClassification, PreTrainedTokenizerFast
 
 from medtop.entities.viterbi import allowed_transitions, viterbi_of_all
 from medtop.entities.windows import cut
@@ -17,6 +17,7 @@ from medtop.entities.words import document_words
 from medtop.text.tags import decode
 from medtop.text.wordpiece import LONGEST_WORD
 from speed.entities_data import MAX_SEQ_LENGTH, OVERLAP
+from speed.hugging_face import their_config
 
 WINDOWS_AT_ONCE = 2048
 """Windows that prediction holds in memory, about as many as medtop's blocks have."""
@@ -42,20 +43,7 @@ class Contender:
         self.case, self.grouped, self.place = case, kind == "grouped", 0
         config, self.tags = case.config, case.tagset.tags
         self.model = BertForTokenClassification(
-            BertConfig(
-                vocab_size=config.vocab_size,
-                hidden_size=config.hidden_size,
-                num_hidden_layers=config.num_hidden_layers,
-                num_attention_heads=config.num_attention_heads,
-                intermediate_size=config.intermediate_size,
-                hidden_act="gelu",
-                max_position_embeddings=config.max_position_embeddings,
-                type_vocab_size=config.type_vocab_size,
-                hidden_dropout_prob=config.hidden_dropout_prob,
-                attention_probs_dropout_prob=config.attention_probs_dropout_prob,
-                num_labels=len(self.tags),
-                attn_implementation="sdpa",
-            )
+            their_config(config, max_position_embeddings=config.max_position_embeddings, num_labels=len(self.tags))
         )
         self.model.train()
         self.optimizer = torch.optim.AdamW(

@@ -16,6 +16,15 @@ MOST_LOGITS = 500_000_000
 """Logits at once of the padded way, 2 GB; more of them are computed in several parts, as a user would have to."""
 
 
+def their_config(config, **more):
+    """HuggingFace's configuration of the encoder of a medtop `BertConfig`, with `more` of its own keywords."""
+    same = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    same += ("type_vocab_size", "hidden_dropout_prob", "attention_probs_dropout_prob")
+    activation = {"gelu": "gelu", "gelu_tanh": "gelu_new"}[config.activation]
+    shared = {name: getattr(config, name) for name in same}
+    return BertConfig(**shared, hidden_act=activation, attn_implementation="sdpa", **more)
+
+
 class Contender:
     """Steps over batches that lie ready in memory."""
 
@@ -23,22 +32,7 @@ class Contender:
         torch.manual_seed(0)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.kind, self.device, self.precision = kind, device, precision
-        act = {"gelu": "gelu", "gelu_tanh": "gelu_new"}[config.activation]
-        self.model = BertForPreTraining(
-            BertConfig(
-                vocab_size=config.vocab_size,
-                hidden_size=config.hidden_size,
-                num_hidden_layers=config.num_hidden_layers,
-                num_attention_heads=config.num_attention_heads,
-                intermediate_size=config.intermediate_size,
-                hidden_act=act,
-                max_position_embeddings=LONGEST,
-                type_vocab_size=config.type_vocab_size,
-                hidden_dropout_prob=config.hidden_dropout_prob,
-                attention_probs_dropout_prob=config.attention_probs_dropout_prob,
-                attn_implementation="sdpa",
-            )
-        ).to(device)
+        self.model = BertForPreTraining(their_config(config, max_position_embeddings=LONGEST)).to(device)
         self.model.train()
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=5e-5, weight_decay=0.01, fused=kind == "grouped" or None
