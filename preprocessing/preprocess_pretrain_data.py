@@ -10,7 +10,6 @@ docs/preprocessing.md gives every rule. --check reports on the table first: colu
 """
 
 import dataclasses
-import re
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from medtop.cli.progress import progress_lines
 from medtop.cohort.build import Options
 from medtop.cohort.meds_labels import is_meds
 from medtop.cohort.preprocess import CohortInput
+from medtop.files.bounded import whole_number
 from medtop.files.errors import DataError
 from medtop.files.options import at_least, option
 from medtop.sources.choices import Choices
@@ -48,9 +48,10 @@ KEPT_BY_MEDBERT = ("layout", "seed", "exact_dates")
 
 
 def _whole_number(text, name):
-    if not re.fullmatch("[0-9]{1,18}", text):
+    number = whole_number(text)
+    if number is None or number < 0:
         raise DataError(f"{name}: expected a whole number from 0, received {text!r}")
-    return int(text)
+    return number
 
 
 def _check(options):

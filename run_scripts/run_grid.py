@@ -13,7 +13,6 @@ in JOB_COMPLETION_INDEX. --collect puts the results of all cells into one table.
 
 import dataclasses
 import os
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medtop.cli import commands, flags
+from medtop.files.bounded import whole_number
 from medtop.files.errors import DataError
 from medtop.files.formulas import quote_option
 from medtop.files.options import REQUIRED, at_least, option
@@ -68,9 +68,10 @@ def _index(text):
         if "JOB_COMPLETION_INDEX" not in os.environ:
             raise DataError("--index=env: expected JOB_COMPLETION_INDEX in the environment (an Indexed Job sets it)")
         text = os.environ["JOB_COMPLETION_INDEX"]
-    if not re.fullmatch("[0-9]{1,18}", text):
+    number = whole_number(text)
+    if number is None or number < 0:
         raise DataError(f"--index: expected a number from 0, or env, received {text!r}")
-    return int(text)
+    return number
 
 
 def _say(line):

@@ -1,9 +1,9 @@
 """The trainers' command: flags (docs/contract.md, "Flags shared by the trainers"), plan, run. No TensorFlow here."""
 
 import dataclasses
-import re
 
 from medtop.cli import flags, hints
+from medtop.files.bounded import whole_number
 from medtop.files.errors import DataError
 from medtop.files.options import option
 from medtop.runs.plan import plan_run
@@ -41,11 +41,12 @@ def options_from(flag_values=None):
     """
     driver = flags.read(DriverOptions, flag_values=flag_values)
     metric, colon, patience = driver.early_stopping.rpartition(":")
-    if driver.early_stopping and not (colon and metric and re.fullmatch("[0-9]{1,9}", patience)):
+    patience = whole_number(patience)
+    if driver.early_stopping and not (colon and metric and patience is not None and patience >= 0):
         raise DataError(
             f"--early_stopping: expected metric:patience, such as loss:3, received {driver.early_stopping!r}"
         )
-    options = flags.read(TrainingOptions, flag_values=flag_values, patience=int(patience or 0))
+    options = flags.read(TrainingOptions, flag_values=flag_values, patience=patience or 0)
     if metric and options.best_metric and metric != options.best_metric:
         raise DataError(
             f"--early_stopping: expected the metric of --best_metric ({options.best_metric}), received {metric!r}"

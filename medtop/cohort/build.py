@@ -8,7 +8,6 @@ Per patient some 50 bytes stay in memory (id, birth, death, end of observation, 
 
 import contextlib
 import dataclasses
-import re
 
 import numpy as np
 
@@ -34,9 +33,10 @@ from medtop.cohort.sorted_rows import (
 from medtop.cohort.spill import open_columns
 from medtop.cohort.split_options import SplitOptions, check_split_options
 from medtop.cohort.splits import SPLITS, write_splits
-from medtop.cohort.tally import Tally
+from medtop.cohort.tally import MOST_DAYS, Tally
 from medtop.cohort.visits import UNKNOWN_DAY, ranges
 from medtop.cohort.vocabulary import FEW_CODES, FEW_PATIENTS, UNK_ID, Vocabulary
+from medtop.files.bounded import whole_number
 from medtop.files.errors import DataError
 from medtop.files.options import at_least, option
 
@@ -53,13 +53,12 @@ def _tasks(texts):
 
 
 def _horizons(texts):
-    days = [text.strip() for text in texts]
-    if wrong := [text for text in days if not re.fullmatch("[0-9]{1,9}", text)]:
-        raise ValueError(f"expected a whole number from 1, received {wrong[0]!r}")
-    horizons = tuple(sorted({int(text) for text in days}))
-    if not horizons or horizons[0] < 1:
+    days = {text.strip(): whole_number(text) for text in texts}
+    if wrong := [text for text, number in days.items() if not 1 <= (number or 0) <= MOST_DAYS]:
+        raise ValueError(f"expected a whole number from 1 to {MOST_DAYS:,}, received {wrong[0]!r}")
+    if not days:
         raise ValueError("expected days from 1, such as 365,730,1095")
-    return horizons
+    return tuple(sorted(set(days.values())))
 
 
 @dataclasses.dataclass(frozen=True)

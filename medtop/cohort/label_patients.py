@@ -1,4 +1,4 @@
-"""How many patients each count of a label is of, where patients have several examples.
+"""A label's entry in a manifest, and how many patients each of its counts is of, where they have several examples.
 
 Letters: E examples, P patients, K labels, C cells: those of `CELLS`, then one for each reason why a label is unknown.
 """
@@ -36,7 +36,32 @@ def add_batch(counts, latest, place, patients, labels):
     return patients[-1], has[-1]
 
 
-def entry_of(counts):
+def label_entry(counts, patients):
+    """A label's entry in a manifest.
+
+    Args:
+        counts: dict of examples, known, positives, negatives, unknown {reason: number}, and of further counts.
+        patients: the same counts of patients.
+
+    Returns:
+        dict of examples, known, positives, unknown, share_known and prevalence (None where nothing is known), further
+        counts where they are not 0, and `patients` where anybody has several examples.
+    """
+    examples, known, positives = (counts[name] for name in ("examples", "known", "positives"))
+    further = counts.keys() - {"examples", "known", "positives", "negatives", "unknown"}
+    return {
+        "examples": examples,
+        "known": known,
+        "positives": positives,
+        "share_known": known / examples if examples else None,
+        "prevalence": positives / known if known else None,
+        "unknown": counts["unknown"],
+        **{name: counts[name] for name in sorted(further) if counts[name]},
+        **({"patients": patients} if patients != counts else {}),
+    }
+
+
+def patients_of(counts):
     """dict of `CELLS` and unknown {reason: patients} of one label's and split's counts, int64 [C]."""
     counts = counts.tolist()
     unknown = zip(UNKNOWN, counts[len(CELLS) :], strict=True)

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
-from medtop.cohort import label_patients
 from medtop.cohort.followup import cumulative_incidence
+from medtop.cohort.label_patients import SIZE as LABEL_CELLS
+from medtop.cohort.label_patients import add_batch, label_entry, patients_of
 from medtop.cohort.labels import KNOWN_REASONS
 from medtop.cohort.labels import REASONS as LABEL_REASONS
 from medtop.cohort.prediction_times import REASONS as PATIENT_REASONS
@@ -78,8 +79,7 @@ class Tally:
         self.positives = {task: np.zeros((len(names), len(SPLITS)), np.int64) for task, names in self.tasks.items()}
         self.later_codes = {task: np.zeros((len(names), len(SPLITS)), np.int64) for task, names in self.tasks.items()}
         self.people = {
-            task: np.zeros((len(names), len(SPLITS), label_patients.SIZE), np.int64)
-            for task, names in self.tasks.items()
+            task: np.zeros((len(names), len(SPLITS), LABEL_CELLS), np.int64) for task, names in self.tasks.items()
         }
         """dict task -> int64 [labels, splits, cells], see `medtop.cohort.label_patients`."""
         self._latest_labels = {}
@@ -180,9 +180,7 @@ class Tally:
         self._times[split] = [min([low, *known]), max([high, *known])]
         for task, values in labels.items():
             latest = self._latest_labels.get((task, split))
-            self._latest_labels[task, split] = label_patients.add_batch(
-                self.people[task], latest, split, columns["patients"], values
-            )
+            self._latest_labels[task, split] = add_batch(self.people[task], latest, split, columns["patients"], values)
             self.positives[task][:, split] += values.values.sum(0).astype(np.int64)
             states = self.states[task][:, split]
             cells = values.reasons + np.arange(len(states)) * states.shape[1]
@@ -310,29 +308,18 @@ class Tally:
 
     def _label(self, task, label, split):
         states, positives = self.states[task][label, split], int(self.positives[task][label, split])
-        known, count = int(states[:KNOWN_REASONS].sum()), int(states.sum())
-        entry = {
-            "examples": count,
+        known = int(states[:KNOWN_REASONS].sum())
+        unknown = zip(LABEL_REASONS[KNOWN_REASONS:], states[KNOWN_REASONS:].tolist(), strict=True)
+        counts = {
+            "examples": int(states.sum()),
             "known": known,
             "positives": positives,
-            "share_known": known / count if count else None,
-            "prevalence": positives / known if known else None,
-            "unknown": {
-                reason: int(number)
-                for reason, number in zip(LABEL_REASONS[KNOWN_REASONS:], states[KNOWN_REASONS:], strict=True)
-                if number
-            },
+            "negatives": known - positives,
+            "deaths_without_event": int(states[LABEL_REASONS.index("death_without_event")]),
+            "negatives_with_later_codes": int(self.later_codes[task][label, split]),
+            "unknown": {reason: number for reason, number in unknown if number},
         }
-        deaths, later = (
-            int(states[LABEL_REASONS.index("death_without_event")]),
-            int(self.later_codes[task][label, split]),
-        )
-        about = {"deaths_without_event": deaths, "negatives_with_later_codes": later}
-        counts = {name: entry[name] for name in ("examples", "known", "positives", "unknown")} | about
-        people = label_patients.entry_of(self.people[task][label, split])
-        if people != counts | {"negatives": known - positives}:
-            entry["patients"] = people
-        return entry | {name: count for name, count in about.items() if count}
+        return label_entry(counts, patients_of(self.people[task][label, split]))
 
     def splits(self):
         """Dict split -> patients, examples, codes and a histogram of codes per example."""

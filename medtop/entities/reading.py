@@ -1,7 +1,6 @@
 """Text files as they are: every character and line end in its place, so that offsets hold."""
 
 import dataclasses
-import re
 from pathlib import Path, PurePosixPath
 
 from medtop.files.bounded import read_bytes
@@ -88,15 +87,6 @@ def lines_of(text):
     if lines[-1] == "":
         lines.pop()
     return ((number, line.removesuffix("\r")) for number, line in enumerate(lines, 1))
-
-
-def whole_number(text):
-    """The whole number that a text is, white space aside, or None; one of more digits than any place has is none.
-
-    >>> whole_number(" 12"), whole_number("-3"), whole_number("--3"), whole_number(None), whole_number("9" * 5000)
-    (12, -3, None, None, None)
-    """
-    return int(text) if text and re.fullmatch(r"\s*-?\d{1,18}\s*", text) else None
 
 
 def output_file(folder, document_id, suffix):

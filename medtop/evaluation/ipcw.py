@@ -15,7 +15,7 @@ import re
 import numpy as np
 
 from medtop.evaluation.bootstrap import interval, resample_counts
-from medtop.files.bounded import reading_csv
+from medtop.files.bounded import reading_csv, whole_number
 from medtop.files.errors import DataError
 
 COLUMNS = ("patient_id", "prediction_time", "endpoint", "days", "end")
@@ -112,7 +112,7 @@ def add_ipcw(clinical, predictions, probabilities, table, *, num_bootstrap=1000,
     notes = []
     for place, label in enumerate(predictions.labels):
         endpoint, _, horizon = label.rpartition("_")
-        if endpoint not in table or not re.fullmatch("[0-9]{1,9}", horizon):
+        if endpoint not in table or (whole_number(horizon) or 0) < 1:
             continue
         rows = np.array([row for row, key in enumerate(keys) if key in table[endpoint]], np.int64)
         missing = int(predictions.known[:, place].sum() - predictions.known[rows, place].sum())

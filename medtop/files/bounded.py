@@ -105,6 +105,17 @@ def parse_json(text, where, *, hook=None, most=JSON_BYTES):
         raise DataError(f"{where}: expected JSON, received another content ({type(error).__name__})") from None
 
 
+def whole_number(text):
+    """The whole number that a text is, white space aside, or None; one of more than 18 digits is none.
+
+    Python's own `int` takes `1_0` and digits of other scripts too, and raises for more than 4,300 digits.
+
+    >>> whole_number(" 12"), whole_number("-3"), whole_number("--3"), whole_number("1_0"), whole_number(None)
+    (12, -3, None, None, None)
+    """
+    return int(text) if text and re.fullmatch(r"\s*-?[0-9]{1,18}\s*", text) else None
+
+
 def read_yaml(path, mapping=None):
     """Plain values of a YAML file in UTF-8, of bounded size, depth and length once its aliases are written out.
 

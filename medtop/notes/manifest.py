@@ -12,6 +12,7 @@ import pyarrow
 
 import medtop
 from medtop.cohort.division import empty_splits, short_periods
+from medtop.cohort.label_patients import label_entry
 from medtop.cohort.manifest import label_lines, shown_dates
 from medtop.cohort.splits import SPLITS
 from medtop.files.sql import numbers
@@ -132,20 +133,9 @@ def _splits(connection, chosen, written):
 def _labels(connection):
     """Counts of each split's label: of admissions, and, where patients have several, of patients."""
     admissions, patients = (_label_counts(connection, what) for what in ("*", "DISTINCT patient_id"))
-    entries = {}
-    for split, counts in admissions.items():
-        examples, known, positives = counts["examples"], counts["known"], counts["positives"]
-        entry = {
-            "examples": examples,
-            "known": known,
-            "positives": positives,
-            "share_known": known / examples if examples else None,
-            "prevalence": positives / known if known else None,
-            "unknown": counts["unknown"],
-        }
-        entry |= {"patients": patients[split]} if patients[split] != counts else {}
-        entries[split] = {"readmission": {"readmission": entry}}
-    return entries
+    return {
+        split: {"readmission": {"readmission": label_entry(admissions[split], patients[split])}} for split in SPLITS
+    }
 
 
 def _label_counts(connection, what):

@@ -79,7 +79,8 @@ def _hide_labels(labels, least):
             classes = gone & {"positives", "negatives"}
             if classes:
                 entry |= {"positives": None, "prevalence": None, "risk_ipcw": None}
-            counted = (entry, entry.pop("patients", {}))
+            of_people = entry.pop("patients", {})
+            counted = entry, of_people
             if len(classes) == 1 or any(is_small(counts.get("known"), least) for counts in counted):
                 entry |= {"known": None, "share_known": None, "prevalence": None, "risk_ipcw": None}
             if any(is_small(counts.get("examples"), least) for counts in counted):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medtop.data.description import read_dataset
 from medtop.data.fields import check_inputs
+from medtop.files.bounded import whole_number
 from medtop.files.errors import DataError
 from medtop.files.formulas import quote_option
 from medtop.files.options import SEED, Rule, above, at_least, check, compared, option, share
@@ -54,7 +55,7 @@ def _names(texts):
 
 
 def _row_lengths(text):
-    return text == "auto" or all(re.fullmatch(" *[0-9]{1,9} *", word) and int(word) >= 2 for word in text.split(","))
+    return text == "auto" or all((whole_number(word) or 0) >= 2 for word in text.split(","))
 
 
 def _is_name(text):

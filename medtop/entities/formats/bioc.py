@@ -11,8 +11,8 @@ import xml.etree.ElementTree as ElementTree
 from medtop.entities import xml_text
 from medtop.entities.documents import Document, Span, Stated, check_spans, joined_text
 from medtop.entities.format import Format, by_collection
-from medtop.entities.reading import output_file, read_text, stem, whole_number
-from medtop.files.bounded import TEXT_BYTES
+from medtop.entities.reading import output_file, read_text, stem
+from medtop.files.bounded import TEXT_BYTES, whole_number
 
 SUFFIXES = (".bioc.xml", ".BioC.xml", ".xml")
 
@@ -71,7 +71,7 @@ def _stated(annotation, number, path, place, tally):
         tuple(whole_number(item.get(name)) for name in ("offset", "length")) for item in annotation.findall("location")
     ]
     if not kind or not edges or None in itertools.chain(*edges):
-        tally.reject(path, "", f"document {place} annotation {number}", "expected an infon type and a location")
+        tally.reject(path, "", f"document {place} annotation {number}", "expected a type, whole numbers and a location")
         return None
     fragments = tuple((offset, offset + length) for offset, length in edges)
     span = Span(annotation.get("id") or f"T{number}", kind, fragments, infons, score)

@@ -13,7 +13,8 @@ import re
 
 from medtop.entities.documents import Document, Span, Stated, blanked, check_spans, joined_text
 from medtop.entities.format import Format, note_lines_left_out
-from medtop.entities.reading import lines_of, output_file, read_text, stem, whole_number, write_exactly
+from medtop.entities.reading import lines_of, output_file, read_text, stem, write_exactly
+from medtop.files.bounded import whole_number
 
 SUFFIXES = (".txt", ".ann")
 _SPAN = re.compile(r"(T\S+)\t(\S+) (-?\d+ -?\d+(?:;-?\d+ -?\d+)*)\t?(.*)", re.DOTALL)

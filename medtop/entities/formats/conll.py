@@ -15,8 +15,9 @@ from pathlib import Path
 
 from medtop.entities.documents import Document, Span, Stated, check_spans, check_text
 from medtop.entities.format import Format, by_collection
-from medtop.entities.reading import lines_of, output_file, read_text, stem, whole_number, write_exactly
+from medtop.entities.reading import lines_of, output_file, read_text, stem, write_exactly
 from medtop.entities.words import document_words
+from medtop.files.bounded import whole_number
 from medtop.files.errors import DataError
 from medtop.text import tags as tagging
 from medtop.text.words import DROP, SPACE, kind_of

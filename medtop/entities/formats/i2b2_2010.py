@@ -15,7 +15,8 @@ import re
 
 from medtop.entities.documents import Document, Span, Stated, check_spans, collapsed
 from medtop.entities.format import Format, writable_spans
-from medtop.entities.reading import lines_of, output_file, read_text, stem, whole_number, write_exactly
+from medtop.entities.reading import lines_of, output_file, read_text, stem, write_exactly
+from medtop.files.bounded import whole_number
 
 SUFFIXES = (".txt", ".con")
 FOLDERS = {"txt": "txt", "con": "concept", "ast": "ast", "rel": "rel"}

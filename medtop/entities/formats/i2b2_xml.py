@@ -10,7 +10,8 @@ import xml.etree.ElementTree as ElementTree
 from medtop.entities import xml_text
 from medtop.entities.documents import Document, Span, Stated, check_spans
 from medtop.entities.format import writable_spans
-from medtop.entities.reading import output_file, read_text, stem, whole_number, write_exactly
+from medtop.entities.reading import output_file, read_text, stem, write_exactly
+from medtop.files.bounded import whole_number
 
 SUFFIXES = (".xml",)
 

@@ -14,7 +14,8 @@ import re
 
 from medtop.entities.documents import Document, Span, Stated, blanked, check_spans, check_text
 from medtop.entities.format import Format, by_collection, writable_spans
-from medtop.entities.reading import lines_of, output_file, read_text, stem, whole_number
+from medtop.entities.reading import lines_of, output_file, read_text, stem
+from medtop.files.bounded import whole_number
 
 SUFFIXES = (".PubTator.txt", ".pubtator.txt", ".pubtator", ".PubTator", ".txt")
 _TEXT = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
