@@ -112,6 +112,8 @@ def whole_number(text):
 
     >>> whole_number(" 12"), whole_number("-3"), whole_number("--3"), whole_number("1_0"), whole_number(None)
     (12, -3, None, None, None)
+    >>> whole_number("9" * 18) is None, whole_number("9" * 19), whole_number(chr(0x663))  # ARABIC-INDIC DIGIT THREE
+    (False, None, None)
     """
     return int(text) if text and re.fullmatch(r"\s*-?[0-9]{1,18}\s*", text) else None
 

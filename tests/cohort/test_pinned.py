@@ -233,7 +233,9 @@ def test_patients_are_not_counted_apart_where_each_has_one_example():
     tally = Tally({"a": ("x",)}, 1)
     made = labels.Labels(np.array([[1.0], [0.0], [0.0]], np.float32), np.array([[0], [0], [3]], np.int8))
     tally.add_examples(0, columns([1] * 3, [500] * 3), {"a": made})
-    assert "patients" not in tally.labels()["train"]["a"]["x"]
+    entry = tally.labels()["train"]["a"]["x"]
+    assert "patients" not in entry
+    assert entry["share_known"] == pytest.approx(2 / 3) and entry["prevalence"] == 0.5
 
 
 def test_days_of_observation_of_each_label_and_outcome_stay_apart():

@@ -166,6 +166,11 @@ def test_dry_run_writes_nothing(tmp_path, run_script):
     assert "splits: train 42 patients, valid 6 patients, test 12 patients" in done.stdout
 
 
+def test_horizons_reach_a_century():
+    (parse,) = [field.metadata["parse"] for field in dataclasses.fields(Options) if field.name == "horizons"]
+    assert parse(["36525", " 30", "365", "30"]) == (30, 365, 36_525)
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from medtop.evaluation.ipcw import censoring_weights, read_follow_up, weighted_auroc
+from medtop.evaluation.ipcw import add_ipcw, censoring_weights, read_follow_up, weighted_auroc
+from medtop.evaluation.predictions import Predictions
 from medtop.files.errors import DataError
 
 EVENT, DEATH, CENSORED = 0, 1, 2
@@ -63,6 +64,13 @@ c,2012-01-01,2012-01-03,ICD10_Z00,2012-01-13,2012-01-13
 d,2012-01-01,2012-01-03,ICD10_I21,,2014-12-31
 e,2012-01-01,2012-01-03,ICD10_Z00,,2014-12-31
 """
+
+
+def test_labels_without_days_take_no_part():
+    ones, clinical = np.ones((1, 3)), {}
+    names = ("CKD_soon", "CKD_0", "CKD_" + "9" * 5_000)
+    predictions = Predictions("t", names, np.array(["a"]), np.zeros(1), ones, ones, ones)
+    assert add_ipcw(clinical, predictions, ones / 2, {"CKD": {}}) == [] and clinical == {}
 
 
 def test_from_the_table_to_the_evaluation(tmp_path, run_script):

@@ -276,6 +276,11 @@ def test_flags_become_options():
     assert options.strict and options.deterministic and not options.baselines and options.masked_lm_prob is None
 
 
+def test_early_stopping_may_have_no_patience():
+    options = parse("--output_dir=run", "--input_file=a", "--do_train", "--early_stopping=loss:0")
+    assert (options.best_metric, options.patience) == ("loss", 0)
+
+
 def test_defaults_of_the_flags_are_those_of_the_options():
     """One truth: who calls the library gets what who types the command gets."""
     assert parse("--output_dir=run", "--tasks=") == TrainingOptions(output_dir="run")
