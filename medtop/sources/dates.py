@@ -251,8 +251,9 @@ def _missing_days(rules, birth):
 
 
 def _on_days(value, days):
-    tests = [f"({value} >= DATE '{day}' AND {value} < DATE '{day}' + INTERVAL 1 DAY)" for day in days]
-    return f"({' OR '.join(tests)})" if tests else "false"
+    # `value` may be long SQL, so it stands here once; no IN, which DuckDB turns into a join over all rows.
+    listed = ", ".join(f"DATE '{day}'" for day in days)
+    return f"list_contains([{listed}], CAST({value} AS DATE))" if days else "false"
 
 
 def stay_time_tests(name, rules):
@@ -284,7 +285,8 @@ def is_sentinel_day_sql(name, value, rules):
 def is_impossible_day_sql(name, value, rules):
     """SQL: whether the date `value` of the column `name` lies in the future, or too far back."""
     first = EARLIEST if rules.shifted_dates else EARLIEST_BIRTH if name == "birth" else EARLIEST_STAY
-    return f"({value} < DATE '{first}' OR {value} >= DATE '{rules.latest}')"
+    last = datetime.date.fromisoformat(rules.latest) - datetime.timedelta(days=1)
+    return f"({value} NOT BETWEEN DATE '{first}' AND DATE '{last.isoformat()}')"
 
 
 def settle_midnights(connection, table, column="discharge"):

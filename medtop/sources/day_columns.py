@@ -6,9 +6,14 @@ from medtop.sources.unusable import check_columns
 from medtop.sources.words import is_given_sql
 
 
+def read_day_sql(raw, dates):
+    """SQL: the day that the text `raw` says, whatever day it is; null where it says none."""
+    return f"CAST({timestamp_sql(raw, dates)} AS DATE)"
+
+
 def day_sql(name, raw, dates):
     """SQL: the text `raw` as the date column `name` (birth, death); null where it cannot be used or is a sentinel."""
-    return plausible_day_sql(name, f"CAST({timestamp_sql(raw, dates)} AS DATE)", dates)
+    return plausible_day_sql(name, read_day_sql(raw, dates), dates)
 
 
 def judge_values(request, account, table, name, raw, value):
@@ -23,20 +28,16 @@ def judge_values(request, account, table, name, raw, value):
         raw: SQL of its text.
         value: SQL of what is made of it.
     """
-    dates, kinds = request.rules.dates, {}
+    dates, read, kinds = request.rules.dates, value, {}
     if name != "sex":
-        read = f"CAST({timestamp_sql(raw, dates)} AS DATE)"
-        sentinel = f"coalesce({is_sentinel_day_sql(name, read, dates)}, false)"
-        kinds = {f"{name}_sentinel": sentinel, f"{name}_impossible": f"{read} IS NOT NULL AND NOT {sentinel}"}
-        value_read = read
-    else:
-        value_read = value
-    unused = f"{is_given_sql(raw)} AND {value} IS NULL"
-    tests = {f"{name}_unusable": f"{unused} AND {value_read} IS NULL"}
-    tests |= {kind: f"{unused} AND {test}" for kind, test in kinds.items()}
-    sums = ", ".join(f"count(*) FILTER (WHERE {test})" for test in tests.values())
+        read = read_day_sql(raw, dates)
+        sentinel = f"coalesce({is_sentinel_day_sql(name, 'read', dates)}, false)"
+        kinds = {f"{name}_sentinel": sentinel, f"{name}_impossible": f"read IS NOT NULL AND NOT {sentinel}"}
+    tests = {f"{name}_unusable": "read IS NULL"} | kinds
+    sums = ", ".join(f"count(*) FILTER (WHERE is_given AND value IS NULL AND {test})" for test in tests.values())
     given, *numbers = request.connection.execute(
-        f"SELECT count(*) FILTER (WHERE {is_given_sql(raw)}), {sums} FROM {table}"
+        f"""SELECT count(*) FILTER (WHERE is_given), {sums}
+        FROM (SELECT {is_given_sql(raw)} AS is_given, {read} AS read, {value} AS value FROM {table})"""
     ).fetchone()
     counts = dict(zip(tests, numbers, strict=True))
     account.add(counts)

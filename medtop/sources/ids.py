@@ -46,15 +46,16 @@ def settle_ids(connection, table, column="patient_id", name=None, distinct=None)
     Returns:
         dict of rows changed: `<name>_trimmed`, `<name>_point_zero`, `<name>_null_words`; without zeros.
     """
-    name = name or column
-    trim = trimmed_sql("old")
+    name, pattern = name or column, quote(_POINT_ZERO)
     distinct = distinct or f"SELECT {column} AS old, count(*) AS number FROM {table} GROUP BY {column}"
+    # The id is `normal_id_sql`'s; each pattern stands here once, for DuckDB builds every one that it meets anew.
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE medtop_ids AS SELECT * FROM (
-            SELECT old, {normal_id_sql("old")} AS new, number,
-                   {is_null_word_sql("old")} AS null_word, {trim} <> old AND {trim} <> '' AS trimmed,
-                   regexp_matches({trim}, {quote(_POINT_ZERO)}) AS point_zero
-            FROM ({distinct}) WHERE old IS NOT NULL)
+            SELECT old, CASE WHEN NOT null_word THEN nullif(regexp_replace(trim, {pattern}, '\\1'), '') END AS new,
+                   number, null_word, trim <> old AND trim <> '' AS trimmed,
+                   regexp_matches(trim, {pattern}) AS point_zero
+            FROM (SELECT old, number, {is_null_word_sql("old")} AS null_word, {trimmed_sql("old")} AS trim
+                  FROM ({distinct}) WHERE old IS NOT NULL))
         WHERE new IS DISTINCT FROM old"""
     )
     changed, *counts = connection.execute(

@@ -5,6 +5,7 @@ The wide table holds the standard columns, those of patients that the table brin
 """
 
 import dataclasses
+import datetime
 
 from medtop.sources.dates import (
     LAST_OF_DAY,
@@ -172,9 +173,10 @@ def reason_sql(dates, line_breaks, unknown_stay=None, unknown_version=None, stil
 def plausible_day_sql(name, value, dates):
     """SQL: the date `value` of the column `name`, null where it stands for a missing one or cannot be."""
     first, after = common_days(dates, birth=name == "birth")
-    quick = f"{value} >= DATE '{first}' AND {value} < DATE '{after}'"
+    last = datetime.date.fromisoformat(after) - datetime.timedelta(days=1)
+    quick = f"{value} BETWEEN DATE '{first}' AND DATE '{last.isoformat()}'"
     bad = f"{is_sentinel_day_sql(name, value, dates)} OR {is_impossible_day_sql(name, value, dates)}"
-    return f"CASE WHEN {value} IS NULL OR {quick} THEN {value} WHEN {bad} THEN NULL ELSE {value} END"
+    return f"CASE WHEN {quick} THEN {value} WHEN {bad} THEN NULL ELSE {value} END"
 
 
 def _flag_sql(name):

@@ -90,7 +90,8 @@ class CohortTally:
             result[label] = {
                 "known": known / self.patients,
                 "prevalence": ones / known if known else None,
-                "mean_risk": float(self.risk_sums[place] / known) if known else None,
+                # processors differ in the last digits of exp and log, and so would the file
+                "mean_risk": round(float(self.risk_sums[place] / known), 9) if known else None,
                 "best_roc_auc": self._auroc(self.negatives[place], self.positives[place]),
             }
         best = [result[label]["best_roc_auc"] for label in risk.LABELS]
