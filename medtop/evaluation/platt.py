@@ -14,6 +14,9 @@ SMALLEST_SLOPE = 0.01
 """What the calibrated log odds gain at least for each standard deviation of the logits: the order stays."""
 PRIOR_OBSERVATIONS = 1.0
 """Worth of the prior; docs/evaluation.md shows what other values would do."""
+_CLOSE = 1e-10
+"""A step that promises so little of the loss is taken whole and is the last: Newton's method squares what is missing,
+and over many examples a comparison of losses would see nothing but their rounding."""
 _SPREAD = 1e-9  # relative to the largest logit: below, all logits are equal but for rounding
 
 
@@ -88,7 +91,8 @@ def _newton(points, parts, shares, slope, intercept, free, most=100):
         gradient = columns @ (parts * (chances - shares))
         curvature = (columns * (parts * chances * (1 - chances))) @ columns.T
         step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
-        if gradient @ step <= 1e-20 * (1 + abs(best)):
+        if gradient @ step <= _CLOSE * (1 + abs(best)):
+            values = values - step
             break
         length = 1.0
         while (candidate := loss(values - length * step)) > best and length > 1e-10:

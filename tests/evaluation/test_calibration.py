@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, log_loss
 
-from medtop.evaluation import calibration
+from medtop.evaluation import calibration, platt
 from medtop.evaluation.calibration import Calibration, choose_threshold, fit_calibration
 from medtop.evaluation.platt import SMALLEST_SLOPE, fit_platt
 from medtop.evaluation.predictions import Predictions, sigmoid
@@ -48,6 +48,21 @@ def test_platt_recovers_the_truth_and_temperature_keeps_one_half():
     logits, targets = drawn(100_000, slope=0.5, intercept=0.0)
     slope, intercept, _ = fit_platt(logits, targets, fit_intercept=False)
     assert slope == pytest.approx(0.5, abs=0.02) and intercept == 0
+
+
+def test_many_examples_take_no_more_steps_than_few(monkeypatch):
+    """Losses of 200,000 examples agree to their rounding long before the minimum: no search may live on that."""
+    taken = []
+    for count in (2_000, 200_000):
+        logits, targets = drawn(count)
+        calls, logaddexp = [], np.logaddexp
+        with monkeypatch.context() as patch:
+            patch.setattr(platt.np, "logaddexp", lambda *given, calls=calls: calls.append(1) or logaddexp(*given))
+            found = fit_platt(logits, targets)
+        mixed = np.random.default_rng(1).permutation(count)
+        assert fit_platt(logits[mixed], targets[mixed])[:2] == pytest.approx(found[:2], rel=1e-10)
+        taken.append(len(calls))
+    assert taken[1] <= taken[0] + 2 < 15, taken
 
 
 def test_separable_data_stay_finite():
