@@ -13,6 +13,8 @@ SLOW_WORKERS ?= 2
 # Seconds of the fuzz run in `make test-slow`; ten minutes: make test-slow FUZZ_SECONDS=600. FUZZ_SEED is another run.
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= 19
+# Training runs that `make test-slow` kills, each at a random moment; twice as many: make test-slow KILLS=20.
+KILLS ?= 10
 # Which PyTorch `make test-extras` installs; name a CPU build where the default brings CUDA: TORCH='torch==2.13.0'.
 TORCH ?= torch
 WHEELHOUSE ?=
@@ -20,6 +22,9 @@ PIP_FLAGS ?=
 ifneq ($(WHEELHOUSE),)
 PIP_FLAGS += --no-index --find-links=$(abspath $(WHEELHOUSE))
 endif
+
+# Tests read their own bytecode again, in each process and in the next call, whatever the shell says of writing it.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup demo test test-slow test-extras mutation lint wheelhouse clean
 .DELETE_ON_ERROR:
@@ -77,7 +82,7 @@ test: $(STAMP)
 	$(RUN) -m pytest -m "not slow" --numprocesses=$(TEST_WORKERS) --dist=loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP)
-	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) $(RUN) -m pytest -m slow --numprocesses=$(SLOW_WORKERS) --dist=loadfile --no-loadscope-reorder
+	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) KILLS=$(KILLS) $(RUN) -m pytest -m slow --numprocesses=$(SLOW_WORKERS) --dist=loadfile --no-loadscope-reorder
 
 test-extras: $(STAMP)
 	$(RUN) -m pip install --quiet $(PIP_FLAGS) '$(TORCH)'

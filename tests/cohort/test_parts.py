@@ -4,6 +4,7 @@ import datetime
 import random
 
 import pytest
+from slow_cases import quick_of
 
 from medtop.cohort.build import Options
 from medtop.cohort.engines.parts import spans
@@ -73,7 +74,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("ids", IDS)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", quick_of(list(CASES), "splits and subset", "over time", "several targets"))
 def test_outputs_do_not_depend_on_the_parts(tmp_path, case, ids):
     path = messy(tmp_path, ids)
     files = ("prediction_times", "splits", "code_map")
@@ -86,6 +87,7 @@ def test_outputs_do_not_depend_on_the_parts(tmp_path, case, ids):
         assert sums == manifest
 
 
+@pytest.mark.slow
 def test_more_parts_than_patients_and_a_generated_cohort(tmp_path):
     write_cohort(tmp_path / "c", 50, 1)
     paths = cohort_paths(tmp_path / "c")

@@ -35,6 +35,7 @@ def kept_ids(folder, split="train", prefix="out"):
     return pq.read_table(folder / f"{prefix}.notes.{split}.parquet")["document_id"].to_pylist()
 
 
+@pytest.mark.slow
 def test_equals_all_pairs_exact_jaccard(tmp_path):
     """3,000 texts with planted copies: recall, no false pair, no chain, for each document that stays or goes."""
     near, texts = 0.8, planted_texts(3000)[0]

@@ -153,7 +153,7 @@ def scores_of_records(folder, model, config, tasks, tagset, windows, texts):
     return given
 
 
-@pytest.mark.parametrize("pieces", [False, True])
+@pytest.mark.parametrize("pieces", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["words", "pieces"])
 def test_windows_out_of_memory_say_what_records_say(data, tmp_path, pieces):
     """Words and word pieces, two tasks; empty documents, one word, many windows; whatever the batches and blocks."""
     _, tagset, _, config = data

@@ -52,10 +52,10 @@ def test_platt_recovers_the_truth_and_temperature_keeps_one_half():
 
 def test_many_examples_take_no_more_steps_than_few(monkeypatch):
     """Losses of 200,000 examples agree to their rounding long before the minimum: no search may live on that."""
-    taken = []
+    taken, logaddexp = [], np.logaddexp
     for count in (2_000, 200_000):
         logits, targets = drawn(count)
-        calls, logaddexp = [], np.logaddexp
+        calls = []
         with monkeypatch.context() as patch:
             patch.setattr(platt.np, "logaddexp", lambda *given, calls=calls: calls.append(1) or logaddexp(*given))
             found = fit_platt(logits, targets)

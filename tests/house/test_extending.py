@@ -148,6 +148,7 @@ def test_the_heads_hidden_layer_scores_too(outside):
     assert float(tasks[0].loss()(np.ones((1, 1, 1)), np.full((1, 1, 1), 20.0))) == pytest.approx(0.05 * 20, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_kind_of_records_from_lines_to_results(tmp_path, outside):
     words = [f"w{number}" for number in range(20)]
     Vocabulary((*SPECIAL_TOKENS, *words)).write(tmp_path / "v")

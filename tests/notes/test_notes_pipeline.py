@@ -248,6 +248,7 @@ def test_training_batches_hold_each_window_once_with_masks(tmp_path):
     assert seen == info.num_examples
 
 
+@pytest.mark.slow
 def test_a_run_learns_the_planted_word_and_keeps_patients_apart(tmp_path):
     files = write_note_splits(tmp_path, (160, 60, 60), words=20)
     options = TrainingOptions(

@@ -194,6 +194,7 @@ def write_folder(path, rows):
             csv.writer(file).writerows([("TEXT", "ID", "Label"), *(row[1:] for row in rows if row[0] == split)])
 
 
+@pytest.mark.slow
 def test_clinicalberts_folder_and_a_run_to_start_from(trained, tmp_path, caplog):
     """Each row is a text of its own; its first window alone is read, as the original does."""
     folder, _ = trained

@@ -85,6 +85,7 @@ def test_files_hold_no_text_and_no_leftovers(folder):
     assert np.frombuffer((made / "by_day.png").read_bytes()[:4], np.uint8).tolist() == [137, 80, 78, 71]
 
 
+@pytest.mark.slow
 def test_days_of_few_people_are_withheld_everywhere_but_in_their_owners_file(folder, run_script):
     """The least count is one more than day 1 has patients of the rarer kind, recounted from the first run's file."""
     source, made = folder

@@ -43,6 +43,7 @@ def test_values_add_up_and_stand_at_their_words(scorer, texts):
     assert np.median(residuals) < 0.01 and max(residuals) < 0.05, residuals
 
 
+@pytest.mark.slow
 def test_a_word_is_the_sum_of_its_pieces_in_each_window(scorer, texts):
     """By hand, window by window: pieces are laid along the text from the window's first letter on."""
     text = texts[-1]
@@ -64,6 +65,7 @@ def test_a_word_is_the_sum_of_its_pieces_in_each_window(scorer, texts):
     assert np.abs(words.values).max() > 0
 
 
+@pytest.mark.slow
 def test_the_page_of_the_script(folder, run_script, tmp_path):
     note = "Pt with <script>alert(1)</script> chest pain & edema. " * 3
     (tmp_path / "note.txt").write_text(note)

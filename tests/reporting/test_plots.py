@@ -60,6 +60,7 @@ def test_the_curves_of_a_classifier_and_times_can_be_drawn(tmp_path):
 
 
 @pytest.mark.filterwarnings("error")
+@pytest.mark.slow
 def test_dates_of_every_span_find_their_ticks(tmp_path):
     """From one note alone to a year of them, without a complaint of matplotlib's."""
     start = float(np.datetime64("2101-10-20T19:08", "s").astype(int))

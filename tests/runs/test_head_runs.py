@@ -62,6 +62,7 @@ def test_it_learns_and_the_run_says_what_it_is(bigru, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_linear_head_cannot_be_trained_on_with_another_one(bigru):
     options, _ = bigru
     with pytest.raises(DataError, match=r"config.head: 'bigru' then, 'bilstm' now"):
@@ -127,6 +128,7 @@ def test_a_frozen_encoder_stays_and_its_head_learns(tmp_path):
     assert settings["freeze_encoder"] is True and settings["config.head"] == "gru"
 
 
+@pytest.mark.slow
 def test_unknown_labels_move_nothing(tmp_path):
     """With all labels of a task unknown, its loss is 0 and the shared net takes the same steps as without it."""
 
@@ -150,6 +152,7 @@ def test_unknown_labels_move_nothing(tmp_path):
         np.testing.assert_allclose(both[path], alone[path], atol=1e-6, err_msg=path)
 
 
+@pytest.mark.slow
 def test_subsets_are_nested_and_are_the_records_themselves(tmp_path):
     files, ids, records = write_splits(tmp_path, (90, 30, 30), planted), {}, {}
     for count in (20, 50):

@@ -100,6 +100,7 @@ def test_a_run_goes_on_and_a_finished_one_is_left_alone(stacked):
     run.stack_file.write_bytes(edited)
 
 
+@pytest.mark.slow
 def test_coefficients_are_the_tables_sorted(stacked):
     options, *_ = stacked
     run = RunDirectory(options.output_dir)
@@ -131,6 +132,7 @@ def test_exports_agree_with_keras(stacked, tmp_path):
         assert export_onnx(options.output_dir, tmp_path / "onnx").largest <= 1e-5
 
 
+@pytest.mark.slow
 def test_pytorch_twin_agrees_and_other_layouts_say_what_is_lost(stacked, tmp_path):
     pytest.importorskip("torch"), pytest.importorskip("safetensors")
     options, *_ = stacked
@@ -163,6 +165,7 @@ def test_without_an_encoder(tmp_path):
     assert checks["deletion"]["patients_in_whom_it_falls_further"][0] > 0.5
 
 
+@pytest.mark.slow
 def test_both_parts_are_explained(stacked, tmp_path, run_script):
     options, _, _ = stacked
     out = tmp_path / "out"
@@ -207,6 +210,7 @@ def test_what_has_no_wide_part_is_refused(tmp_path):
         make_plan(options)
 
 
+@pytest.mark.slow
 def test_reading_is_cut_to_a_seeded_subset_and_pretraining_needs_no_wide_part(tmp_path):
     files = write_splits(tmp_path, (40, 8, 8))
     config = small_config(wide_days=DAYS)

@@ -12,6 +12,7 @@ from small_data import finished_run  # noqa: E402
 SCRIPT = "run_scripts/run_attribution.py"
 
 
+@pytest.mark.slow
 def test_the_folder(tmp_path, run_script):
     run = finished_run()
     arguments = [

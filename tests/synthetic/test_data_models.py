@@ -4,6 +4,7 @@ import csv
 import json
 
 import pytest
+from slow_cases import quick_of
 
 from medtop.cohort.build import Options
 from medtop.cohort.preprocess import CohortInput, preprocess
@@ -39,7 +40,7 @@ def lists(data, times, prefix, rules, splits=None):
     return {name: prefix.with_name(f"{prefix.name}.{name}").read_bytes() for name in LISTS}, outcome.manifest
 
 
-@pytest.mark.parametrize("layout", data_models.LAYOUTS)
+@pytest.mark.parametrize("layout", quick_of(list(data_models.LAYOUTS), "omop", "fhir_ndjson"))
 def test_the_lists_are_those_of_the_plain_table(layout, tmp_path):
     stays, times = plain(tmp_path, layout in ("omop", "meds"))
     rules = Rules(observation_end=None if layout == "omop" else "2016-06-30")  # only OMOP can say until when

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+from slow_cases import quick_of
 
 tf = pytest.importorskip("tensorflow", reason="training needs TensorFlow")
 
@@ -137,7 +138,7 @@ def cut(shard):
     os.truncate(shard, shard.stat().st_size // 2)
 
 
-@pytest.mark.parametrize("harm", [flip, pytest.param(cut, marks=pytest.mark.slow), Path.unlink])
+@pytest.mark.parametrize("harm", quick_of([flip, cut, Path.unlink], flip))
 def test_a_shard_that_is_harmed_while_training_is_named(options, tmp_path, harm):
     """After the first epoch; the checkpoint of its end stays."""
     write_dataset(tmp_path / "shards", random_ones(40), num_shards=4)
@@ -197,6 +198,7 @@ def test_places_are_listed_by_file():
     assert describe_places(places) == "a: records 2, 7; b: records 4; c: records 0, 1, 2, 3, 4, 5, 6, 7 and 2 more"
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_names_step_file_and_records(options, tmp_path):
     """Injected: from the seventh step on every loss is NaN."""
     done = Trainer(make_plan(options), RunDirectory(tmp_path / "run"))

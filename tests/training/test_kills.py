@@ -1,4 +1,7 @@
-"""Twenty runs, each killed (kill -9) at a random moment and started again: each ends as the one that nobody killed."""
+"""Runs, each killed (kill -9) at a random moment and started again: each ends as the one that nobody killed.
+
+KILLS says how many, twenty where it is unset; `make test-slow` takes ten, each time at other moments.
+"""
 
 import concurrent.futures
 import json
@@ -18,7 +21,7 @@ from small_data import small_config, write_splits  # noqa: E402
 
 from medtop.training.log import read_log  # noqa: E402
 
-RUNS, STEPS = 20, 40
+RUNS, STEPS = int(os.environ.get("KILLS", "20")), 40
 
 
 def trainer(folder, output):
@@ -65,7 +68,7 @@ def killed_and_finished(folder, output, seconds, steps):
 
 
 @pytest.mark.slow
-def test_twenty_of_twenty_end_with_the_same_bits(tmp_path):
+def test_each_ends_with_the_same_bits(tmp_path):
     write_splits(tmp_path, (40, 16, 4))
     (tmp_path / "config.json").write_text(json.dumps(small_config().to_dict() | {"vocab_size": 0}))
     finish(tmp_path, tmp_path / "whole")

@@ -467,6 +467,7 @@ def test_planted_signal_is_learned_and_noise_is_not():
         assert entry["roc_auc"]["low"] < entry["roc_auc"]["value"] < entry["roc_auc"]["high"]
 
 
+@pytest.mark.slow
 def test_validation_measures_have_the_names_that_may_choose():
     run = finished_run()
     rows = read_log(run.folder / "run" / "eval_log.jsonl")
