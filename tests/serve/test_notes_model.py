@@ -2,6 +2,7 @@
 risks of a process that has no medtop against score_notes.py."""
 
 import csv
+import itertools
 import random
 import re
 import shutil
@@ -9,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import ROOT
+from slow_cases import quick_of
 
 pytest.importorskip("tensorflow", reason="a SavedModel is TensorFlow's")
 
@@ -58,9 +60,10 @@ TEXTS = hostile_texts(4000, 1) + characters_in_rows(37)
 ENCODED = [text.encode() for text in TEXTS]
 
 
-@pytest.mark.parametrize(
-    ("cleaning", "lower_case"), [("careful", True), ("careful", False), ("published", True), ("published", False)]
-)
+CLEANINGS = [*itertools.product(("careful", "published"), (True, False))]
+
+
+@pytest.mark.parametrize(("cleaning", "lower_case"), quick_of(CLEANINGS, ("careful", True), ("published", False)))
 def test_cleaning_in_the_graph_is_pythons(cleaning, lower_case):
     graph = NoteCleaning(cleaning, lower_case)
     cleaned = tf.function(graph)(tf.constant(ENCODED)).numpy()
@@ -188,6 +191,7 @@ def test_ways_of_joining_windows_in_the_graph(aggregation):
     np.testing.assert_allclose(received[[0, 2, 3]], aggregation.combine(p, np.array([0, 0, 0, 1, 1, 2, 2, 2, 2]), 3))
 
 
+@pytest.mark.slow
 def test_a_run_on_notes_has_no_onnx(served, run_script):
     folder, _ = served
     arguments = ("--run_dir=checkpoints/discharge", "--output_dir=onnx", "--format=onnx")

@@ -476,6 +476,7 @@ def test_validation_measures_have_the_names_that_may_choose():
     assert names == set(measure_names(all_tasks(["long_stay", "complications"])))
 
 
+@pytest.mark.slow
 def test_best_weights_of_a_run_are_those_of_its_best_validation_loss():
     run = finished_run()
     rows = read_log(run.folder / "run" / "eval_log.jsonl")
