@@ -8,9 +8,9 @@ import pytest
 from medtop.sources.dates import DateRules
 from medtop.sources.day_columns import day_sql, judge_values
 from medtop.sources.ids import settle_ids
-from medtop.sources.stays import Request
 from medtop.sources.rules import Rules
 from medtop.sources.settling import Account
+from medtop.sources.stays import Request
 
 TODAY = datetime.date(2026, 11, 28)
 RULES = DateRules(today=TODAY)
