@@ -40,7 +40,7 @@ DAYS = {  # text -> (birth, death): the day, or what the text is counted as
 KINDS = ("sentinel", "impossible", "unusable")
 
 
-@pytest.mark.parametrize("place, name", enumerate(("birth", "death")))
+@pytest.mark.parametrize("place, name", [(0, "birth"), (1, "death")])
 def test_each_text_is_its_day_or_is_counted_as_what_it_is(place, name):
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE people (raw VARCHAR)")
