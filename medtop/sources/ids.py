@@ -11,20 +11,10 @@ from medtop.files.sql import quote
 from medtop.sources.words import INVISIBLE, is_null_word_sql, trimmed, trimmed_sql
 
 _POINT_ZERO = r"^(-?[0-9]+)[.]0+$"
-_SUSPECT = rf"^{INVISIBLE}|{INVISIBLE}$|[.]0+{INVISIBLE}*$|^{INVISIBLE}*$"
-
-
-def normal_id_sql(value):
-    """SQL: the text `value` as an id; null words and what holds nothing become null."""
-    trim = trimmed_sql(value)
-    return (
-        f"CASE WHEN {is_null_word_sql(value)} THEN NULL WHEN regexp_matches({value}, {quote(_SUSPECT)}) THEN "
-        f"nullif(regexp_replace({trim}, {quote(_POINT_ZERO)}, '\\1'), '') ELSE {value} END"
-    )
 
 
 def normal_id(text):
-    """`normal_id_sql` of a text that is no null word, in Python.
+    """What `settle_ids` makes of a text that is no null word, in Python.
 
     >>> normal_id(" 17.0\\u200b"), normal_id("P 1"), normal_id("0.0.0")
     ('17', 'P 1', '0.0.0')
@@ -48,7 +38,7 @@ def settle_ids(connection, table, column="patient_id", name=None, distinct=None)
     """
     name, pattern = name or column, quote(_POINT_ZERO)
     distinct = distinct or f"SELECT {column} AS old, count(*) AS number FROM {table} GROUP BY {column}"
-    # The id is `normal_id_sql`'s; each pattern stands here once, for DuckDB builds every one that it meets anew.
+    # Each pattern stands here once: DuckDB builds every one that it meets anew.
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE medtop_ids AS SELECT * FROM (
             SELECT old, CASE WHEN NOT null_word THEN nullif(regexp_replace(trim, {pattern}, '\\1'), '') END AS new,
