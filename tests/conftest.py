@@ -15,6 +15,8 @@ import pytest
 from script_runner import run_in_process
 from shared import VARIABLE
 
+from medtop.cli.heavy_imports import lighten_imports
+
 ROOT = Path(__file__).resolve().parents[1]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -25,7 +27,8 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
     if signal.getsignal(number) == signal.SIG_IGN:  # as under `nohup ... &`: the scripts that tests start would too
         signal.signal(number, handler)
 
-
+lighten_imports()
+gc.disable()  # until all is collected: it would look through what stays
 leaks.watch()
 
 
@@ -96,6 +99,7 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,1 @@
-"""What scripts share: flags, exit codes, quiet; no other room imports it."""
+"""What scripts share: flags, exit codes, quick and silent imports; no other room imports it."""

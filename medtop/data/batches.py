@@ -348,10 +348,10 @@ def _shuffled_windows(files, options, seed, epoch):
 
 
 class TrainBatches:
-    """Training batches, one epoch at a time.
+    """Training batches, epoch after epoch.
 
     Every record is in one batch of an epoch; new order and new masks in every epoch; the same seed, epoch and place
-    give the same batches. The graph is made once: tracing it anew for each epoch would take longer than a small epoch.
+    give the same batches. The graph is made once: tracing it anew would take longer than a small epoch.
 
     Args:
         balanced: None or (task name, label number), see `--balanced_sampling`.
@@ -360,20 +360,25 @@ class TrainBatches:
     def __init__(self, info, config, tasks, options, seed, balanced=None):
         check_frames(info)
         self.steps_per_epoch = steps_per_epoch(info.num_examples, options)
-        self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._first = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._start, self._end, self._first = (tf.Variable(0, dtype=tf.int64, trainable=False) for _ in range(3))
         self._info, self._options, self._seed, self._balanced = info, options, seed, balanced
         self._maker = BatchMaker(info, config, tasks, options)
         self._dataset = tfrecord.without_autotune(self._epochs(lambda *batch: normalised(*batch[:3])).prefetch(8))
 
     def _epochs(self, pick):
-        """The batches of epoch `self._epoch` from `self._first` on; `pick` takes its part of (x, y, w, examples)."""
+        """The batches that `epochs` describes, for what the three variables hold when the iteration begins; `pick`
+        takes its part of (x, y, w, examples)."""
         maker, options, seed = self._maker, self._options, self._seed
         files = [str(file) for file in self._info.files]
 
         @plain
-        def epoch_batches(_):
-            epoch, first = self._epoch.read_value(), self._first.read_value()
+        def all_batches(_):
+            start, end, first = self._start.read_value(), self._end.read_value(), self._first.read_value()
+            return tf.data.Dataset.range(start, end).flat_map(
+                lambda epoch: epoch_batches(epoch, tf.where(epoch == start, first, 0))
+            )
+
+        def epoch_batches(epoch, first):
             skipped = first // options.windows_of
             windows = _shuffled_windows(files, options, seed, epoch).skip(skipped).enumerate(skipped)
             # Cycle length 1 keeps the order; the prefetch prepares what comes next.
@@ -390,24 +395,32 @@ class TrainBatches:
                 lambda k: pick(*maker.batch(window, plan, k)), num_parallel_calls=tf.data.AUTOTUNE
             )
 
-        return tf.data.Dataset.range(1).flat_map(epoch_batches)
+        return tf.data.Dataset.range(1).flat_map(all_batches)
+
+    def epochs(self, start, end, first_batch=0):
+        """The batches of the epochs from `start` to before `end`, one after the other, the first of them from
+        `first_batch` on: tf.data.Dataset of `(x, y, w)`, weights normalised; `steps_per_epoch` batches an epoch.
+
+        To begin an iteration takes longer than to read a small epoch: one goes through all of them. The arguments are
+        read with the first batch, so the next call comes after that.
+        """
+        self._ask(start, end, first_batch)
+        return self._dataset
 
     def epoch(self, epoch, first_batch=0):
-        """The batches of an epoch from `first_batch` on: tf.data.Dataset of `(x, y, w)`, weights normalised.
+        """The batches of one epoch, as `epochs`."""
+        return self.epochs(epoch, epoch + 1, first_batch)
 
-        One epoch is read at a time: the dataset reads `epoch` and `first_batch` when its iteration begins.
-        """
-        self._epoch.assign(epoch)
-        self._first.assign(first_batch)
-        return self._dataset
+    def _ask(self, start, end, first):
+        for variable, value in ((self._start, start), (self._end, end), (self._first, first)):
+            variable.assign(value)
 
     def locate(self, epoch, batch):
         """Where the examples of a batch lie: list of (file, place of the record in it, from 0).
 
         For error messages: it reads the data up to that batch once more.
         """
-        self._epoch.assign(epoch)
-        self._first.assign(batch)
+        self._ask(epoch, epoch + 1, batch)
         examples = next(iter(self._examples.take(1))).numpy().reshape(-1)
         return [self._record(epoch, int(place)) for place in examples if place >= 0]
 

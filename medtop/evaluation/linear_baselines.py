@@ -7,9 +7,6 @@ of each split.
 
 import numpy as np
 from scipy import sparse
-from sklearn.feature_extraction.text import TfidfTransformer
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 
 from medtop.evaluation.count_features import CONTEXT
 from medtop.evaluation.predictions import sigmoid
@@ -47,6 +44,8 @@ def encode_counts(train, rows, used):
 
 def encode_tfidf(train, rows, used):
     """Per split CSR float64 [N, V]: (1 + log count) * (1 + log((1 + N) / (1 + N of the word))), rows of length 1."""
+    from sklearn.feature_extraction.text import TfidfTransformer  # here: scikit-learn takes seconds to load
+
     transformer = TfidfTransformer(sublinear_tf=True).fit(train.counts[rows].astype(np.float64))
 
     def finish(counts):
@@ -62,6 +61,9 @@ def fit_tfidf(matrices, known, targets, valid, seed):
 
 def fit_logistic(matrices, known, targets, valid, seed, grid=C_GRID, default=DEFAULT_C, tolerance=1e-3):
     """L2-penalised logistic regression; C of the lowest validation log loss, tried upwards until it rises twice."""
+    from sklearn.linear_model import LogisticRegression  # here: scikit-learn takes seconds to load
+    from sklearn.metrics import log_loss
+
     matrix = matrices["fit"][known]
     grid = grid if valid is not None else (default,)
     model = LogisticRegression(C=grid[0], max_iter=300, tol=tolerance, warm_start=True, random_state=seed)

@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from medtop.data import tfrecord
-from medtop.data.batches import eval_batches
+from medtop.data.batches import eval_batches, steps_per_epoch
+from medtop.data.passes import Passes
 from medtop.evaluation.aggregation import Admissions
 from medtop.evaluation.predictions import Predictions
 from medtop.evaluation.tagged_words import TOP, TaggedWords
@@ -95,7 +96,7 @@ class Scorer:
         self.examples = KnownExamples(info, self.patient) if self.patient else None
         self.info = info
         if self.patient:
-            self._visible = eval_batches(info, config, self.patient, options, seed, masking=False)
+            self._visible = _passes(info, config, self.patient, options, seed, masking=False)
             inputs, *_ = self._visible.element_spec
             # One signature for all row lengths: a trace for each would take longer than the scoring itself.
             self._logits = tf.function(
@@ -107,7 +108,7 @@ class Scorer:
             if not mine:
                 continue
             heads = keras.Model(model.input, {task.name: model.output[task.name] for task in mine})
-            self._batches[level] = batches = eval_batches(info, config, mine, options, seed, masking=masking)
+            self._batches[level] = batches = _passes(info, config, mine, options, seed, masking=masking)
             inputs, labels, weights, _ = batches.element_spec
             if level == "token":
                 self._token_logits = tf.function(_inference(heads), input_signature=[inputs], autograph=False)
@@ -178,7 +179,7 @@ class Scorer:
     def _masked_measures(self, task, max_batches):
         total = np.zeros(4)
         with tfrecord.reading(self.info):
-            batches = self._batches["masked"].take(max_batches or -1)
+            batches = itertools.islice(self._batches["masked"], max_batches or None)
             for _, sums in side_by_side(functools.partial(self._sums_of, task.name), batches):
                 total += sums.numpy()
         count = total[0]
@@ -197,7 +198,7 @@ class Scorer:
         if not words:
             return {}
         with tfrecord.reading(self.info):
-            batches = self._batches["token"].take(max_batches or -1)
+            batches = itertools.islice(self._batches["token"], max_batches or None)
             for (_, y, w, examples), logits in side_by_side(lambda x, *_: self._token_logits(x), batches):
                 rows = np.flatnonzero((examples.numpy() >= 0).any(axis=1))
                 for name, mine in words.items():
@@ -218,6 +219,12 @@ class Scorer:
                     if place >= 0:
                         by_place[place] = logits[row, : counts[row]].numpy()
         return by_place
+
+
+def _passes(info, config, tasks, options, *more, **masking):
+    """`eval_batches`, to be gone through again and again."""
+    dataset = eval_batches(info, config, tasks, options, *more, **masking)
+    return Passes(dataset, steps_per_epoch(info.num_examples, options))
 
 
 def side_by_side(function, batches):

@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 from scipy import sparse
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 from medtop.evaluation.windowed_baselines import WINDOW_DAYS
 from medtop.wide.history import context_of
@@ -61,6 +60,8 @@ def encode_faded(train, rows, used):
 
 def fit_boosting(matrices, known, targets, valid, seed):
     """Histogram gradient boosting with log loss; the number of trees is that of the lowest validation log loss."""
+    from sklearn.ensemble import HistGradientBoostingClassifier  # here: scikit-learn takes seconds to load
+
     model = HistGradientBoostingClassifier(
         learning_rate=0.1,
         max_leaf_nodes=15,

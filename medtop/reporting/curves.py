@@ -4,7 +4,6 @@ import dataclasses
 import math
 
 import numpy as np
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from medtop.evaluation.bootstrap import calibration_bins
 from medtop.reporting.svg import Series
@@ -31,6 +30,8 @@ def roc(curves):
     Args:
         curves: list of (name, targets bool [N], scores float [N]); those with one class only are left out.
     """
+    from sklearn.metrics import roc_curve  # here: scikit-learn takes seconds to load
+
     series = []
     for name, targets, scores in curves:
         if targets.any() and not targets.all():
@@ -59,6 +60,8 @@ def precision_recall(curves):
     Args:
         curves: as for `roc`; those without positives are left out.
     """
+    from sklearn.metrics import precision_recall_curve  # here: as above
+
     series = []
     for name, targets, scores in curves:
         if targets.any():

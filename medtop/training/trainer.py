@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import math
 import signal
@@ -111,6 +112,7 @@ class Trainer:
         self.state = State()
         self.scorer = None
         self.profile = StepProfile(self, run.profile_file) if options.profile and self.distribution.is_chief else None
+        self._ahead = None  # iterator over the batches that no step has had
         self._stop = None
 
     @property
@@ -153,6 +155,7 @@ class Trainer:
             self._first_step = self.state.step
             while not self.state.finished:
                 self._epoch()
+            self._ahead = None
 
     def _restore(self):
         """Goes on from the newest checkpoint; the chief reads it, and tells the other workers."""
@@ -182,7 +185,7 @@ class Trainer:
         steps = min(self.steps_per_epoch - state.batch, self.total_steps - state.step)
         if steps > 0:
             with tfrecord.reading(self.plan.train):
-                self._take(self.batches.epoch(state.epoch, state.batch).take(steps), steps)
+                self._take(self._next_batches(steps), steps)
         state.epoch, state.batch = state.epoch + 1, 0
         state.finished = state.step >= self.total_steps
         if self.plan.valid is None:
@@ -196,6 +199,13 @@ class Trainer:
             rows = [*read_log(self.run.log_file), *read_log(self.run.eval_log_file)]
             write_training_page(self.run.training_page, f"Training of {self.run.path.name}", rows)
         self._stop_if_asked()
+
+    def _next_batches(self, count):
+        """So many batches from the state's on: an iterator, to be used up."""
+        if self._ahead is None:
+            end = -(-self.total_steps // self.steps_per_epoch)
+            self._ahead = iter(self.batches.epochs(self.state.epoch, end, self.state.batch))
+        return itertools.islice(self._ahead, count)
 
     def _take(self, batches, steps):
         """Takes so many steps; reads several at once, the last one of them always where a checkpoint is due."""

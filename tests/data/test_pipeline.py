@@ -235,6 +235,17 @@ def test_an_epochs_tail_is_the_same_wherever_a_run_begins(light, first):
     assert_equal_batches(taken(batches.epoch(1, first_batch=first)), epoch[first:])
 
 
+def test_epochs_follow_each_other(light):
+    """Out of one iterator, whatever else is asked for meanwhile; the first one's beginning is left out, no other's."""
+    batches, epoch = light
+    expected = [*epoch[3:], *taken(batches.epoch(2)), *taken(batches.epoch(3))]
+    ahead = batches.epochs(1, 4, first_batch=3).as_numpy_iterator()
+    found = [next(ahead)]
+    taken(batches.epoch(7, first_batch=1))
+    assert_equal_batches([*found, *ahead], expected)
+    assert taken(batches.epochs(2, 2)) == []
+
+
 @pytest.mark.parametrize("batch_size, windows_of, block", [(7, 3, 20), (200, 64, 100_000)])
 def test_each_patient_once_in_windows_and_blocks_of_any_size(info, monkeypatch, batch_size, windows_of, block):
     monkeypatch.setattr(pipeline, "SHUFFLE_BLOCK", block)
@@ -289,7 +300,7 @@ def test_no_iterator_waits_for_a_tuner(info, light):
     """The end of an epoch, or of a scoring, waited up to a minute for tf.data's tuner, now and then."""
     scored = eval_batches(info, CONFIG, TASKS, OPTIONS, seed=0, masking=False)
     batches = light[0]
-    for dataset in (batches.epoch(0), batches.epoch(0).take(2), batches._examples, scored):
+    for dataset in (batches.epoch(0), batches.epoch(0).take(2), batches._examples, scored, scored.repeat()):
         assert dataset.options().autotune.enabled is False
 
 

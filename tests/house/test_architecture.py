@@ -77,7 +77,7 @@ HOUSE = {  # from the ground up: a room imports from its own folder and from tho
         plain="rules dates views roster detect removal surrogates scores report generated thresholds",
     ),
     "grid": Room(NONE),
-    "cli": Room(TENSORFLOW, light="*", plain="commands quiet"),
+    "cli": Room(TENSORFLOW, light="*", plain="commands heavy_imports"),
 }
 FLOOR = {room: number for number, room in enumerate(HOUSE)}
 KERAS_ONLY = {"model"}
@@ -116,9 +116,10 @@ def imports_of(source, module, modules, is_package=False):
             base = base[: len(base) - node.level + 1] if node.level else []
             name = ".".join([*base, *([node.module] if node.module else [])])
             found.update(f"{name}.{a.name}" if f"{name}.{a.name}" in modules else name for a in node.names)
-        inside = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        inside = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         for child in ast.iter_child_nodes(node):
-            visit(child, late if inside else found)
+            if isinstance(child, (ast.stmt, ast.ExceptHandler, ast.match_case)):  # no expression holds an import
+                visit(child, late if inside else found)
 
     visit(ast.parse(source), eager)
     return eager, late

@@ -10,10 +10,15 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+EPOCHS = 5
+"""Enough for the steps of all settings."""
 
 
 def main(name, folder, results, devices, cases):
     """Writes `<results>/<case>.npz` for each case."""
+    from medtop.cli.heavy_imports import lighten_imports
+
+    lighten_imports()
     import tensorflow as tf
 
     if name == "mirrored":
@@ -68,14 +73,10 @@ def driven(model, distribution, batches, settings):
     """The log of each step that the trainer's driver takes."""
     from medtop.training.driver import Driver
 
-    driver, logs, step = Driver(model, distribution), [], 0
+    driver, logs = Driver(model, distribution), []
     telemetry_steps = settings.get("telemetry_steps", 0)
-    while step < settings["steps"]:
-        for batch in batches.epoch(step // batches.steps_per_epoch):
-            step += 1
-            logs.append(driver(batch, telemetry=bool(telemetry_steps) and step % telemetry_steps == 0)[0])
-            if step == settings["steps"]:
-                break
+    for step, batch in enumerate(batches.epochs(0, EPOCHS).take(settings["steps"]), 1):
+        logs.append(driver(batch, telemetry=bool(telemetry_steps) and step % telemetry_steps == 0)[0])
     return logs
 
 
@@ -83,7 +84,7 @@ def fitted(model, distribution, batches, settings):
     """The log of each step that Keras's `fit` takes."""
     import keras
 
-    logs, epoch = [], 0
+    logs = []
 
     class EachStep(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
@@ -93,10 +94,8 @@ def fitted(model, distribution, batches, settings):
             rows.append({name: float(value) for name, value in logs.items()})
 
     rows = logs
-    while len(logs) < settings["steps"]:
-        steps = min(batches.steps_per_epoch, settings["steps"] - len(logs))
-        model.fit(batches.epoch(epoch), steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[EachStep()])
-        epoch += 1
+    steps = settings["steps"]
+    model.fit(batches.epochs(0, EPOCHS), steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[EachStep()])
     return logs
 
 

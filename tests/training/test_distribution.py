@@ -118,10 +118,6 @@ CASES = {
 }
 
 
-FAST = ("uneven",)
-"""Cases of the quick tests, in `fit` too; a process takes seconds to trace each. Every case is in the slow ones."""
-
-
 @pytest.fixture(scope="module")
 def alone(folder, tmp_path_factory):
     """Function: results on one device of some cases, by name."""
@@ -162,18 +158,6 @@ def check_equal(folder, expected, results, strategy, places=(None,), fit=(), **a
     for name in cases:
         alone, _, by_fit = name.partition(", ")
         assert_equal(expected[alone], read(results / f"{name}.npz"), by_fit=bool(by_fit))
-
-
-@pytest.mark.slow
-def test_two_mirrored_devices_equal_one(folder, alone, tmp_path):
-    expected = alone(FAST)
-    check_what_cases_say(expected)
-    check_equal(folder, expected, tmp_path, "mirrored", devices=2, fit=("uneven",))
-
-
-@pytest.mark.slow
-def test_two_worker_processes_equal_one(folder, alone, tmp_path):
-    check_equal(folder, alone(("all",)), tmp_path, "multi_worker_mirrored", cluster(2))
 
 
 @pytest.mark.slow

@@ -140,9 +140,9 @@ def cut(shard):
 
 @pytest.mark.parametrize("harm", quick_of([flip, cut, Path.unlink], flip))
 def test_a_shard_that_is_harmed_while_training_is_named(options, tmp_path, harm):
-    """After the first epoch; the checkpoint of its end stays."""
+    """After the first epoch, while the batches of the next are ready; the checkpoint of an epoch's end stays."""
     write_dataset(tmp_path / "shards", random_ones(40), num_shards=4)
-    plan = make_plan(replaced(options, input_file=str(tmp_path / "shards")))
+    plan = make_plan(replaced(options, input_file=str(tmp_path / "shards"), num_train_epochs=6))
     done = Trainer(plan, RunDirectory(tmp_path / "run"))
     shard = description.shard_names(tmp_path / "shards", 4)[2]
 
@@ -155,7 +155,7 @@ def test_a_shard_that_is_harmed_while_training_is_named(options, tmp_path, harm)
     with pytest.raises(DataError, match=f"^{shard}: ") as caught:
         done.train()
     assert "\n" not in str(caught.value)
-    assert whole_checkpoints(tmp_path / "run")[-1] == 5
+    assert whole_checkpoints(tmp_path / "run")[-1] in range(5, 30, 5)
 
 
 def test_a_missing_shard_is_refused_before_anything_is_written(options, tmp_path):

@@ -368,8 +368,8 @@ def scripted(tmp_path, monkeypatch):
                 y = {"long_stay": np.arange(8, dtype=np.float32).reshape(8, 1, 1) % 2}
                 self.batch = x, y, {"long_stay": np.full((8, 1, 1), 0.125, np.float32)}
 
-            def epoch(self, epoch, first_batch):
-                return tf.data.Dataset.from_tensors(self.batch)
+            def epochs(self, start, end, first_batch):
+                return tf.data.Dataset.from_tensors(self.batch).repeat(end - start)
 
         monkeypatch.setattr(training, "TrainBatches", OneBatch)
         monkeypatch.setattr(training, "validation_measures", measures)
