@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import sys
 
 import pytest
 from chain_kills import disturbed
@@ -14,7 +13,7 @@ KILLS = {"deduplicate": 4, "mix": 4, "vocabulary": 1, "records": 1}
 
 
 def steps(folder):
-    """dict step -> command line, in order."""
+    """dict step -> script and arguments, in order."""
     commands = {
         "deduplicate": ["deduplicate_notes.py", f"--input=notes={folder}/notes.jsonl,papers={folder}/papers.jsonl",
                         f"--output_prefix={folder}/dedup", f"--splits={folder}/splits.csv"],
@@ -26,10 +25,7 @@ def steps(folder):
                     f"--output_file={folder}/train.tfrecord", f"--vocab_file={folder}/vocab.txt", "--pairs=order",
                     f"--splits={folder}/splits.csv", "--unlisted_patients=use", "--max_seq_length=64"],
     }  # fmt: skip
-    return {
-        name: [sys.executable, str(ROOT / "preprocessing" / script), *words]
-        for name, (script, *words) in commands.items()
-    }
+    return {name: [str(ROOT / "preprocessing" / script), *words] for name, (script, *words) in commands.items()}
 
 
 def begin(folder):

@@ -1,7 +1,6 @@
 """Thirty random kills (kill -9) over the whole chain, generation to export: it ends as the chain that nobody killed."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -27,7 +26,7 @@ KILLS = {
 
 
 def steps(folder):
-    """dict step -> command line, in order."""
+    """dict step -> script and arguments, in order."""
     raw, cohort, run = folder / "raw", folder / "cohort", folder / "run"
     commands = {
         "generate": ["preprocessing/make_synthetic_cohort.py", f"--output_prefix={raw}", "--num_patients=400"],
@@ -69,7 +68,7 @@ def steps(folder):
         f"--output_dir={folder / 'export'}",
         "--overwrite",
     ]
-    return {name: [sys.executable, str(ROOT / words[0]), *map(str, words[1:])] for name, words in commands.items()}
+    return {name: [str(ROOT / words[0]), *map(str, words[1:])] for name, words in commands.items()}
 
 
 def begin(folder):

@@ -2,14 +2,12 @@
 
 import csv
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -234,40 +232,6 @@ def test_sigterm_saves_exits_75_and_the_same_command_goes_on(data, tmp_path):
     other = finish([*words, "--learning_rate=0.5"])
     assert other.returncode == 1
     assert other.stderr.splitlines()[-1].startswith("error: ") and "learning_rate: 0.001 then, 0.5 now" in other.stderr
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_it_takes_the_steps_of_an_undisturbed_run(data, tmp_path):
-    """kill -9, again and again: the same number of steps, each once in the log, and the same losses to the bit."""
-    flags = ("--deterministic", "--num_train_epochs=12", "--save_checkpoints_steps=4")
-    whole = finish(command(data, tmp_path / "whole", *flags))
-    assert whole.returncode == 0, whole.stderr
-    expected = read_log(tmp_path / "whole" / "train_log.jsonl")
-    assert [row["step"] for row in expected] == list(range(1, 61))
-
-    rng = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
-    log = tmp_path / "run" / "train_log.jsonl"
-    kills = 0
-    for wanted in (0, 5, 20, 45):  # a moment somewhere after so many steps
-        process = begin(command(data, tmp_path / "run", *flags))
-        try:
-            wait_for(lambda wanted=wanted: len(read_log(log)) >= wanted, process)
-            time.sleep(rng.uniform(0, 3 if wanted == 0 else 0.5))  # at 0: while it starts
-        finally:
-            process.kill()
-        process.communicate()
-        kills += process.returncode == -signal.SIGKILL
-    assert kills >= 3
-    last = finish(command(data, tmp_path / "run", *flags))
-    assert last.returncode == 0, last.stderr
-    assert read_log(log) == expected
-    evaluations = [read_log(tmp_path / name / "eval_log.jsonl") for name in ("run", "whole")]
-    assert evaluations[0] == evaluations[1] and len(evaluations[0]) == 12
-    for name in ("best/weights.npz", "checkpoints/step-000000060.npz"):
-        with np.load(tmp_path / "run" / name) as mine, np.load(tmp_path / "whole" / name) as theirs:
-            assert mine.files == theirs.files
-            for array in mine.files:
-                np.testing.assert_array_equal(mine[array], theirs[array], err_msg=array)
 
 
 @pytest.mark.slow

@@ -1,31 +1,24 @@
 """A chain of commands, run once undisturbed and once with kill -9 at random moments of each step."""
 
 import os
-import signal
-import subprocess
 import time
 
 import numpy as np
+from forked import KILLED, Forked
 
 
 def call(command, seconds=None, environment=None):
     """Runs a step to its end, or kills it after so many seconds; seconds that it took, or whether it was killed."""
     began = time.monotonic()
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, **(environment or {})},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = Forked(command, environment)
     if seconds is None:
-        _, errors = process.communicate(timeout=900)
+        errors = process.wait(900)
         assert process.returncode == 0, f"{command}: {errors}"
         return time.monotonic() - began
     time.sleep(seconds)
     process.kill()
-    process.communicate()
-    return process.returncode == -signal.SIGKILL
+    process.wait(60)
+    return process.returncode == KILLED
 
 
 def disturbed(folder, begin, steps, kills, at_least, earliest=0.05, environment=None):
@@ -35,7 +28,7 @@ def disturbed(folder, begin, steps, kills, at_least, earliest=0.05, environment=
     Args:
         folder: path that does not exist yet.
         begin: function of the folder that makes it with the chain's inputs.
-        steps: function of the folder -> dict step -> command line, in order.
+        steps: function of the folder -> dict step -> script and arguments, in order.
         kills: dict step -> how often it is killed before it may end.
         at_least: kills that must have come before their step's end.
         earliest: share of a step's time before which it is not killed.
