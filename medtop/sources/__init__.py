@@ -77,7 +77,7 @@ def recognise_source(data_file):
         DataError: when it does not exist, and when none or several sources recognise it.
     """
     path = Path(str(data_file))
-    if path.is_dir() and not any(path.iterdir()):
+    if path.is_dir() and not _names_in(path):
         raise DataError(f"{path}: expected tables, received an empty folder")
     if not path.is_dir():
         for file in expand_paths(data_file):
@@ -97,9 +97,14 @@ def recognise_source(data_file):
     )
 
 
+def _names_in(folder):
+    """What stands in a folder, sorted; not what is hidden, such as the place where a run makes its outputs."""
+    return sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+
+
 def _describe(path, data_file):
     if path.is_dir():
-        names = sorted(entry.name for entry in path.iterdir())
+        names = _names_in(path)
         return f"a folder with {', '.join(names[:10])}" + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     file = expand_paths(data_file)[0]
     if is_parquet(file):

@@ -151,11 +151,13 @@ def by_record(info, config, packing):
     """dict of record number -> dict of key -> values of its tokens, out of the batches of an evaluation."""
     from small_data import all_tasks
 
-    from medtop.data.batches import BatchOptions, eval_batches
+    from medtop.data.batches import BatchOptions, eval_batches, steps_per_epoch
 
     options = BatchOptions(batch_size=8, max_seq_length=64, row_lengths=(64,), packing=packing)
     seen, together, tasks = {}, 0, all_tasks(["long_stay"])
-    for x, _, _, examples in eval_batches(info, config, tasks, options, 0, masking=False).as_numpy_iterator():
+    batches = list(eval_batches(info, config, tasks, options, 0, masking=False).as_numpy_iterator())
+    assert len(batches) == steps_per_epoch(info.num_examples, options)
+    for x, _, _, examples in batches:
         x.pop("cls_positions")
         for row, slot in zip(*np.nonzero(examples >= 0), strict=True):
             places = x["patient_slots"][row] == slot + 1

@@ -266,6 +266,7 @@ def test_evaluation_sees_each_example_once_and_knows_its_place(info, masking):
     options = dataclasses.replace(OPTIONS, max_seq_length=64)
     dataset = eval_batches(info, config, TASKS, options, seed=3, masking=masking)
     seen, found = {}, list(dataset.as_numpy_iterator())
+    assert len(found) == steps_per_epoch(61, options)
     for x, y, w, examples in found:
         assert examples.shape == (8, 1)
         for row, place in enumerate(examples[:, 0]):

@@ -775,7 +775,11 @@ def test_source_names_and_recognition(connection, tmp_path):
     )
     (tmp_path / "empty").mkdir()
     assert "empty folder" in refused(connection, tmp_path / "empty")
-    assert "a folder with x.csv" in refused(connection, write(tmp_path, "folder/x.csv", HEADER).parent)
+    folder = write(tmp_path, "folder/x.csv", HEADER).parent
+    for place in (tmp_path / "empty", folder):
+        (place / ".out.preprocess").mkdir()  # the run's own
+    assert "empty folder" in refused(connection, tmp_path / "empty")
+    assert "a folder with x.csv; choose" in refused(connection, folder)
     both = tmp_path / "both"
     mimic3(both), synpuf(both)
     assert "could be mimic or synpuf" in refused(connection, both)
