@@ -4,7 +4,7 @@ import os
 import time
 
 import numpy as np
-from forked import KILLED, Forked
+from forked import KILLED, Forked, load
 
 
 def call(command, seconds=None, environment=None):
@@ -37,6 +37,7 @@ def disturbed(folder, begin, steps, kills, at_least, earliest=0.05, environment=
     Returns:
         (folder of the undisturbed chain, list of (step, second) of the kills).
     """
+    load()
     begin(folder)
     lengths = {name: call(command, None, environment) for name, command in steps(folder).items()}
     whole = folder.rename(folder.with_name(f"{folder.name}_whole"))

@@ -20,6 +20,13 @@ _context.set_forkserver_preload(
 )
 
 
+def load():
+    """Returns when the process that others are forked from has loaded everything: the first one waits for that."""
+    first = _context.Process(target=int)
+    first.start()
+    first.join()
+
+
 class Forked:
     """Starts a script.
 
