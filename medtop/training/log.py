@@ -43,9 +43,10 @@ class TrainingLog:
     def __init__(self, path):
         self.path, self._waiting = Path(path), []
 
-    def rewind(self, step):
-        """Removes the rows of steps after `step`: they were done after the checkpoint that the run goes on from."""
-        rows = [row for row in read_log(self.path) if row["step"] <= step]
+    def rewind(self, name, last):
+        """Removes the rows whose `name` ("step", "epoch") is above `last`, which is what the checkpoint that the run
+        goes on from had done: what they tell of is done again."""
+        rows = [row for row in read_log(self.path) if row[name] <= last]
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows), shared=True)
 
     def append(self, row):

@@ -164,8 +164,8 @@ class Trainer:
             if restored is not None:
                 self.state = State(**restored)
                 logger.info("going on from step %d of %d", self.state.step, self.total_steps)
-            for log in (self.log, self.eval_log):
-                log.rewind(self.state.step)
+            self.log.rewind("step", self.state.step)
+            self.eval_log.rewind("epoch", self.state.epoch)  # a checkpoint may be of its last step, not yet validated
         self._share(weights=True)
         self.model.optimizer.iterations.assign(self.state.step)
 

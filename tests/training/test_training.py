@@ -181,11 +181,14 @@ def test_a_killed_run_goes_on_to_the_same_bits(options, whole, tmp_path):
         second.train()
     assert signal.getsignal(signal.SIGTERM) != second._on_signal
     assert second.checkpoints.paths()[-1].name == "step-000000005.npz"  # though 5 is no multiple of 3
+    with open(first.run.eval_log_file, "a") as file:  # as after a kill between the validation and the next checkpoint
+        file.write('{"step": 5, "epoch": 1, "valid_loss": 99.0}\n')
 
     third = trainer(options, tmp_path)
     third.train()
-    _, rows, weights, (best, _) = whole
+    undisturbed, rows, weights, (best, _) = whole
     assert read_log(third.run.log_file) == rows
+    assert read_log(third.run.eval_log_file) == read_log(undisturbed.run.eval_log_file)
     for path, array in weights_of(third.model).items():
         np.testing.assert_array_equal(array, weights[path], err_msg=path)
     for path, array in read_arrays(third.run.best_weights)[0].items():

@@ -48,7 +48,7 @@ def test_rewind_takes_back_what_comes_after_the_checkpoint(tmp_path):
     )  # cut by a kill
     assert [row["step"] for row in read_log(path)] == list(range(1, 8))
     log = TrainingLog(path)
-    log.rewind(5)
+    log.rewind("step", 5)
     for step in (6, 7):
         log.append({"step": step, "again": True})
     log.flush()
@@ -59,7 +59,7 @@ def test_rewind_takes_back_what_comes_after_the_checkpoint(tmp_path):
 def test_log_that_is_not_there_is_empty(tmp_path):
     path = tmp_path / "log.jsonl"
     assert read_log(path) == []
-    TrainingLog(path).rewind(0)
+    TrainingLog(path).rewind("step", 0)
     assert path.read_text() == ""
 
 
