@@ -89,11 +89,12 @@ def test_loading_takes_no_detours(tmp_path, first):
     code = (
         "import gc, pandas\nlighten_imports()\n"
         f"import {first}, {second}\nfrom looking import look\n"
-        f"print({second}.before, {first}.after, look(), gc.get_freeze_count() > 0)"
+        f"print({second}.before, {first}.after, look(), gc.get_freeze_count() > 0)\n"
+        "assert not any('_Finder' in repr(finder) for finder in sys.meta_path)"
     )
     process = run(code, **environment)
     loading = (False, ["matplotlib", "sklearn"])
-    assert process.stdout == f"{loading} {loading} {(True, [])} True\n", process.stderr
+    assert (process.stdout, process.stderr) == (f"{loading} {loading} {(True, [])} True\n", "")
 
 
 def test_a_collector_that_is_off_stays_off(tmp_path):

@@ -32,6 +32,7 @@ def test_each_pass_is_whole_and_one_iterator_does():
 def test_a_pass_that_was_left_is_not_gone_on_with():
     dataset = Counted()
     passes = Passes(dataset, 4)
+    assert list(passes) == [0, 1, 2, 3]
     assert list(itertools.islice(passes, 2)) == [0, 1]
     with pytest.raises(RuntimeError):
         for element in passes:

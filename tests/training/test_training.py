@@ -211,8 +211,9 @@ def test_steps_that_are_read_together_give_the_same_run(options, whole, tmp_path
     assert [path.name for path in first.checkpoints.paths()] == [f"step-00000000{step}.npz" for step in (3, 5, 6)]
     again = trainer(several, tmp_path)
     again.train()
-    _, rows, weights, _ = whole
+    undisturbed, rows, weights, _ = whole
     assert read_log(again.run.log_file) == rows
+    assert read_log(again.run.eval_log_file) == read_log(undisturbed.run.eval_log_file)
     for path, array in weights_of(again.model).items():
         np.testing.assert_array_equal(array, weights[path], err_msg=path)
 
