@@ -221,6 +221,11 @@ class Trainer:
                 for number, call in enumerate(started, 1):
                     self.step_done(*self.driver.read(call), last=number == len(started))
                 started.clear()
+        if steps:
+            raise DataError(
+                f"training: expected {self.steps_per_epoch} batches an epoch, received fewer: the records are not what "
+                "they were when the run began"
+            )
 
     def step_done(self, logs, stop=False, last=True):
         """One optimizer step is taken.

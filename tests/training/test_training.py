@@ -195,6 +195,20 @@ def test_a_killed_run_goes_on_to_the_same_bits(options, whole, tmp_path):
         np.testing.assert_array_equal(array, best[path], err_msg=path)
 
 
+@pytest.mark.parametrize("there", [7, 6])
+def test_a_run_of_seven_steps_ends_within_an_epoch_or_is_refused(options, tmp_path, monkeypatch, there):
+    """5 batches an epoch; a run that waits for more than there are would never end."""
+    done = trainer(replaced(options, num_train_steps=7), tmp_path)
+    epochs = done.batches.epochs
+    monkeypatch.setattr(done.batches, "epochs", lambda *place: epochs(*place).take(there))
+    if there < 7:
+        with pytest.raises(DataError, match="expected 5 batches an epoch, received fewer"):
+            done.train()
+    else:
+        done.train()
+    assert [row["step"] for row in read_log(done.run.log_file)] == [*range(1, there + 1)]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [2, 4, 100])
 def test_steps_that_are_read_together_give_the_same_run(options, whole, tmp_path, number):
