@@ -32,10 +32,10 @@ def encoder_of(scorer):
     import keras
     import tensorflow as tf
 
-    from medtop.model.encoder import build_pooled_encoder
+    from medtop.model.encoder import build_reading_encoder
 
-    pooled = build_pooled_encoder(scorer.model.encoder)
-    pooled = keras.Model(pooled.input, pooled.output)
+    pooled = build_reading_encoder(scorer.model.encoder, {"pooled_output"})
+    pooled = keras.Model(pooled.input, pooled.output["pooled_output"])
     signature = {name: tf.TensorSpec([None, *value.shape[1:]], tf.int32) for name, value in pooled.input.items()}
 
     @tf.function(input_signature=[signature], autograph=False)

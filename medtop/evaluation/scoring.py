@@ -20,22 +20,22 @@ from medtop.evaluation.aggregation import Admissions
 from medtop.evaluation.predictions import Predictions
 from medtop.evaluation.tagged_words import TOP, TaggedWords
 from medtop.files.errors import DataError
-from medtop.model.encoder import build_pooled_encoder
+from medtop.model.encoder import build_reading_encoder
 from medtop.model.losses import softmax_crossentropy
 
 
 def patient_model(model, tasks):
     """The part of a model that scores patients: x without masks -> {patient-level task: float32 logits [B, P, K]}.
 
-    It has the model's own layers; of the last block only what the heads read (`build_pooled_encoder`). Where the run
+    It has the model's own layers; of the last block only what the heads read (`build_reading_encoder`). Where the run
     has a wide part (`model.wide`), logits are the two together.
     """
-    encoder, wide = build_pooled_encoder(model.encoder), getattr(model, "wide", None)
+    encoder, wide = build_reading_encoder(model.encoder, {"pooled_output"}), getattr(model, "wide", None)
     names = [task.name for task in tasks if task.level == "patient"]
     if wide is not None and wide.is_alone:  # the encoder is not even computed
         return keras.Model(encoder.input, wide.outputs(encoder.input, None, names))
     heads = {name: keras.Model(model.encoded["pooled_output"], model.output[name]) for name in names}
-    deep = {name: head(encoder.output) for name, head in heads.items()}
+    deep = {name: head(encoder.output["pooled_output"]) for name, head in heads.items()}
     if wide is None:
         return keras.Model(encoder.input, deep)
     return keras.Model(encoder.input, wide.outputs(encoder.input, deep, names))

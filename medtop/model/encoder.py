@@ -12,7 +12,7 @@ from keras import ops
 from medtop.files.errors import DataError
 from medtop.model.config import CHANNELS, CHARACTER_BITS, CHARACTERS, DAYS_PER_YEAR, BertConfig
 from medtop.model.dropout import Dropout
-from medtop.model.encoder_layers import GatherPositions, Neighbours
+from medtop.model.encoder_layers import GatherPositions, Neighbours, SplitPositions
 from medtop.model.recurrent import recurrent_pooling, retain_pooling
 from medtop.model.tokenwise import affine, affine_parts, dense, initializer, layer_norm
 
@@ -334,22 +334,44 @@ def build_encoder(config):
     return encoder
 
 
-def build_pooled_encoder(encoder):
-    """An encoder for scoring patients: the same layers, `pooled_output` [B, P, H] alone.
+def build_reading_encoder(encoder, reads):
+    """An encoder for heads that read few of its tokens: the same layers and weights.
 
-    Where [CLS] stands for a patient, the last block is computed at these tokens only: nobody reads its others.
+    Where [CLS] stands for a patient and no head reads `sequence_output`, the last block is computed at [CLS] and at
+    masked places only, about a fifth of the tokens: nobody reads its others.
 
     Args:
         encoder: `build_encoder`'s.
+        reads: names of the outputs that are read, of `sequence_output`, `masked_output` and `pooled_output`.
+
+    Returns:
+        `keras.Model` with the encoder's inputs, and `mask_positions` int32 [B, M] where `masked_output` is read.
+        Outputs: dict with `pooled_output` [B, P, H], and those read of `masked_output` [B, M, H], the tokens at
+        `mask_positions`, and `sequence_output` [B, T, H].
     """
-    config = encoder.get_layer("embeddings").config
-    if config.pooling != "cls" or config.head != "linear":
-        return keras.Model(encoder.input, encoder.output["pooled_output"])
-    layers = encoder.blocks[-1]
+    config, inputs, outputs = encoder.get_layer("embeddings").config, dict(encoder.input), dict(encoder.output)
+    first = inputs["cls_positions"]
+    if "masked_output" in reads:
+        inputs["mask_positions"] = keras.Input((None,), dtype="int32", name="mask_positions")
+    if "sequence_output" in reads or config.pooling != "cls" or config.head != "linear":
+        if "masked_output" in reads:
+            gather = GatherPositions(name="mask_gather")
+            outputs["masked_output"] = gather(outputs["sequence_output"], inputs["mask_positions"])
+        if "sequence_output" not in reads:
+            del outputs["sequence_output"]
+    elif "masked_output" in reads:
+        places = keras.layers.Concatenate(axis=1, name="places")([first, inputs["mask_positions"]])
+        first, masked = SplitPositions(name="split")(_last_block_at(encoder, places, "read"), first)
+        outputs = {"pooled_output": encoder.get_layer("pooler")(first), "masked_output": masked}
+    else:
+        outputs = {"pooled_output": encoder.get_layer("pooler")(_last_block_at(encoder, first, "cls"))}
+    return keras.Model(inputs, outputs, name="encoder")
+
+
+def _last_block_at(encoder, places, name):
+    """What the encoder gives for some tokens, int [B, M] -> [B, M, H]; its last block is computed for these only."""
+    config, layers = encoder.get_layer("embeddings").config, encoder.blocks[-1]
     x = layers["attention"].input[0] if config.norm == "post" else layers["attention_norm"].input
-    slots, places = (encoder.input[name] for name in ("patient_slots", "cls_positions"))
-    mask = AttentionMask(name="cls_attention_mask")(slots, places)
-    first = _block(config, layers, x, mask, GatherPositions(name="cls_queries")(x, places))
-    if config.norm == "pre":
-        first = encoder.get_layer("final_norm")(first)
-    return keras.Model(encoder.input, encoder.get_layer("pooler")(first))
+    mask = AttentionMask(name=f"{name}_attention_mask")(encoder.input["patient_slots"], places)
+    states = _block(config, layers, x, mask, GatherPositions(name=f"{name}_queries")(x, places))
+    return encoder.get_layer("final_norm")(states) if config.norm == "pre" else states

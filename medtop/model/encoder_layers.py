@@ -26,6 +26,23 @@ class GatherPositions(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("medtop")
+class SplitPositions(keras.layers.Layer):
+    """What was computed for two sets of places side by side, apart again.
+
+    Call:
+        values [B, P + M, H], the first places [B, P] -> [B, P, H], [B, M, H].
+    """
+
+    def call(self, values, first):
+        count = ops.shape(first)[1]
+        return values[:, :count], values[:, count:]
+
+    def compute_output_spec(self, values, first):
+        sizes = (first.shape[1], None)
+        return tuple(keras.KerasTensor((values.shape[0], n, values.shape[-1]), dtype=values.dtype) for n in sizes)
+
+
+@keras.saving.register_keras_serializable("medtop")
 class Neighbours(keras.layers.Layer):
     """A convolution over a token and its two neighbours, added to the token: x + dropout(gelu([x_-1, x, x_+1] W + b)).
 

@@ -8,7 +8,6 @@ from keras import ops
 
 from medtop.model.crf import CRF
 from medtop.model.dropout import Dropout
-from medtop.model.encoder_layers import GatherPositions
 from medtop.model.tokenwise import affine, dense, layer_norm
 
 
@@ -42,9 +41,7 @@ class TiedLogits(keras.layers.Layer):
 
 def _masked_head(task, config, encoder, inputs, outputs):
     """BERT's prediction head, at the masked positions only."""
-    inputs["mask_positions"] = inputs.get("mask_positions", keras.Input((None,), dtype="int32", name="mask_positions"))
-    x = GatherPositions(name=f"{task.name}_gather")(outputs["sequence_output"], inputs["mask_positions"])
-    x = dense(config, config.hidden_size, f"{task.name}_transform", config.activation)(x)
+    x = dense(config, config.hidden_size, f"{task.name}_transform", config.activation)(outputs["masked_output"])
     x = layer_norm(config, f"{task.name}_transform_norm")(x)
     return TiedLogits(encoder.get_layer("embeddings"), name=f"{task.name}_logits", dtype="float32")(x)
 
@@ -72,3 +69,6 @@ def _chain_head(task, config, encoder, inputs, outputs):
 HEADS = {"masked": _masked_head, "patient": _patient_head, "token": _token_head, "chain": _chain_head}
 """A task's `head` (its level, unless its class says otherwise) -> what builds it. Another one is one function and one
 entry, from within the package or from outside."""
+
+READS = {"masked": "masked_output", "patient": "pooled_output"}
+"""Heads that read few tokens -> the encoder's output that they read. All others get `sequence_output` too."""

@@ -9,8 +9,8 @@ from keras import ops
 
 from medtop.files.errors import DataError
 from medtop.model.balancing import make_balancer
-from medtop.model.encoder import build_encoder, encoder_inputs
-from medtop.model.heads import HEADS
+from medtop.model.encoder import build_encoder, build_reading_encoder
+from medtop.model.heads import HEADS, READS
 from medtop.model.recurrent import is_part
 
 CLIP_NORM = 1.0
@@ -133,12 +133,13 @@ def build_model(config, tasks, kind=MultiTaskModel):
         kind: `MultiTaskModel`, or a backend's subclass where the model is trained.
 
     Returns:
-        `kind` with outputs `masked_lm` [B, M, V] and [B, P, K] per patient-level task, and attributes `encoder` and
-        `encoded`, the encoder's outputs that the heads read.
+        `kind` with outputs `masked_lm` [B, M, V] and [B, P, K] per patient-level task, and attributes `encoder`, all of
+        `build_encoder`'s, and `encoded`, the outputs of `build_reading_encoder`'s that the heads read.
     """
     encoder = build_encoder(config)
-    inputs = encoder_inputs(config)
-    outputs = encoder(inputs)
+    reading = build_reading_encoder(encoder, {READS.get(task.head, "sequence_output") for task in tasks})
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in reading.input}
+    outputs = reading(dict(inputs))
     logits = {task.name: HEADS[task.head](task, config, encoder, inputs, outputs) for task in tasks}
     model = kind(inputs, logits, name="medtop")
     model.encoder, model.encoded = encoder, outputs
