@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from speed import turns
 
+from medtop.cli.heavy_imports import prepare_imports
+
 CONTENDERS = {
     # name: (module, settings)
     "(a) HuggingFace, random batches": ("speed.entities_hugging_face", {"kind": "collated"}),
@@ -46,6 +48,7 @@ def serve(given):
     import importlib
 
     limit(given["cores"])
+    prepare_imports()
     from speed.entities_data import make_case
 
     case = make_case(**given["case"])

@@ -134,6 +134,9 @@ def main():
     parser.add_argument("--model", default="topbert", help="topbert or medbert")
     parser.add_argument("--kinds", default="bucketed,packed")
     options = parser.parse_args()
+    from medtop.cli.heavy_imports import prepare_imports
+
+    prepare_imports()
     from speed.data import MODELS
     from speed.ours import TASKS
 

@@ -31,6 +31,9 @@ WAYS = {  # name: (strategy, logical devices of a process, processes)
 
 def measure(way, options):
     """A process of a way: prints the median seconds of a step."""
+    from medtop.cli.heavy_imports import prepare_imports
+
+    prepare_imports()
     import tensorflow as tf
 
     from medtop.training import distribution

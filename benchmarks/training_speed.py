@@ -21,6 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from speed import turns
 
+from medtop.cli.heavy_imports import prepare_imports
+
 CONTENDERS = {
     # name: (module, settings, steps in a round; None: a pass over all patients)
     "(a) HuggingFace, padded to 512, logits everywhere": ("speed.hugging_face", {"kind": "padded"}, 1),
@@ -37,6 +39,7 @@ CONTENDERS = {
 
 def serve(module, model, settings, count, fixed_length):
     """A contender's process."""
+    prepare_imports()
     from speed.data import MODELS, make_patients, useful_flops
 
     config = MODELS[model]

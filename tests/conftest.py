@@ -15,7 +15,7 @@ import pytest
 from script_runner import run_in_process
 from shared import VARIABLE
 
-from medtop.cli.heavy_imports import lighten_imports
+from medtop.cli.heavy_imports import prepare_imports
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,7 +27,7 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
     if signal.getsignal(number) == signal.SIG_IGN:  # as under `nohup ... &`: the scripts that tests start would too
         signal.signal(number, handler)
 
-lighten_imports()
+prepare_imports()
 gc.disable()  # until all is collected: it would look through what stays
 leaks.watch()
 

@@ -19,7 +19,7 @@ import traceback
 
 from absl import flags
 
-from medtop.cli.heavy_imports import lighten_imports
+from medtop.cli.heavy_imports import prepare_imports
 from medtop.files.errors import DataError, Stopped
 
 DONE, BAD_INPUT, FAULT, STOPPED, INTERRUPTED, BROKEN_PIPE = 0, 1, 70, 75, 130, 141
@@ -50,7 +50,7 @@ def run(main, arguments=(), *, argv=None, flag_values=None):
 
 
 def _exit_code(main, arguments, argv, flag_values):
-    lighten_imports()
+    prepare_imports()
     _print_every_letter()
     try:
         _check_backend()

@@ -16,9 +16,9 @@ EPOCHS = 5
 
 def main(name, folder, results, devices, cases):
     """Writes `<results>/<case>.npz` for each case."""
-    from medtop.cli.heavy_imports import lighten_imports
+    from medtop.cli.heavy_imports import prepare_imports
 
-    lighten_imports()
+    prepare_imports()
     import tensorflow as tf
 
     if name == "mirrored":
