@@ -8,9 +8,9 @@ Both load some three thousand modules. Meanwhile Python's collector looks for ga
 all stay, and Keras 3.15 loads matplotlib, pandas and scikit-learn where they are installed, for functions that no
 script calls: together half of the time that a script takes to start.
 
-TensorFlow 2.21 computes with oneDNN, but by itself only on processors that have AVX-512's instructions for networks.
-On others (AMD's before 2022, Intel's before 2019) its own products, and the single operations around them, take up to
-twice as long (docs/speed.md).
+TensorFlow 2.21 computes with oneDNN, but by itself only on processors with instructions for neural networks (VNNI,
+AMX). On others (AMD's before 2022, Intel's before 2019) its own products, and the single operations around them, take
+up to twice as long (docs/speed.md).
 """
 
 import contextlib
