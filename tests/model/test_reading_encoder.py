@@ -11,7 +11,9 @@ tf = pytest.importorskip("tensorflow", reason="gradients are taken with TensorFl
 
 from medtop.model import multitask  # noqa: E402
 from medtop.model.encoder import build_encoder, build_reading_encoder  # noqa: E402
+from medtop.model.heads import HEADS  # noqa: E402
 from medtop.model.multitask import build_model  # noqa: E402
+from medtop.model.tasks import Task  # noqa: E402
 from medtop.training.checkpoints import weights_of  # noqa: E402
 
 MASKED, *PATIENT = TASKS
@@ -96,3 +98,19 @@ def test_a_head_that_reads_all_tokens_finds_them_beside_masked_ones():
     np.testing.assert_array_equal(part["sequence_output"], whole["sequence_output"])
     rows = np.arange(2)[:, None]
     np.testing.assert_array_equal(part["masked_output"], whole["sequence_output"][rows, x["mask_positions"]])
+
+
+def test_a_head_from_outside_finds_all_tokens_whatever_its_level(monkeypatch):
+    """Its level is that of patients, who are read at [CLS]; the head says nothing in `READS`."""
+
+    class Loudest(Task):
+        head = "loudest"
+
+    def loudest(task, config, encoder, inputs, outputs):
+        return keras.ops.max(outputs["sequence_output"], axis=1, keepdims=True)
+
+    monkeypatch.setitem(HEADS, "loudest", loudest)
+    model = perturbed(build_model(small_config(**CONFIG), [MASKED, Loudest("loud", "patient", ("a",))]))
+    x = batch(PACKED, 17)
+    encoded = outputs_of(model.encoder, x)["sequence_output"]
+    np.testing.assert_allclose(outputs_of(model, x)["loud"][:, 0], encoded.max(axis=1), atol=1e-6)
