@@ -113,11 +113,18 @@ def main():
     check(parser, options)
     from speed.entities_data import read_documents, write_vocabulary
 
+    from medtop.files.errors import DataError
+    from medtop.text.wordpiece import read_vocabulary
+
     with tempfile.TemporaryDirectory() as folder:
         vocab_file = options.vocab_file or str(Path(folder) / "vocab.txt")
-        if not options.vocab_file:
+        try:
             documents = read_documents(options.input_prefix, options.split, options.documents)
-            write_vocabulary(documents, options.vocab_size, vocab_file)
+            if not options.vocab_file:
+                write_vocabulary(documents, options.vocab_size, vocab_file)
+            read_vocabulary(vocab_file)
+        except DataError as error:
+            parser.error(str(error))
         for shape in options.shapes.split(","):
             compare(shape, options, vocab_file)
 

@@ -131,9 +131,14 @@ def main():
     parser.add_argument("--work_dir", required=True, help="where the generated records lie, about 1.1 kB a patient")
     parser.add_argument("--num_patients", type=int, default=1_000_000)
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--model", default="topbert", help="topbert or medbert")
+    parser.add_argument("--model", default="topbert", choices=("topbert", "medbert"))
     parser.add_argument("--kinds", default="bucketed,packed")
     options = parser.parse_args()
+    for name in ("num_patients", "steps"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name}: expected at least 1, received {getattr(options, name)}")
+    if unknown := [kind for kind in options.kinds.split(",") if kind not in ("bucketed", "packed")]:
+        parser.error(f"--kinds: expected bucketed, packed, received {unknown[0]!r}")
     from medtop.cli.heavy_imports import prepare_imports
 
     prepare_imports()

@@ -105,6 +105,8 @@ def main():
     if options.way:
         measure(options.way, options)
         return
+    if not Path(options.input_file).is_file():
+        parser.error(f"--input_file: expected a TFRecord file, found none at {options.input_file}")
     found = {way: [] for way in WAYS}
     for _ in range(options.rounds):
         for way, seconds in found.items():

@@ -9,8 +9,8 @@ all stay, and Keras 3.15 loads matplotlib, pandas and scikit-learn where they ar
 script calls: together half of the time that a script takes to start.
 
 TensorFlow 2.21 computes with oneDNN, but by itself only on processors with instructions for neural networks (VNNI,
-AMX). On others (AMD's before 2022, Intel's before 2019) its own products, and the single operations around them, take
-up to twice as long (docs/speed.md).
+AMX). On others (AMD's before 2022, Intel's before 2019) a training step takes up to twice as long without
+(docs/speed.md).
 """
 
 import contextlib

@@ -63,7 +63,7 @@ def test_outputs_and_gradients_are_those_of_the_whole_last_block(norm, chosen, m
 @pytest.mark.parametrize("chosen", CHOSEN)
 def test_the_last_block_is_computed_where_it_is_read(chosen):
     """Rows of the products: 2 x 17 tokens in the first block; in the last one keys and values only, the rest 2 x (3
-    [CLS] and 7 masked codes)."""
+    [CLS] and 6 masked codes)."""
     tasks = CHOSEN[chosen]
     model = build_model(small_config(**CONFIG), tasks)
     x = {name: tf.constant(value) for name, value in batch(PACKED, 17).items() if name in model.input}
