@@ -4,9 +4,10 @@ import datetime as dt
 
 import numpy as np
 import pytest
+from fixed_key import write_key
 
 from medtop.cohort.pickled_lists import read_chunks
-from medtop.files.keys import make_key, read_key
+from medtop.files.keys import read_key
 
 SCRIPT = "preprocessing/preprocess_pretrain_data.py"
 DAY = 86_400
@@ -52,7 +53,7 @@ def read(prefix):
 @pytest.mark.parametrize("given", [False, True])
 def test_only_dates_move(tmp_path, run_script, given):
     data, key_file = table(tmp_path / "stays.csv"), tmp_path / "key"
-    make_key(key_file)
+    write_key(key_file)
     more = []
     if given:
         lines = [f"p{number},2012-06-30" for number in range(60)]
@@ -84,7 +85,7 @@ def test_only_dates_move(tmp_path, run_script, given):
 def test_flags(tmp_path, run_script):
     data, key_file = table(tmp_path / "stays.csv"), tmp_path / "out/key"
     key_file.parent.mkdir()
-    make_key(key_file)
+    write_key(key_file)
     for flags, message in (
         (["--shift_dates"], "--shift_dates needs --key_file"),
         ([f"--key_file={key_file}"], "no effect without --shift_dates"),

@@ -6,6 +6,7 @@ import time
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fixed_key import write_key
 from notes_with_identifiers import NOTES, SECRETS, read_notes, write_notes, write_roster
 
 from medtop.deidentification.detect import Detector
@@ -13,13 +14,12 @@ from medtop.deidentification.plan import DeidentifyOptions
 from medtop.deidentification.roster import Roster, read_roster
 from medtop.deidentification.run import deidentify
 from medtop.files.errors import DataError
-from medtop.files.keys import make_key
 
 
 @pytest.fixture
 def site(tmp_path):
     write_roster(tmp_path / "roster.csv")
-    make_key(tmp_path / "key")
+    write_key(tmp_path / "key")
     write_notes(tmp_path / "notes.csv")
     return tmp_path
 
@@ -48,7 +48,7 @@ def readable_key(site):
 
 def key_within(site):
     (site / "out").mkdir()
-    make_key(site / "out/key")
+    write_key(site / "out/key")
     return {"key_file": f"{site}/out/key", "replace": "surrogate"}
 
 

@@ -7,6 +7,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fixed_key import write_key
 from hospital_tables import meds
 
 from medtop.cohort.code_maps import make_map
@@ -16,7 +17,7 @@ from medtop.deidentification.policy import read_policy
 from medtop.deidentification.roster import read_roster
 from medtop.evaluation.ipcw import COLUMNS, read_follow_up
 from medtop.files.errors import DataError
-from medtop.files.keys import make_key, read_key
+from medtop.files.keys import read_key
 from medtop.files.parquet import batches, open_parquet, reading
 from medtop.files.staging import check_whole
 from medtop.readmission.stay_facts import read_outcomes
@@ -116,7 +117,7 @@ def test_splits_of_a_run(tmp_path, content):
 
 
 def test_a_deep_key_file(tmp_path):
-    make_key(tmp_path / "key")
+    write_key(tmp_path / "key")
     content = json.loads((tmp_path / "key").read_text())
     (tmp_path / "key").write_text(json.dumps(content)[:-1] + ', "more": ' + "[" * 100_000)
     with pytest.raises(DataError, match="key: expected a key file"):

@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from fixed_key import write_key
 
 from medtop.cohort.pickled_lists import read_chunks
-from medtop.files.keys import make_key, read_key
+from medtop.files.keys import read_key
 
 MAKE, NOTES = "preprocessing/make_synthetic_notes.py", "preprocessing/preprocess_notes.py"
 REMOVE, STAYS = "run_scripts/deidentify_notes.py", "preprocessing/preprocess_pretrain_data.py"
@@ -37,7 +38,7 @@ def site(tmp_path_factory, run_script):
     """Tables, a key, and four runs: as they are, moved, of texts moved before, and the stays moved."""
     folder = tmp_path_factory.mktemp("site")
     key = folder / "secret/key"
-    make_key(key)
+    write_key(key)
 
     def call(script, *arguments):
         done = run_script(script, *arguments)
@@ -131,7 +132,7 @@ def test_the_manifest_holds_moved_dates_and_no_key(site):
 def test_flags(site, tmp_path, run_script):
     folder, _ = site
     (tmp_path / "out").mkdir()
-    make_key(tmp_path / "out/key")
+    write_key(tmp_path / "out/key")
     for flags, message in (
         (["--shift_dates"], "--shift_dates needs --key_file"),
         ([f"--key_file={tmp_path}/out/key"], "no effect without --shift_dates"),

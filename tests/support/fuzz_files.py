@@ -9,6 +9,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+from fixed_key import write_key
 
 
 def make_kinds(folder):
@@ -214,10 +215,10 @@ def _identifiers(folder):
     from medtop.deidentification.own_rules import choose_rules
     from medtop.deidentification.policy import POLICIES, read_policy
     from medtop.deidentification.roster import read_roster
-    from medtop.files.keys import make_key, read_key
+    from medtop.files.keys import read_key
 
     (folder / "key").unlink(missing_ok=True)
-    make_key(folder / "key")
+    write_key(folder / "key")
     rows = {
         "patient_id": ["a", "b"],
         "first_name": ["Ann", "Bo"],
