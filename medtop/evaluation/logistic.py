@@ -8,6 +8,9 @@ import numpy as np
 from medtop.evaluation.predictions import sigmoid
 
 MOST_STEPS = 50
+_CELLS = 1 << 15
+"""Elements times resamples fitted at once: half a dozen arrays of 256 kB in each step."""
+
 LARGEST = 1e4
 """A coefficient beyond it has left the data: the classes are separable, and no maximum exists."""
 
@@ -16,7 +19,8 @@ def fit_logistic(columns, targets, counts, *, offset=None, ridge=0.0, tolerance=
     """Maximum likelihood of `P(y = 1) = sigmoid(offset + columns @ b)`, by Newton's method, for each resample.
 
     Minimised is `sum_e c_e (log(1 + exp(z_e)) - y_e z_e) + ridge / 2 |b|^2`. The fit with all counts 1 comes first,
-    with steps halved until the loss falls; the resamples start from it, two or three steps away from their own.
+    with steps halved until the loss falls; the resamples start from it, two or three steps away from their own, and
+    some at a time, so that what a step makes of them stays in the processor's cache.
 
     Args:
         columns: float64 [E, Q], an intercept's ones among them.
@@ -41,9 +45,10 @@ def fit_logistic(columns, targets, counts, *, offset=None, ridge=0.0, tolerance=
         return result
     positives, total = (counts * targets).sum(0), counts.sum(0)
     both = np.flatnonzero((positives > 0) & (positives < total))
-    if len(both):
-        problem.offset = offset[:, both] if offset.shape[1] > 1 else offset
-        result[:, both] = problem.newton(counts[:, both], np.repeat(start, len(both), 1), tolerance)
+    size = max(1, _CELLS // max(len(columns), 1))
+    for some in np.split(both, range(size, len(both), size)):
+        problem.offset = offset[:, some] if offset.shape[1] > 1 else offset
+        result[:, some] = problem.newton(counts[:, some], np.repeat(start, len(some), 1), tolerance)
     return result
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
+from scipy import special
 
 from medtop.files.atomic import atomic_path
 from medtop.files.errors import DataError
@@ -135,9 +136,7 @@ def sigmoid(logits):
     >>> sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist()
     [0.0, 0.5, 1.0]
     """
-    logits = np.asarray(logits, np.float64)
-    small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1.0, small) / (1.0 + small)
+    return special.expit(np.asarray(logits, np.float64))
 
 
 def logit(probabilities, limit=1e-12):

@@ -5,6 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
+from medtop.evaluation import logistic
 from medtop.evaluation.bootstrap import resample_counts, resampled
 from medtop.evaluation.calibration_measures import CalibrationStatistics, SmoothCalibration, spline_columns
 from medtop.evaluation.clinical import MEASURES, clinical_measures
@@ -46,6 +47,23 @@ def test_weighted_fits_are_scikit_learns():
     for number in range(5):
         drawn = counts[:, number] > 0
         assert fitted[:, number] == pytest.approx(slope_of(x[drawn], y[drawn], counts[drawn, number]), abs=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 7])
+def test_resamples_fitted_some_at_a_time_are_the_same(monkeypatch, at_once):
+    p, y, _ = sample(200)
+    rng = np.random.default_rng(2)
+    counts, columns = rng.poisson(1.0, (200, 7)).astype(float), np.stack([np.ones(200), np.log(p / (1 - p))], 1)
+    counts[:, 3] *= y  # one class: no value, in the middle
+    offsets = rng.normal(size=(200, 7))
+    monkeypatch.setattr(logistic, "_CELLS", 200 * at_once)
+    for offset in (None, offsets[:, 0], offsets):
+        fitted = fit_logistic(columns, y, counts, offset=offset)
+        for place in range(7):
+            own = offset[:, place] if offset is offsets else offset
+            each = fit_logistic(columns, y, counts[:, [place]], offset=own)[:, 0]
+            assert np.isnan(fitted[:, place]).all() == np.isnan(each).all() == (place == 3)
+            assert np.allclose(fitted[:, place], each, rtol=0, atol=1e-8, equal_nan=True)
 
 
 def test_an_offset_makes_observed_equal_expected():
