@@ -295,10 +295,10 @@ class EncoderTagger:
             for number, own, path in zip(with_words, logs, self._paths(task, logs), strict=True):
                 words = scored[number][1]
                 ranges, _ = decode([tags[k] for k in path.tolist()], self.tagset.scheme)
-                chances = np.exp(own[np.arange(len(path)), path])
+                least = _least(np.exp(own[np.arange(len(path)), path]), ranges)
                 made[number] += [
-                    (words.starts[first], words.ends[after - 1], kind, float(chances[first:after].min()))
-                    for first, after, kind in ranges
+                    (words.starts[first], words.ends[after - 1], kind, chance)
+                    for (first, after, kind), chance in zip(ranges, least, strict=True)
                 ]
         for (document, _, _), marks in zip(scored, made, strict=True):
             spans = [
@@ -314,3 +314,9 @@ class EncoderTagger:
         counts = [len(own) for own in logs]
         path = viterbi_of_all(np.concatenate(logs), counts, *self._rules[task])
         return np.split(path, np.cumsum(counts[:-1]))
+
+
+def _least(chances, ranges):
+    """The smallest of `chances` [W] in each range of words (first, after, ...), apart and in order: list of float."""
+    edges = np.array([edge for first, after, *_ in ranges for edge in (first, after)], np.int64)
+    return np.minimum.reduceat(np.append(chances, np.inf), edges)[::2].tolist() if len(edges) else []

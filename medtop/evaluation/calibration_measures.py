@@ -59,7 +59,7 @@ class SmoothCalibration:
 
     def __init__(self, probabilities):
         x = logit(probabilities, 1e-6)
-        self._centre, self._scale = float(np.mean(x)), float(np.std(x)) or 1.0
+        self._centre, self._scale = (float(np.mean(x)), float(np.std(x)) or 1.0) if len(x) else (0.0, 1.0)
         standard = (x - self._centre) / self._scale
         knots = np.quantile(standard, KNOTS) if len(x) else np.zeros(0)
         self._knots = knots if len(knots) and np.diff(knots).min() > 1e-3 else None
@@ -130,7 +130,7 @@ class CalibrationStatistics:
     def _block(self, counts, recalibrated=None):
         x = logit(self.scores, 1e-9)
         again, steeper = (x, 1.0) if recalibrated is None else recalibrated
-        scores = (self.scores if recalibrated is None else sigmoid(again)).reshape(len(x), -1)
+        scores = self.scores[:, None] if recalibrated is None else sigmoid(again)
         ones = np.ones((len(x), 1))
         near = 1e-10 if counts.shape[1] == 1 else 1e-5  # resampling noise is a thousand times larger
         slope = fit_logistic(np.concatenate([ones, x[:, None]], 1), self.positives, counts, tolerance=near)[1]

@@ -68,7 +68,12 @@ def measures_of(items, replicates):
 def value_entry(value, replicates, name=""):
     """`{"value", "low", "high"}`, None where undefined; 95% percentile interval over the resamples."""
     low, high = interval(value, replicates, centred=name in _CENTRED)
-    return {"value": float(value) if math.isfinite(value) else None, "low": low, "high": high}
+    return {"value": _finite(value), "low": low, "high": high}
+
+
+def _finite(value):
+    """float, or None where undefined."""
+    return float(value) if math.isfinite(value) else None
 
 
 def clinical_measures(
@@ -152,25 +157,28 @@ def _label(elements, num_patients, several, refit, thresholds, alert_rates, grou
         own = np.asarray(names, object)[elements.rows]
         own = np.array([name or MISSING_GROUP for name in own], object)
         cells |= {(column, name): own == name for name in sorted(set(own))}
-    items = [decisions, curve]
-    for key, chosen in cells.items():
-        items += statistics_of(elements, chosen, num_patients, refit)
-        if key[0] is not None:
-            items += statistics_of(elements, ~chosen, num_patients, refit)
+    items, places = [decisions, curve], {}
+    for (column, _), chosen in cells.items():
+        for some in [chosen] if column is None else [chosen, ~chosen]:
+            if some.tobytes() not in places:  # of two groups, each is all others of the other
+                places[some.tobytes()] = len(items)
+                items += statistics_of(elements, some, num_patients, refit)
     drawn = resampled(items, num_patients, num_bootstrap, seed)
+
+    def measured(some):
+        place = places[some.tobytes()]
+        return measures_of(items[place : place + 2], drawn[place : place + 2])
+
     owners = elements.patients if several else None
     entry = _counts(elements.targets, owners)
-    place = 2
     entry["groups"] = {column: {} for column in groups}
     for (column, name), chosen in cells.items():
-        own = measures_of(items[place : place + 2], drawn[place : place + 2])
-        place += 2
+        own = measured(chosen)
         measures = {measure: value_entry(*pair, measure) for measure, pair in own.items()}
         if column is None:
             entry["measures"] = measures
             continue
-        rest = measures_of(items[place : place + 2], drawn[place : place + 2])
-        place += 2
+        rest = measured(~chosen)
         differences = {
             measure: value_entry(own[measure][0] - rest[measure][0], own[measure][1] - rest[measure][1])
             for measure in own
@@ -213,7 +221,7 @@ def _decision_curve(statistics, drawn):
         "model": [entry["value"] for entry in entries],
         "low": [entry["low"] for entry in entries],
         "high": [entry["high"] for entry in entries],
-        "treat_all": [values["treat_all", place] for place in places],
+        "treat_all": [_finite(values["treat_all", place]) for place in places],
     }
 
 

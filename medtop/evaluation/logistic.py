@@ -36,7 +36,7 @@ def fit_logistic(columns, targets, counts, *, offset=None, ridge=0.0, tolerance=
     columns, counts = np.asarray(columns, np.float64), np.asarray(counts, np.float64)
     targets = (np.asarray(targets) > 0).astype(np.float64)[:, None]
     offset = np.zeros(len(columns)) if offset is None else np.asarray(offset, np.float64)
-    offset = offset.reshape(len(columns), -1)
+    offset = offset[:, None] if offset.ndim == 1 else offset
     problem = _Problem(columns, targets, offset, ridge)
     result = np.full((columns.shape[1], counts.shape[1]), np.nan)
     first = _Problem(columns, targets, offset.mean(1, keepdims=True), ridge) if offset.shape[1] > 1 else problem

@@ -1,11 +1,13 @@
 """Clinical measures against scikit-learn, against formulas by hand, and against resampling done explicitly."""
 
+import json
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
-from medtop.evaluation import logistic
+from medtop.evaluation import clinical, logistic
 from medtop.evaluation.bootstrap import resample_counts, resampled
 from medtop.evaluation.calibration_measures import CalibrationStatistics, SmoothCalibration, spline_columns
 from medtop.evaluation.clinical import MEASURES, clinical_measures
@@ -172,6 +174,46 @@ def test_measures_of_a_group_are_those_of_its_examples_and_unknown_labels_move_n
     difference = roc_auc_score(y[rows], p[rows]) - roc_auc_score(y[rest], p[rest])
     assert groups["F"]["differences"]["roc_auc"]["value"] == pytest.approx(difference)
     assert groups["missing"]["few_positives"] and list(groups["M"]["measures"]) == list(MEASURES)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("known", [0, 1, 200])
+def test_where_there_is_nobody_there_is_no_value(known):
+    """A label that nobody has known; a group that is everybody, beside whom there are no others."""
+    p, y, _ = sample(200)
+    predictions = predictions_of(p, y, np.arange(200).astype(str), np.arange(200) < known)
+    groups = {"sex": np.full(200, "F", object)}
+    entry = clinical_measures(predictions, p[:, None], thresholds=[0.2], groups=groups, num_bootstrap=20)["label"]
+    assert json.loads(json.dumps(entry, allow_nan=False)) == entry and entry["n"] == known
+    nothing = {"value": None, "low": None, "high": None}
+    if not known:
+        assert entry["groups"] == {"sex": {}} and set(map(str, entry["measures"].values())) == {str(nothing)}
+        return
+    alone = entry["groups"]["sex"]["F"]
+    assert alone["measures"] == entry["measures"] and alone["differences"] == dict.fromkeys(MEASURES, nothing)
+    assert entry["measures"]["brier"]["value"] == pytest.approx(((p - y) ** 2)[:known].mean())
+
+
+def test_of_two_groups_each_is_the_others_of_the_other(monkeypatch):
+    """What is measured of a group as such is not measured again as the rest of the other."""
+    p, y, _ = sample(100)
+    predictions, made = predictions_of(p, y, np.arange(100).astype(str)), []
+    real = clinical.statistics_of
+
+    def counted(elements, chosen, *more):
+        made.append(int(chosen.sum()))
+        return real(elements, chosen, *more)
+
+    monkeypatch.setattr(clinical, "statistics_of", counted)
+    groups = {"sex": np.array(["F", "M", "M", "M"] * 25, object)}
+    found = clinical_measures(predictions, p[:, None], groups=groups, num_bootstrap=20)["label"]["groups"]["sex"]
+    assert made == [100, 25, 75]
+    for name in MEASURES:
+        one, other = (found[group]["differences"][name] for group in "FM")
+        assert one["value"] == pytest.approx(-other["value"]) and one["low"] == pytest.approx(-other["high"])
+        assert one["value"] == pytest.approx(
+            found["F"]["measures"][name]["value"] - found["M"]["measures"][name]["value"]
+        )
 
 
 def test_recalibration_is_fitted_on_one_part_of_the_patients():

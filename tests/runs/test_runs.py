@@ -21,6 +21,7 @@ from small_data import (  # noqa: E402
     replaced,
     small_config,
     training_options,
+    with_labels,
     write_dataset,
     write_splits,
 )
@@ -441,6 +442,23 @@ def test_evaluation_alone_repeats_the_runs_numbers(copied):
     assert results.split == "test" and results.metrics.keys() == {"valid", "test"}
     for name in ("best/weights.npz", "train_log.jsonl", "run.json", "config.json"):
         assert after[name] == before[name]
+
+
+def test_an_endpoint_that_nobody_of_the_test_split_has_known(copied, tmp_path):
+    """Its line says so; all else is measured, compared and written."""
+    options, run = copied
+    people = [
+        with_labels(person, "complications", person["labels"]["complications"][0], None)
+        for person in finished_run().people["test"]
+    ]
+    write_dataset(tmp_path / "unknown.tfrecord", people, split="test")
+    found = execute(
+        replaced(options, do_train=False, test_file=str(tmp_path / "unknown.tfrecord"), baselines=True, num_bootstrap=5)
+    )
+    entry = found.metrics["test"]["complications"]
+    assert entry["CKD_365"]["n"] == 0 and entry["CKD_365"]["roc_auc"]["value"] is None
+    assert entry["MACE_365"]["n"] == len(people) and entry["MACE_365"]["brier"]["value"] is not None
+    assert "0 positives in test" in (run.path / "report.html").read_text()
 
 
 @pytest.mark.slow
