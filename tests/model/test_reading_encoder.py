@@ -116,7 +116,9 @@ def test_a_head_from_outside_finds_all_tokens_whatever_its_level(monkeypatch):
     np.testing.assert_allclose(outputs_of(model, x)["loud"][:, 0], encoded.max(axis=1), atol=1e-6)
 
 
-@pytest.mark.parametrize("changed", [{}, {"norm": "pre"}, {"body": "embeddings"}, {"head": "gru"}], ids=str)
+@pytest.mark.parametrize(
+    "changed", [{}, {"norm": "pre"}, {"body": "embeddings", "head": "gru"}, {"head": "gru"}], ids=str
+)
 def test_tokens_that_are_asked_for_are_those_of_the_whole_sequence(changed):
     """At places of two patients in a row, out of order and twice; 34 rows of a product become 10."""
     encoder = perturbed(build_encoder(small_config(**CONFIG | changed)))
