@@ -198,10 +198,9 @@ class EncoderTagger:
         self.tagset, self.windows, self.constrained, self.stack = tagset, windows, constrained, None
         self.batch_size = batch_size or _BATCH_SIZES["GPU" if tf.config.list_logical_devices("GPU") else "CPU"]
         self._rules = {task: allowed_transitions(tags, tagset.scheme) for task, tags in tagset.labels.items()}
-        asked = model if windows.chain else _of_asked_tokens(model, tagset.tasks)
-        self._inputs = list(asked.input)
+        self._inputs = list(model.input)
         self.logits = tf.function(  # one signature, so that it is traced once for all row lengths
-            lambda x: {task: asked(x, training=False)[task] for task in tagset.tasks},
+            lambda x: {task: model(x, training=False)[task] for task in tagset.tasks},
             input_signature=[{name: tf.TensorSpec([None, None], tf.int32) for name in self._inputs}],
             autograph=False,
         )
@@ -282,11 +281,9 @@ class EncoderTagger:
             (windows.rows(some, width, self._inputs), some) for some, width in windows.batches(self.batch_size, lengths)
         )
         for (_, some), logits in side_by_side(lambda x, _: self.logits(x), batches):
-            words, rows, places = windows.decided(some)
-            if self.windows.chain:  # a chain goes through all words
-                places = windows.places[words]
+            words, rows = windows.decided(some)
             for task, values in logits.items():
-                scores[task][words] = values.numpy()[rows, places]
+                scores[task][words] = values.numpy()[rows, windows.places[words]]
         return scores
 
     def _marked(self, scored):
@@ -317,18 +314,6 @@ class EncoderTagger:
         counts = [len(own) for own in logs]
         path = viterbi_of_all(np.concatenate(logs), counts, *self._rules[task])
         return np.split(path, np.cumsum(counts[:-1]))
-
-
-def _of_asked_tokens(model, tasks):
-    """The model for the tokens that are asked for: x with `token_positions` int32 [B, M] -> {task: [B, M, K]}."""
-    import keras
-
-    from medtop.model.encoder import build_token_encoder
-
-    encoder = build_token_encoder(model.encoder)
-    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in encoder.input}
-    states = encoder(dict(inputs))
-    return keras.Model(inputs, {task: model.get_layer(f"{task}_logits")(states) for task in tasks})
 
 
 def _least(chances, ranges):

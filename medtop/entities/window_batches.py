@@ -53,12 +53,11 @@ class BlockWindows:
         return [(some, row_lengths[np.searchsorted(row_lengths, self.lengths[some[-1]])]) for some in parts]
 
     def decided(self, some):
-        """The words that some windows decide: three int64 [n], which words, the row of `some` of each, and how many of
-        its row's words stand before it."""
+        """The words that some windows decide: (int64 [n], which words; int64 [n], the row of `some` of each)."""
         first = np.searchsorted(self.owners, some)
         counts = np.searchsorted(self.owners, some, side="right") - first
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return np.repeat(first, counts) + within, np.repeat(np.arange(len(some)), counts), within
+        return np.repeat(first, counts) + within, np.repeat(np.arange(len(some)), counts)
 
     def rows(self, some, width, names):
         """What the model reads of some windows, as `medtop.data.batches` would make it of their records.
@@ -69,8 +68,7 @@ class BlockWindows:
             names: the model's inputs; what no column gives (`segments`) is 0.
 
         Returns:
-            dict name -> int32 [B, T]; `cls_positions` int32 [B, 1]; `token_positions` int32 [B, M], where the words
-            stand that each window decides, then 0.
+            dict name -> int32 [B, T]; `cls_positions` int32 [B, 1].
         """
         within, lengths = np.arange(width), self.lengths[some, None]
         filled = within < lengths
@@ -80,16 +78,12 @@ class BlockWindows:
         given = {"patient_slots": filled, "positions": within * filled, "cls_positions": np.zeros((len(some), 1))}
         x = {}
         for name in names:
-            if name == "token_positions":
-                words, rows, places = self.decided(some)
-                x[name] = np.zeros((len(some), 1 + places.max(initial=0)), np.int32)
-                x[name][rows, places] = self.places[words]
-            elif name not in self.columns:
+            if name not in self.columns:
                 x[name] = np.asarray(given.get(name, np.zeros_like(filled)), np.int32)
-            else:
-                x[name] = np.zeros(filled.shape, np.int32)
-                x[name][inside] = self.columns[name][tokens]
-                x[name][:, 0], x[name][last] = self.edges[name]
+                continue
+            x[name] = np.zeros(filled.shape, np.int32)
+            x[name][inside] = self.columns[name][tokens]
+            x[name][:, 0], x[name][last] = self.edges[name]
         return x
 
 

@@ -368,24 +368,6 @@ def build_reading_encoder(encoder, reads):
     return keras.Model(inputs, outputs, name="encoder")
 
 
-def build_token_encoder(encoder):
-    """An encoder for taggers, which ask for some tokens of each row: the same layers and weights.
-
-    Args:
-        encoder: `build_encoder`'s.
-
-    Returns:
-        `keras.Model` with the encoder's inputs and `token_positions` int32 [B, M]. Output: `sequence_output` at these
-        places, [B, M, H]; the last block is computed for them only.
-    """
-    places = keras.Input((None,), dtype="int32", name="token_positions")
-    if encoder.blocks:
-        states = _last_block_at(encoder, places, "token")
-    else:
-        states = GatherPositions(name="token_gather")(encoder.output["sequence_output"], places)
-    return keras.Model({**encoder.input, "token_positions": places}, states, name="encoder")
-
-
 def _last_block_at(encoder, places, name):
     """What the encoder gives for some tokens, int [B, M] -> [B, M, H]; its last block is computed for these only."""
     config, layers = encoder.get_layer("embeddings").config, encoder.blocks[-1]

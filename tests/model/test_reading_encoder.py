@@ -10,7 +10,7 @@ keras = pytest.importorskip("keras", reason="the encoder is a Keras model")
 tf = pytest.importorskip("tensorflow", reason="gradients are taken with TensorFlow")
 
 from medtop.model import multitask  # noqa: E402
-from medtop.model.encoder import build_encoder, build_reading_encoder, build_token_encoder  # noqa: E402
+from medtop.model.encoder import build_encoder, build_reading_encoder  # noqa: E402
 from medtop.model.heads import HEADS  # noqa: E402
 from medtop.model.multitask import build_model  # noqa: E402
 from medtop.model.tasks import Task  # noqa: E402
@@ -114,23 +114,3 @@ def test_a_head_from_outside_finds_all_tokens_whatever_its_level(monkeypatch):
     x = batch(PACKED, 17)
     encoded = outputs_of(model.encoder, x)["sequence_output"]
     np.testing.assert_allclose(outputs_of(model, x)["loud"][:, 0], encoded.max(axis=1), atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "changed", [{}, {"norm": "pre"}, {"body": "embeddings", "head": "gru"}, {"head": "gru"}], ids=str
-)
-def test_tokens_that_are_asked_for_are_those_of_the_whole_sequence(changed):
-    """At places of two patients in a row, out of order and twice; 34 rows of a product become 10."""
-    encoder = perturbed(build_encoder(small_config(**CONFIG | changed)))
-    asked = build_token_encoder(encoder)
-    x = batch(PACKED, 17)
-    x["token_positions"] = np.array([[0, 3, 9, 5, 0], [16, 2, 2, 1, 0]], np.int32)
-    whole = outputs_of(encoder, x)["sequence_output"][np.arange(2)[:, None], x["token_positions"]]
-    some = {name: x[name] for name in asked.input}
-    np.testing.assert_allclose(asked(some, training=False).numpy(), whole, atol=1e-5, rtol=1e-5)
-    if encoder.blocks:
-        run = tf.function(lambda some: asked(some, training=False), autograph=False)
-        some = {name: tf.constant(value) for name, value in some.items()}
-        operations = run.get_concrete_function(some).graph.get_operations()
-        rows = [one.outputs[0].shape[0] for one in operations if one.type == "MatMul"]
-        assert rows.count(10) == 4, "query, output and the two of the feed-forward part"
