@@ -1,6 +1,7 @@
 """The token level in the shared trainer: labels reach the loss once, packing changes nothing, a language is learned."""
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -17,7 +18,7 @@ from medtop.data.tfrecord import without_autotune  # noqa: E402
 from medtop.entities import window_batches  # noqa: E402
 from medtop.entities.dictionary import Dictionary  # noqa: E402
 from medtop.entities.documents import Document, Span, Tally  # noqa: E402
-from medtop.entities.encoder_tagger import EncoderTagger, WindowOptions, make_records  # noqa: E402
+from medtop.entities.encoder_tagger import EncoderTagger, WindowOptions, _least, make_records  # noqa: E402
 from medtop.entities.evaluate import evaluate  # noqa: E402
 from medtop.entities.records import TASK, learn_tagset, word_tokens  # noqa: E402
 from medtop.entities.tagging import predict, training_sentences  # noqa: E402
@@ -229,3 +230,12 @@ def test_maker_of_batches_needs_no_labels(data):
     window, plan = maker.window(serialized, 0, 0, 0, shuffle=False)
     _, _, w, _ = maker.batch(window, plan, 0)
     assert float(tf.reduce_sum(w[TASK])) == 0.0
+
+
+def test_a_span_is_as_sure_as_the_least_sure_of_its_words():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        chances = rng.random(int(rng.integers(1, 12)))
+        edges = np.sort(rng.choice(len(chances) + 1, int(rng.integers(0, len(chances) + 2)), replace=False)).tolist()
+        ranges = [(a, b, "drug") for a, b in itertools.pairwise(edges) if rng.random() < 0.6]
+        assert _least(chances, ranges) == [min(chances[a:b].tolist()) for a, b, _ in ranges]
