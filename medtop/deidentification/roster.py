@@ -36,6 +36,8 @@ _TITLE = re.compile(
     r"\b(?:dr|drs|mr|mrs|ms|miss|prof|nurse|sir|dear|patient|pt|name|attending|by|md|rn)\b[.:,]?\s*$", re.I
 )
 _SHORTEST_TYPO, _SHORTEST_NUMBER = 5, 5
+_MOST_NAMES = 100
+"""Words of one person's names: each is kept beside each other one."""
 
 
 def _signs(text):
@@ -69,6 +71,7 @@ class Roster:
 
     Args:
         rows: iterable of dicts with any of `NAME_COLUMNS`, `NUMBER_COLUMNS`, `TEXT_COLUMNS`, `patient_id`; values str.
+        where: names the rows in an error.
 
     Attributes:
         people: how many rows.
@@ -77,22 +80,26 @@ class Roster:
         texts: dict of lower-cased addresses -> type.
     """
 
-    def __init__(self, rows=()):
+    def __init__(self, rows=(), where="roster"):
         self.people, self.names, self.numbers, self.texts = 0, set(), {}, {}
         self._pairs, self._own = collections.defaultdict(set), collections.defaultdict(set)
         self._near = None
         for row in rows:
-            self._add(row)
+            self._add(row, where)
 
-    def _add(self, row):
+    def _add(self, row, where):
         self.people += 1
-        words = [_names(row.get(column)) for column in NAME_COLUMNS]
-        flat = [word for group in words for word in group]
-        self.names.update(flat)
-        for word in flat:
-            self._pairs[word].update(other for other in flat if other != word)
+        words = {word for column in NAME_COLUMNS for word in _names(row.get(column))}
+        if len(words) > _MOST_NAMES:
+            raise DataError(
+                f"{where}: row {self.people:,}: expected the names of a person, at most {_MOST_NAMES} words, received "
+                f"{len(words):,}"
+            )
+        self.names |= words
+        for word in words:
+            self._pairs[word] |= words - {word}
         if row.get("patient_id"):
-            self._own[normal_id(str(row["patient_id"]))].update(flat)
+            self._own[normal_id(str(row["patient_id"]))] |= words
         for column, kind in NUMBER_COLUMNS.items():
             signs = _signs(row.get(column) or "")
             if len(signs) >= _SHORTEST_NUMBER and any(sign.isdigit() for sign in signs):
@@ -213,7 +220,8 @@ def read_roster(path):
     """The `Roster` of a CSV or Parquet file.
 
     Raises:
-        DataError: for a file without a column of names or numbers, or one that cannot be read; names no row's content.
+        DataError: for a file without a column of names or numbers, one that cannot be read, or a cell of more words
+            than a person has names; names no row's content.
     """
     path, known = Path(path), (*NAME_COLUMNS, *NUMBER_COLUMNS, *TEXT_COLUMNS, "patient_id")
     if not path.is_file():
@@ -228,13 +236,13 @@ def read_roster(path):
                 for batch in file.iter_batches(4096, columns=columns)
                 for row in batch.to_pylist()
             )
-            return Roster(rows)
+            return Roster(rows, path)
     try:
         with open(path, newline="", encoding="utf-8-sig") as opened:
             reader = csv.DictReader(opened, strict=True)
             reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
             _check_columns(path, [name for name in known if name in reader.fieldnames], reader.fieldnames)
-            return Roster(_whole_rows(reader, path))
+            return Roster(_whole_rows(reader, path), path)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start}: expected UTF-8, received another encoding") from None
     except csv.Error as error:

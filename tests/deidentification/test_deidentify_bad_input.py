@@ -1,5 +1,6 @@
 """Bad input ends with one line and leaves nothing; hostile text is found all the same."""
 
+import itertools
 import os
 import time
 
@@ -219,3 +220,28 @@ def test_own_rules(site):
     )
     assert read_notes(site / "out/notes") == {"a": "Number [MRN], K-beta, seen [DATE]."}
     assert about["removed_by"]["MRN: own: ours"] == 1 and leaks == []
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_cell_that_holds_more_than_names_is_refused(tmp_path, form):
+    """Each word of a person's names is kept beside each other one: a note in such a cell took hours and gigabytes."""
+    words = ["".join(letters) for letters in itertools.product("abcdef", repeat=3)][:101]
+    rows = {"first_name": ["Ann", "Bo"], "last_name": ["Smith", " ".join(words)]}
+    path = tmp_path / f"r.{form}"
+    if form == "csv":
+        path.write_text("first_name,last_name\nAnn,Smith\nBo," + " ".join(words) + "\n")
+    else:
+        pq.write_table(pa.table(rows), path)
+    with pytest.raises(DataError, match=rf"r.{form}: row 2: expected .* at most 100 words, received 102$") as error:
+        read_roster(path)
+    assert words[7] not in str(error.value)
+    rows["last_name"][1] = " ".join(words[:99])
+    assert len(Roster(dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)).names) == 102
+
+
+def test_a_name_said_ten_thousand_times_is_one_name():
+    roster = Roster([{"first_name": "Ann " * 10_000, "last_name": "Lee", "patient_id": "1"}])
+    assert roster.names == {"ann", "lee"} and [text[:2] for text in roster.find("ann lee came", "1")] == [
+        (0, 3),
+        (4, 7),
+    ]
