@@ -97,7 +97,7 @@ class Roster:
             )
         self.names |= words
         for word in words:
-            self._pairs[word] |= words - {word}
+            self._pairs[word] |= words
         if row.get("patient_id"):
             self._own[normal_id(str(row["patient_id"]))] |= words
         for column, kind in NUMBER_COLUMNS.items():

@@ -51,14 +51,14 @@ def test_weighted_fits_are_scikit_learns():
         assert fitted[:, number] == pytest.approx(slope_of(x[drawn], y[drawn], counts[drawn, number]), abs=1e-5)
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 7])
+@pytest.mark.parametrize("at_once", [0.5, 1, 2, 7])
 def test_resamples_fitted_some_at_a_time_are_the_same(monkeypatch, at_once):
     p, y, _ = sample(200)
     rng = np.random.default_rng(2)
     counts, columns = rng.poisson(1.0, (200, 7)).astype(float), np.stack([np.ones(200), np.log(p / (1 - p))], 1)
     counts[:, 3] *= y  # one class: no value, in the middle
     offsets = rng.normal(size=(200, 7))
-    monkeypatch.setattr(logistic, "_CELLS", 200 * at_once)
+    monkeypatch.setattr(logistic, "_CELLS", int(200 * at_once))
     for offset in (None, offsets[:, 0], offsets):
         fitted = fit_logistic(columns, y, counts, offset=offset)
         for place in range(7):
