@@ -220,8 +220,8 @@ def read_roster(path):
     """The `Roster` of a CSV or Parquet file.
 
     Raises:
-        DataError: for a file without a column of names or numbers, one that cannot be read, or a cell of more words
-            than a person has names; names no row's content.
+        DataError: for a file without a column of names or numbers, one that cannot be read, or more than
+            `_MOST_NAMES` words of names for one person; names no row's content.
     """
     path, known = Path(path), (*NAME_COLUMNS, *NUMBER_COLUMNS, *TEXT_COLUMNS, "patient_id")
     if not path.is_file():
