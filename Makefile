@@ -13,8 +13,9 @@ SLOW_WORKERS ?= 2
 # Seconds of the fuzz run in `make test-slow`; ten minutes: make test-slow FUZZ_SECONDS=600. FUZZ_SEED is another run.
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= 19
-# Training runs that `make test-slow` kills, each at a random moment; twice as many: make test-slow KILLS=20.
-KILLS ?= 10
+# Training runs that `make test-slow` kills, each at a random moment, and half as many steps of the whole chain again,
+# at least one of each; twenty and thirty: make test-slow KILLS=20.
+KILLS ?= 6
 # Which PyTorch `make test-extras` installs; name a CPU build where the default brings CUDA: TORCH='torch==2.13.0'.
 TORCH ?= torch
 WHEELHOUSE ?=

@@ -200,7 +200,7 @@ def run_tests(tree, tests, known=None, first=()):
     tests.
     """
     files, _, choice = tests.partition(" -k=")
-    arguments = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow"]
+    arguments = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     arguments += (["-k", choice] if choice else []) + [
         f"tests/{word}" for word in files.split() if (tree / "tests" / word).exists()
     ]

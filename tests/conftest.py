@@ -12,6 +12,7 @@ from pathlib import Path
 
 import leaks
 import pytest
+from quick_cases import mark_others_slow
 from script_runner import run_in_process
 from shared import VARIABLE
 
@@ -91,8 +92,10 @@ def pytest_sessionfinish(session):
             file.writelines(f"{name}\n" for name in _passed)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
 def pytest_collection_modifyitems(config, items):
-    """Long files first, the others in their order; without what `PASSED` names."""
+    """Long files first, the others in their order; without what `PASSED` names; of cases, which are slow."""
+    mark_others_slow(items, whole=not any("::" in word for word in config.args))
     places = {name: place for place, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
     if PASSED and Path(PASSED).is_file():

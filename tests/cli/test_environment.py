@@ -27,6 +27,7 @@ def test_a_foreign_backend_is_one_line(run_script, tmp_path, backend):
     ]
 
 
+@pytest.mark.slow
 def test_the_c_locale(tmp_path):
     """Names that it cannot read are refused; letters of a file that it cannot write are shown by their numbers."""
     script = "preprocessing/preprocess_pretrain_data.py"

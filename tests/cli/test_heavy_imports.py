@@ -77,6 +77,7 @@ def test_onednn_is_on_where_the_user_does_not_say_otherwise(machine, given, then
     assert process.stdout == f"{then}\n"
 
 
+@pytest.mark.slow
 def test_tensorflow_itself_computes_with_onednn():
     """The setting reached TensorFlow before it was loaded."""
     if importlib.util.find_spec("tensorflow") is None or platform.machine() not in ("x86_64", "AMD64"):

@@ -161,6 +161,7 @@ def test_headers_may_hold_any_letter(tmp_path, name):
     assert code_map_of(duckdb.connect(), str(path)).targets("A") == ("X",)
 
 
+@pytest.mark.slow
 def test_a_line_of_thousands_of_separators_is_refused(tmp_path):
     """DuckDB would take memory for each column; at most a thousand are read."""
     path = tmp_path / "map.csv"

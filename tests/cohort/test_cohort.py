@@ -115,6 +115,7 @@ def assert_same(examples_found, wanted, codes=True):
         assert example["labels"]["long_stay"] == [want["long_stay"]]
 
 
+@pytest.mark.quick(first=6)
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(
     "options",
@@ -463,6 +464,7 @@ def test_short_observation_is_named(tmp_path):
         assert not said or "MACE_365, CKD_365, RET_365, NEUR_365" in sentences[0]
 
 
+@pytest.mark.quick("False")
 @pytest.mark.parametrize("several", [False, True])
 def test_codes_of_few_patients_are_unknown_however_often_they_occur(tmp_path, monkeypatch, several):
     """Against sets of patients, who have several examples, over several batches, and codes again and again."""

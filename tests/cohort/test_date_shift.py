@@ -50,6 +50,7 @@ def read(prefix):
     return found
 
 
+@pytest.mark.quick("True")
 @pytest.mark.parametrize("given", [False, True])
 def test_only_dates_move(tmp_path, run_script, given):
     data, key_file = table(tmp_path / "stays.csv"), tmp_path / "key"

@@ -4,7 +4,6 @@ import datetime
 import random
 
 import pytest
-from slow_cases import quick_of
 
 from medtop.cohort.build import Options
 from medtop.cohort.engines.parts import spans
@@ -73,8 +72,9 @@ CASES = {
 }
 
 
+@pytest.mark.quick("several targets-numbers")
 @pytest.mark.parametrize("ids", IDS)
-@pytest.mark.parametrize("case", quick_of(list(CASES), "splits and subset", "over time", "several targets"))
+@pytest.mark.parametrize("case", CASES)
 def test_outputs_do_not_depend_on_the_parts(tmp_path, case, ids):
     path = messy(tmp_path, ids)
     files = ("prediction_times", "splits", "code_map")

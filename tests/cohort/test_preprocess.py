@@ -445,6 +445,7 @@ def assert_next_run_is_whole(command, prefix, wanted):
     assert sorted(path.name for path in prefix.parent.iterdir()) == sorted(after)
 
 
+@pytest.mark.slow
 def test_kill_9(to_kill):
     """Killed at five stages; the next run cleans up and takes what a first one takes."""
     command, prefix, wanted = to_kill
@@ -464,6 +465,7 @@ def test_kill_9(to_kill):
     assert_next_run_is_whole(command, prefix, wanted)
 
 
+@pytest.mark.slow
 def test_killed_after_the_last_move(to_kill):
     """Everything stands, only the hidden folder was not removed any more: the next run has nothing to do but that."""
     command, prefix, wanted = to_kill
@@ -528,6 +530,7 @@ def test_medbert_example(tmp_path, run_script, test_data):
     manifest_of(tmp_path / "out")
 
 
+@pytest.mark.quick(first=1)
 @pytest.mark.parametrize("numeric, patients_per_split", [(True, 100_000), (False, 70)])
 def test_medbert_layout_equals_its_own_way(tmp_path, monkeypatch, numeric, patients_per_split):
     """Value for value, in order, with Med-BERT's pandas way on random patients; also where it splits several times."""
@@ -580,6 +583,7 @@ def test_medbert_vocabulary_goes_on(tmp_path):
 # --- open data -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_generated_cohort_gets_its_own_labels(tmp_path, run_script):
     """Prevalence and share known of each label equal what the generator counted on its side."""
     check(

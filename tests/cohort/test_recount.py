@@ -86,6 +86,7 @@ def compare(folder, data, tables, rows=None, **options):
 BOTH = pytest.mark.parametrize("labels", ["observed", "complete_followup"])
 
 
+@pytest.mark.quick(first=1)
 @BOTH
 def test_mimic_demo(test_data, tmp_path, labels):
     folder = test_data / "mimic3_demo"
@@ -112,6 +113,7 @@ def tables_of(rows, people):
     return diagnoses, frame
 
 
+@pytest.mark.quick(first=1)
 @BOTH
 @pytest.mark.parametrize("seed, min_visits", [(0, 1), (1, 3)])
 def test_random_tables(tmp_path, labels, seed, min_visits):
@@ -134,6 +136,7 @@ def test_random_tables(tmp_path, labels, seed, min_visits):
     assert values.isna().any(axis=None) and values.eq(1).any(axis=None) and values.eq(0).any(axis=None)
 
 
+@pytest.mark.quick(first=1)
 @BOTH
 def test_generated_cohort(tmp_path, labels):
     """What `make_synthetic_cohort.py` writes, read back by pandas."""

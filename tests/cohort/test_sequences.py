@@ -91,6 +91,7 @@ def test_values_are_little_endian_whatever_the_arrays_were(tmp_path):
     assert other.to_builtin() == chunk.to_builtin()
 
 
+@pytest.mark.slow
 def test_every_prefix_is_refused_and_gives_no_wrong_chunk(tmp_path):
     """Cut at each byte: always a DataError, and the chunks that came before it are whole and in order."""
     chunks = [random_chunk(0, 2), random_chunk(1, 1)]

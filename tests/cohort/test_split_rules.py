@@ -163,6 +163,7 @@ def files(folder):
     return {name: (folder / f"out.{name}").read_bytes() for name in ("bencs.train", "bencs.valid", "vocab.txt")}
 
 
+@pytest.mark.quick(first=3)
 @pytest.mark.parametrize("options", CASES)
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_after_the_boundary_moves_a_training_byte(tmp_path, options, seed):

@@ -67,6 +67,7 @@ def test_there_and_back_bit_for_bit_and_each_name_once(layout, heads):
     assert not any("{" in name for name in names)
 
 
+@pytest.mark.quick(first=1)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_tables_name_every_weight_of_the_keras_model_with_its_shape(layout):
     """The oracle of names and shapes is the model itself."""

@@ -163,6 +163,7 @@ def test_read_without_pytorch_bit_for_bit(tmp_path):
         np.testing.assert_array_equal(arrays[path], array, err_msg=path)
 
 
+@pytest.mark.slow
 def test_written_checkpoints_are_read_by_a_tensorflow_1_graph_and_back(tmp_path):
     """google's own init_checkpoint restores by these names; round trip bit for bit."""
     config = convert_config(activation="gelu_tanh")
@@ -195,6 +196,7 @@ def test_written_checkpoints_are_read_by_a_tensorflow_1_graph_and_back(tmp_path)
     assert RunDirectory(tmp_path / "back").read()[:2] == (config, VOCABULARY)
 
 
+@pytest.mark.slow
 def test_what_google_cannot_hold(tmp_path):
     """Pre-norm never; the erf form and extra embeddings only at a measured cost."""
     config = convert_config(norm="pre", activation="gelu_tanh")
@@ -225,6 +227,7 @@ def refusal(tmp_path, checkpoint, **changes):
     return str(error.value)
 
 
+@pytest.mark.slow
 def test_checkpoints_that_do_not_fit_are_refused(checkpoint, tmp_path):
     prefix, config_file, vocab = checkpoint
     other = tmp_path / "config.json"

@@ -67,6 +67,7 @@ def test_the_choice_is_the_same_again_and_in_any_order(tmp_path):
     assert abs(rows[("notes", "train")]["words"] - 10_000) < 4 * 30 * np.sqrt(2000 / 6 * 5 / 6)
 
 
+@pytest.mark.quick(first=1)
 @pytest.mark.parametrize(
     ("step", "count", "parts"), [("documents read", 1000, 5), ("documents taken", 0, 10), ("documents written", 0, 10)]
 )

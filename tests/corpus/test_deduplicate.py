@@ -186,6 +186,7 @@ def test_the_disk_changes_nothing(tmp_path, monkeypatch):
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.quick("copies")
 @pytest.mark.parametrize("step", ["documents read", "frequent shingles", "copies", "documents written"])
 def test_a_run_killed_at_any_step_goes_on(tmp_path, monkeypatch, step):
     """The same bytes as a run that nobody killed; what was cut into shingles is not cut again."""
@@ -214,6 +215,7 @@ def same_files(one, other):
     return one.exists() == other.exists() and (not one.exists() or one.read_bytes() == other.read_bytes())
 
 
+@pytest.mark.slow
 def test_parts_of_other_settings_are_not_taken_over(tmp_path, monkeypatch):
     monkeypatch.setattr(resumable, "PART_DOCUMENTS", 100)
     path, shown = write_jsonl(tmp_path / "n.jsonl", planted_texts(250, seed=7)[0]), {}

@@ -34,6 +34,7 @@ def write(path, shards, people=300):
         write_chunk(writer, chunk_of(patients(people), about["tasks"]))
 
 
+@pytest.mark.quick("disk-False", "files-False")
 @pytest.mark.parametrize("earlier", [False, True])
 @pytest.mark.parametrize(
     "which, value, shards, message",

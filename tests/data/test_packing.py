@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-from slow_cases import quick_of
 
 from medtop.data.packing import ROWS_MULTIPLE, best_row_lengths, filled, pack, plan_window
 
@@ -171,9 +170,8 @@ def by_record(info, config, packing):
 LAYOUTS = [*itertools.product(("default", "medbert"), ("zero", "alternating", "visit")), ("notes", "sentence")]
 
 
-@pytest.mark.parametrize(
-    "layout, segment", quick_of(LAYOUTS, ("default", "alternating"), ("medbert", "visit"), ("notes", "sentence"))
-)
+@pytest.mark.quick("default-alternating")
+@pytest.mark.parametrize("layout, segment", LAYOUTS)
 def test_a_packed_patient_has_every_input_of_an_unpacked_one(tmp_path, layout, segment):
     """Number by number, before a table clips anything: `alternating` once gave the third patient of a row segment 3."""
     pytest.importorskip("tensorflow", reason="batches are TensorFlow's")
@@ -198,6 +196,7 @@ def test_a_packed_patient_has_every_input_of_an_unpacked_one(tmp_path, layout, s
         assert {value for one in packed.values() for value in one["segments"]} == {0, 1}
 
 
+@pytest.mark.slow
 def test_packed_epochs_hold_each_patient_once_and_resume_in_the_middle(info):
     from small_data import all_tasks, small_config
 
@@ -243,6 +242,7 @@ def test_the_order_of_patients_on_disk_changes_nothing_of_the_work(tmp_path, pac
     assert least < min(places.values()) < 1.5 * least
 
 
+@pytest.mark.slow
 def test_positions_restart_and_slots_tell_patients_apart(info):
     from small_data import all_tasks, small_config
 

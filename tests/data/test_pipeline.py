@@ -166,6 +166,7 @@ def test_shapes_types_and_keys_are_the_contracts(epochs):
         assert all(values.dtype == np.float32 for values in w.values())
 
 
+@pytest.mark.slow
 def test_few_shapes_are_multiples_of_4_and_the_same_masks(info, epochs):
     """Only places without weight come in addition: what a step compiled for each shape pays for fewer of them."""
     options = dataclasses.replace(OPTIONS, few_shapes=True)
@@ -218,6 +219,7 @@ def masks_of(batches):
     return found
 
 
+@pytest.mark.slow
 def test_masks_are_new_in_every_epoch_and_depend_on_the_seed(info, epochs, light):
     one, other = masks_of(epochs[0]), masks_of(epochs[1])
     long = [age for age in one if len(tokens_of_patient(BY_AGE[age])) > 10]
@@ -228,6 +230,7 @@ def test_masks_are_new_in_every_epoch_and_depend_on_the_seed(info, epochs, light
     assert other == masks_of(light[1])  # another `TrainBatches` with the same seed; what else is read has no part in it
 
 
+@pytest.mark.quick("5")
 @pytest.mark.parametrize("first", [1, 2, 5, 7, BATCHES])
 def test_an_epochs_tail_is_the_same_wherever_a_run_begins(light, first):
     """Resuming: from batch k on, at the beginning and in the middle of windows of two batches, and at the end."""
@@ -235,6 +238,7 @@ def test_an_epochs_tail_is_the_same_wherever_a_run_begins(light, first):
     assert_equal_batches(taken(batches.epoch(1, first_batch=first)), epoch[first:])
 
 
+@pytest.mark.slow
 def test_epochs_follow_each_other(light):
     """Out of one iterator, whatever else is asked for meanwhile; the first one's beginning is left out, no other's."""
     batches, epoch = light
@@ -246,6 +250,7 @@ def test_epochs_follow_each_other(light):
     assert taken(batches.epochs(2, 2)) == []
 
 
+@pytest.mark.quick(first=1)
 @pytest.mark.parametrize("batch_size, windows_of, block", [(7, 3, 20), (200, 64, 100_000)])
 def test_each_patient_once_in_windows_and_blocks_of_any_size(info, monkeypatch, batch_size, windows_of, block):
     monkeypatch.setattr(pipeline, "SHUFFLE_BLOCK", block)
@@ -260,6 +265,7 @@ def test_each_patient_once_in_windows_and_blocks_of_any_size(info, monkeypatch, 
     assert_equal_batches(taken(batches.epoch(0, len(found) // 2)), found[len(found) // 2 :])
 
 
+@pytest.mark.quick("True")
 @pytest.mark.parametrize("masking", [False, True])
 def test_evaluation_sees_each_example_once_and_knows_its_place(info, masking):
     config = dataclasses.replace(CONFIG, segment="visit")
@@ -297,6 +303,7 @@ def test_evaluation_sees_each_example_once_and_knows_its_place(info, masking):
         assert_equal_batches([batch[:3] for batch in dataset.as_numpy_iterator()], [batch[:3] for batch in found])
 
 
+@pytest.mark.slow
 def test_no_iterator_waits_for_a_tuner(info, light):
     """The end of an epoch, or of a scoring, waited up to a minute for tf.data's tuner, now and then."""
     scored = eval_batches(info, CONFIG, TASKS, OPTIONS, seed=0, masking=False)
@@ -305,6 +312,7 @@ def test_no_iterator_waits_for_a_tuner(info, light):
         assert dataset.options().autotune.enabled is False
 
 
+@pytest.mark.slow
 def test_rows_may_be_longer_than_the_features_default(tmp_path):
     """Fault 8: features made with length 64, training at 512; nothing of the 200 codes is lost, nor refused."""
     long = PEOPLE[0] | {"visits": [(list(range(5, 55)), 3, 40, 400 - 100 * n, 9_000 + 100 * n) for n in range(4)]}
@@ -333,6 +341,7 @@ def test_new_patients_records_have_no_labels_and_gaps_are_those_that_the_records
             assert x["gaps"][row, : len(tokens)].tolist() == [token[4] for token in tokens]
 
 
+@pytest.mark.slow
 def test_patients_without_codes_have_nothing_to_guess(tmp_path):
     people = [NO_CODES | {"age": number} for number in range(1, 4)]
     info = write_dataset(tmp_path / "none", people)
@@ -440,6 +449,7 @@ def kinds(count, positives, unknown):
     return [with_labels(person, "long_stay", values[place]) for person, place in zip(people, order, strict=True)]
 
 
+@pytest.mark.slow
 def test_balanced_sampling_shows_positives_and_negatives_alike(tmp_path):
     people = kinds(1800, positives=90, unknown=450)
     info = write_dataset(tmp_path / "balanced", people)
@@ -465,6 +475,7 @@ def test_balanced_sampling_shows_positives_and_negatives_alike(tmp_path):
     ].tolist()  # rows carry their patients' own labels
 
 
+@pytest.mark.quick(first=1)
 @pytest.mark.parametrize(
     "positives, unknown, expected",
     [
@@ -486,6 +497,7 @@ def test_balanced_window_of_one_class_keeps_the_unknown_share(positives, unknown
     assert all(within(count, 1200, share) for count, share in zip(counts, expected, strict=True)), counts
 
 
+@pytest.mark.slow
 # Med-BERT's layout: padded records, masks in the file.
 def test_medberts_batches_carry_the_files_masks(tmp_path):
     rng = np.random.default_rng(0)

@@ -165,6 +165,7 @@ def test_hostile_text(site, kind, text, expected):
         assert not left, (kind, piece)
 
 
+@pytest.mark.slow
 def test_200_000_words(site):
     """One note of 200,000 words: linear time, everything found, the rest untouched."""
     plain = "The lungs were clear and 40 mg of furosemide was given twice daily. "

@@ -103,6 +103,7 @@ def test_packed_and_unpacked_rows_say_the_same(data):
     assert np.allclose(found[0][:, :2], found[1][:, :2]) and np.allclose(found[0], found[1], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_words_without_weight_have_no_loss(data):
     info, tasks, made = batches(data, False)
     _, y, w, _ = made[0]
@@ -154,7 +155,8 @@ def scores_of_records(folder, model, config, tasks, tagset, windows, texts):
     return given
 
 
-@pytest.mark.parametrize("pieces", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["words", "pieces"])
+@pytest.mark.slow
+@pytest.mark.parametrize("pieces", [False, True], ids=["words", "pieces"])
 def test_windows_out_of_memory_say_what_records_say(data, tmp_path, pieces):
     """Words and word pieces, two tasks; empty documents, one word, many windows; whatever the batches and blocks."""
     _, tagset, _, config = data
@@ -220,6 +222,7 @@ def test_blocks_end_by_number_and_by_characters(monkeypatch):
     assert [[len(document.text) for document in block] for block in made] == [[1, 1, 1], [1, 20], [4, 6], [1]]
 
 
+@pytest.mark.slow
 def test_maker_of_batches_needs_no_labels(data):
     """Texts to be marked come without labels: weights 0."""
     info, tasks, _ = batches(data, False)

@@ -216,6 +216,7 @@ def test_baselines_find_what_counts_and_context_tell(fitted, name):
     assert set(results.predictions[name]) == {"valid", "test"}
 
 
+@pytest.mark.slow
 def test_seed_decides_everything(fitted):
     splits, results = fitted
     again = fit_baselines(splits, TASKS)
@@ -227,6 +228,7 @@ def test_seed_decides_everything(fitted):
     assert again.settings == results.settings
 
 
+@pytest.mark.slow
 def test_unknown_labels_and_test_labels_move_nothing(fitted):
     splits, results = fitted
     flipped = splits_of()
@@ -272,6 +274,7 @@ def test_training_examples_are_bounded():
         assert results.settings[name]["long_stay"]["long_stay"]["examples"] == 150
 
 
+@pytest.mark.slow
 def test_codes_unseen_in_training_carry_no_weight(fitted):
     splits, results = fitted
     more = features_from_chunks([chunk_of(500, 3)], VOCABULARY)

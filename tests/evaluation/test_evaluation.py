@@ -505,6 +505,7 @@ def test_predictions_are_checked(change, message):
         Predictions(**good | change)
 
 
+@pytest.mark.slow
 def test_twenty_thousand_patients_and_twelve_labels_stay_within_seconds():
     import time
 

@@ -22,6 +22,7 @@ from medtop.model.tasks import choose_tasks  # noqa: E402
 from medtop.training.checkpoints import weights_of  # noqa: E402
 
 
+@pytest.mark.slow
 def test_measures_of_masked_codes_are_means_over_codes_not_over_batches(tmp_path):
     """Fault 10. Batches hold different numbers of masked codes; NumPy takes the codes one by one."""
     info = write_dataset(tmp_path / "valid", patients(21, 1))

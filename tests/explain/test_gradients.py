@@ -94,6 +94,7 @@ def test_taking_a_code_out_is_scoring_the_patient_without_it(model, batch):
     assert np.abs(without[1] - again[0]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_the_logit_after_each_stay_is_that_of_the_record_then(batch):
     """Records built by hand: later stays gone, days counted from that discharge, the age of that day."""
     config = small_config(

@@ -119,6 +119,7 @@ def test_taking_a_code_out_is_scoring_the_record_without_it(stacked, batch):
         assert np.allclose(without[place], again[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_codes_and_channels_are_complete_where_codes_are_unknown(config, batch):
     """As the command counts it: codes that have a name, and channels; [UNK] is among the latter."""
     attributor, _ = make(config, deep_scale=0.0)

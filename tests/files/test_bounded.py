@@ -106,6 +106,7 @@ def npy(shape, content, dtype="<f4"):
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + content
 
 
+@pytest.mark.slow
 def test_a_zip_of_zeros_is_not_unpacked(tmp_path):
     """`weights.npz` of 300 KB that would fill 300 MB: before, NumPy unpacked it."""
     path = tmp_path / "weights.npz"

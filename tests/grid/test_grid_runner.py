@@ -142,6 +142,7 @@ def test_a_failed_cell_is_told_and_the_others_run(tmp_path):
     assert [status_of(cell).attempts for cell in grid.cells] == [2, 2, 1]
 
 
+@pytest.mark.quick(first=1)
 @pytest.mark.parametrize(
     "kills, restarts, state", [(1, 2, "finished"), (2, 2, "finished"), (3, 2, "stopped"), (1, 0, "stopped")]
 )
@@ -294,6 +295,7 @@ def test_nohup_keeps_the_grid_running(tmp_path):
     assert states(grid) == ["finished"]
 
 
+@pytest.mark.quick(first=1)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("flags", [(), ("--index=0",)])
 def test_signals_are_passed_on_and_the_same_command_goes_on(tmp_path, number, flags):
@@ -340,6 +342,7 @@ def test_nothing_runs_twice_after_kill_9_of_the_grid(tmp_path, monkeypatch):
     assert said[0] == "waiting for 1 cells that other processes run"
 
 
+@pytest.mark.slow
 def test_several_commands_share_a_grid(tmp_path):
     grid = grid_in(tmp_path, range(6), steps=6)
     faults(tmp_path, seed3=["error"])
@@ -359,6 +362,7 @@ def finish(grid, *flags, **more):
     return process.returncode, output, errors
 
 
+@pytest.mark.slow
 def test_index_from_the_environment_of_an_indexed_job(tmp_path):
     grid = grid_in(tmp_path, (1, 2))
     faults(tmp_path, seed2=["error"])
@@ -371,6 +375,7 @@ def test_index_from_the_environment_of_an_indexed_job(tmp_path):
     assert code == 1 and "--index: expected a number from 0 to 1" in errors and errors.count("\n") == 1
 
 
+@pytest.mark.quick(first=2)
 @pytest.mark.parametrize(
     "flags, message",
     [

@@ -129,6 +129,7 @@ def test_every_model_is_one_that_the_trainer_takes(name):
     assert small_config(wide_days=DAYS, **values).head == flags.get("head", "linear")
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_a_kill_and_its_tables_hold_what_was_measured(tmp_path):
     options = options_of(tmp_path, models=("wide", "bert", "logistic_regression"), train_sizes=(20, 40), repeats=2,
                          trainer_flag=("--steps=4",))  # fmt: skip

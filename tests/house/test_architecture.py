@@ -387,6 +387,7 @@ def import_without(blocked, modules):
     return set(process.stdout.split())
 
 
+@pytest.mark.slow
 def test_plain_rooms_load_where_no_framework_is_installed():
     rooms = [
         module
@@ -397,6 +398,7 @@ def test_plain_rooms_load_where_no_framework_is_installed():
     assert not import_without(FRAMEWORKS, rooms) & FRAMEWORKS
 
 
+@pytest.mark.slow
 def test_keras_rooms_load_where_tensorflow_is_not_installed():
     rooms = [name for name in MODULES if room_of(name) in KERAS_ONLY]
     assert rooms
@@ -503,6 +505,7 @@ def test_nothing_is_done_at_import(tmp_path):
     assert work_at_import(MODULES, [path for path in SCRIPTS.values() if path.parent.name != "benchmarks"]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line, seen",
     [

@@ -86,6 +86,7 @@ def visit_log(folder, patients=60):
     (folder / "splits.csv").write_text("\n".join(splits) + "\n")
 
 
+@pytest.mark.slow
 def test_source_task_head_and_balancer_from_raw_table_to_results(tmp_path, outside):
     visit_log(tmp_path)
     options = Options(

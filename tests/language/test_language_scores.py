@@ -102,6 +102,7 @@ def test_hidden_words_and_pairs_are_numpys(models):
         assert logit == pytest.approx(float(bert.patient_logits(NEXT, state)[0]), abs=2e-4)
 
 
+@pytest.mark.slow
 def test_one_table_of_three_models(models, run_script):
     folder, _ = models
     arguments = ("--input_file=n.notes.test.parquet", "--num_bootstrap=50", "--max_seq_length=32")

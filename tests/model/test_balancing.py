@@ -213,6 +213,7 @@ def test_uncertainty_rests_at_the_inverse_losses():
     np.testing.assert_allclose(settle(balancer, losses, np.eye(3), 800), 1 / (2 * losses), rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balanced_start", [True, False])
 def test_gradnorm_rests_at_equal_norms(balanced_start):
     norms = np.array([1.0, 30.0, 0.1])

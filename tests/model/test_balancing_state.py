@@ -19,6 +19,7 @@ from medtop.model.balancing import BALANCERS, Balancer, make_balancer
 # Every task takes part
 
 
+@pytest.mark.quick("fixed-masked_lm", "uncertainty-dose", "gradnorm-long_stay", "random-masked_lm")
 @pytest.mark.parametrize("task", NAMES)
 @pytest.mark.parametrize("name", BALANCERS)
 def test_a_tasks_weight_has_an_effect(name, task):
@@ -29,6 +30,7 @@ def test_a_tasks_weight_has_an_effect(name, task):
     assert (plain[-1] > 0).all()
 
 
+@pytest.mark.quick("uncertainty-True-0", "gradnorm-True-0")
 @pytest.mark.parametrize("task", range(3))
 @pytest.mark.parametrize("name, balanced_start", STATEFUL_STARTS)
 def test_every_tasks_numbers_move_its_weight(name, balanced_start, task):
@@ -72,6 +74,7 @@ def test_nothing_is_present_at_all(name, balanced_start):
     assert all(np.array_equal(a, b) for a, b in zip(before, balancer.variables, strict=True))
 
 
+@pytest.mark.quick("uncertainty-True", "gradnorm-True")
 @pytest.mark.parametrize("name, balanced_start", STATEFUL_STARTS)
 def test_losses_and_gradients_of_zero_end_in_no_infinity(name, balanced_start):
     balancer = make(name, balanced_start=balanced_start, learning_rate=1.0, dtype="float32")
@@ -94,6 +97,7 @@ def test_restored_is_never_stopped(name):
     assert np.array_equal(follow(resumed, history, first=5), whole[5:])
 
 
+@pytest.mark.quick(first=2)
 @pytest.mark.parametrize("name", LEARNED)
 @pytest.mark.parametrize("number", range(5))
 def test_every_variable_is_needed(name, number):

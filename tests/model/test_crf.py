@@ -78,6 +78,7 @@ def test_layer_trains_its_transitions():
     assert found.shape == logits.shape
 
 
+@pytest.mark.slow
 def test_rows_of_any_length():
     """One traced function for rows whose length is not known before, as in training: values and gradients as without
     tracing, which the other tests hold against all sequences."""

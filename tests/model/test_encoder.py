@@ -35,6 +35,7 @@ def built():
     return dict(models())
 
 
+@pytest.mark.quick("post-gelu-cls", "pre-gelu-mean")
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
 def test_equals_numpy_packed_and_unpacked_whatever_stands_in_the_padding(built, kind):
     """Faults 12 and 2's cousin: pooled vector, sequence and logits are the patient's own, wherever it stands."""
@@ -106,6 +107,7 @@ def targets(rows, x):
     return y, {task: weights / weights.sum() for task, weights in w.items()}
 
 
+@pytest.mark.slow
 def test_packed_rows_have_the_losses_of_unpacked_ones(built):
     for kind in KINDS:
         _, model, _ = built[kind]

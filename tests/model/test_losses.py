@@ -178,6 +178,7 @@ def test_total_is_the_sum_of_task_weights_times_losses(model, slots):
     assert np.isfinite(gradient).all() and np.abs(gradient).max() > 1e-3
 
 
+@pytest.mark.quick("3")
 @pytest.mark.parametrize("slots", [1, 3])
 def test_flipped_unknown_labels_move_nothing(model, slots):
     """An unknown label 0 -> 1 moves nothing; and the check of the check: a known label moves the loss."""

@@ -32,6 +32,7 @@ def gradients(model, x):
     return {weight.path: tf.convert_to_tensor(value).numpy() for weight, value in named if value is not None}
 
 
+@pytest.mark.quick("post-masked and patients")
 @pytest.mark.parametrize("chosen", CHOSEN)
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_outputs_and_gradients_are_those_of_the_whole_last_block(norm, chosen, monkeypatch):
@@ -60,6 +61,7 @@ def test_outputs_and_gradients_are_those_of_the_whole_last_block(norm, chosen, m
         np.testing.assert_allclose(one[path], other[path], atol=1e-5 * scale, rtol=1e-4, err_msg=path)
 
 
+@pytest.mark.quick("masked and patients")
 @pytest.mark.parametrize("chosen", CHOSEN)
 def test_the_last_block_is_computed_where_it_is_read(chosen):
     """Rows of the products: 2 x 17 tokens in the first block; in the last one keys and values only, the rest 2 x (3
@@ -77,6 +79,7 @@ def test_the_last_block_is_computed_where_it_is_read(chosen):
     assert sorted(rows) == sorted([34] * 4 + [34] + [2 * read] * 4 + [6] + heads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", [{"pooling": "mean"}, {"head": "gru"}])
 def test_where_patients_are_made_of_all_tokens_the_last_block_is_whole(changed):
     encoder = build_encoder(small_config(**CONFIG, **changed))

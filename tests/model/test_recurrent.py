@@ -26,6 +26,7 @@ def built():
     return {head: (config, perturbed(build_model(config, TASKS))) for head in HEADS for config in [head_config(head)]}
 
 
+@pytest.mark.quick("bilstm")
 @pytest.mark.parametrize("head", HEADS)
 def test_logits_are_those_of_plain_loops_packed_or_not(built, head):
     config, model = built[head]
@@ -47,6 +48,7 @@ def test_logits_are_those_of_plain_loops_packed_or_not(built, head):
     assert np.isfinite(logits).all()  # empty places too
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["bigru", "retain"])
 def test_gradients_of_a_packed_row_are_those_of_its_patients(built, head):
     tf = pytest.importorskip("tensorflow")

@@ -96,6 +96,7 @@ def pair_dataset(path):
     return tfrecord.read_dataset(path), segments
 
 
+@pytest.mark.quick(first=1)
 @pytest.mark.parametrize("segment", ["sentence", "zero"])
 def test_segments_come_from_the_records_or_are_zero(tmp_path, segment):
     info, segments = pair_dataset(tmp_path / "d")

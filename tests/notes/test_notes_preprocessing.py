@@ -192,6 +192,7 @@ def test_cased_texts(tables, tmp_path):
     assert read_rows(tmp_path / "out")[11]["text"] == "Second  Summary:  Aspirin 4.5 mg Doctor Who, Md"
 
 
+@pytest.mark.slow
 def test_order_of_lines_changes_nothing(tables, tmp_path):
     expected = {
         mode: (run(tables, tmp_path / mode, mode=mode), read_rows(tmp_path / mode))[1]
@@ -342,6 +343,7 @@ def random_tables(folder, seed):
     return folder
 
 
+@pytest.mark.quick("discharge-1", "early-3")
 @pytest.mark.parametrize("mode, seed", [("discharge", 1), ("discharge", 2), ("early", 3), ("early", 4)])
 def test_legacy_equals_clinicalberts_own_way(clinicalbert, tmp_path, mode, seed):
     folder = random_tables(tmp_path / "tables", seed)

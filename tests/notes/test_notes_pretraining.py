@@ -57,6 +57,7 @@ def test_sentences_hold_every_letter_of_a_text():
     assert "".join("".join(text[a:b] for a, b in spans).split()) == "".join(text.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("letter", ["=", " ", "\n", ".", "a", "1. ", "a. ", "\n \n", "(", ". "])
 def test_no_text_takes_ages(letter):
     """A pattern that looks back from every place would need hours for these."""

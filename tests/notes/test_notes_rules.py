@@ -84,6 +84,7 @@ def write_tables(folder, stays, notes, deaths):
     return folder
 
 
+@pytest.mark.quick("1-discharge", "1-early")
 @pytest.mark.parametrize("mode", ["discharge", "early"])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_every_label_and_text(tmp_path, run_script, mode, seed):

@@ -66,6 +66,7 @@ def site(tmp_path_factory, run_script):
     return folder, read_key(key)
 
 
+@pytest.mark.slow
 def test_only_dates_move(site):
     folder, key = site
     plain, moved = texts(folder / "plain/notes"), texts(folder / "moved/notes")

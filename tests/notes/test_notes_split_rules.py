@@ -159,6 +159,7 @@ def changed_after(boundary, stays, notes, deaths, seed):
     return kept, texts, died
 
 
+@pytest.mark.quick(first=1)
 @pytest.mark.parametrize("seed, mode", [(1, "discharge"), (2, "early")])
 def test_nothing_after_a_boundary_moves_a_byte_of_its_split(tmp_path, seed, mode):
     tables = random_stays(seed)

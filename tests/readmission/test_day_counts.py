@@ -97,6 +97,7 @@ def test_nothing_is_hidden_where_it_is_not_asked_for(least):
     assert without_small(rows, counts, days, least) == (rows, counts)
 
 
+@pytest.mark.quick("True")
 @pytest.mark.parametrize("small", [False, True])
 def test_page_and_plot_show_what_is_left(tmp_path, small):
     """Every number of the hidden cells is sought in the page; also where nothing is left to draw."""

@@ -47,6 +47,7 @@ def folder(run_script, tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 def test_results_stand_in_their_own_folder_and_the_run_stays(folder, run_script):
     before = files_of(folder / "run")
     process = run_script(SCRIPT, *FLAGS, cwd=folder)

@@ -44,6 +44,7 @@ def recount(source, day):
     return notes.groupby("HADM_ID").size().to_dict()
 
 
+@pytest.mark.slow
 def test_who_is_there_and_what_is_known(folder):
     source, made = folder
     predictions = pd.read_csv(made / "restricted/predictions.csv")

@@ -26,6 +26,7 @@ def texts(folder):
     return sorted(stays, key=len)[:: max(1, len(stays) // 6)]
 
 
+@pytest.mark.slow
 def test_values_add_up_and_stand_at_their_words(scorer, texts):
     explainer, residuals, windows = WordExplainer(scorer, steps=32), [], []
     for text in texts:

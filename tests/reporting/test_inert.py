@@ -33,6 +33,7 @@ def test_the_check_checks(tmp_path):
     assert active(tmp_path / "x.html") == ["script", "javascript:alert(1)"]
 
 
+@pytest.mark.quick(first=4)
 @pytest.mark.parametrize("word", HOSTILE)
 def test_evaluation_page(word, tmp_path):
     rng = np.random.default_rng(0)

@@ -39,6 +39,7 @@ def test_steps_hold_the_value_of_their_right_end(tmp_path):
     assert np.nonzero(close[:, quarter])[0].mean() < np.nonzero(close[:, later])[0].mean()  # 0.9 stands above 0.5
 
 
+@pytest.mark.quick(first=1)
 @pytest.mark.parametrize("count, shape", [(1, (1, 1)), (3, (1, 3)), (4, (2, 3))])
 def test_panels_stand_in_rows_of_three(tmp_path, count, shape):
     write_plot(tmp_path / "plot.png", [Panel(f"{n}", [Series("", [0, 1], [0, 1])], AXES) for n in range(count)])
@@ -46,6 +47,7 @@ def test_panels_stand_in_rows_of_three(tmp_path, count, shape):
     assert (height, width) == (round(4.6 * shape[0] * 150), round(5.2 * shape[1] * 150))
 
 
+@pytest.mark.slow
 def test_the_curves_of_a_classifier_and_times_can_be_drawn(tmp_path):
     rng = np.random.default_rng(0)
     scores = rng.random(200)

@@ -1,6 +1,10 @@
-"""Thirty random kills (kill -9) over the whole chain, generation to export: it ends as the chain that nobody killed."""
+"""Random kills (kill -9) over the whole chain, generation to export: it ends as the chain that nobody killed.
+
+Thirty, or KILLS times 1.5; `make test-slow` takes ten, each time at other moments.
+"""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -22,7 +26,7 @@ KILLS = {
     "train": 6,
     "export": 4,
 }
-"""Kills of each step: 30 together."""
+"""Kills of each step: 30 together, where KILLS is unset or 20."""
 
 
 def steps(folder):
@@ -93,11 +97,13 @@ def exported(folder):
 
 
 @pytest.mark.slow
-def test_thirty_kills_over_the_whole_chain(tmp_path):
+def test_kills_over_the_whole_chain(tmp_path):
     folder = tmp_path / "chain"
-    assert sum(KILLS.values()) == 30
+    share = int(os.environ.get("KILLS", "20")) / 20
+    kills = {name: max(round(share * count), 1) for name, count in KILLS.items()}
     environment = {"TMPDIR": str(folder / "tmp")}
-    whole, moments = disturbed(folder, begin, steps, KILLS, at_least=8, environment=environment)
+    at_least = sum(kills.values()) // 4
+    whole, moments = disturbed(folder, begin, steps, kills, at_least, environment=environment)
     assert names(folder) == names(whole), moments
     assert not [name for name in names(folder) if name.endswith((".tmp", ".old", ".preprocess"))]
     made = [

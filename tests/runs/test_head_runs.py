@@ -72,12 +72,12 @@ def test_a_linear_head_cannot_be_trained_on_with_another_one(bigru):
 @pytest.mark.slow
 @pytest.mark.parametrize("head", ["bigru", "retain", "bilstm"])
 def test_exports_agree_with_keras(head, tmp_path):
-    options = options_of(tmp_path, (64, 60, 40), head=head, body="embeddings", do_eval=True)
-    execute(options)
-    assert export_saved_model(options.output_dir, tmp_path / "saved").largest <= 1e-5
     pytest.importorskip("tf2onnx")
     from medtop.serve.onnx_model import export_onnx
 
+    options = options_of(tmp_path, (64, 60, 40), head=head, body="embeddings", do_eval=True)
+    execute(options)
+    assert export_saved_model(options.output_dir, tmp_path / "saved").largest <= 1e-5
     assert export_onnx(options.output_dir, tmp_path / "onnx").largest <= 1e-5
 
 

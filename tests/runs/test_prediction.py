@@ -112,6 +112,7 @@ def test_runs_predictions_have_the_tables_targets():
         assert float(row["target"]) == person["labels"][row["task"]][place]
 
 
+@pytest.mark.slow
 def test_without_calibration_the_probabilities_are_the_models_own(tmp_path, caplog):
     run = finished_run()
     folder = tmp_path / "run"

@@ -425,6 +425,7 @@ def test_a_begun_run_without_its_files_is_refused_in_one_line(copied):
         execute(later)
 
 
+@pytest.mark.slow
 def test_evaluation_alone_repeats_the_runs_numbers(copied):
     """--do_eval without --do_train, with flags left at their defaults: the run's own lengths, not the data's."""
     options, run = copied

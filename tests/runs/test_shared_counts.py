@@ -52,6 +52,7 @@ def holding(texts, numbers):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_no_file_that_others_may_read_shows_a_small_count(tmp_path):
     run = finished_run()
     shutil.copytree(run.folder / "run", tmp_path / "run")

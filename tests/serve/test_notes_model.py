@@ -10,7 +10,6 @@ import shutil
 import numpy as np
 import pytest
 from conftest import ROOT
-from slow_cases import quick_of
 
 pytest.importorskip("tensorflow", reason="a SavedModel is TensorFlow's")
 
@@ -63,7 +62,8 @@ ENCODED = [text.encode() for text in TEXTS]
 CLEANINGS = [*itertools.product(("careful", "published"), (True, False))]
 
 
-@pytest.mark.parametrize(("cleaning", "lower_case"), quick_of(CLEANINGS, ("careful", True), ("published", False)))
+@pytest.mark.quick("published-False")
+@pytest.mark.parametrize(("cleaning", "lower_case"), CLEANINGS)
 def test_cleaning_in_the_graph_is_pythons(cleaning, lower_case):
     graph = NoteCleaning(cleaning, lower_case)
     cleaned = tf.function(graph)(tf.constant(ENCODED)).numpy()

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from slow_cases import quick_of
 
 pytest.importorskip("tensorflow", reason="a SavedModel is TensorFlow's")
 
@@ -75,15 +74,11 @@ def exported(tmp_path_factory):
     return ServedRun.read(run), folder / "out", tf.saved_model.load(str(folder / "out" / "1"))
 
 
-QUICK = (("pre", "mean"),)
+COMBINATIONS = [("post", "sum"), ("pre", "cls"), ("pre", "mean")]
 """The fixture `exported` is post and cls; `test_encoder` holds all six against NumPy; each export compares itself."""
-COMBINATIONS = [
-    pytest.param(norm, pooling, marks=() if (norm, pooling) in QUICK else pytest.mark.slow)
-    for norm in ("post", "pre")
-    for pooling in ("cls", "mean", "sum")
-]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm, pooling", COMBINATIONS)
 def test_probabilities_equal_keras(norm, pooling, tmp_path):
     """All embeddings; single patients and one batch of mixed lengths, within 1e-5 (about 1e-7 is found)."""
@@ -116,9 +111,8 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize(
-    "changes", quick_of(SETTINGS, "code and age", "segment alternating", "separators and gap after", "Med-BERT")
-)
+@pytest.mark.quick("separators and gap after")
+@pytest.mark.parametrize("changes", SETTINGS.values(), ids=SETTINGS)
 def test_batch_equals_the_features_of_training(changes, tmp_path):
     """What the graph makes of a request is what features and pipeline make of the same patients, number by number."""
     served, encode = encoder_of(tmp_path / "run", **changes)
@@ -147,6 +141,7 @@ def test_signature_asks_for_what_the_config_uses(tmp_path):
         assert [one["name"] for one in served.client_inputs()] == names
 
 
+@pytest.mark.slow
 def test_names_are_discoverable(exported):
     served, folder, loaded = exported
     function = loaded.signatures["serving_default"]
@@ -182,6 +177,7 @@ def one_person(*visits, age=20_000, sex="F"):
     )
 
 
+@pytest.mark.slow
 def test_unknown_codes_are_unk_and_reported(exported):
     served, _, loaded = exported
     people = [
@@ -228,6 +224,7 @@ def test_patients_of_whom_the_model_knows_too_little_get_no_probability(exported
     assert not np.isnan(answer["complications"]).any()
 
 
+@pytest.mark.slow
 def test_codes_repeated_within_a_visit_count_once_at_their_first_place(tmp_path):
     served, encode = encoder_of(tmp_path / "run")
     once = client_request(served, [one_person(["C01", "C02", "what"], ["C01", "C03"]), one_person(["C02"])])
@@ -243,6 +240,7 @@ def test_codes_repeated_within_a_visit_count_once_at_their_first_place(tmp_path)
         np.testing.assert_array_equal(same[key], values, err_msg=key)
 
 
+@pytest.mark.slow
 def test_truncation_keeps_cls_and_the_latest_codes(tmp_path):
     served, encode = encoder_of(tmp_path / "run")
     codes = [CODES[place % 50] for place in range(100)]
@@ -255,6 +253,7 @@ def test_truncation_keeps_cls_and_the_latest_codes(tmp_path):
     assert x["patient_slots"].sum(axis=1).tolist() == [MAX_SEQ_LENGTH, 2]
 
 
+@pytest.mark.slow
 def test_padding_may_stand_anywhere_and_changes_nothing(exported):
     served, _, loaded = exported
     people = generate_people(served, 6, seed=2)
@@ -278,6 +277,7 @@ def test_padding_may_stand_anywhere_and_changes_nothing(exported):
             np.testing.assert_array_equal(values, plain[name])
 
 
+@pytest.mark.slow
 def test_ages_over_90_years_count_as_90(tmp_path):
     served, encode = encoder_of(tmp_path / "run", embeddings=("code", "age"))
     request = {
@@ -302,6 +302,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes, message", WRONG.values(), ids=WRONG)
 def test_a_wrong_request_is_one_message_without_the_patients_values(changes, message, exported):
     served, _, loaded = exported
@@ -420,6 +421,7 @@ def test_without_calibration_class_weights_are_taken_back_and_the_notes_say_so(t
     assert served.describe("saved_model", [], [])["calibrated"] is False
 
 
+@pytest.mark.slow
 def test_card_names_tasks_restrictions_inputs_and_commands(exported):
     _, folder, _ = exported
     card = (folder / "README.md").read_text()
@@ -475,6 +477,7 @@ def test_an_export_that_differs_is_an_error_and_leaves_the_earlier_one(earlier, 
     assert contents(folder) == before and list(folder.parent.iterdir()) == [folder]
 
 
+@pytest.mark.slow
 def test_an_export_that_fails_midway_leaves_nothing(exported, tmp_path, monkeypatch):
     def full_disk(module, path, signatures):
         Path(path).mkdir()

@@ -43,6 +43,7 @@ def states(arrays, config, text, layer):
     return NumpyBert(shallow, arrays).sequence(inputs)
 
 
+@pytest.mark.quick("-1-2")
 @pytest.mark.parametrize("layer, blocks", [(0, 0), (1, 1), (-1, 2)])
 def test_layers_and_pooling_are_numpys(model, layer, blocks):
     from medtop.similarity.terms import TermEncoder
@@ -57,6 +58,7 @@ def test_layers_and_pooling_are_numpys(model, layer, blocks):
             np.testing.assert_allclose(vector, expected, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_term_is_averaged_over_the_sentences_that_hold_it(model):
     from medtop.similarity.terms import TermEncoder, find_contexts
 

@@ -93,6 +93,9 @@ CASES = {
 ALL_KINDS = {"pcornet": ("IP", "EI", "AV", None, float("nan"))}
 
 
+@pytest.mark.quick(
+    "pcornet-choices0", "omop-choices4", "omop-choices8", "meds-choices9", "meds-choices13", "fhir_ndjson-choices15"
+)
 @pytest.mark.parametrize("layout, choices", [(name, case) for name, cases in CASES.items() for case in cases])
 def test_against_pandas(connection, tmp_path, layout, choices):
     folder = getattr(tables, layout)(tmp_path)
@@ -191,6 +194,7 @@ def test_omop_codes_without_a_concept_need_a_system(connection, tmp_path):
     assert connection.execute("SELECT code FROM stays WHERE stay_id = '11'").fetchall() == [("ICD10_I10",)]
 
 
+@pytest.mark.quick(first=1)
 @pytest.mark.parametrize("layout", ["pcornet", "omop"])
 def test_parquet_gives_the_same(connection, tmp_path, layout):
     """Tables as Parquet, with ids and times in types of their own, are the texts' stays."""
@@ -335,6 +339,7 @@ def test_synthea_against_pandas(connection):
     assert len(kept) == 122 or len(kept) > 33
 
 
+@pytest.mark.quick("source")
 @needs_data
 @pytest.mark.parametrize("codes", ["source", "standard"])
 def test_gibleed_against_pandas(connection, codes):

@@ -19,6 +19,7 @@ def write(path, middle, end=b"\n"):
     return path
 
 
+@pytest.mark.quick("3-a.csv", "3-a.csv.gz")
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
 @pytest.mark.parametrize("megabytes", [3, 32])
 def test_a_long_line_without_quotes_loses_itself(run_script, tmp_path, name, megabytes):
@@ -41,6 +42,7 @@ def test_long_lines_are_counted_whatever_ends_them(tmp_path, end):
     assert inspect_text(tmp_path / "a.csv").long_lines == (3,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filler", [b"x" * (1 << 20), b"x\n" * (1 << 19)], ids=["one line", "many lines"])
 def test_a_quoted_field_of_a_gigabyte(tmp_path, filler):
     """Refused after 32 MiB of it, in little memory: from a small gzip file that holds a gigabyte of it."""

@@ -24,6 +24,7 @@ def load(pattern, rejects):
     return stays, report.rows_in, report.rows_dropped, rejects.read_text() if rejects.exists() else ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_query", [200, 1])
 def test_together_is_as_one_by_one(tmp_path, monkeypatch, in_query):
     """The same rows in the same order, the same rejects; few statements instead of one a file."""

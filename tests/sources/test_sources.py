@@ -267,6 +267,7 @@ def test_contract(source, connection, tmp_path):
     )
 
 
+@pytest.mark.quick("topbert_csv", "mimic", "omop")
 @pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
 def test_loading_twice_gives_the_same(source, connection, tmp_path):
     path = SAMPLES[source.name](tmp_path)

@@ -4,7 +4,6 @@ import csv
 import json
 
 import pytest
-from slow_cases import quick_of
 
 from medtop.cohort.build import Options
 from medtop.cohort.preprocess import CohortInput, preprocess
@@ -40,7 +39,8 @@ def lists(data, times, prefix, rules, splits=None):
     return {name: prefix.with_name(f"{prefix.name}.{name}").read_bytes() for name in LISTS}, outcome.manifest
 
 
-@pytest.mark.parametrize("layout", quick_of(list(data_models.LAYOUTS), "omop", "fhir_ndjson"))
+@pytest.mark.quick("omop")
+@pytest.mark.parametrize("layout", data_models.LAYOUTS)
 def test_the_lists_are_those_of_the_plain_table(layout, tmp_path):
     stays, times = plain(tmp_path, layout in ("omop", "meds"))
     rules = Rules(observation_end=None if layout == "omop" else "2016-06-30")  # only OMOP can say until when
@@ -66,6 +66,7 @@ def test_a_folder_of_others_is_left_alone(tmp_path):
     assert (folder / "person.csv").read_text() == "mine" and [path.name for path in tmp_path.iterdir()] == ["c.omop"]
 
 
+@pytest.mark.slow
 def test_written_again_only_with_other_settings_and_leave(tmp_path):
     first = write_cohort(tmp_path / "c", 3, 1, layout="fhir_ndjson", gzip=True)
     assert write_cohort(tmp_path / "c", 3, 1, layout="fhir_ndjson", gzip=True) == first

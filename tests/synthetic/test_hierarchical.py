@@ -60,6 +60,7 @@ def test_codes_follow_the_tree():
     assert set(np.bincount(tree.CHAPTER_OF)) <= {19, 20, 21} and len(np.unique(tree.CHAPTER_OF)) == len(tree.CHAPTERS)
 
 
+@pytest.mark.slow
 def test_neighbours_share_meaning_and_risk(blocks):
     """Chapters explain most of the categories' weights; codes of a category stand together in histories."""
     weights, chapters = tree.CATEGORY_WEIGHTS, tree.CHAPTER_OF
@@ -93,6 +94,7 @@ def by_hand(stays):
     return [value / (len(first) + 6.0) for value in total], order
 
 
+@pytest.mark.slow
 def test_the_two_parts_follow_from_the_written_table(tmp_path):
     cohort.write_cohort(tmp_path / "h", 120, 5, codes="hierarchical")
     (block,) = generate(120, 5, hierarchical=True)

@@ -50,6 +50,7 @@ def expected_labels(folder):
     return found
 
 
+@pytest.mark.slow
 def test_labels_are_what_the_tables_say(generated):
     folder, summary = generated
     expected = expected_labels(folder)
@@ -171,6 +172,7 @@ def counts_of(text):
     return {level: sum(text.count(phrase) for phrase in phrases) for level, phrases in PHRASES.items()}
 
 
+@pytest.mark.slow
 def test_mixed_holds_the_strong_phrase_once_among_what_others_hold_everywhere(mixed):
     beside, labels = {"none": 0, "protective": 0, "weak": 0}, {"none": [], "protective": [], "weak": []}
     for row, counts, _ in mixed:

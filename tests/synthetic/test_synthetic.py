@@ -341,6 +341,7 @@ def test_code_frequencies_are_zipf_like_over_thousands_of_codes(blocks):
     assert -1.3 < slope < -0.7
 
 
+@pytest.mark.slow
 def test_stays_are_ordered_and_apart(blocks):
     for block in blocks:
         same = block.visit_patients[1:] == block.visit_patients[:-1]
@@ -446,6 +447,7 @@ def test_blocks_continue_the_numbers_and_differ():
     np.testing.assert_array_equal(alone.codes, first.codes[: len(alone.codes)])
 
 
+@pytest.mark.slow
 def test_layouts_hold_the_same_patients(written, tmp_path):
     cohort.write_cohort(tmp_path / "m", 300, 7, layout="medbert", gzip=True)
     cohort.write_cohort(tmp_path / "t", 300, 7, layout="topbert")
@@ -495,6 +497,7 @@ def test_summary_says_what_was_written(written):
     assert set(summary["labels"]) == {*NAMES, "micro", "macro"}
 
 
+@pytest.mark.slow
 def test_a_finished_cohort_is_kept_and_another_is_refused(tmp_path):
     prefix = tmp_path / "c"
     before = cohort.write_cohort(prefix, 50, 1)
@@ -523,6 +526,7 @@ def kill_before_the_summary(writing, *arguments):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_between_its_files_is_taken_up(tmp_path):
     for made, writing, *arguments in (
         (tmp_path / "a", cohort.write_cohort, tmp_path / "a/c", 50, 1),
@@ -536,6 +540,7 @@ def test_a_run_that_was_killed_between_its_files_is_taken_up(tmp_path):
         assert sorted(os.listdir(made))[0] == left[1] and len(os.listdir(made)) == len(left)
 
 
+@pytest.mark.slow
 def test_an_error_while_writing_leaves_no_file(tmp_path):
     def fail(patients):
         raise RuntimeError("disk")
@@ -584,6 +589,7 @@ def test_script_writes_prints_and_names_the_next_command(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_script_refuses_an_unknown_flag_and_explains_itself(tmp_path):
     wrong = run_script(tmp_path, "--output_prefix=c", "--patients=5")
     assert wrong.returncode == 1 and "patients" in wrong.stderr and not list(tmp_path.iterdir())

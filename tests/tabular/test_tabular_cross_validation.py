@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from slow_cases import quick_of
 from tabular_cases import loaded, rows_of
 
 from medtop.model.balancing import BALANCERS
@@ -25,6 +24,7 @@ def data(tmp_path_factory):
     return loaded(tmp_path_factory.mktemp("table"))
 
 
+@pytest.mark.slow
 def test_single_task_and_shared_trunk_see_the_same_rows(tmp_path):
     """Single-task networks are the same network with one head: with one target, both give the same predictions."""
     one = loaded(tmp_path, rows_of(60), {"targets": [{"column": "mode", "kind": "classification"}]})
@@ -55,7 +55,8 @@ def test_held_out_rows_are_not_looked_at(tmp_path):
     assert histories["gradnorm"][0] == changed["gradnorm"][0] and histories["gradnorm"][1] != changed["gradnorm"][1]
 
 
-@pytest.mark.parametrize("balancing", quick_of(list(BALANCERS), "gradnorm"))
+@pytest.mark.slow
+@pytest.mark.parametrize("balancing", BALANCERS)
 def test_a_stopped_cross_validation_goes_on_to_the_same_bits(data, tmp_path, balancing):
     """A run that was killed in its second fold; a fold is trained as a whole, and takes seconds."""
     whole = CrossValidation(data, SMALL, [balancing], 3, tmp_path).run()

@@ -117,6 +117,7 @@ def test_the_same_command_trains_nothing_again(finished, run_script):
     assert (run / "metrics.json").read_bytes() == metrics and (run / "train_log.jsonl").read_bytes() == log
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_and_ends_as_one_that_never_stopped(finished, run_script):
     folder, run, first = finished
     kept = {path: path.read_bytes() for path in (run / "cells").iterdir()}

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss, mean_squared_error
-from slow_cases import quick_of
 from tabular_cases import loaded
 
 from medtop.files.errors import DataError
@@ -44,6 +43,7 @@ def test_an_epochs_losses_are_scikit_learns(data):
         assert trainer.history[0][f"{name}_loss"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.quick("gradnorm")
 @pytest.mark.parametrize("balancing", ["fixed", "uncertainty", "gradnorm"])
 def test_the_total_is_what_each_method_minimises(data, balancing):
     """One step an epoch, so that weights and losses of the row are those of the total; halves: its priorities' mean."""
@@ -93,6 +93,7 @@ def test_relative_loss_by_hand(data):
     assert relative_loss(perfect, data.targets, trainer.constants, VALID) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.quick("gradnorm")
 @pytest.mark.parametrize("balancing", BALANCERS)
 def test_unknown_values_move_nothing(data, balancing):
     """A flipped value whose weight is 0: the same losses, weights and predictions, bit for bit."""
@@ -108,6 +109,7 @@ def test_unknown_values_move_nothing(data, balancing):
     assert found[0] == found[1]
 
 
+@pytest.mark.quick("gradnorm")
 @pytest.mark.parametrize("balancing", BALANCERS)
 def test_fitting_again_is_fitting_anew(data, balancing):
     """One graph serves all folds: nothing of an earlier fit is left, neither in weights nor in moments nor balancer."""
@@ -120,6 +122,7 @@ def test_fitting_again_is_fitting_anew(data, balancing):
     assert (trainer.history, [part.tolist() for part in trainer.predict(x)]) == first
 
 
+@pytest.mark.slow
 def test_telemetry(data):
     trainer, x = trainer_of(data, balancing="gradnorm")
     trainer.fit(x, TRAIN, VALID)
@@ -173,7 +176,8 @@ def test_gradients_at_the_last_shared_layer_by_hand(data):
     assert row["mode_flow_gradient_cosine"] == pytest.approx(cosine, rel=1e-4)
 
 
-@pytest.mark.parametrize("balancing", quick_of(list(BALANCERS), "fixed", "gradnorm"))
+@pytest.mark.slow
+@pytest.mark.parametrize("balancing", BALANCERS)
 def test_a_tasks_weight_changes_what_the_network_learns(data, balancing):
     last = []
     for weights in ((1.0, 1.0), (20.0, 1.0), (1.0, 20.0)):
@@ -187,6 +191,7 @@ def test_a_tasks_weight_changes_what_the_network_learns(data, balancing):
     assert last[1]["mode_loss"] < last[0]["mode_loss"] and last[2]["flow_loss"] < last[0]["flow_loss"]
 
 
+@pytest.mark.slow
 def test_early_stopping_keeps_the_best_epoch(data):
     fast = dataclasses.replace(SMALL, epochs=60, patience=2, learning_rate=0.1)
     trainer, x = trainer_of(data, fast)

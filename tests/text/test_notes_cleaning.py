@@ -68,6 +68,7 @@ FRAGMENTS = [
 ASCII = [fragment for fragment in FRAGMENTS if fragment.isascii()]
 
 
+@pytest.mark.quick("ascii")
 @pytest.mark.parametrize("fragments", [FRAGMENTS, ASCII], ids=["any", "ascii"])
 def test_published_equals_the_steps_one_by_one(fragments):
     numbers = random.Random(3)

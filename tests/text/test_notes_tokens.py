@@ -98,6 +98,7 @@ def test_the_same_in_any_company():
     assert wordpiece.tokenize(["", ""]).counts.tolist() == [0, 0]
 
 
+@pytest.mark.quick("False")
 @pytest.mark.parametrize("lower_case", [True, False])
 def test_a_letter_is_one_word_or_part_of_one(lower_case):
     """What the table of kinds relies on, for all of Unicode: a form with punctuation is that one character."""

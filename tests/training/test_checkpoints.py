@@ -71,6 +71,7 @@ def trained():
     return trained
 
 
+@pytest.mark.slow
 def test_round_trip_is_exact_and_training_goes_on_as_if_nothing_had_happened(tmp_path):
     first = InTraining()
     assert len(first.steps(3)) == 3
@@ -215,6 +216,7 @@ def test_pickles_are_never_loaded(tmp_path, monkeypatch):
     assert not (tmp_path / "evil_was_here").exists()
 
 
+@pytest.mark.quick(first=1)
 @pytest.mark.parametrize(
     "changes", [{"num_hidden_layers": 2}, {"hidden_size": 8}, {"embeddings": ("code", "gap", "age")}]
 )

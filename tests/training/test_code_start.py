@@ -80,6 +80,7 @@ def test_a_checkpoint_is_the_start_whatever_its_own_was():
     assert with_head(TrainingOptions(output_dir="x"), config).code_start == "ppmi"
 
 
+@pytest.mark.slow
 def test_frozen_vectors_are_those_of_the_counts(tmp_path):
     """Word2vec's rows of Med-BERT's figure: a net over vectors that do not move."""
     from medtop.runs.execute import execute

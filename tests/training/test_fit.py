@@ -5,7 +5,6 @@ On small networks for tables where a graph is needed: they are the same class, a
 
 import numpy as np
 import pytest
-from slow_cases import quick_of
 
 tf = pytest.importorskip("tensorflow", reason="the training step is TensorFlow's")
 
@@ -57,10 +56,8 @@ def dataset():
     return tf.data.Dataset.from_generator(batches, output_signature=kind)
 
 
-@pytest.mark.parametrize(
-    "balancer, accumulation",
-    quick_of([*((name, 1) for name in BALANCERS), ("gradnorm", 4)], ("fixed", 1), ("gradnorm", 4)),
-)
+@pytest.mark.quick("fixed-1")
+@pytest.mark.parametrize("balancer, accumulation", [*((name, 1) for name in BALANCERS), ("gradnorm", 4)])
 def test_fit_equals_the_drivers_steps(balancer, accumulation):
     """To the end of the data: the graph that meets it must not count, decay or balance once more."""
     driven, fitted = (network(balancer=balancer, accumulation=accumulation) for _ in range(2))  # 6 rows in 4 parts

@@ -1,6 +1,6 @@
 """Runs, each killed (kill -9) at a random moment and started again: each ends as the one that nobody killed.
 
-KILLS says how many, twenty where it is unset; `make test-slow` takes ten, each time at other moments.
+KILLS says how many, twenty where it is unset; `make test-slow` takes six, each time at other moments.
 """
 
 import concurrent.futures

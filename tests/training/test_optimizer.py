@@ -79,6 +79,7 @@ def test_three_steps_equal_numpy():
         np.testing.assert_allclose(np.asarray(variable), value, rtol=2e-5, atol=2e-6, err_msg=variable.name)
 
 
+@pytest.mark.slow
 def test_many_steps_equal_kerass_adamw():
     """A second route: Keras's optimizer, step for step, also where a gradient is 0 for a long time."""
     rng = np.random.default_rng(3)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from slow_cases import quick_of
 
 tf = pytest.importorskip("tensorflow", reason="the training step is TensorFlow's")
 
@@ -47,7 +46,8 @@ def without_graphs():
     tf.config.run_functions_eagerly(False)
 
 
-@pytest.mark.parametrize("balancer", quick_of(list(RECORDED), "gradnorm"))
+@pytest.mark.slow
+@pytest.mark.parametrize("balancer", RECORDED)
 def test_steps_are_those_of_before(balancer, tmp_path):
     """AdamW with warm-up, a clip that bites, labels that are known unevenly, parts of a batch, packed rows."""
     people = [
