@@ -32,8 +32,8 @@ export PYTHONDONTWRITEBYTECODE :=
 
 help:
 	@echo "make demo       the whole path on a generated cohort, in checkpoints/demo"
-	@echo "make test       the tests, under ten minutes on two cores"
-	@echo "make test-slow  kill loops, many processes, larger cohorts, under forty minutes"
+	@echo "make test       the quick tests: each room's main paths and what takes little; some five minutes on two cores"
+	@echo "make test-slow  kill loops, many processes, larger cohorts, further cases; under forty minutes"
 	@echo "make test-extras  what needs the extras ([torch], [onnx], [spark], ...), which it installs"
 	@echo "make mutation   single-line changes of the core rooms, each against its room's tests; hours, resumable"
 	@echo "make lint       style"

@@ -186,7 +186,7 @@ def test_the_disk_changes_nothing(tmp_path, monkeypatch):
         assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.quick("copies")
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["documents read", "frequent shingles", "copies", "documents written"])
 def test_a_run_killed_at_any_step_goes_on(tmp_path, monkeypatch, step):
     """The same bytes as a run that nobody killed; what was cut into shingles is not cut again."""

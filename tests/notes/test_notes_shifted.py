@@ -82,6 +82,7 @@ def test_only_dates_move(site):
             assert shifted - old == key.shift_days(row["patient_id"]) * DAY and row == new
 
 
+@pytest.mark.slow
 def test_texts_that_were_moved_before_give_the_same_times(site):
     """De-identified notes with moved dates beside true admissions: what is read, and when, is the same."""
     folder, _ = site

@@ -54,6 +54,7 @@ def test_who_is_there_and_what_is_known(folder):
     assert len(predictions[predictions["day"] == 4]) < len(predictions[predictions["day"] == 1])
 
 
+@pytest.mark.slow
 def test_measures_are_scikit_learns(folder):
     _, made = folder
     predictions, rows = pd.read_csv(made / "restricted/predictions.csv"), pd.read_csv(made / "by_day.csv")

@@ -445,6 +445,7 @@ def test_evaluation_alone_repeats_the_runs_numbers(copied):
         assert after[name] == before[name]
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_nobody_of_the_test_split_has_known(copied, tmp_path):
     """Its line says so; all else is measured, compared and written."""
     options, run = copied

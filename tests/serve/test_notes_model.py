@@ -62,7 +62,7 @@ ENCODED = [text.encode() for text in TEXTS]
 CLEANINGS = [*itertools.product(("careful", "published"), (True, False))]
 
 
-@pytest.mark.quick("published-False")
+@pytest.mark.slow
 @pytest.mark.parametrize(("cleaning", "lower_case"), CLEANINGS)
 def test_cleaning_in_the_graph_is_pythons(cleaning, lower_case):
     graph = NoteCleaning(cleaning, lower_case)

@@ -111,7 +111,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.quick("separators and gap after")
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", SETTINGS.values(), ids=SETTINGS)
 def test_batch_equals_the_features_of_training(changes, tmp_path):
     """What the graph makes of a request is what features and pipeline make of the same patients, number by number."""

@@ -145,6 +145,7 @@ def test_no_window_sees_the_early_order():
     assert (np.log(risk_of(a, b) / risk_of(b, a)) > 0.3).all()
 
 
+@pytest.mark.slow
 def test_realised_labels_follow_the_stated_risks(known):
     """In fifths of the risk, within four standard errors; as many fifths are beyond two as chance allows."""
     risks, targets = known
