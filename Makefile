@@ -11,7 +11,7 @@ TEST_WORKERS ?= 2
 # Slow tests start processes of their own: with less than 8 GiB, SLOW_WORKERS=1.
 SLOW_WORKERS ?= 2
 # Seconds of the fuzz run in `make test-slow`; ten minutes: make test-slow FUZZ_SECONDS=600. FUZZ_SEED is another run.
-FUZZ_SECONDS ?= 60
+FUZZ_SECONDS ?= 40
 FUZZ_SEED ?= 19
 # Training runs that `make test-slow` kills, each at a random moment, and half as many steps of the whole chain again,
 # at least one of each; twenty and thirty: make test-slow KILLS=20.

@@ -34,8 +34,9 @@ leaks.watch()
 
 
 def pytest_configure(config):
-    """A folder for what the workers share (`shared`): they inherit its name, the first process removes it."""
-    if not hasattr(config, "workerinput"):
+    """A folder for what the workers share (`shared`): they inherit its name, the first process removes it; one that the
+    environment names, for several calls on the same checkout, stays."""
+    if VARIABLE not in os.environ:
         folder = os.environ[VARIABLE] = tempfile.mkdtemp(prefix="medtop-tests-")
         config.add_cleanup(functools.partial(shutil.rmtree, folder, ignore_errors=True))
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
+from forked import Forked
 
 pytest.importorskip("tensorflow", reason="training needs TensorFlow")
 
@@ -95,12 +96,9 @@ def test_a_disturbed_grid_gives_what_the_trainer_alone_gives(grid, tmp_path):
         )
         alone = tmp_path / f"run{number}"
         words = [word for word in cell.arguments() if not word.startswith(("--bert_config_file", "--output_dir"))]
-        subprocess.run(
-            [sys.executable, grid.script, *words, f"--bert_config_file={config}", f"--output_dir={alone}"],
-            check=True,
-            capture_output=True,
-            timeout=600,
-        )
+        process = Forked([str(grid.script), *words, f"--bert_config_file={config}", f"--output_dir={alone}"])
+        errors = process.wait(600)
+        assert process.returncode == 0, errors
         assert read_log(alone / "train_log.jsonl") == read_log(cell.run_folder / "train_log.jsonl")
         assert (alone / "metrics.json").read_text() == (cell.run_folder / "metrics.json").read_text()
         with np.load(alone / "best" / "weights.npz") as theirs, np.load(cell.run_folder / "best/weights.npz") as mine:

@@ -1,7 +1,8 @@
 """A script in a process of its own, forked from one that has loaded TensorFlow and medtop and done nothing else.
 
-For tests that kill: the work that a kill interrupts is what counts, and many kills would come in the seconds of
-imports before it. What only a new interpreter shows is for `run_process`.
+For tests that kill, since the work that a kill interrupts is what counts, and many kills would come in the seconds of
+imports before it; and for those that need several processes, each of which would load TensorFlow. What only a new
+interpreter shows is for `run_process`.
 """
 
 import multiprocessing
@@ -50,6 +51,10 @@ class Forked:
     def kill(self):
         """kill -9."""
         self._process.kill()
+
+    def send_signal(self, number):
+        """As of `subprocess.Popen`."""
+        os.kill(self._process.pid, number)
 
     def wait(self, seconds):
         """Waits until it ends, and returns what it wrote to standard error; kills it where that takes longer."""

@@ -2,14 +2,12 @@
 
 import dataclasses
 import json
-import os
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from forked import Forked
 
 tf = pytest.importorskip("tensorflow", reason="strategies are TensorFlow's")
 
@@ -31,19 +29,15 @@ def free_ports(count):
 
 
 def start(name, folder, results, cases, devices=1, more=None):
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", **(more or {})}
-    return subprocess.Popen(
-        [sys.executable, str(WORKER), name, str(folder), str(results), str(devices), json.dumps(cases)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    return Forked(
+        [str(WORKER), name, str(folder), str(results), str(devices), json.dumps(cases)],
+        {"CUDA_VISIBLE_DEVICES": "", **(more or {})},
     )
 
 
 def finished(processes, seconds=900):
     for process in processes:
-        output, _ = process.communicate(timeout=seconds)
+        output = process.wait(seconds)
         assert process.returncode == 0, output[-3000:]
 
 

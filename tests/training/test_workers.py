@@ -1,15 +1,13 @@
 """Two workers on this machine, as a cluster runs them: together, one killed, one stopped, alone the next time."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from forked import Forked
 
 pytest.importorskip("tensorflow", reason="training needs TensorFlow")
 
@@ -35,9 +33,8 @@ def data(tmp_path_factory):
 
 def worker(data, output, *flags, place=None):
     strategy = ["--distribution_strategy=multi_worker_mirrored"] if place else []
-    return subprocess.Popen(
+    return Forked(
         [
-            sys.executable,
             str(ROOT / "run_scripts/run_toppretraining.py"),
             "--do_train",
             *strategy,
@@ -51,10 +48,7 @@ def worker(data, output, *flags, place=None):
             "--learning_rate=1e-3",
             *flags,
         ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **(place or {})},
+        place,
     )
 
 
@@ -63,15 +57,15 @@ def together(data, output, *flags, count=2):
 
 
 def ended(process, code, seconds=PATIENCE):
-    output, errors = process.communicate(timeout=seconds)
+    errors = process.wait(seconds)
     assert process.returncode == code, errors[-3000:]
-    return output + errors
+    return errors
 
 
 def wait_for_step(output, step, processes):
     deadline = time.monotonic() + PATIENCE
     while len(read_log(output / "train_log.jsonl")) < step:
-        assert all(process.poll() is None for process in processes), [process.communicate() for process in processes]
+        assert all(process.returncode is None for process in processes), [process.wait(60) for process in processes]
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -103,7 +97,7 @@ def test_a_killed_worker_ends_the_other_and_fewer_go_on(data, tmp_path):
     text = ended(processes[0], 75, BOUND)
     assert time.monotonic() - started < BOUND
     assert "stopped: another worker ended or cannot be reached" in text.splitlines()[-1]
-    processes[1].communicate()
+    processes[1].wait(60)
     taken = read_arrays(sorted((output / "checkpoints").glob("step-*.npz"))[-1])[1]["step"]
     assert taken >= 12
 
@@ -128,6 +122,6 @@ def test_a_killed_chief_ends_the_others(data, tmp_path):
     processes = together(data, output, "--num_train_epochs=400")
     wait_for_step(output, 3, processes)
     processes[0].kill()
-    processes[0].communicate()
-    _, errors = processes[1].communicate(timeout=BOUND)
+    processes[0].wait(60)
+    errors = processes[1].wait(BOUND)
     assert processes[1].returncode != 0, errors
