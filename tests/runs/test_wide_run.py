@@ -2,9 +2,11 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from shared import shared_folder
 from small_data import planted, replaced, small_config, training_options, write_medbert_dataset, write_splits
 
 from medtop.convert.export_weights import export, plan_export
@@ -23,31 +25,40 @@ from medtop.training.start_from import check_source
 from medtop.training.trainer import load_best
 from medtop.wide.history import context_of, history_of_tokens, latest_windows
 
-DAYS, LENGTH = (31, 366), 24
+DAYS, LENGTH, SIZES = (31, 366), 24, (160, 100, 60)
 
 
 def options_of(folder, **changes):
     config = small_config(embeddings=("code", "visit"), pooling="mean", initializer_range=0.3, wide_days=DAYS)
-    files = write_splits(folder, (160, 100, 60), planted)
+    files = {name: str(folder / f"{name}.tfrecord") for name in ("input_file", "valid_file", "test_file")}
     tasks = ("masked_lm", "long_stay", "complications")
     return training_options(folder, files, config, tasks=tasks, do_eval=True, max_seq_length=LENGTH,
                             train_batch_size=32, learning_rate=1e-2, **changes)  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def stacked(tmp_path_factory):
-    """(options, results) of a run whose two parts both count: validation's own choice is replaced by halves."""
-    options = options_of(tmp_path_factory.mktemp("wide"))
+def _train(folder):
+    write_splits(folder, SIZES, planted)
+    options = options_of(folder)
     execute(options)
     run = RunDirectory(options.output_dir)
-    chosen = run.stack_file.read_bytes()
-    content = json.loads(chosen)
+    content = json.loads(run.stack_file.read_bytes())
+    (folder / "chosen.json").write_bytes(run.stack_file.read_bytes())
     for number, scales in enumerate(content["tasks"].values()):
         count = len(scales["offset"])
         scales |= {"wide_scale": [0.75] * count, "deep_scale": [0.5] * count, "offset": [0.1 * number] * count}
     run.stack_file.write_text(json.dumps(content))
-    results = execute(replaced(options, do_train=False))
-    return options, results, chosen
+
+
+@pytest.fixture(scope="module")
+def options():
+    """Options of a run whose two parts both count: validation's own choice, kept beside, is replaced by halves."""
+    return options_of(shared_folder("wide_run", _train))
+
+
+@pytest.fixture(scope="module")
+def results(options):
+    """Its evaluation."""
+    return execute(replaced(options, do_train=False))
 
 
 def numpy_logits(run, file):
@@ -65,8 +76,7 @@ def numpy_logits(run, file):
 
 
 @pytest.mark.slow
-def test_logits_are_the_two_parts_together(stacked):
-    options, results, _ = stacked
+def test_logits_are_the_two_parts_together(options, results):
     run = RunDirectory(options.output_dir)
     config, _, tasks = run.read()
     model = build_model(config, tasks)
@@ -86,8 +96,7 @@ def test_logits_are_the_two_parts_together(stacked):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_and_a_finished_one_is_left_alone(stacked):
-    options, results, chosen = stacked
+def test_a_run_goes_on_and_a_finished_one_is_left_alone(options, results):
     run = RunDirectory(options.output_dir)
     before, edited = run.wide_file.read_bytes(), run.stack_file.read_bytes()
     again = execute(options)
@@ -96,13 +105,12 @@ def test_a_run_goes_on_and_a_finished_one_is_left_alone(stacked):
         np.testing.assert_array_equal(predictions.logits, results.predictions["test"][task].logits)
     run.stack_file.unlink()  # killed before it was written
     execute(replaced(options, do_eval=False))
-    assert run.stack_file.read_bytes() == chosen
+    assert run.stack_file.read_bytes() == Path(options.output_dir).with_name("chosen.json").read_bytes()
     run.stack_file.write_bytes(edited)
 
 
 @pytest.mark.slow
-def test_coefficients_are_the_tables_sorted(stacked):
-    options, *_ = stacked
+def test_coefficients_are_the_tables_sorted(options, results):
     run = RunDirectory(options.output_dir)
     arrays, state = read_arrays(run.wide_file)
     with open(run.coefficients_file, newline="", encoding="utf-8") as file:
@@ -123,24 +131,21 @@ def test_coefficients_are_the_tables_sorted(stacked):
 
 
 @pytest.mark.slow
-def test_a_saved_model_agrees_with_keras(stacked, tmp_path):
-    options, *_ = stacked
+def test_a_saved_model_agrees_with_keras(options, tmp_path):
     assert export_saved_model(options.output_dir, tmp_path / "saved").largest <= 1e-5
 
 
 @pytest.mark.slow
-def test_onnx_agrees_with_keras(stacked, tmp_path):
+def test_onnx_agrees_with_keras(options, tmp_path):
     pytest.importorskip("tf2onnx")
     from medtop.serve.onnx_model import export_onnx
 
-    options, *_ = stacked
     assert export_onnx(options.output_dir, tmp_path / "onnx").largest <= 1e-5
 
 
 @pytest.mark.slow
-def test_pytorch_twin_agrees_and_other_layouts_say_what_is_lost(stacked, tmp_path):
+def test_pytorch_twin_agrees_and_other_layouts_say_what_is_lost(options, tmp_path):
     pytest.importorskip("torch"), pytest.importorskip("safetensors")
-    options, *_ = stacked
     done = export(plan_export(options.output_dir, tmp_path / "twin", layout="medtop"))
     assert done.parity_value <= 1e-5 and "torch_bert" in done.parity
     with pytest.raises(DataError, match="the wide part"):
@@ -149,6 +154,7 @@ def test_pytorch_twin_agrees_and_other_layouts_say_what_is_lost(stacked, tmp_pat
 
 @pytest.mark.slow
 def test_without_an_encoder(tmp_path):
+    write_splits(tmp_path, SIZES, planted)
     options = options_of(tmp_path, wide="only")
     results = execute(options)
     run = RunDirectory(options.output_dir)
@@ -171,8 +177,7 @@ def test_without_an_encoder(tmp_path):
 
 
 @pytest.mark.slow
-def test_both_parts_are_explained(stacked, tmp_path, run_script):
-    options, _, _ = stacked
+def test_both_parts_are_explained(options, tmp_path, run_script):
     out = tmp_path / "out"
     arguments = [f"--run_dir={options.output_dir}", f"--input_file={options.test_file}", f"--output_dir={out}"]
     arguments += ["--steps=16", "--max_patients=12", "--num_bootstrap=20", "--labels=long_stay", "--write_patients"]

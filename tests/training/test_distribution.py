@@ -149,7 +149,8 @@ def check_equal(folder, expected, results, strategy, places=(None,), fit=(), **a
 def test_every_case_on_two_devices_and_two_workers(folder, alone, tmp_path):
     expected = alone(tuple(CASES))
     check_what_cases_say(expected)
-    check_equal(folder, expected, tmp_path, "mirrored", devices=2, fit=tuple(CASES))
+    by_fit = tuple(name for name in CASES if name != "packed")  # as "gradnorm" is
+    check_equal(folder, expected, tmp_path, "mirrored", devices=2, fit=by_fit)
     check_equal(folder, expected, tmp_path, "multi_worker_mirrored", cluster(2))
 
 
