@@ -70,7 +70,7 @@ class DiskFull:
 
 @pytest.mark.parametrize(
     "allowed, left",
-    [(1, [2]), (3, [2, 4])],
+    [(1, [2]), (2, [2, 4]), (3, [2, 4])],
 )
 @pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_leaves_what_was_finished(options, monkeypatch, allowed, left):
