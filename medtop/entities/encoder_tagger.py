@@ -195,13 +195,17 @@ class EncoderTagger:
     def __init__(self, model, tagset, windows, constrained=True, batch_size=None):
         import tensorflow as tf
 
+        from medtop.model.multitask import build_token_model
+
         self.tagset, self.windows, self.constrained, self.stack = tagset, windows, constrained, None
         self.batch_size = batch_size or _BATCH_SIZES["GPU" if tf.config.list_logical_devices("GPU") else "CPU"]
         self._rules = {task: allowed_transitions(tags, tagset.scheme) for task, tags in tagset.labels.items()}
         self._inputs = list(model.input)
+        tokens = build_token_model(model, list(tagset.tasks))
+        rows = {name: tf.TensorSpec([None, None], tf.int32) for name in self._inputs}
         self.logits = tf.function(  # one signature, so that it is traced once for all row lengths
-            lambda x: {task: model(x, training=False)[task] for task in tagset.tasks},
-            input_signature=[{name: tf.TensorSpec([None, None], tf.int32) for name in self._inputs}],
+            lambda x: tokens(x, training=False),
+            input_signature=[rows | {"token_places": tf.TensorSpec([None], tf.int32)}],
             autograph=False,
         )
 
@@ -277,13 +281,16 @@ class EncoderTagger:
         longest = self.windows.max_seq_length
         lengths = (*(length for length in ROW_LENGTHS if length < longest), longest)
         scores = {task: np.empty((len(windows.owners), len(tags))) for task, tags in self.tagset.labels.items()}
-        batches = (
-            (windows.rows(some, width, self._inputs), some) for some, width in windows.batches(self.batch_size, lengths)
-        )
-        for (_, some), logits in side_by_side(lambda x, _: self.logits(x), batches):
-            words, rows = windows.decided(some)
+
+        def batches():
+            for some, width in windows.batches(self.batch_size, lengths):
+                words, rows = windows.decided(some)
+                places = (rows * width + windows.places[words]).astype(np.int32)
+                yield {**windows.rows(some, width, self._inputs), "token_places": places}, words
+
+        for (_, words), logits in side_by_side(lambda x, _: self.logits(x), batches()):
             for task, values in logits.items():
-                scores[task][words] = values.numpy()[rows, windows.places[words]]
+                scores[task][words] = values.numpy()
         return scores
 
     def _marked(self, scored):

@@ -12,7 +12,7 @@ from keras import ops
 from medtop.files.errors import DataError
 from medtop.model.config import CHANNELS, CHARACTER_BITS, CHARACTERS, DAYS_PER_YEAR, BertConfig
 from medtop.model.dropout import Dropout
-from medtop.model.encoder_layers import GatherPositions, Neighbours, SplitPositions
+from medtop.model.encoder_layers import GatherPositions, GatherTokens, Neighbours, SplitPositions
 from medtop.model.recurrent import recurrent_pooling, retain_pooling
 from medtop.model.tokenwise import affine, affine_parts, dense, initializer, layer_norm
 
@@ -264,14 +264,19 @@ def _block(config, layers, x, mask, queries=None):
 
     With queries [B, P, H], some rows of x, and their mask: the block's output for these only.
     """
-    attention, dropout = layers["attention"], layers["dropout"]
-    attention_norm, output_norm = layers["attention_norm"], layers["output_norm"]
+    attention, dropout, attention_norm = layers["attention"], layers["dropout"], layers["attention_norm"]
     rows = x if queries is None else queries
     if config.norm == "post":
-        rows = attention_norm(rows + dropout(attention(x, mask, queries)))
-        return output_norm(rows + dropout(layers["output"](layers["intermediate"](rows))))
+        return _feed_forward(config, layers, attention_norm(rows + dropout(attention(x, mask, queries))))
     queries = None if queries is None else attention_norm(queries)
-    rows = rows + dropout(attention(attention_norm(x), mask, queries))
+    return _feed_forward(config, layers, rows + dropout(attention(attention_norm(x), mask, queries)))
+
+
+def _feed_forward(config, layers, rows):
+    """The second half of a block, which sees each row by itself: [..., H] -> [..., H]."""
+    dropout, output_norm = layers["dropout"], layers["output_norm"]
+    if config.norm == "post":
+        return output_norm(rows + dropout(layers["output"](layers["intermediate"](rows))))
     return rows + dropout(layers["output"](layers["intermediate"](output_norm(rows))))
 
 
@@ -375,3 +380,28 @@ def _last_block_at(encoder, places, name):
     mask = AttentionMask(name=f"{name}_attention_mask")(encoder.input["patient_slots"], places)
     states = _block(config, layers, x, mask, GatherPositions(name=f"{name}_queries")(x, places))
     return encoder.get_layer("final_norm")(states) if config.norm == "pre" else states
+
+
+def build_token_encoder(encoder):
+    """An encoder for heads that see some tokens, each by itself: the same layers and weights.
+
+    The second half of the last block sees each token by itself too: it is computed for these only. Where words are
+    marked that is three quarters of the tokens, the first pieces of words that a window decides.
+
+    Args:
+        encoder: `build_encoder`'s.
+
+    Returns:
+        `keras.Model` with the encoder's inputs and `token_places` int32 [n], places among the batch's B x T tokens.
+        Output: `sequence_output` at these places, [n, H].
+    """
+    config, inputs = encoder.get_layer("embeddings").config, dict(encoder.input)
+    places = inputs["token_places"] = keras.Input((), dtype="int32", name="token_places")
+    gather = GatherTokens(name="token_gather")
+    if not encoder.blocks:
+        return keras.Model(inputs, gather(encoder.output["sequence_output"], places), name="encoder")
+    layers = encoder.blocks[-1]
+    between = layers["attention_norm"].output if config.norm == "post" else layers["output_norm"].input
+    states = _feed_forward(config, layers, gather(between, places))
+    states = encoder.get_layer("final_norm")(states) if config.norm == "pre" else states
+    return keras.Model(inputs, states, name="encoder")

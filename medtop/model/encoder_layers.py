@@ -1,6 +1,6 @@
 """Layers that the encoder and its heads share.
 
-Letters: B rows in a batch, T tokens in a row, M places, H width.
+Letters: B rows in a batch, T tokens in a row, M places in a row, n places in a batch, H width.
 """
 
 import keras
@@ -23,6 +23,21 @@ class GatherPositions(keras.layers.Layer):
 
     def compute_output_spec(self, sequence, positions):
         return keras.KerasTensor((*positions.shape, sequence.shape[-1]), dtype=sequence.dtype)
+
+
+@keras.saving.register_keras_serializable("medtop")
+class GatherTokens(keras.layers.Layer):
+    """Tokens of a batch at given places, whatever rows they are in.
+
+    Call:
+        sequence [B, T, H], places int [n] among the B x T tokens, row by row -> [n, H].
+    """
+
+    def call(self, sequence, places):
+        return ops.take(ops.reshape(sequence, (-1, sequence.shape[-1])), places, axis=0)
+
+    def compute_output_spec(self, sequence, places):
+        return keras.KerasTensor((*places.shape, sequence.shape[-1]), dtype=sequence.dtype)
 
 
 @keras.saving.register_keras_serializable("medtop")

@@ -9,9 +9,11 @@ from keras import ops
 
 from medtop.files.errors import DataError
 from medtop.model.balancing import make_balancer
-from medtop.model.encoder import build_encoder, build_reading_encoder
+from medtop.model.encoder import build_encoder, build_reading_encoder, build_token_encoder
+from medtop.model.encoder_layers import GatherTokens
 from medtop.model.heads import HEADS, READS
 from medtop.model.recurrent import is_part
+from medtop.model.tokenwise import Dense
 
 CLIP_NORM = 1.0
 """Gradients are clipped by their global norm, as google-research/bert does."""
@@ -145,6 +147,28 @@ def build_model(config, tasks, kind=MultiTaskModel):
     model.encoder, model.encoded = encoder, outputs
     model.shared_layer = encoder.blocks[-1]["output"] if encoder.blocks else encoder.get_layer("embeddings")
     return model
+
+
+def build_token_model(model, names):
+    """What a model says of some tokens: its own layers and weights, and of the last block only what these need.
+
+    Args:
+        model: `build_model`'s.
+        names: its token-level tasks that are asked.
+
+    Returns:
+        `keras.Model` with the model's inputs and `token_places` int32 [n], places among the batch's B x T tokens.
+        Outputs: {task name: float32 [n, K]}.
+    """
+    heads = {name: model.get_layer(f"{name}_logits") for name in names}
+    if all(isinstance(head, Dense) for head in heads.values()):  # each sees a token by itself
+        encoder = build_token_encoder(model.encoder)
+        logits = {name: head(encoder.output) for name, head in heads.items()}
+        return keras.Model(encoder.input, logits, name="medtop_tokens")
+    inputs = {**model.input, "token_places": keras.Input((), dtype="int32", name="token_places")}
+    gather = GatherTokens(name="token_gather", dtype="float32")
+    logits = {name: gather(model.output[name], inputs["token_places"]) for name in names}
+    return keras.Model(inputs, logits, name="medtop_tokens")
 
 
 def freeze_encoder(model):

@@ -130,7 +130,9 @@ def test_a_language_is_learned_and_marked_in_new_texts(data, monkeypatch):
     found = list(tagger.predict_all([*test, Document("empty", "")]))
     assert found.pop().spans == []
     monkeypatch.setattr(window_batches, "_BLOCK", 16)
-    assert [document.spans for document in tagger.predict_all(test)] == [document.spans for document in found]
+    for document, whole in zip(tagger.predict_all(test), found, strict=True):  # products of other sizes, other digits
+        assert [(s.type, s.fragments) for s in document.spans] == [(s.type, s.fragments) for s in whole.spans]
+        np.testing.assert_allclose([s.score for s in document.spans], [s.score for s in whole.spans], rtol=1e-5)
     assert tagger.logits.experimental_get_tracing_count() == 1, "one graph for all blocks"
     score = evaluate(test, found, num_bootstrap=0).result["scores"]["strict"]["micro"]["f1"]["value"]
     sentences = list(training_sentences(documents(150, 1), Tally()))
