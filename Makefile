@@ -24,6 +24,10 @@ ifneq ($(WHEELHOUSE),)
 PIP_FLAGS += --no-index --find-links=$(abspath $(WHEELHOUSE))
 endif
 
+# pip would compile what it installs with one core.
+INSTALL = $(RUN) -m pip install --quiet --no-compile $(PIP_FLAGS)
+COMPILE = $(RUN) -m compileall -qq -j 0 $(VENV)/lib || true  # some packages hold files that no Python 3 can read
+
 # Tests read their own bytecode again, in each process and in the next call, whatever the shell says of writing it.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -47,7 +51,8 @@ $(STAMP): setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || { \
 	  echo "error: expected Python 3.11 to 3.13, received $$($(PYTHON) --version 2>&1 | head -n 1); name another one with make PYTHON=..." >&2; exit 1; }
 	@test -x $(RUN) || $(PYTHON) -m venv --clear $(VENV)
-	$(RUN) -m pip install --quiet $(PIP_FLAGS) --editable '.[$(EXTRAS)]'
+	$(INSTALL) --editable '.[$(EXTRAS)]'
+	@$(COMPILE)
 	@touch $@
 
 wheelhouse:
@@ -86,10 +91,11 @@ test-slow: $(STAMP)
 	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) KILLS=$(KILLS) $(RUN) -m pytest -m slow --numprocesses=$(SLOW_WORKERS) --dist=loadfile --no-loadscope-reorder
 
 test-extras: $(STAMP)
-	$(RUN) -m pip install --quiet $(PIP_FLAGS) '$(TORCH)'
-	$(RUN) -m pip install --quiet $(PIP_FLAGS) --editable '.[$(EXTRAS),torch,onnx,entities,xgboost,spark,database,test-extras]'
-	$(RUN) -m pip install --quiet $(PIP_FLAGS) 'setuptools<81' 'setuptools_scm<9' wheel  # what seqeval is built with
-	$(RUN) -m pip install --quiet $(PIP_FLAGS) --no-build-isolation 'seqeval>=1.2.2,<2'
+	$(INSTALL) '$(TORCH)'
+	$(INSTALL) --editable '.[$(EXTRAS),torch,onnx,entities,xgboost,spark,database,test-extras]'
+	$(INSTALL) 'setuptools<81' 'setuptools_scm<9' wheel  # what seqeval is built with
+	$(INSTALL) --no-build-isolation 'seqeval>=1.2.2,<2'
+	@$(COMPILE)
 	$(RUN) -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile tests/convert tests/text/test_notes_tokens.py tests/serve/test_onnx.py \
 	  tests/entities tests/reporting/test_pages_in_browser.py \
 	  tests/serve/test_serving_docs.py tests/house/test_deploy.py tests/evaluation/test_clinical_peers.py \

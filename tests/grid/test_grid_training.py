@@ -31,7 +31,7 @@ FLAGS = {
     "deterministic": True,
     "baselines": False,
     "tasks": ["long_stay", "complications"],
-    "num_train_epochs": 24,
+    "num_train_epochs": 12,
     "train_batch_size": 8,
     "eval_batch_size": 16,
     "learning_rate": 1e-3,
