@@ -102,7 +102,7 @@ def test_each_ends_with_the_same_bits(data, tmp_path):
             pool.map(lambda number: killed_and_finished(data, tmp_path / f"run{number}", *moments[number]), range(RUNS))
         )
     assert sum(killed for killed, _ in outcomes) >= RUNS // 2  # a run may be done before its moment
-    assert sum(resumed for _, resumed in outcomes) >= RUNS // 3
+    assert sum(resumed for _, resumed in outcomes) >= max(RUNS // 4, 1)  # or killed before its first checkpoint
     for number in range(RUNS):
         assert_as_whole(data, tmp_path / f"run{number}", moments[number])
 
