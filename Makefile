@@ -24,7 +24,7 @@ ifneq ($(WHEELHOUSE),)
 PIP_FLAGS += --no-index --find-links=$(abspath $(WHEELHOUSE))
 endif
 
-# pip would compile what it installs with one core.
+# pip would compile what it installs with one core; of the extras the tests load a part, which is then compiled.
 INSTALL = $(RUN) -m pip install --quiet --no-compile $(PIP_FLAGS)
 COMPILE = $(RUN) -m compileall -qq -j 0 $(VENV)/lib || true  # some packages hold files that no Python 3 can read
 
@@ -95,7 +95,6 @@ test-extras: $(STAMP)
 	$(INSTALL) --editable '.[$(EXTRAS),torch,onnx,entities,xgboost,spark,database,test-extras]'
 	$(INSTALL) 'setuptools<81' 'setuptools_scm<9' wheel  # what seqeval is built with
 	$(INSTALL) --no-build-isolation 'seqeval>=1.2.2,<2'
-	@$(COMPILE)
 	$(RUN) -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile tests/convert tests/text/test_notes_tokens.py tests/serve/test_onnx.py \
 	  tests/entities tests/reporting/test_pages_in_browser.py \
 	  tests/serve/test_serving_docs.py tests/house/test_deploy.py tests/evaluation/test_clinical_peers.py \

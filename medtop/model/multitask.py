@@ -13,7 +13,6 @@ from medtop.model.encoder import build_encoder, build_reading_encoder, build_tok
 from medtop.model.encoder_layers import GatherTokens
 from medtop.model.heads import HEADS, READS
 from medtop.model.recurrent import is_part
-from medtop.model.tokenwise import Dense
 
 CLIP_NORM = 1.0
 """Gradients are clipped by their global norm, as google-research/bert does."""
@@ -136,7 +135,8 @@ def build_model(config, tasks, kind=MultiTaskModel):
 
     Returns:
         `kind` with outputs `masked_lm` [B, M, V] and [B, P, K] per patient-level task, and attributes `encoder`, all of
-        `build_encoder`'s, and `encoded`, the outputs of `build_reading_encoder`'s that the heads read.
+        `build_encoder`'s, `encoded`, the outputs of `build_reading_encoder`'s that the heads read, and `heads`, dict
+        task name -> key of `HEADS`.
     """
     encoder = build_encoder(config)
     reading = build_reading_encoder(encoder, {READS.get(task.head, "sequence_output") for task in tasks})
@@ -144,7 +144,7 @@ def build_model(config, tasks, kind=MultiTaskModel):
     outputs = reading(dict(inputs))
     logits = {task.name: HEADS[task.head](task, config, encoder, inputs, outputs) for task in tasks}
     model = kind(inputs, logits, name="medtop")
-    model.encoder, model.encoded = encoder, outputs
+    model.encoder, model.encoded, model.heads = encoder, outputs, {task.name: task.head for task in tasks}
     model.shared_layer = encoder.blocks[-1]["output"] if encoder.blocks else encoder.get_layer("embeddings")
     return model
 
@@ -160,10 +160,9 @@ def build_token_model(model, names):
         `keras.Model` with the model's inputs and `token_places` int32 [n], places among the batch's B x T tokens.
         Outputs: {task name: float32 [n, K]}.
     """
-    heads = {name: model.get_layer(f"{name}_logits") for name in names}
-    if all(isinstance(head, Dense) for head in heads.values()):  # each sees a token by itself
+    if all(model.heads[name] == "token" for name in names):  # a dense layer that sees each token by itself
         encoder = build_token_encoder(model.encoder)
-        logits = {name: head(encoder.output) for name, head in heads.items()}
+        logits = {name: model.get_layer(f"{name}_logits")(encoder.output) for name in names}
         return keras.Model(encoder.input, logits, name="medtop_tokens")
     inputs = {**model.input, "token_places": keras.Input((), dtype="int32", name="token_places")}
     gather = GatherTokens(name="token_gather", dtype="float32")

@@ -8,8 +8,10 @@ from small_data import small_config
 pytest.importorskip("keras", reason="the encoder is a Keras model")
 tf = pytest.importorskip("tensorflow", reason="a graph's operations are counted")
 
+from medtop.model.heads import HEADS  # noqa: E402
 from medtop.model.multitask import build_model, build_token_model  # noqa: E402
-from medtop.model.tasks import CHAINS, choose_tasks  # noqa: E402
+from medtop.model.tasks import CHAINS, Task, choose_tasks  # noqa: E402
+from medtop.model.tokenwise import dense  # noqa: E402
 
 PLACES = np.array([33, 1, 18, 1, 5], np.int32)
 """Of 2 rows with 17 tokens: the last one, one that is asked twice, of both rows, in no order."""
@@ -54,6 +56,23 @@ def test_a_chain_reads_its_whole_row_all_the_same():
     tokens, whole, x = asked(model, list(CHAINS[:1]))
     (name,) = CHAINS[:1]
     np.testing.assert_allclose(outputs_of(tokens, x)[name], whole[name].reshape(34, 3)[PLACES], atol=1e-6)
+
+
+def test_a_head_from_outside_is_asked_as_it_is(monkeypatch):
+    """Its last layer is a dense one of the usual name, but not all of the head."""
+
+    class Deep(Task):
+        head = "deep"
+
+    def deep(task, config, encoder, inputs, outputs):
+        x = dense(config, 7, "hidden", "tanh")(outputs["sequence_output"])
+        return dense(config, task.num_outputs, f"{task.name}_logits", dtype="float32")(x)
+
+    monkeypatch.setitem(HEADS, "deep", deep)
+    model = perturbed(build_model(small_config(**CONFIG), [Deep("entities", "token", TAGS["entities"])]))
+    tokens, whole, x = asked(model, ["entities"])
+    expected = whole["entities"].reshape(34, 3)[PLACES]
+    np.testing.assert_allclose(outputs_of(tokens, x)["entities"], expected, atol=1e-6)
 
 
 def test_the_end_of_the_last_block_is_computed_for_them_only():
