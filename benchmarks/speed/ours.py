@@ -14,7 +14,8 @@ from medtop.data.protobuf import Column
 from medtop.data.record_maker import Examples
 from medtop.data.tfrecord import DatasetWriter, read_dataset
 from medtop.data.tokens import TOKEN_COLUMNS
-from medtop.evaluation.scoring import patient_model, side_by_side
+from medtop.evaluation.forward import forward, side_by_side
+from medtop.evaluation.scoring import patient_model
 from medtop.model.multitask import build_model, compile_arguments
 from medtop.model.tasks import choose_tasks
 from medtop.training.distribution import Distribution
@@ -64,7 +65,7 @@ class Contender:
         self.take_step = Driver(self.model, Distribution(tf.distribute.get_strategy()))
         scorer = patient_model(self.model, tasks)
         signature = {name: tf.TensorSpec([None, None], tf.int32) for name in self.visible[0] if name in scorer.input}
-        self.logits = tf.function(lambda x: scorer(x, training=False), input_signature=[signature], autograph=False)
+        self.logits = tf.function(forward(scorer), input_signature=[signature], autograph=False)
         self.lengths = [_lengths(x) for x, *_ in self.batches]
         self.visible = [{name: x[name] for name in signature} for x in self.visible]
         self.visible_lengths = [_lengths(x) for x in self.visible]

@@ -18,12 +18,12 @@ from medtop.entities.records import (
 )
 from medtop.entities.viterbi import allowed_transitions, viterbi_of_all
 from medtop.entities.window_batches import block_windows, blocks
-from medtop.entities.words import document_words
+from medtop.entities.words import words_of_all
 from medtop.files.atomic import write_json
 from medtop.files.bounded import read_json
 from medtop.files.errors import DataError
 from medtop.model.config import BertConfig
-from medtop.text.tags import decode
+from medtop.text.tags import ranges_of_all
 from medtop.text.wordpiece import WordPiece
 
 RUN, RECORDS, WORDS, WINDOWS = "encoder", "records", "words.txt", "windows.json"
@@ -195,6 +195,7 @@ class EncoderTagger:
     def __init__(self, model, tagset, windows, constrained=True, batch_size=None):
         import tensorflow as tf
 
+        from medtop.evaluation.forward import forward
         from medtop.model.multitask import build_token_model
 
         self.tagset, self.windows, self.constrained, self.stack = tagset, windows, constrained, None
@@ -204,7 +205,7 @@ class EncoderTagger:
         tokens = build_token_model(model, list(tagset.tasks))
         rows = {name: tf.TensorSpec([None, None], tf.int32) for name in self._inputs}
         self.logits = tf.function(  # one signature, so that it is traced once for all row lengths
-            lambda x: tokens(x, training=False),
+            forward(tokens),
             input_signature=[rows | {"token_places": tf.TensorSpec([None], tf.int32)}],
             autograph=False,
         )
@@ -258,7 +259,7 @@ class EncoderTagger:
 
     def _scored(self, documents):
         """`word_scores` of a block, as a list."""
-        splits = [document_words(document) for document in documents]
+        splits = words_of_all(documents)
         counts = [len(split.words) for split in splits]
         windows = block_windows(splits, self.tagset, self.windows.max_seq_length, self.windows.overlap)
         scores = {
@@ -276,7 +277,7 @@ class EncoderTagger:
     def _word_logits(self, windows):
         """dict task -> float64 [W, K]: what the deciding windows of `BlockWindows` say of each word."""
         from medtop.data.batches import ROW_LENGTHS
-        from medtop.evaluation.scoring import side_by_side
+        from medtop.evaluation.forward import side_by_side
 
         longest = self.windows.max_seq_length
         lengths = (*(length for length in ROW_LENGTHS if length < longest), longest)
@@ -295,35 +296,35 @@ class EncoderTagger:
 
     def _marked(self, scored):
         """Yields the documents of `_scored` with the spans that log-probabilities of words say, of all tasks."""
-        made = [[] for _ in scored]
-        for task, tags in self.tagset.labels.items():
-            with_words = [number for number, (_, words, _) in enumerate(scored) if words.words]
-            logs = [scored[number][2][task] for number in with_words]
-            for number, own, path in zip(with_words, logs, self._paths(task, logs), strict=True):
-                words = scored[number][1]
-                ranges, _ = decode([tags[k] for k in path.tolist()], self.tagset.scheme)
-                least = _least(np.exp(own[np.arange(len(path)), path]), ranges)
-                made[number] += [
-                    (words.starts[first], words.ends[after - 1], kind, chance)
-                    for (first, after, kind), chance in zip(ranges, least, strict=True)
-                ]
-        for (document, _, _), marks in zip(scored, made, strict=True):
+        counts = np.array([len(words.words) for _, words, _ in scored], np.int64)
+        starts, ends = (
+            np.array([place for _, words, _ in scored for place in getattr(words, edge)], np.int64)
+            for edge in ("starts", "ends")
+        )
+        owners, made = np.repeat(np.arange(len(scored)), counts), []
+        for task, tags in self.tagset.labels.items() if len(owners) else ():
+            logs = np.concatenate([own[task] for _, _, own in scored if task in own])
+            path = self._path(task, logs, counts)
+            first, after, kinds = ranges_of_all(path, counts, tags, self.tagset.scheme)
+            least = _least(np.exp(logs[np.arange(len(path)), path]), first, after)
+            places = (owners[first].tolist(), starts[first].tolist(), ends[after - 1].tolist())
+            made += zip(*places, kinds, least, strict=True)
+        marks = [[] for _ in scored]
+        for number, *mark in sorted(made):
+            marks[number].append(mark)
+        for (document, _, _), own in zip(scored, marks, strict=True):
             spans = [
                 Span(f"T{number}", kind, ((start, end),), {}, score)
-                for number, (start, end, kind, score) in enumerate(sorted(marks), 1)
+                for number, (start, end, kind, score) in enumerate(own, 1)
             ]
             yield dataclasses.replace(document, spans=spans)
 
-    def _paths(self, task, logs):
-        """The tags of some documents' words: list of int64 [W], out of a list of [W, K]."""
-        if not self.constrained or not logs:
-            return [own.argmax(-1) for own in logs]
-        counts = [len(own) for own in logs]
-        path = viterbi_of_all(np.concatenate(logs), counts, *self._rules[task])
-        return np.split(path, np.cumsum(counts[:-1]))
+    def _path(self, task, logs, counts):
+        """The tags int64 [W] of all words of documents of so many words, out of [W, K]."""
+        return viterbi_of_all(logs, counts, *self._rules[task]) if self.constrained else logs.argmax(-1)
 
 
-def _least(chances, ranges):
-    """The smallest of `chances` [W] in each range of words (first, after, ...), apart and in order: list of float."""
-    edges = np.array([edge for first, after, *_ in ranges for edge in (first, after)], np.int64)
+def _least(chances, first, after):
+    """The smallest of `chances` [W] in each range of words, apart and in order: list of M float."""
+    edges = np.stack([first, after], -1).ravel()
     return np.minimum.reduceat(np.append(chances, np.inf), edges)[::2].tolist() if len(edges) else []

@@ -162,14 +162,20 @@ def word_tokens(split, tagset, dictionary):
 
 def word_pieces(words, tokenizer):
     """(1 for the first piece of each word, ids): int64 [Z] each. A word of nothing but control characters is [UNK]."""
-    pieces = tokenizer.tokenize(words)
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}  # most words are there many times
+    pieces = tokenizer.tokenize(list(numbers))
     empty = np.flatnonzero(pieces.counts == 0)
     begins = np.cumsum(pieces.counts) - pieces.counts
     ids = np.insert(pieces.ids, begins[empty], tokenizer.unk_id)
     counts = np.maximum(pieces.counts, 1)
-    starts = np.zeros(len(ids), np.int64)
-    starts[np.cumsum(counts) - counts] = 1
-    return starts, ids
+    begins = np.cumsum(counts) - counts
+    chosen = np.array([numbers[word] for word in words], np.int64)
+    begins, counts = begins[chosen], counts[chosen]
+    firsts = np.cumsum(counts) - counts
+    within = np.arange(counts.sum()) - np.repeat(firsts, counts)
+    starts = np.zeros(len(within), np.int64)
+    starts[firsts] = 1
+    return starts, ids[np.repeat(begins, counts) + within]
 
 
 def document_windows(document, tagset, max_seq_length, overlap, training, tally=None):

@@ -7,7 +7,9 @@ Letters: W words of a document.
 """
 
 import bisect
+import collections.abc
 import dataclasses
+import functools
 import itertools
 
 from medtop.text.sentences import sentence_spans
@@ -22,14 +24,19 @@ class DocumentWords:
 
     Attributes:
         starts, ends: lists of W int, code points.
-        counts: list of int, words of each sentence, their sum W.
         words: list of W str, as they stand in the text.
+        count: function without arguments that gives `counts`: word pieces do without sentences.
     """
 
     starts: list
     ends: list
-    counts: list
     words: list
+    count: collections.abc.Callable
+
+    @functools.cached_property
+    def counts(self):
+        """list of int, words of each sentence, their sum W."""
+        return self.count()
 
     def sentences(self):
         """Yields slices, one a sentence."""
@@ -44,14 +51,23 @@ def document_words(document, whole_spans=False):
         document: `Document`.
         whole_spans: end no sentence within one of the document's spans (for writing, not for training or prediction).
     """
-    kept = document.kept.get("conll")
-    if kept:
-        starts, ends, counts = kept["words"][::2], kept["words"][1::2], list(kept["sentences"])
-    else:
-        split = _SPLITTER.split([document.text])
-        starts, ends = split.starts.tolist(), split.ends.tolist()
-        counts = _sentence_counts(document, starts, whole_spans)
-    return DocumentWords(starts, ends, counts, [document.text[a:b] for a, b in zip(starts, ends, strict=True)])
+    return words_of_all([document], whole_spans)[0]
+
+
+def words_of_all(documents, whole_spans=False):
+    """`document_words` of a list of documents, whose texts are cut at once."""
+    texts = [document.text for document in documents if not document.kept.get("conll")]
+    edges, made = iter(_SPLITTER.edges(texts)), []
+    for document in documents:
+        if kept := document.kept.get("conll"):
+            starts, ends = kept["words"][::2], kept["words"][1::2]
+            count = functools.partial(list, kept["sentences"])
+        else:
+            starts, ends = (places.tolist() for places in next(edges))
+            count = functools.partial(_sentence_counts, document, starts, whole_spans)
+        words = [document.text[a:b] for a, b in zip(starts, ends, strict=True)]
+        made.append(DocumentWords(starts, ends, words, count))
+    return made
 
 
 def _sentence_counts(document, starts, whole_spans):

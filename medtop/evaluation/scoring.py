@@ -3,8 +3,6 @@
 Letters: N examples, B rows in a batch, P patients in a row, M masked positions, K labels, V vocabulary.
 """
 
-import collections
-import concurrent.futures
 import functools
 import itertools
 import math
@@ -17,6 +15,7 @@ from medtop.data import tfrecord
 from medtop.data.batches import eval_batches, steps_per_epoch
 from medtop.data.passes import Passes
 from medtop.evaluation.aggregation import Admissions
+from medtop.evaluation.forward import forward, side_by_side
 from medtop.evaluation.predictions import Predictions
 from medtop.evaluation.tagged_words import TOP, TaggedWords
 from medtop.files.errors import DataError
@@ -99,9 +98,7 @@ class Scorer:
             self._visible = _passes(info, config, self.patient, options, seed, masking=False)
             inputs, *_ = self._visible.element_spec
             # One signature for all row lengths: a trace for each would take longer than the scoring itself.
-            self._logits = tf.function(
-                _inference(patient_model(model, tasks)), input_signature=[inputs], autograph=False
-            )
+            self._logits = tf.function(forward(patient_model(model, tasks)), input_signature=[inputs], autograph=False)
         self._sums, self._batches = {}, {}
         for level, masking in (("masked", True), ("token", False)):
             mine = [task for task in self.exclusive if task.level == level]
@@ -111,7 +108,7 @@ class Scorer:
             self._batches[level] = batches = _passes(info, config, mine, options, seed, masking=masking)
             inputs, labels, weights, _ = batches.element_spec
             if level == "token":
-                self._token_logits = tf.function(_inference(heads), input_signature=[inputs], autograph=False)
+                self._token_logits = tf.function(forward(heads), input_signature=[inputs], autograph=False)
                 continue
             for task in mine:
                 self._sums[task.name] = tf.function(
@@ -227,39 +224,13 @@ def _passes(info, config, tasks, options, *more, **masking):
     return Passes(dataset, steps_per_epoch(info.num_examples, options))
 
 
-def side_by_side(function, batches):
-    """Yields (batch, function(*batch)) in the order of the batches, two of them computed at a time; on GPUs one.
-
-    An operation on a small batch leaves a core idle at its beginning and end, which the other batch then uses.
-
-    Args:
-        function: a tf.function, or what calls one. The first call is made alone, because it traces.
-        batches: iterable of tuples; an error of it, or of the function, is raised here.
-    """
-    batches = iter(batches)
-    for batch in itertools.islice(batches, 1):
-        yield batch, function(*batch)
-    workers = 1 if tf.config.list_logical_devices("GPU") else 2
-    waiting = collections.deque()
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        for batch in batches:
-            waiting.append((batch, pool.submit(function, *batch)))
-            if len(waiting) > workers:
-                batch, result = waiting.popleft()
-                yield batch, result.result()
-        for batch, result in waiting:
-            yield batch, result.result()
-
-
-def _inference(model):
-    return lambda x: model(x, training=False)
-
-
 def _exclusive_sums(model, name):
     """Returns a function: sums over selected codes or labelled tokens of (1, -log p, right, among the best ten) [4]."""
 
+    outputs = forward(model)
+
     def sums(x, labels, weights):
-        logits = model(x, training=False)[name]  # [B, M, V] or [B, T, K]
+        logits = outputs(x)[name]  # [B, M, V] or [B, T, K]
         losses = softmax_crossentropy(labels, logits)
         mine = tf.gather(logits, labels, batch_dims=2)
         above = tf.reduce_sum(tf.cast(logits > mine[..., None], tf.int32), axis=-1)  # logits that beat the label's

@@ -6,6 +6,7 @@ Letters: B rows in a batch, T tokens in a row, M masked positions in a row, V vo
 import numpy as np
 import tensorflow as tf
 
+from medtop.evaluation.forward import forward
 from medtop.files.errors import DataError
 from medtop.language.examples import WordPieces
 from medtop.model.multitask import build_model
@@ -52,7 +53,7 @@ class LanguageModel:
             raise DataError(f"--models: {name}: expected a model of texts, received one that reads {min(strange)}")
         signature = {key: tf.TensorSpec([None, *value.shape[1:]], tf.int32) for key, value in inner.input.items()}
         self._names = list(inner.input)
-        self._outputs = tf.function(lambda x: inner(x, training=False), input_signature=[signature], autograph=False)
+        self._outputs = tf.function(forward(inner), input_signature=[signature], autograph=False)
 
     def hidden_words(self, windows):
         """What it makes of the hidden words, end to end in the order of windows and places.

@@ -4,6 +4,8 @@ Written with keras only, in the shapes that TensorFlow recognises: a product of 
 GELU then are one operation when a model scores (docs/speed.md).
 """
 
+import contextlib
+import contextvars
 import math
 
 import keras
@@ -93,6 +95,23 @@ class Dense(keras.layers.Layer):
         return {**super().get_config(), "units": self.units, "stddev": self.stddev, "act": self.act}
 
 
+_NORM = contextvars.ContextVar("layer_norm", default=None)
+
+
+@contextlib.contextmanager
+def layer_norm_as(function):
+    """Within it a `LayerNorm` in float32 computes `function(x, gamma, beta, epsilon)`: the same in other operations.
+
+    Args:
+        function: None: the layer's own.
+    """
+    token = _NORM.set(function)
+    try:
+        yield
+    finally:
+        _NORM.reset(token)
+
+
 @keras.saving.register_keras_serializable("medtop")
 class LayerNorm(keras.layers.Layer):
     """`gamma (x - mean) / sqrt(variance + epsilon) + beta` over the width (Ba et al. 2016), in float32 or better.
@@ -113,8 +132,11 @@ class LayerNorm(keras.layers.Layer):
         self.beta = self.add_weight(name="beta", shape=(x_shape[-1],), initializer="zeros", autocast=False)
 
     def call(self, x):
-        dtype = keras.backend.result_type(x.dtype, "float32")
+        dtype, given = keras.backend.result_type(x.dtype, "float32"), _NORM.get()
         x = ops.cast(x, dtype)
+        if given is not None and dtype == "float32":
+            weights = [ops.convert_to_tensor(weight) for weight in (self.gamma, self.beta)]
+            return ops.cast(given(x, *weights, self.epsilon), self.compute_dtype)
         x = x - ops.mean(x, axis=-1, keepdims=True)
         x = x * ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + self.epsilon)
         x = ops.add(x * ops.cast(self.gamma, dtype), ops.cast(self.beta, dtype))

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from medtop.evaluation.aggregation import Admissions, read_aggregation
 from medtop.evaluation.calibration import Calibration, read_calibrations
+from medtop.evaluation.forward import forward
 from medtop.evaluation.predictions import Predictions, sigmoid
 from medtop.evaluation.scoring import patient_model
 from medtop.files.errors import DataError
@@ -80,6 +81,7 @@ class NoteScorer:
         self.config, self.model = config, build_model(config, tasks)
         load_best(self.model, run)
         self._model = patient_model(self.model, patient)
+        self._outputs = forward(self._model)
         # one signature for all lengths: a trace for each would take longer than the scoring
         inputs = self._model.input.items()
         signature = {name: tf.TensorSpec([None, *value.shape[1:]], tf.int32) for name, value in inputs}
@@ -87,7 +89,7 @@ class NoteScorer:
 
     def logits(self, x):
         """float32 [B, 1, K] of a batch of windows: dict of int32 tensors, of which the model reads its own."""
-        return self._model({name: x[name] for name in self._model.input}, training=False)[self.task.name]
+        return self._outputs({name: x[name] for name in self._model.input})[self.task.name]
 
     def clean(self, texts):
         """Raw notes -> texts as the run was trained on."""

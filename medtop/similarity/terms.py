@@ -5,6 +5,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from medtop.evaluation.forward import forward
 from medtop.files.errors import DataError
 from medtop.model.multitask import build_model
 from medtop.notes.create_features import open_tokenizer
@@ -48,7 +49,7 @@ class TermEncoder:
                 state = encoder.get_layer(f"layer_{number}_attention_norm").input
         inner = keras.Model(encoder.input, state)
         signature = {name: tf.TensorSpec([None, *value.shape[1:]], tf.int32) for name, value in inner.input.items()}
-        self._states = tf.function(lambda x: inner(x, training=False), input_signature=[signature], autograph=False)
+        self._states = tf.function(forward(inner), input_signature=[signature], autograph=False)
         self._names = list(inner.input)
 
     def encode(self, terms, contexts=None):

@@ -134,3 +134,34 @@ def decode(tags, scheme="bio", lenient=False):
                 start = None
     close(len(tags), False)
     return ranges, bad
+
+
+def ranges_of_all(path, counts, tags, scheme="bio"):
+    """The spans that `decode` finds, strictly, in several sequences at once.
+
+    Args:
+        path: int [W], the words of N sequences end to end, each one's place in `tags`.
+        counts: int [N], words of each; their sum is W.
+        tags: list of K str, see `tag_set`.
+        scheme: one of `SCHEMES`.
+
+    Returns:
+        (int64 [M] first word, int64 [M] word after the last, both among all W; list of M str, types), in order.
+
+    >>> ranges_of_all([2, 0, 1, 2, 2], [2, 2, 1], ["O", "B-x", "I-x"])
+    (array([2]), array([4]), ['x'])
+    """
+    path = np.asarray(path, np.int64)
+    letters, _, types = (np.array(part) for part in zip(*(tag.partition("-") for tag in tags), strict=True))
+    goes_on, open_after = np.isin(letters, ["I", "E"])[path], np.isin(letters, ["B", "I"])[path]
+    begins = np.ones(len(path), bool)
+    begins[1:] = ~(goes_on[1:] & open_after[:-1] & (types[path[1:]] == types[path[:-1]]))
+    begins[(np.cumsum(counts) - counts)[np.asarray(counts) > 0]] = True
+    first = np.flatnonzero(begins)
+    after = np.append(first[1:], len(path))[: len(first)]
+    opens, closes = letters[path[first]], letters[path[after - 1]]
+    whole = opens == "B"
+    if scheme == "bioes":
+        whole = (whole & (closes == "E")) | (opens == "S")
+    first, after = first[whole], after[whole]
+    return first, after, types[path[first]].tolist()

@@ -106,6 +106,24 @@ class WordSplitter:
         >>> WordSplitter(True).split(["Na\\u00efve  pt., 3x", ""]).words
         ['naive', 'pt', '.', ',', '3x']
         """
+        joined, codes, kinds, begins, starts, ends = self._cut(texts)
+        owners = np.searchsorted(begins, starts, side="right") - 1
+        words = self._words(joined, codes, kinds, starts, ends)
+        return Words(words, owners, starts - begins[owners], ends - begins[owners])
+
+    def edges(self, texts):
+        """Where the words of a list of N str begin and end in their own text: list of N (int64 [n], int64 [n]).
+
+        >>> WordSplitter(True).edges(["a bc", ""])[0]
+        (array([0, 2]), array([1, 4]))
+        """
+        _, _, _, begins, starts, ends = self._cut(texts)
+        cuts = np.searchsorted(starts, begins[1:-1])
+        parts = zip(begins[:-1].tolist(), np.split(starts, cuts), np.split(ends, cuts), strict=True) if texts else ()
+        return [(own - begin, after - begin) for begin, own, after in parts]
+
+    def _cut(self, texts):
+        """(the texts end to end, its codes, kinds of these, where each text begins, where words begin, and end)."""
         joined = "\n".join(texts)
         codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
         kinds = self._kinds[codes]
@@ -118,9 +136,7 @@ class WordSplitter:
         starts = seen[alone | (kept & ~np.concatenate([edge, kept[:-1]])[: len(kept)])]
         ends = seen[alone | (kept & ~np.concatenate([kept[1:], edge])[: len(kept)])] + 1
         begins = np.concatenate([[0], np.cumsum([len(text) + 1 for text in texts])]).astype(np.int64)
-        owners = np.searchsorted(begins, starts, side="right") - 1
-        words = self._words(joined, codes, kinds, starts, ends)
-        return Words(words, owners, starts - begins[owners], ends - begins[owners])
+        return joined, codes, kinds, begins, starts, ends
 
     def _words(self, joined, codes, kinds, starts, ends):
         unusual = (codes >= 128) | (kinds == DROP)

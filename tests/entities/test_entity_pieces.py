@@ -17,7 +17,7 @@ from medtop.entities.overlaps import clashes, find_groups, group_types, left_out
 from medtop.entities.pretrained import find_start
 from medtop.entities.records import FOLDS, Tagset, document_windows, word_labels, word_pieces
 from medtop.entities.windows import cut
-from medtop.entities.words import document_words
+from medtop.entities.words import document_words, words_of_all
 from medtop.files.errors import DataError
 from medtop.model.config import BertConfig
 from medtop.text.tags import decode, tag_set
@@ -40,6 +40,23 @@ def tagset_of(types, tokenizer=None, groups=None, chain=False):
     vocabulary = tokenizer.vocabulary if tokenizer else None
     empty = Dictionary({})
     return Tagset(vocabulary, types, "bio", empty, [empty] * FOLDS, 512, tokenizer, groups, chain)
+
+
+def test_words_of_many_documents_are_those_of_each():
+    """Those that bring their words (CoNLL) among them, and texts without a word."""
+    random = np.random.default_rng(2)
+    documents = [Document(str(number), random_text(random)) for number in range(60)]
+    documents[7:7] = [
+        Document("e", ""),
+        Document("k", "a b. C", kept={"conll": {"words": [0, 3, 5, 6], "sentences": [2]}}),
+    ]
+    for document, found in zip(documents, words_of_all(documents), strict=True):
+        own = document_words(document)
+        parts = (found.starts, found.ends, found.words, found.counts)
+        assert parts == (own.starts, own.ends, own.words, own.counts)
+        assert found.words == [document.text[a:b] for a, b in zip(found.starts, found.ends, strict=True)]
+        assert sum(found.counts) == len(found.words)
+    assert words_of_all([]) == [] and words_of_all(documents)[8].words == ["a b", "C"]
 
 
 def test_pieces_are_those_of_the_whole_text(tokenizer):

@@ -7,7 +7,7 @@ import pytest
 
 from medtop.entities.viterbi import allowed_transitions, viterbi, viterbi_of_all
 from medtop.entities.windows import cut, deciding, gather
-from medtop.text.tags import decode, tag_set
+from medtop.text.tags import decode, ranges_of_all, tag_set
 
 
 def context(place, start, end, total):
@@ -111,6 +111,25 @@ def test_viterbi_of_many_sequences_is_that_of_each(scheme):
         parts = np.split(scores, np.cumsum(counts)[:-1]) if len(counts) else []
         each = np.concatenate([np.zeros(0, int), *(viterbi(part, *rules) for part in parts)])
         assert np.array_equal(viterbi_of_all(scores, counts, *rules), each)
+
+
+@pytest.mark.parametrize("scheme", ["bio", "bioes"])
+def test_ranges_of_many_sequences_are_those_of_each(scheme):
+    """Of any tags, the forbidden ones too; sequences without a word, and none at all."""
+    random, seen = np.random.default_rng(4), 0
+    for number in range(400):
+        tags = tag_set(["x", "y", "z"][: 1 + number % 3], scheme)
+        counts = random.integers(0, 9, random.integers(0, 7))
+        path = random.integers(0, len(tags), counts.sum())
+        expected, start = [], 0
+        for count in counts.tolist():
+            ranges, _ = decode([tags[k] for k in path[start : start + count]], scheme)
+            expected += [(start + first, start + after, kind) for first, after, kind in ranges]
+            start += count
+        first, after, kinds = ranges_of_all(path, counts, tags, scheme)
+        assert list(zip(first.tolist(), after.tolist(), kinds, strict=True)) == expected
+        seen += sum(after - first > 1 for first, after, _ in expected)
+    assert seen > 100, "spans of several words"
 
 
 def test_rules_are_those_of_the_strict_reading():

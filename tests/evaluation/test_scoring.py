@@ -1,7 +1,6 @@
 """Scores of a split: means over all selected codes, against NumPy; examples in file order, whatever the layout."""
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -14,8 +13,7 @@ from small_data import DEFAULTS, all_tasks, patients, small_config, write_datase
 from medtop.data import tfrecord  # noqa: E402
 from medtop.data.batches import BatchOptions, eval_batches  # noqa: E402
 from medtop.data.checks import first_look, patients_of  # noqa: E402
-from medtop.evaluation import scoring  # noqa: E402
-from medtop.evaluation.scoring import KnownExamples, Scorer, side_by_side  # noqa: E402
+from medtop.evaluation.scoring import KnownExamples, Scorer  # noqa: E402
 from medtop.files.errors import DataError  # noqa: E402
 from medtop.model.multitask import build_model  # noqa: E402
 from medtop.model.tasks import choose_tasks  # noqa: E402
@@ -90,31 +88,6 @@ def test_medberts_examples_are_known_by_their_place(tmp_path):
     assert found.patient_ids.tolist() == ["0", "1", "2", "3"]
     assert found.labels["long_stay"].tolist() == [[0], [1], [0], [1]]  # more than 7 days
     assert found.weights["long_stay"].tolist() == [[1]] * 4
-
-
-def test_batches_are_computed_two_at_a_time_and_come_in_their_order(monkeypatch):
-    """The first call is alone (it traces); then slow and quick ones run together; an error reaches the caller."""
-    running, most = [], []
-
-    def square(number, pause):
-        running.append(number)
-        most.append(len(running))
-        time.sleep(pause)
-        running.remove(number)
-        if number == 7:
-            raise ValueError("seventh")
-        return number**2
-
-    batches = [(number, 0.05 * (number % 2)) for number in range(7)]
-    assert list(side_by_side(square, iter(batches))) == [(batch, batch[0] ** 2) for batch in batches]
-    assert most[0] == 1 and max(most) == 2
-    assert list(side_by_side(square, [])) == []
-    with pytest.raises(ValueError, match="seventh"):
-        list(side_by_side(square, [*batches, (7, 0.0), (8, 0.0)]))
-    most.clear()
-    monkeypatch.setattr(scoring.tf.config, "list_logical_devices", lambda kind: [kind])
-    assert [found for _, found in side_by_side(square, batches)] == [number**2 for number in range(7)]
-    assert max(most) == 1
 
 
 def test_records_are_described_by_one_reading(tmp_path, monkeypatch):

@@ -87,6 +87,17 @@ def test_words_and_pieces_equal_berts_published_code(lower_case):
     assert (ours.ids == vocabulary.ids["[UNK]"]).mean() < 0.7, "not all is unknown"
 
 
+@pytest.mark.parametrize("lower_case", [True, False])
+def test_edges_are_those_of_the_words(lower_case):
+    texts, splitter = [*HARD, "", *fuzzed(300, 3), ""], WordSplitter(lower_case)
+    split, edges = splitter.split(texts), splitter.edges(texts)
+    assert len(edges) == len(texts)
+    for number, (starts, ends) in enumerate(edges):
+        mine = split.texts == number
+        assert (starts.tolist(), ends.tolist()) == (split.starts[mine].tolist(), split.ends[mine].tolist())
+    assert splitter.edges([]) == []
+
+
 def test_the_same_in_any_company():
     """Each text has its own tokens whatever stands beside it, and whatever was tokenized before."""
     texts = [*HARD, *fuzzed(80, 2)]
