@@ -1,9 +1,9 @@
 """How fast does an encoder of entities train and tag, beside HuggingFace's token classification? One run, one table.
 
 Each contender lives in a process of its own and takes its turn: steps over the same windows of the same documents with
-the same labels, batch size and dropout, then prediction from the documents' texts to spans; all others stand still
-meanwhile. Documents per second, and per second of processor time, as ratios to the two peers: (a) as HuggingFace's
-users do it, (b) the strongest fair way.
+the same labels, first weights, batch size and dropout, then prediction from the documents' texts to spans; all others
+stand still meanwhile. Documents per second, and per second of processor time, as ratios to the two peers: (a) as
+HuggingFace's users do it, (b) the strongest fair way.
 
 Example:
   python benchmarks/entities_speed.py --input_prefix=data/cdr --shapes=small --documents=500
@@ -55,8 +55,11 @@ def serve(given):
     turns.serve(importlib.import_module(given["module"]).Contender(case, **given["settings"]))
 
 
-def compare(shape, options, vocab_file):
-    """Prints the table of one shape of encoder."""
+def compare(shape, options, vocab_file, start):
+    """Prints the table of one shape of encoder, whose first weights are written to `start`."""
+    from speed.entities_data import make_case
+    from speed.entities_start import write_start
+
     case = {
         "prefix": options.input_prefix,
         "split": options.split,
@@ -65,7 +68,9 @@ def compare(shape, options, vocab_file):
         "shape": shape,
         "batch_size": options.batch_size,
         "predict_batch": options.predict_batch,
+        "start": start,
     }
+    write_start(make_case(**case), start)
     commands = {
         name: [
             sys.executable,
@@ -74,7 +79,7 @@ def compare(shape, options, vocab_file):
             json.dumps({"module": module, "settings": settings, "case": case, "cores": options.cores}),
         ]
         for name, (module, settings) in CONTENDERS.items()
-        if any(word in name for word in options.contenders.split(","))
+        if any(word in name for word in options.contenders) and not any(word in name for word in options.without)
     }
     processes = turns.start_all(commands)
     wanted = {"steps": options.steps, "predict": options.tagged}
@@ -87,6 +92,9 @@ def compare(shape, options, vocab_file):
             for name, (median, ratios) in turns.beside_peers(of, ("(a)", "(b)")).items():
                 edges = f"({min(of[name]):.2f} to {max(of[name]):.2f})"
                 print(f"{done:8} {name:34} {median:8.2f} {unit:15} {edges:20} {turns.ratio_words(ratios)}")
+    for name in processes:
+        spans = [answer["spans"] for answer in answers.get((name, "predict"), ())]
+        print(f"marked   {name:34} {min(spans, default=0):8d} to {max(spans, default=0)} spans")
 
 
 def main():
@@ -99,6 +107,7 @@ def main():
     parser.add_argument("--vocab_size", type=int, default=8000, help="of the learned ones")
     parser.add_argument("--shapes", default="small", help="small: 192 wide, 6 layers; base: 768 wide, 12 layers")
     parser.add_argument("--contenders", default="(", help="parts of names, comma list; default: all")
+    parser.add_argument("--without", default="", help="parts of names of contenders to leave out, comma list")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=0, help="steps of a turn; 0 = a pass over all documents")
     parser.add_argument("--tagged", type=int, default=0, help="documents that are tagged in a turn; 0 = all")
@@ -110,7 +119,10 @@ def main():
     if options.serve:
         serve(json.loads(options.serve))
         return
+    options.contenders = options.contenders.split(",")
+    options.without = [word for word in options.without.split(",") if word]
     check(parser, options)
+    prepare_imports()
     from speed.entities_data import read_documents, write_vocabulary
 
     from medtop.files.errors import DataError
@@ -126,7 +138,7 @@ def main():
         except DataError as error:
             parser.error(str(error))
         for shape in options.shapes.split(","):
-            compare(shape, options, vocab_file)
+            compare(shape, options, vocab_file, str(Path(folder) / f"{shape}.npz"))
 
 
 def check(parser, options):
@@ -137,9 +149,10 @@ def check(parser, options):
         parser.error("--input_prefix: expected the prefix of convert_entities.py's tables, received none")
     if unknown := [name for name in options.shapes.split(",") if name not in SHAPES]:
         parser.error(f"--shapes: expected {', '.join(SHAPES)}, received {unknown[0]!r}")
-    for word in options.contenders.split(","):
-        if not any(word in name for name in CONTENDERS):
-            parser.error(f"--contenders: expected a part of a contender's name, received {word!r}")
+    for flag in ("contenders", "without"):
+        for word in getattr(options, flag):
+            if not any(word in name for name in CONTENDERS):
+                parser.error(f"--{flag}: expected a part of a contender's name, received {word!r}")
     for name, least in (("rounds", 1), ("batch_size", 1), ("predict_batch", 1), ("documents", 0), ("steps", 0)):
         if getattr(options, name) < least:
             parser.error(f"--{name}: expected at least {least}, received {getattr(options, name)}")

@@ -31,6 +31,7 @@ class Case:
         tagset: `Tagset` with a tokenizer.
         config: `BertConfig` of the encoder.
         batch_size: windows of a training step; predict_batch: of a batch in prediction.
+        start: file of `speed.entities_start.write_start`.
     """
 
     documents: list
@@ -38,6 +39,7 @@ class Case:
     config: BertConfig
     batch_size: int
     predict_batch: int
+    start: str
 
     def windows(self):
         """list of the documents' `Window`s, for training."""
@@ -64,7 +66,7 @@ def write_vocabulary(documents, size, path):
     Vocabulary((*SPECIAL_TOKENS, *pieces)).write_text(path)
 
 
-def make_case(prefix, split, documents, vocab_file, shape, batch_size, predict_batch):
+def make_case(prefix, split, documents, vocab_file, shape, batch_size, predict_batch, start):
     """The `Case` of a split's documents."""
     some = read_documents(prefix, split, documents)
     vocabulary = read_vocabulary(vocab_file)
@@ -84,4 +86,4 @@ def make_case(prefix, split, documents, vocab_file, shape, batch_size, predict_b
         segment="sentence",
         max_position_embeddings=512,
     )
-    return Case(some, tagset, config, batch_size, predict_batch)
+    return Case(some, tagset, config, batch_size, predict_batch, start)

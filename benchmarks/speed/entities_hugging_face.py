@@ -17,6 +17,7 @@ from medtop.entities.words import document_words
 from medtop.text.tags import decode
 from medtop.text.wordpiece import LONGEST_WORD
 from speed.entities_data import MAX_SEQ_LENGTH, OVERLAP
+from speed.entities_start import hugging_face_start
 from speed.hugging_face import their_config
 
 WINDOWS_AT_ONCE = 2048
@@ -45,6 +46,10 @@ class Contender:
         self.model = BertForTokenClassification(
             their_config(config, max_position_embeddings=config.max_position_embeddings, num_labels=len(self.tags))
         )
+        start = hugging_face_start(case.start, config)
+        known = self.model.load_state_dict({name: torch.tensor(array) for name, array in start.items()}, strict=False)
+        if known.unexpected_keys or set(known.missing_keys) - {"bert.embeddings.position_ids"}:
+            raise RuntimeError(f"expected each weight under a name of BertForTokenClassification's, received {known}")
         self.model.train()
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=5e-5, weight_decay=0.01, fused=self.grouped or None

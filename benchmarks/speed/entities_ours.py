@@ -10,11 +10,13 @@ from medtop.data.tfrecord import read_dataset
 from medtop.entities.encoder_tagger import EncoderTagger, WindowOptions, make_records
 from medtop.model.multitask import build_model, compile_arguments
 from medtop.model.tasks import choose_tasks
+from medtop.training.checkpoints import set_weights
 from medtop.training.distribution import Distribution
 from medtop.training.driver import Driver
 from medtop.training.optimizer import AdamW, WarmupLinearDecay
 from medtop.training.step import TensorFlowModel
 from speed.entities_data import MAX_SEQ_LENGTH, OVERLAP
+from speed.entities_start import read_start
 
 
 class Contender:
@@ -35,6 +37,7 @@ class Contender:
         self.documents = [number * len(case.documents) / sum(numbers) for number in numbers]
         self.tasks = tasks
         self.model = build_model(case.config, tasks, TensorFlowModel)
+        set_weights(self.model, read_start(case.start), case.start)
         self.model.compile(AdamW(WarmupLinearDecay(5e-5, 100, 100_000)), **compile_arguments(tasks), jit_compile=False)
         self.take_step = Driver(self.model, Distribution(tf.distribute.get_strategy()))
         self.tagger = EncoderTagger(self.model, case.tagset, windows, batch_size=case.predict_batch)

@@ -65,6 +65,7 @@ def test_ratios_are_to_the_fastest_peer_of_a_kind():
         ([], "--input_prefix: expected the prefix of convert_entities.py's tables"),
         (["--input_prefix=x", "--shapes=huge"], "--shapes: expected small, base, received 'huge'"),
         (["--input_prefix=x", "--contenders=nobody"], "--contenders: expected a part of a contender's name"),
+        (["--input_prefix=x", "--without=nobody"], "--without: expected a part of a contender's name"),
         (["--input_prefix=x", "--rounds=0"], "--rounds: expected at least 1, received 0"),
     ],
 )
@@ -82,6 +83,7 @@ def test_both_sides_read_the_same_pieces_and_windows(tmp_path):
         pytest.importorskip(module, reason="HuggingFace in PyTorch is compared with medtop: the extra [torch]")
     from speed import entities_hugging_face, entities_ours
     from speed.entities_data import make_case, read_documents, write_vocabulary
+    from speed.entities_start import write_start
 
     random, documents = np.random.default_rng(1), []
     for number in range(6):
@@ -92,7 +94,8 @@ def test_both_sides_read_the_same_pieces_and_windows(tmp_path):
     convert(ConvertOptions((("train", str(tmp_path / "in")),), "jsonl"), tmp_path / "notes")
     prefix, vocab_file = str(tmp_path / "notes"), str(tmp_path / "vocab.txt")
     write_vocabulary(read_documents(prefix, "train", 0), 60, vocab_file)
-    case = make_case(prefix, "train", 0, vocab_file, "small", 4, 4)
+    case = make_case(prefix, "train", 0, vocab_file, "small", 4, 4, str(tmp_path / "start.npz"))
+    write_start(case, case.start)
     peer = entities_hugging_face.Contender(case, "grouped")
     windows = [window for window in case.windows()]
     rows = []
@@ -101,6 +104,8 @@ def test_both_sides_read_the_same_pieces_and_windows(tmp_path):
         rows += [ids[a:b].tolist() for a, b in zip(edges.starts, edges.ends, strict=True)]
     assert rows == [window.columns["token_ids"][1:-1] for window in windows] and len(windows) > 6
     ours = entities_ours.Contender(case, "bucketed")
+    marked = [contender.predict(0)["spans"] for contender in (peer, ours)]
+    assert marked[0] == marked[1] > 0, "the same weights mark the same"
     for contender in (peer, ours):
         assert contender.steps(0)["done"] == pytest.approx(6) and contender.predict(0)["done"] == 6
     labelled = sum(int((labels >= 0).sum()) for _, _, labels in peer.batches)
