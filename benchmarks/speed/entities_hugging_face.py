@@ -17,7 +17,7 @@ from medtop.entities.words import document_words
 from medtop.text.tags import decode
 from medtop.text.wordpiece import LONGEST_WORD
 from speed.entities_data import MAX_SEQ_LENGTH, OVERLAP
-from speed.entities_start import hugging_face_start
+from speed.entities_start import LEARNING_RATE, hugging_face_start
 from speed.hugging_face import their_config
 
 WINDOWS_AT_ONCE = 2048
@@ -52,7 +52,7 @@ class Contender:
             raise RuntimeError(f"expected each weight under a name of BertForTokenClassification's, received {known}")
         self.model.train()
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=5e-5, weight_decay=0.01, fused=self.grouped or None
+            self.model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, fused=self.grouped or None
         )
         self.call = torch.compile(self.model, dynamic=True) if compiled else self.model
         self.tokenizer = fast_tokenizer(case.tagset.vocabulary)

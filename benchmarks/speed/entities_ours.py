@@ -16,7 +16,7 @@ from medtop.training.driver import Driver
 from medtop.training.optimizer import AdamW, WarmupLinearDecay
 from medtop.training.step import TensorFlowModel
 from speed.entities_data import MAX_SEQ_LENGTH, OVERLAP
-from speed.entities_start import read_start
+from speed.entities_start import LEARNING_RATE, read_start
 
 
 class Contender:
@@ -38,7 +38,9 @@ class Contender:
         self.tasks = tasks
         self.model = build_model(case.config, tasks, TensorFlowModel)
         set_weights(self.model, read_start(case.start), case.start)
-        self.model.compile(AdamW(WarmupLinearDecay(5e-5, 100, 100_000)), **compile_arguments(tasks), jit_compile=False)
+        self.model.compile(
+            AdamW(WarmupLinearDecay(LEARNING_RATE, 100, 100_000)), **compile_arguments(tasks), jit_compile=False
+        )
         self.take_step = Driver(self.model, Distribution(tf.distribute.get_strategy()))
         self.tagger = EncoderTagger(self.model, case.tagset, windows, batch_size=case.predict_batch)
 

@@ -2,12 +2,14 @@
 
 To find a span and to write it down takes time, and of two models with weights of their own draw one may mark every
 other word and the other none. These are medtop's of seed 0, with a bias of "O" under which about as many spans are
-marked as the labels have.
+marked as the labels have. Steps are tiny, so that it stays so.
 """
 
 import numpy as np
 
 TASK = "entities"
+LEARNING_RATE = 1e-9
+"""A step takes as long with this as with any other."""
 
 
 def write_start(case, path):
