@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from shared import shared_folder
-from small_data import planted, replaced, small_config, training_options, write_medbert_dataset, write_splits
+from small_data import (
+    planted,
+    replaced,
+    small_config,
+    split_files,
+    training_options,
+    write_medbert_dataset,
+    write_splits,
+)
 
 from medtop.convert.export_weights import export, plan_export
 from medtop.data import tfrecord
@@ -30,9 +38,8 @@ DAYS, LENGTH, SIZES = (31, 366), 24, (160, 100, 60)
 
 def options_of(folder, **changes):
     config = small_config(embeddings=("code", "visit"), pooling="mean", initializer_range=0.3, wide_days=DAYS)
-    files = {name: str(folder / f"{name}.tfrecord") for name in ("input_file", "valid_file", "test_file")}
     tasks = ("masked_lm", "long_stay", "complications")
-    return training_options(folder, files, config, tasks=tasks, do_eval=True, max_seq_length=LENGTH,
+    return training_options(folder, split_files(folder), config, tasks=tasks, do_eval=True, max_seq_length=LENGTH,
                             train_batch_size=32, learning_rate=1e-2, **changes)  # fmt: skip
 
 

@@ -143,12 +143,16 @@ def tokens_of_patient(patient, max_seq_length=None, time_gap="before"):
     return tokens[:1] + tokens[len(tokens) - (max_seq_length - 1) :]
 
 
+def split_files(folder):
+    """Where `write_splits` writes: dict of flag -> path."""
+    return {name: str(folder / f"{name}.tfrecord") for name in ("input_file", "valid_file", "test_file")}
+
+
 def write_splits(folder, sizes=(40, 24, 24), make=patients):
     """Writes train, valid and test, patients apart; dict of flag -> path."""
-    paths = {}
-    for seed, (name, size) in enumerate(zip(("input_file", "valid_file", "test_file"), sizes, strict=True), 1):
-        paths[name] = str(folder / f"{name}.tfrecord")
-        write_dataset(paths[name], make(size, seed), split=name.removesuffix("_file"))
+    paths = split_files(folder)
+    for seed, ((name, path), size) in enumerate(zip(paths.items(), sizes, strict=True), 1):
+        write_dataset(path, make(size, seed), split=name.removesuffix("_file"))
     return paths
 
 
@@ -204,11 +208,10 @@ SIZES = (320, 120, 120)
 
 
 def _finished_options(folder):
-    files = {name: str(folder / f"{name}.tfrecord") for name in ("input_file", "valid_file", "test_file")}
     config = small_config(embeddings=("code", "visit"), pooling="mean", initializer_range=0.3)  # it learns in few steps
     return training_options(
         folder,
-        files,
+        split_files(folder),
         config,
         tasks=("long_stay", "complications"),
         do_eval=True,
