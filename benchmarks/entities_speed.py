@@ -55,6 +55,16 @@ def serve(given):
     turns.serve(importlib.import_module(given["module"]).Contender(case, **given["settings"]))
 
 
+def contenders(options):
+    """Those of `CONTENDERS` that take part."""
+    wanted, unwanted = options.contenders, options.without
+    return {
+        name: about
+        for name, about in CONTENDERS.items()
+        if any(word in name for word in wanted) and not any(word in name for word in unwanted)
+    }
+
+
 def compare(shape, options, vocab_file, start):
     """Prints the table of one shape of encoder, whose first weights are written to `start`."""
     from speed.entities_data import make_case
@@ -78,8 +88,7 @@ def compare(shape, options, vocab_file, start):
             "--serve",
             json.dumps({"module": module, "settings": settings, "case": case, "cores": options.cores}),
         ]
-        for name, (module, settings) in CONTENDERS.items()
-        if any(word in name for word in options.contenders) and not any(word in name for word in options.without)
+        for name, (module, settings) in contenders(options).items()
     }
     processes = turns.start_all(commands)
     wanted = {"steps": options.steps, "predict": options.tagged}
@@ -153,6 +162,8 @@ def check(parser, options):
         for word in getattr(options, flag):
             if not any(word in name for name in CONTENDERS):
                 parser.error(f"--{flag}: expected a part of a contender's name, received {word!r}")
+    if not contenders(options):
+        parser.error("--without: expected to leave a contender, received what leaves none")
     for name, least in (("rounds", 1), ("batch_size", 1), ("predict_batch", 1), ("documents", 0), ("steps", 0)):
         if getattr(options, name) < least:
             parser.error(f"--{name}: expected at least {least}, received {getattr(options, name)}")
