@@ -179,7 +179,7 @@ def _convert_to_folder(options, folder, overwrite):
             target.write(work / split if split else work, counter.watch(chosen), tally)
             counter.take_back(split or "all", tally)
         if not counter.documents.total():
-            raise DataError(f"{options.inputs[0][1]}: expected documents, found none that can be used")
+            raise _nothing_left(options, tally)
         manifest = _manifest(options, tally, counter)
         _write_rejects(work / "rejects.csv", tally)
         write_json(work / CONVERSION, manifest)
@@ -243,6 +243,13 @@ def _input_paths(options):
     yield from (Path(name) for name in (options.splits, options.documents) if name and name not in SPLITS)
 
 
+def _nothing_left(options, tally):
+    """What to raise where no document can be used: the commonest reasons, without names of files."""
+    reasons = "; ".join(f"{reason} ({count:,} times)" for reason, count in tally.reasons.most_common(3))
+    found = f"found none that can be used{': ' * bool(reasons)}{reasons}"
+    return DataError(f"{options.inputs[0][1]}: expected documents, {found}")
+
+
 def _choose_splits(options, tally):
     """dict document id -> (patient id, split or None); None where a split file does not name it."""
     groups, patients, own, group_of_name = grouping.Groups(), {}, {}, {}
@@ -254,7 +261,7 @@ def _choose_splits(options, tally):
         known_columns |= document.columns.keys()
         group_of_name[document.document_id] = document.document_id
     if not patients:
-        raise DataError(f"{options.inputs[0][1]}: expected documents, found none that can be used")
+        raise _nothing_left(options, tally)
     for column in options.groups:
         if column not in known_columns:
             raise DataError(f"--groups: expected a column of the documents ({', '.join(sorted(known_columns))}), "

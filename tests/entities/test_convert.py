@@ -153,3 +153,14 @@ def test_what_a_format_has_no_place_for_is_not_counted_as_written(tmp_path):
     with pytest.raises(DataError, match="found none that can be used"):
         convert(ConvertOptions(inputs=((None, path),), source="jsonl", target="bioc"), tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
+
+
+def test_nothing_to_use_says_why(tmp_path):
+    """The reasons, not the names of files, which may be patients'."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("smith", "jones"):
+        (folder / f"{name}.txt").write_text("Has pain")
+    with pytest.raises(DataError, match=r"found none that can be used: .*\.ann.* \(2 times\)$") as error:
+        convert(ConvertOptions(inputs=((None, str(folder)),), source="brat"), tmp_path / "tables")
+    assert "smith" not in str(error.value) and list(tmp_path.iterdir()) == [folder]
