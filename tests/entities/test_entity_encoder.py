@@ -192,6 +192,8 @@ def test_windows_out_of_memory_say_what_records_say(data, tmp_path, pieces):
         for (document, words, scores), found, free in zip(given, marked, greedy, strict=True):
             for spans, rule in ((found.spans, True), (free.spans, False)):
                 assert {(s.type, s.start, s.end) for s in spans} == spans_of(words, scores, tagset, rule), document
+                assert [s.start for s in spans] == sorted(s.start for s in spans), "in order, whatever their task"
+                assert [s.span_id for s in spans] == [f"T{number}" for number in range(1, len(spans) + 1)]
     assert sum(len(document.spans) for document in marked) > 100, "the random model marks something"
     halved = EncoderTagger(model, tagset, WINDOWS)
     halved.stack = lambda words, task, tags, logs: special.log_softmax(0.5 * logs, axis=-1)
