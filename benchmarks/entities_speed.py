@@ -141,6 +141,8 @@ def main():
         vocab_file = options.vocab_file or str(Path(folder) / "vocab.txt")
         try:
             documents = read_documents(options.input_prefix, options.split, options.documents)
+            if not any(document.spans for document in documents):
+                parser.error(f"{options.input_prefix}: expected documents with spans, received none")
             if not options.vocab_file:
                 write_vocabulary(documents, options.vocab_size, vocab_file)
             read_vocabulary(vocab_file)
@@ -164,7 +166,8 @@ def check(parser, options):
                 parser.error(f"--{flag}: expected a part of a contender's name, received {word!r}")
     if not contenders(options):
         parser.error("--without: expected to leave a contender, received what leaves none")
-    for name, least in (("rounds", 1), ("batch_size", 1), ("predict_batch", 1), ("documents", 0), ("steps", 0)):
+    ones, zeros = ("rounds", "batch_size", "predict_batch"), ("documents", "steps", "tagged", "cores")
+    for name, least in (dict.fromkeys(ones, 1) | dict.fromkeys(zeros, 0)).items():
         if getattr(options, name) < least:
             parser.error(f"--{name}: expected at least {least}, received {getattr(options, name)}")
     if name := turns.missing("torch", "transformers"):

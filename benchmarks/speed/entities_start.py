@@ -7,7 +7,8 @@ marked as the labels have. Steps are tiny, so that it stays so.
 
 import numpy as np
 
-TASK = "entities"
+from medtop.entities.records import TASK
+
 LEARNING_RATE = 1e-9
 """A step takes as long with this as with any other."""
 

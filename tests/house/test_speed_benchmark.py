@@ -67,6 +67,7 @@ def test_ratios_are_to_the_fastest_peer_of_a_kind():
         (["--input_prefix=x", "--contenders=nobody"], "--contenders: expected a part of a contender's name"),
         (["--input_prefix=x", "--without=nobody"], "--without: expected a part of a contender's name"),
         (["--input_prefix=x", "--contenders=random", "--without=(a)"], "--without: expected to leave a contender"),
+        (["--input_prefix=x", "--tagged=-1"], "--tagged: expected at least 0, received -1"),
         (["--input_prefix=x", "--rounds=0"], "--rounds: expected at least 1, received 0"),
     ],
 )
